@@ -1,0 +1,3 @@
+//! Reading checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
+
+pub mod tensor;

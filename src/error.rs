@@ -1,0 +1,116 @@
+//! One error type for the whole program: what is wrong, where, and what to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of everything that can fail here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure, told so that its reader can act on it.
+///
+/// The message names the place (file, tensor, node, flag), says what was found and what was
+/// expected, and ends, where something helps, with what to do.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    place: String,
+    problem: String,
+    help: Option<String>,
+}
+
+/// What a failure means for the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Arguments or inputs that cannot be used: exit status 2.
+    Input,
+    /// A failure at run time (ONNX Runtime, writing files, memory): exit status 1.
+    Runtime,
+    /// The user stopped the run: exit status 1.
+    Interrupted,
+}
+
+impl Error {
+    /// A flag or configuration key that cannot be used.
+    pub fn flag(flag: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::new(Kind::Input, flag, problem)
+    }
+
+    /// An input file whose content cannot be used.
+    pub fn input(path: impl AsRef<Path>, problem: impl fmt::Display) -> Self {
+        Self::new(Kind::Input, path.as_ref().display(), problem)
+    }
+
+    /// An input file that cannot be opened or read.
+    pub fn read(path: impl AsRef<Path>, source: &std::io::Error) -> Self {
+        let problem = match source.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_string(),
+            std::io::ErrorKind::PermissionDenied => "no permission to read it".to_string(),
+            _ => format!("cannot be read: {source}"),
+        };
+        Self::input(path, problem)
+    }
+
+    /// An output file that cannot be written.
+    pub fn write(path: impl AsRef<Path>, source: &std::io::Error) -> Self {
+        let place = path.as_ref().display();
+        Self::new(Kind::Runtime, place, format!("cannot be written: {source}"))
+    }
+
+    /// A failure while computing; `place` is the file, node or step.
+    pub fn runtime(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::new(Kind::Runtime, place, problem)
+    }
+
+    /// The user pressed Ctrl-C (or the process was asked to end).
+    pub fn interrupted() -> Self {
+        Self::new(
+            Kind::Interrupted,
+            "",
+            "stopped before the end; nothing was written",
+        )
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl fmt::Display) -> Self {
+        self.help = Some(help.to_string());
+        self
+    }
+
+    /// What the failure means for the exit status.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn new(kind: Kind, place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            place: place.to_string(),
+            problem: problem.to_string(),
+            help: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.problem)?;
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Where a file name goes when a path has to be spoken of without its folders.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(
+        || PathBuf::from(path).display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}

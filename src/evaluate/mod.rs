@@ -1,0 +1,1 @@
+//! Evaluating mixes on data.

@@ -1,0 +1,18 @@
+//! The loss surface between fine-tuned checkpoints.
+//!
+//! Every model here is a *mix*: θ(c) = Σᵢ cᵢ θᵢ over an initialization θ0 and checkpoints
+//! fine-tuned from it, with coefficients that sum to 1. Modules stand in layer order, each
+//! using only those above it in this list; a test holds them to it.
+
+pub mod error;
+
+pub mod result;
+
+pub mod checkpoint;
+pub mod data;
+
+pub mod space;
+
+pub mod evaluate;
+
+pub mod figure;

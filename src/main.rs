@@ -1,0 +1,3 @@
+//! The `landscape` program.
+
+fn main() {}

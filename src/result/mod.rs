@@ -1,0 +1,10 @@
+//! Plain documented results: what analyses hand over and figures read.
+//!
+//! Nothing here computes; [`plane_file`] writes a plane to CSV and JSON and reads it back.
+
+pub mod grid;
+pub mod number;
+pub mod plane;
+pub mod plane_file;
+pub mod provenance;
+pub mod score;

@@ -1,0 +1,129 @@
+//! The plane through θ0, θ1, θ2: everything a figure or a notebook needs.
+
+use serde::{Deserialize, Serialize};
+
+use super::grid::Grid;
+use super::provenance::Provenance;
+use super::score::{DatasetInfo, Role, Score};
+
+/// A finished plane: the grid with its values, and the summary beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plane {
+    /// Where the values stand.
+    pub grid: Grid,
+    /// Coefficients (c_origin, c_a, c_b) of each grid point, in storage order.
+    pub coefficients: Vec<[f64; 3]>,
+    /// The data sets, in the order of `scores`.
+    pub datasets: Vec<DatasetInfo>,
+    /// `scores[dataset][grid index]`.
+    pub scores: Vec<Vec<Score>>,
+    /// What `NAME.json` holds.
+    pub summary: Summary,
+}
+
+/// The contents of `NAME.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Where the three checkpoints lie.
+    pub geometry: Geometry,
+    /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Smallest finite loss and error on the grid, a data set each.
+    pub minimum: Vec<Minimum>,
+    /// The grid's own evaluation of θ0, θ1, θ2 held against the untouched files.
+    pub checks: Vec<Check>,
+    /// Things the reader of the figure should know.
+    pub warnings: Vec<String>,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+}
+
+/// Lengths and angle of δ1 = θ1−θ0 and δ2 = θ2−θ0 over trainable tensors (no batch-norm
+/// running statistics), Euclidean.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Geometry {
+    /// ‖δ1‖.
+    pub norm_a: f64,
+    /// ‖δ2‖.
+    pub norm_b: f64,
+    /// Angle between δ1 and δ2 in degrees.
+    pub angle_deg: f64,
+    /// cos of that angle.
+    pub cosine: f64,
+    /// Coordinates of θ1: (‖δ1‖, 0).
+    pub a: [f64; 2],
+    /// Coordinates of θ2: (⟨δ2,u1⟩, ‖δ2⊥‖).
+    pub b: [f64; 2],
+}
+
+/// A named point of the plane, evaluated directly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// What it is: the file's stem, or `soup`.
+    pub name: String,
+    /// Coordinate along u1.
+    pub x: f64,
+    /// Coordinate along u2.
+    pub y: f64,
+    /// One entry a data set.
+    pub scores: Vec<NamedScore>,
+}
+
+/// A score with the data set it belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedScore {
+    /// Data set.
+    pub dataset: String,
+    /// Its role.
+    pub role: Role,
+    /// Samples evaluated.
+    pub samples: usize,
+    /// Loss and error.
+    #[serde(flatten)]
+    pub score: Score,
+}
+
+/// Where a data set is smallest on the grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Minimum {
+    /// Data set, or `shifts` for the unweighted mean over the shift sets.
+    pub dataset: String,
+    /// Smallest finite loss; absent when no point is finite.
+    pub loss: Option<GridValue>,
+    /// Smallest error.
+    pub error: Option<GridValue>,
+}
+
+/// A value at a grid point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GridValue {
+    /// Index along u1.
+    pub i: usize,
+    /// Index along u2.
+    pub j: usize,
+    /// Coordinate along u1.
+    pub x: f64,
+    /// Coordinate along u2.
+    pub y: f64,
+    /// The value there.
+    pub value: f64,
+}
+
+/// One self-check: a checkpoint's file run as it is, against its mix on the plane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Checkpoint.
+    pub name: String,
+    /// Data set.
+    pub dataset: String,
+    /// Loss of the untouched file.
+    #[serde(with = "crate::result::number")]
+    pub loss_file: f64,
+    /// Loss of the mix at the checkpoint's plane coordinates.
+    #[serde(with = "crate::result::number")]
+    pub loss_plane: f64,
+    /// Samples on which the two disagree about being right.
+    pub error_difference: i64,
+    /// Whether they agree within float32 rounding.
+    pub agrees: bool,
+}

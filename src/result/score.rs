@@ -1,0 +1,58 @@
+//! What evaluating one model on one data set gives.
+
+use serde::{Deserialize, Serialize};
+
+/// What a data set is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Data the checkpoints were trained on.
+    Train,
+    /// Held-out data that choices are made on.
+    Val,
+    /// Held-out data that is only reported.
+    Test,
+    /// Data from another distribution.
+    Shift,
+}
+
+impl Role {
+    /// The name in CSV files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+            Self::Shift => "shift",
+        }
+    }
+}
+
+/// A data set as the results know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetInfo {
+    /// `train`, `val`, `test`, or the name given to a shift set.
+    pub name: String,
+    /// What it is used for.
+    pub role: Role,
+    /// Number of samples evaluated.
+    pub samples: usize,
+}
+
+/// Loss and error of one model on one data set, with standard errors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean cross-entropy in nats; NaN or infinite when a sample's loss is.
+    #[serde(with = "crate::result::number")]
+    pub loss: f64,
+    /// Standard error of `loss`: sample standard deviation / √n; NaN for n < 2.
+    #[serde(with = "crate::result::number")]
+    pub loss_se: f64,
+    /// Fraction of samples whose arg max is not the label, in [0, 1].
+    pub error: f64,
+    /// Standard error of `error`, by the same formula.
+    #[serde(with = "crate::result::number")]
+    pub error_se: f64,
+    /// Number of samples whose loss is NaN or infinite.
+    pub nonfinite: usize,
+}
