@@ -1,3 +1,106 @@
 //! Reading checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
 
+pub mod file;
+pub mod onnx;
+pub mod safetensors;
 pub mod tensor;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use self::onnx::Model;
+use self::tensor::Tensor;
+use crate::error::{Error, Result};
+
+/// The endings a bare checkpoint name is tried with, in this order.
+const ENDINGS: [&str; 2] = ["onnx", "safetensors"];
+
+/// A checkpoint file, opened.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The file's stem.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a checkpoint file holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// A network with its weights.
+    Onnx(Box<Model>),
+    /// Named tensors.
+    Safetensors(BTreeMap<String, Tensor>),
+}
+
+impl Checkpoint {
+    /// Opens the file that `given` names: as given, then with each ending.
+    ///
+    /// # Errors
+    /// When there is no such file, its kind is not known, or it cannot be read.
+    pub fn open(given: &Path) -> Result<Self> {
+        let path = find(given)?;
+        let content = match ending(&path).as_deref() {
+            Some("onnx") => Content::Onnx(Box::new(Model::read(&path)?)),
+            Some("safetensors") => Content::Safetensors(safetensors::read(&path)?),
+            other => return Err(unknown_kind(&path, other)),
+        };
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        Ok(Self {
+            name,
+            path,
+            content,
+        })
+    }
+}
+
+/// The file that a name on the command line stands for.
+///
+/// # Errors
+/// When neither the name nor the name with an ending is a file; the message lists what was tried.
+pub fn find(given: &Path) -> Result<PathBuf> {
+    if given.is_file() {
+        return Ok(given.to_path_buf());
+    }
+    let with = |ending: &&str| {
+        let mut name = given.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let candidates: Vec<PathBuf> = ENDINGS.iter().map(with).collect();
+    if let Some(found) = candidates.iter().find(|path| path.is_file()) {
+        return Ok(found.clone());
+    }
+    if ending(given).is_some_and(|ending| ENDINGS.contains(&ending.as_str())) || given.is_dir() {
+        // Opening it says what is wrong with the path as given.
+        return Ok(given.to_path_buf());
+    }
+    let tried: Vec<String> = candidates
+        .iter()
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    Err(Error::input(
+        given,
+        format!("there is no such file, nor {}", tried.join(" or ")),
+    ))
+}
+
+fn ending(path: &Path) -> Option<String> {
+    path.extension()
+        .map(|ending| ending.to_string_lossy().to_lowercase())
+}
+
+fn unknown_kind(path: &Path, ending: Option<&str>) -> Error {
+    let error = Error::input(path, "is neither an .onnx nor a .safetensors file");
+    match ending {
+        Some("pt" | "pth" | "bin" | "ckpt") => error.help(
+            "convert it in Python: safetensors.torch.save_file(model.state_dict(), \"name.safetensors\")",
+        ),
+        _ => error,
+    }
+}

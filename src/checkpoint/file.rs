@@ -1,0 +1,28 @@
+//! Opening input files: memory-mapped, with errors that name the file.
+
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+
+/// Maps a file into memory; slices of the result share the mapping.
+///
+/// # Errors
+/// When there is no such file, it is a folder, or it may not be read.
+pub fn map(path: &Path) -> Result<Bytes> {
+    let file = File::open(path).map_err(|error| Error::read(path, &error))?;
+    let metadata = file.metadata().map_err(|error| Error::read(path, &error))?;
+    if metadata.is_dir() {
+        return Err(Error::input(path, "is a folder; a file is needed"));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::input(path, "the file is empty"));
+    }
+    // SAFETY: the mapping is read-only; a file that another process truncates while it is
+    // mapped ends the program, as with every memory-mapping reader.
+    let mapping =
+        unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::read(path, &error))?;
+    Ok(Bytes::from_owner(mapping))
+}
