@@ -11,6 +11,8 @@ pub mod result;
 pub mod checkpoint;
 pub mod data;
 
+pub mod graph;
+
 pub mod space;
 
 pub mod evaluate;

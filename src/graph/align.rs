@@ -1,0 +1,251 @@
+//! Which initializer of another export of the network stands where the origin's stands.
+//!
+//! Two graphs are walked backwards together from their outputs: same operators, attributes and
+//! wiring, whatever nodes and values are called and in whatever order they are written.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::network::{Network, Place};
+use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::error::{Error, Result};
+
+/// What stands at each place of the origin where a floating-point initializer is read: the name
+/// of the other graph's initializer.
+///
+/// # Errors
+/// When the graphs differ anywhere: the message says at which node, and how.
+pub fn align(origin: &Network<'_>, other: &Network<'_>) -> Result<BTreeMap<Place, String>> {
+    let mut walk = Walk {
+        origin,
+        other,
+        partner: HashMap::new(),
+        places: BTreeMap::new(),
+        pending: Vec::new(),
+    };
+    walk.run().map_err(|problem| {
+        Error::input(
+            &other.model.path,
+            format!(
+                "is not the same network as {}: {problem}",
+                origin.model.path.display()
+            ),
+        )
+        .help(
+            "export both with the same exporter and settings; the current PyTorch exporter with \
+             torch.onnx.export(..., dynamo=True, optimize=False) keeps every tensor",
+        )
+    })
+}
+
+type Problem = String;
+type Walked<T> = std::result::Result<T, Problem>;
+
+struct Walk<'a> {
+    origin: &'a Network<'a>,
+    other: &'a Network<'a>,
+    /// Value of the other graph for each value of the origin seen so far.
+    partner: HashMap<String, String>,
+    places: BTreeMap<Place, String>,
+    /// Pairs of nodes whose inputs are still to be compared.
+    pending: Vec<(usize, usize)>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self) -> Walked<BTreeMap<Place, String>> {
+        let outputs = |network: &Network<'_>| -> Vec<String> {
+            let outputs = network.model.graph().output.iter();
+            outputs.map(|output| output.name().to_string()).collect()
+        };
+        let (ours, theirs) = (outputs(self.origin), outputs(self.other));
+        if ours.len() != theirs.len() {
+            return Err(format!("{} outputs against {}", theirs.len(), ours.len()));
+        }
+        for (a, b) in ours.iter().zip(&theirs) {
+            self.value(a, b, None)?;
+        }
+        while let Some((a, b)) = self.pending.pop() {
+            self.node(a, b)?;
+        }
+        Ok(std::mem::take(&mut self.places))
+    }
+
+    /// Compares two values; `place` is where the origin reads it.
+    fn value(&mut self, a: &str, b: &str, place: Option<Place>) -> Walked<()> {
+        let (a, b) = (
+            self.look_through(self.origin, a),
+            self.look_through(self.other, b),
+        );
+        let initializers = (
+            self.origin.initializer_behind(&a),
+            self.other.initializer_behind(&b),
+        );
+        match initializers {
+            (Some(a), Some(b)) => return self.initializer(a, b, place),
+            (None, None) => {}
+            _ => return Err(self.part(place, "a computed value against a stored tensor")),
+        }
+        if let Some(known) = self.partner.get(&a) {
+            return if *known == b {
+                Ok(())
+            } else {
+                Err(self.part(place, "the wiring differs"))
+            };
+        }
+        self.partner.insert(a.clone(), b.clone());
+        match (self.origin.producer(&a), self.other.producer(&b)) {
+            (Some(m), Some(n)) => {
+                let slot = |node: &NodeProto, value: &str| {
+                    node.output.iter().position(|output| output == value)
+                };
+                let (p, q) = (&self.origin.nodes()[m], &self.other.nodes()[n]);
+                if p.op_type() != q.op_type() || p.domain() != q.domain() {
+                    return Err(format!(
+                        "node {} is {}, the other's is {}",
+                        self.describe(m),
+                        p.op_type(),
+                        q.op_type()
+                    ));
+                }
+                if slot(p, &a) != slot(q, &b) {
+                    return Err(self.part(place, "the wiring differs"));
+                }
+                self.pending.push((m, n));
+                Ok(())
+            }
+            (None, None) => {
+                let index = |network: &Network<'_>, value: &str| {
+                    network.inputs().iter().position(|input| *input == value)
+                };
+                if index(self.origin, &a) == index(self.other, &b) {
+                    Ok(())
+                } else {
+                    Err(self.part(place, "different inputs of the network"))
+                }
+            }
+            _ => Err(self.part(place, "an input of the network against a computed value")),
+        }
+    }
+
+    fn initializer(&mut self, a: &str, b: &str, place: Option<Place>) -> Walked<()> {
+        let (Some(ours), Some(theirs)) = (self.origin.tensor(a), self.other.tensor(b)) else {
+            return Err(self.part(place, "a tensor without data"));
+        };
+        if ours.shape != theirs.shape {
+            return Err(self.part(
+                place,
+                &format!(
+                    "`{a}` has shape {:?}, the other's `{b}` has {:?}",
+                    ours.shape, theirs.shape
+                ),
+            ));
+        }
+        if ours.dtype.is_float() != theirs.dtype.is_float()
+            || (!ours.dtype.is_float() && ours.bytes != theirs.bytes)
+        {
+            return Err(self.part(place, &format!("constant `{a}` differs from `{b}`")));
+        }
+        if let Some(place) = place {
+            self.places.insert(place, b.to_string());
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, a: usize, b: usize) -> Walked<()> {
+        let (p, q) = (&self.origin.nodes()[a], &self.other.nodes()[b]);
+        let (ours, theirs) = (trimmed(&p.input), trimmed(&q.input));
+        if ours.len() != theirs.len() {
+            return Err(format!(
+                "node {} ({}) has {} inputs, the other's has {} (exporters drop a bias that is zero)",
+                self.describe(a),
+                p.op_type(),
+                ours.len(),
+                theirs.len()
+            ));
+        }
+        if let Some(name) = differing_attribute(p, q) {
+            return Err(format!(
+                "node {} ({}) differs in `{name}`",
+                self.describe(a),
+                p.op_type()
+            ));
+        }
+        for (slot, (x, y)) in ours.iter().zip(theirs).enumerate() {
+            match (x.is_empty(), y.is_empty()) {
+                (true, true) => {}
+                (false, false) => self.value(x, y, Some(Place { node: a, slot }))?,
+                _ => return Err(self.part(Some(Place { node: a, slot }), "an input is left out")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The value behind Identity nodes.
+    fn look_through(&self, network: &Network<'_>, value: &str) -> String {
+        let mut value = value;
+        while let Some(node) = network.producer(value).map(|node| &network.nodes()[node]) {
+            match node.input.first() {
+                Some(input) if node.op_type() == "Identity" => value = input,
+                _ => break,
+            }
+        }
+        value.to_string()
+    }
+
+    fn describe(&self, node: usize) -> String {
+        let name = self.origin.nodes()[node].name();
+        if name.is_empty() {
+            format!("{node}")
+        } else {
+            format!("`{name}`")
+        }
+    }
+
+    fn part(&self, place: Option<Place>, problem: &str) -> Problem {
+        match place {
+            Some(place) => {
+                let op_type = self.origin.nodes()[place.node].op_type();
+                let node = self.describe(place.node);
+                format!(
+                    "at input {} of node {node} ({op_type}): {problem}",
+                    place.slot
+                )
+            }
+            None => format!("at the output: {problem}"),
+        }
+    }
+}
+
+/// Inputs without the left-out ones at the end.
+fn trimmed(inputs: &[String]) -> &[String] {
+    let used = inputs.iter().rposition(|input| !input.is_empty());
+    &inputs[..used.map_or(0, |last| last + 1)]
+}
+
+fn differing_attribute(p: &NodeProto, q: &NodeProto) -> Option<String> {
+    let sorted = |node: &NodeProto| {
+        let attributes = node.attribute.iter().map(|attribute| {
+            let mut attribute = attribute.clone();
+            attribute.doc_string = None;
+            forget_names(&mut attribute);
+            (attribute.name().to_string(), attribute)
+        });
+        attributes.collect::<BTreeMap<_, _>>()
+    };
+    let (ours, theirs) = (sorted(p), sorted(q));
+    let differs = |name: &&String| ours.get(*name) != theirs.get(*name);
+    ours.keys()
+        .chain(theirs.keys())
+        .find(differs)
+        .map(ToString::to_string)
+}
+
+/// Constants are compared by value: the name of a tensor in an attribute says nothing.
+fn forget_names(attribute: &mut AttributeProto) {
+    let forget = |tensor: &mut TensorProto| {
+        tensor.name = None;
+        tensor.doc_string = None;
+        tensor.metadata_props.clear();
+    };
+    attribute.t.iter_mut().for_each(forget);
+    attribute.tensors.iter_mut().for_each(forget);
+}

@@ -1,0 +1,6 @@
+//! Reading and rewriting networks: where tensors are used, how two graphs correspond, and the
+//! skeleton whose weights are handed over from memory.
+
+pub mod align;
+pub mod network;
+pub mod skeleton;
