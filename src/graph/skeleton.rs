@@ -4,14 +4,14 @@
 //! when a session is built (`AddExternalInitializers`). That happens before ONNX Runtime folds
 //! constants and chooses layouts, so the runtime optimizes every mix as it would a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use prost::Message;
 
-use super::network::{Network, Place, SUBGRAPH};
+use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    DataLocation, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto,
 };
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
@@ -23,7 +23,7 @@ pub struct Fed {
     pub dtype: Dtype,
     /// Shape in the graph.
     pub shape: Vec<usize>,
-    /// Where the graph reads it.
+    /// Where the graph reads it; input slots only, no subgraphs.
     pub places: Vec<Place>,
     /// Its little-endian elements, or `None` to leave them out.
     pub elements: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ pub fn write(network: &Network<'_>, fed: &[Fed]) -> Vec<u8> {
     };
     for tensor in fed {
         for &place in &tensor.places {
-            redirect(network, graph, place, &tensor.name);
+            graph.node[place.node].input[place.slot].clone_from(&tensor.name);
         }
     }
     let needed = reads(graph);
@@ -94,38 +94,6 @@ fn alias_nodes<'a>(network: &'a Network<'_>) -> impl Iterator<Item = usize> + 'a
     nodes
         .filter(|(_, node)| network.is_alias(node))
         .map(|(index, _)| index)
-}
-
-fn redirect(network: &Network<'_>, graph: &mut GraphProto, place: Place, name: &str) {
-    let node = &mut graph.node[place.node];
-    if place.slot != SUBGRAPH {
-        node.input[place.slot] = name.to_string();
-        return;
-    }
-    // Only the values that are the initializer at this place are renamed; `places` of one node
-    // with SUBGRAPH speak of one initializer each, told apart by what the alias resolves to.
-    let targets: HashMap<String, String> = network
-        .uses
-        .iter()
-        .filter(|r#use| r#use.place == place)
-        .map(|r#use| (r#use.alias.clone(), name.to_string()))
-        .collect();
-    rename_in_subgraphs(node, &targets);
-}
-
-fn rename_in_subgraphs(node: &mut NodeProto, targets: &HashMap<String, String>) {
-    for attribute in &mut node.attribute {
-        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-            for inner in &mut graph.node {
-                for input in &mut inner.input {
-                    if let Some(name) = targets.get(input) {
-                        input.clone_from(name);
-                    }
-                }
-                rename_in_subgraphs(inner, targets);
-            }
-        }
-    }
 }
 
 /// Every name that a node, a subgraph or the graph's outputs read.

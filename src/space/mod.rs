@@ -1,3 +1,10 @@
 //! The space the checkpoints span: the pool, its geometry, and mixes of its members.
 
+pub mod decode;
+pub mod gram;
+pub mod matching;
+pub mod mix;
+pub mod plane;
 pub mod pool;
+#[cfg(test)]
+pub mod testing;

@@ -1,0 +1,215 @@
+//! Reading the elements of a source in the graph's order, as f64.
+//!
+//! Files are mapped and their tensors lie at any alignment, in any of four float types, and
+//! sometimes transposed; everything that reads weights goes through [`add`], block by block.
+
+use half::{bf16, f16};
+
+use super::pool::Source;
+use crate::checkpoint::tensor::{Dtype, Tensor};
+
+/// Elements per block: the blocks of a few members stay in the L1 cache.
+pub const BLOCK: usize = 2048;
+
+/// Graph rows read together from a transposed matrix: one 64-byte cache line of f32.
+const TILE: usize = 16;
+
+/// Length of the blocks in which a tensor of this graph shape is best read: whole tiles of rows
+/// when some member holds the matrix transposed.
+pub fn block_len(shape: &[usize], any_transposed: bool) -> usize {
+    match shape {
+        [_, columns] if any_transposed => (TILE * columns).max(1),
+        _ => BLOCK,
+    }
+}
+
+/// Adds `coefficient`·θ to `sum` for the elements from `start` on, in the graph's order.
+///
+/// For a transposed source, `start` and the length of `sum` are multiples of the graph's row.
+pub fn add(source: &Source, start: usize, coefficient: f64, sum: &mut [f64]) {
+    let tensor = &source.tensor;
+    match tensor.dtype {
+        Dtype::F32 => add_as(source, start, sum, |bytes: [u8; 4]| {
+            coefficient * f64::from(f32::from_le_bytes(bytes))
+        }),
+        Dtype::F64 => add_as(source, start, sum, |bytes: [u8; 8]| {
+            coefficient * f64::from_le_bytes(bytes)
+        }),
+        Dtype::F16 => add_as(source, start, sum, |bytes: [u8; 2]| {
+            coefficient * f16::from_le_bytes(bytes).to_f64()
+        }),
+        Dtype::Bf16 => add_as(source, start, sum, |bytes: [u8; 2]| {
+            coefficient * bf16::from_le_bytes(bytes).to_f64()
+        }),
+        Dtype::Other(_) => {}
+    }
+}
+
+fn add_as<const N: usize>(
+    source: &Source,
+    start: usize,
+    sum: &mut [f64],
+    term: impl Fn([u8; N]) -> f64,
+) {
+    let (elements, _) = source.tensor.bytes.as_chunks::<N>();
+    let shape = &source.tensor.shape;
+    if !(source.transposed && shape.len() == 2) {
+        let elements = &elements[start..start + sum.len()];
+        for (sum, &bytes) in sum.iter_mut().zip(elements) {
+            *sum += term(bytes);
+        }
+        return;
+    }
+    // The graph's [rows, columns] is stored [columns, rows].
+    let (columns, rows) = (shape[0], shape[1]);
+    let first = start / columns;
+    for (tile, sums) in sum.chunks_mut(TILE * columns).enumerate() {
+        let row = first + tile * TILE;
+        let height = sums.len() / columns;
+        for column in 0..columns {
+            let stored = &elements[column * rows + row..][..height];
+            for (offset, &bytes) in stored.iter().enumerate() {
+                sums[offset * columns + column] += term(bytes);
+            }
+        }
+    }
+}
+
+/// All elements in the graph's order.
+pub fn values(source: &Source) -> Vec<f64> {
+    let mut values = vec![0.0; source.tensor.len()];
+    add(source, 0, 1.0, &mut values);
+    values
+}
+
+/// The source that a tensor is by itself.
+fn plain(tensor: &Tensor) -> Source {
+    Source {
+        name: String::new(),
+        tensor: tensor.clone(),
+        transposed: false,
+    }
+}
+
+/// Visits two sources of one graph shape side by side, until `visit` returns false.
+fn side_by_side(first: &Source, second: &Source, mut visit: impl FnMut(&[f64], &[f64]) -> bool) {
+    let turned = if first.transposed { first } else { second };
+    let mut shape = turned.tensor.shape.clone();
+    if turned.transposed {
+        shape.reverse();
+    }
+    let block = block_len(&shape, turned.transposed);
+    let len = first.tensor.len();
+    let mut buffers = (vec![0.0; block.min(len)], vec![0.0; block.min(len)]);
+    for start in (0..len).step_by(block) {
+        let count = block.min(len - start);
+        let (a, b) = (&mut buffers.0[..count], &mut buffers.1[..count]);
+        a.fill(0.0);
+        b.fill(0.0);
+        add(first, start, 1.0, a);
+        add(second, start, 1.0, b);
+        if !visit(a, b) {
+            return;
+        }
+    }
+}
+
+/// Whether a source holds just the values of a tensor of the graph's shape.
+pub fn equal(tensor: &Tensor, source: &Source) -> bool {
+    let same_bytes = || tensor.dtype == source.tensor.dtype && tensor.bytes == source.tensor.bytes;
+    if tensor.len() != source.tensor.len() {
+        return false;
+    }
+    if !source.transposed && same_bytes() {
+        return true;
+    }
+    let mut equal = true;
+    side_by_side(&plain(tensor), source, |a, b| {
+        equal = a == b;
+        equal
+    });
+    equal
+}
+
+/// ‖tensor − source‖².
+pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
+    let mut total = 0.0;
+    side_by_side(&plain(tensor), source, |a, b| {
+        total += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        true
+    });
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(dtype: Dtype, shape: &[usize], bytes: Vec<u8>, transposed: bool) -> Source {
+        Source {
+            name: "w".into(),
+            tensor: Tensor {
+                dtype,
+                shape: shape.to_vec(),
+                bytes: bytes.into(),
+            },
+            transposed,
+        }
+    }
+
+    #[test]
+    fn every_float_type_is_read() {
+        let numbers = [1.5, -2.0, 0.25];
+        let f32s = numbers
+            .iter()
+            .flat_map(|&x| (x as f32).to_le_bytes())
+            .collect();
+        let f64s = numbers
+            .iter()
+            .flat_map(|&x: &f64| x.to_le_bytes())
+            .collect();
+        let f16s = numbers
+            .iter()
+            .flat_map(|&x| f16::from_f64(x).to_le_bytes())
+            .collect();
+        let bf16s = numbers
+            .iter()
+            .flat_map(|&x| bf16::from_f64(x).to_le_bytes())
+            .collect();
+        for (dtype, bytes) in [
+            (Dtype::F32, f32s),
+            (Dtype::F64, f64s),
+            (Dtype::F16, f16s),
+            (Dtype::Bf16, bf16s),
+        ] {
+            assert_eq!(values(&source(dtype, &[3], bytes, false)), numbers);
+        }
+    }
+
+    #[test]
+    fn a_transposed_matrix_is_read_in_the_graphs_order_in_tiles() {
+        let (rows, columns) = (37, 5);
+        let stored: Vec<u8> = (0..columns)
+            .flat_map(|c| (0..rows).map(move |r| (r * columns + c) as f32))
+            .flat_map(f32::to_le_bytes)
+            .collect();
+        let source = source(Dtype::F32, &[columns, rows], stored, true);
+        let expected: Vec<f64> = (0..rows * columns).map(|k| k as f64).collect();
+        assert_eq!(values(&source), expected);
+        // And from the middle, as blocks are.
+        let mut part = vec![0.0; 10 * columns];
+        add(&source, 16 * columns, 2.0, &mut part);
+        assert_eq!(part[3], 2.0 * (16 * columns + 3) as f64);
+        let tensor = Tensor {
+            dtype: Dtype::F64,
+            shape: vec![rows, columns],
+            bytes: expected
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect::<Vec<_>>()
+                .into(),
+        };
+        assert!(equal(&tensor, &source));
+        assert_eq!(squared_distance(&tensor, &source), 0.0);
+    }
+}

@@ -1,0 +1,243 @@
+//! Matching: which tensor of each checkpoint stands at each place of the origin's graph.
+//!
+//! Averaging tensors that do not belong together gives plausible, false pictures, so nothing is
+//! matched by position, every match is exact in shape, and nothing may stay unmatched on either
+//! side. The rules for named tensors are in [`named`]; ONNX checkpoints are matched by aligning
+//! the two graphs ([`crate::graph::align`]).
+
+mod group;
+pub mod named;
+mod report;
+
+use std::collections::BTreeMap;
+
+use self::named::Names;
+use super::pool::{Member, Parameter, Pool, Source};
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::tensor::Tensor;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::error::{Error, Result};
+use crate::graph::align::align;
+use crate::graph::network::{Network, Place, SUBGRAPH};
+
+/// How a checkpoint's tensor was found for a place in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The initializer, or an Identity behind it, has the tensor's name.
+    Name,
+    /// The exporter's metadata says what the initializer was folded from.
+    FoldedFrom,
+    /// The module that the using node was exported from owns the tensor.
+    ModulePath,
+    /// The bias added to the result belongs to the same module.
+    Bias,
+    /// The values equal those of the tensor in the origin's own named weights.
+    Values,
+    /// The two graphs have the same nodes and wiring.
+    Graph,
+}
+
+impl Method {
+    /// As tables show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::FoldedFrom => "folded from",
+            Self::ModulePath => "module path",
+            Self::Bias => "bias",
+            Self::Values => "values",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// A checkpoint's tensor at a place.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// Where the values are.
+    pub source: Source,
+    /// How it was found.
+    pub method: Method,
+}
+
+/// One checkpoint's tensors by place.
+pub type Matches = BTreeMap<Place, Match>;
+
+/// What the user says beyond the files.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Names (with `*` for anything) of tensors to leave out on either side.
+    pub ignore: Vec<String>,
+}
+
+/// The pool and what a user should know about how it was put together.
+#[derive(Debug)]
+pub struct Aligned {
+    /// Origin and checkpoints over the same parameters.
+    pub pool: Pool,
+    /// Where each parameter is fed into the graph.
+    pub places: Vec<Vec<Place>>,
+    /// How each parameter was found in each checkpoint: `methods[parameter][checkpoint]`.
+    pub methods: Vec<Vec<Method>>,
+    /// Floating-point initializers that are constants of the network.
+    pub constants: Vec<String>,
+    /// Tensors passed over (integers, bookkeeping), by checkpoint.
+    pub passed_over: Vec<Vec<String>>,
+    /// Warnings for the reader of the results.
+    pub warnings: Vec<String>,
+}
+
+/// Aligns checkpoints with the origin.
+///
+/// `origin_weights` are the origin's own weights under the checkpoints' names; with them every
+/// match is verified by value.
+///
+/// # Errors
+/// When a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
+/// batch norm was folded into the graph but not into a checkpoint; one message lists all.
+pub fn pool(
+    network: &Network<'_>,
+    origin_name: &str,
+    checkpoints: &[Checkpoint],
+    origin_weights: Option<&Checkpoint>,
+    options: &Options,
+) -> Result<Aligned> {
+    let weights = origin_weights.map(named_tensors).transpose()?;
+    let mut matched = Vec::new();
+    let mut passed_over = Vec::new();
+    for checkpoint in checkpoints {
+        let (matches, passed) = match &checkpoint.content {
+            Content::Onnx(model) => (by_graph(network, model)?, Vec::new()),
+            Content::Safetensors(tensors) => {
+                let names = Names::new(network, tensors, weights.as_ref());
+                named::matches(&names, &checkpoint.path, options)?
+            }
+        };
+        matched.push(matches);
+        passed_over.push(passed);
+    }
+    let uses = group::parameters(network, checkpoints, &matched, options)?;
+    refuse_subgraphs(network, &uses.places)?;
+    let origin = Member {
+        name: origin_name.to_string(),
+        path: network.model.path.clone(),
+        sources: origin_sources(network, &uses),
+    };
+    let members = checkpoints
+        .iter()
+        .enumerate()
+        .map(|(k, checkpoint)| Member {
+            name: checkpoint.name.clone(),
+            path: checkpoint.path.clone(),
+            sources: sources(&uses, &matched[k]),
+        });
+    let methods = uses.places.iter().map(|places| {
+        let method = |matches: &Matches| matches[&places[0]].method;
+        matched.iter().map(method).collect()
+    });
+    Ok(Aligned {
+        methods: methods.collect(),
+        pool: Pool {
+            members: std::iter::once(origin).chain(members).collect(),
+            parameters: uses.parameters,
+        },
+        places: uses.places,
+        constants: uses.constants,
+        passed_over,
+        warnings: report::warnings(network, checkpoints),
+    })
+}
+
+/// Parameters with their places, before the members' sources are gathered.
+struct Grouped {
+    parameters: Vec<Parameter>,
+    places: Vec<Vec<Place>>,
+    constants: Vec<String>,
+}
+
+fn named_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
+    match &checkpoint.content {
+        Content::Safetensors(tensors) => Ok(tensors.clone()),
+        Content::Onnx(_) => Err(Error::flag(
+            "--origin-weights",
+            format!(
+                "needs the origin's weights under their own names (.safetensors), not {}",
+                checkpoint.path.display()
+            ),
+        )),
+    }
+}
+
+fn by_graph(network: &Network<'_>, model: &Model) -> Result<Matches> {
+    let other = Network::of(model);
+    let places = align(network, &other)?;
+    let matches = places.into_iter().filter_map(|(place, name)| {
+        let source = Source {
+            tensor: model.tensors.get(&name)?.clone(),
+            name,
+            transposed: false,
+        };
+        let method = Method::Graph;
+        Some((place, Match { source, method }))
+    });
+    Ok(matches.collect())
+}
+
+fn origin_sources(network: &Network<'_>, grouped: &Grouped) -> Vec<Source> {
+    let source = |places: &Vec<Place>| {
+        let r#use = network.uses.iter().find(|r#use| r#use.place == places[0])?;
+        Some(Source {
+            name: r#use.initializer.clone(),
+            tensor: network.tensor(&r#use.initializer)?.clone(),
+            transposed: false,
+        })
+    };
+    grouped.places.iter().filter_map(source).collect()
+}
+
+fn sources(grouped: &Grouped, matches: &Matches) -> Vec<Source> {
+    let first = |places: &Vec<Place>| matches[&places[0]].source.clone();
+    grouped.places.iter().map(first).collect()
+}
+
+fn refuse_subgraphs(network: &Network<'_>, places: &[Vec<Place>]) -> Result<()> {
+    match places.iter().flatten().find(|place| place.slot == SUBGRAPH) {
+        None => Ok(()),
+        Some(place) => Err(Error::input(
+            &network.model.path,
+            format!(
+                "node `{}` uses a parameter inside a branch or loop body, which is not supported",
+                network.nodes()[place.node].name()
+            ),
+        )),
+    }
+}
+
+/// Whether a name fits one of the patterns; `*` stands for anything.
+fn is_ignored(name: &str, patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| fits(name, pattern))
+}
+
+fn fits(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name == pattern,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len())
+                .filter(|&at| rest.is_char_boundary(at))
+                .any(|at| fits(&rest[at..], tail))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn patterns() {
+        assert!(fits("h.0.attn.bias", "h.*.attn.bias"));
+        assert!(fits("inv_freq", "*"));
+        assert!(!fits("h.0.attn.bias_k", "h.*.attn.bias"));
+        assert!(!fits("a", "b"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Mixes: θ(c) = Σᵢ cᵢ θᵢ over the members of a pool.
+
+use half::{bf16, f16};
+
+use super::decode;
+use super::pool::{Pool, Source};
+
+/// Coefficients over a pool's members, the origin first; they sum to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mix(Vec<f64>);
+
+impl Mix {
+    /// A mix of these coefficients.
+    ///
+    /// # Panics
+    /// When they do not sum to 1 (to 1e-9 of their size): callers compute them so that they do.
+    pub fn new(coefficients: Vec<f64>) -> Self {
+        let sum: f64 = coefficients.iter().sum();
+        let size: f64 = coefficients.iter().map(|c| c.abs()).sum();
+        assert!(
+            (sum - 1.0).abs() <= 1e-9 * size.max(1.0),
+            "coefficients {coefficients:?} sum to {sum}"
+        );
+        Self(coefficients)
+    }
+
+    /// Member `index` of `members` itself.
+    pub fn unit(index: usize, members: usize) -> Self {
+        let one = |member| if member == index { 1.0 } else { 0.0 };
+        Self((0..members).map(one).collect())
+    }
+
+    /// The coefficients.
+    pub fn coefficients(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+/// Where a mixed tensor goes, in the graph's element type.
+pub enum MixOut<'a> {
+    /// 32-bit floats.
+    F32(&'a mut [f32]),
+    /// 64-bit floats.
+    F64(&'a mut [f64]),
+    /// 16-bit floats.
+    F16(&'a mut [f16]),
+    /// Brain floats.
+    Bf16(&'a mut [bf16]),
+}
+
+/// Working space that is kept from one call to the next.
+#[derive(Debug, Default)]
+pub struct Scratch(Vec<f64>);
+
+/// Writes parameter `index` of θ(c) in the graph's order.
+///
+/// Elements are summed in f64 and rounded once. Members with coefficient 0 are not read, so a
+/// NaN in them does no harm, and a unit mix gives the member's own values to the bit.
+pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: &mut Scratch) {
+    let terms: Vec<(f64, &Source)> = mix
+        .coefficients()
+        .iter()
+        .zip(&pool.members)
+        .filter(|(coefficient, _)| **coefficient != 0.0)
+        .map(|(&coefficient, member)| (coefficient, &member.sources[index]))
+        .collect();
+    let shape = &pool.parameters[index].shape;
+    match out {
+        MixOut::F32(out) => fill(&terms, shape, out, scratch, |sum| sum as f32),
+        MixOut::F64(out) => fill(&terms, shape, out, scratch, |sum| sum),
+        MixOut::F16(out) => fill(&terms, shape, out, scratch, f16::from_f64),
+        MixOut::Bf16(out) => fill(&terms, shape, out, scratch, bf16::from_f64),
+    }
+}
+
+fn fill<T>(
+    terms: &[(f64, &Source)],
+    shape: &[usize],
+    out: &mut [T],
+    scratch: &mut Scratch,
+    round: impl Fn(f64) -> T,
+) {
+    let transposed = terms.iter().any(|(_, source)| source.transposed);
+    let block = decode::block_len(shape, transposed);
+    scratch.0.resize(block, 0.0);
+    for (number, part) in out.chunks_mut(block).enumerate() {
+        let sums = &mut scratch.0[..part.len()];
+        sums.fill(0.0);
+        for (coefficient, source) in terms {
+            decode::add(source, number * block, *coefficient, sums);
+        }
+        for (value, sum) in part.iter_mut().zip(sums.iter()) {
+            *value = round(*sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::testing::{pool, random_pool};
+
+    #[test]
+    fn a_unit_mix_is_the_member_to_the_bit_even_beside_nan() {
+        let pool = pool(&[&[f64::NAN, f64::NAN], &[0.1, -0.0], &[f64::INFINITY, 1.0]]);
+        let mut out = [0.0_f32; 2];
+        let mut scratch = Scratch::default();
+        let mix = Mix::unit(1, 3);
+        mix_into(&pool, 0, &mix, MixOut::F32(&mut out), &mut scratch);
+        assert_eq!(out[0].to_bits(), 0.1_f32.to_bits());
+        assert_eq!(out[1], 0.0);
+    }
+
+    #[test]
+    fn a_mix_is_the_sum_rounded_once() {
+        let pool = random_pool(3, &[vec![70, 33], vec![5000]], 7);
+        let mix = Mix::new(vec![-0.3, 0.6, 0.7]);
+        let mut scratch = Scratch::default();
+        for (index, parameter) in pool.parameters.iter().enumerate() {
+            let mut out = vec![0.0_f32; parameter.len()];
+            mix_into(&pool, index, &mix, MixOut::F32(&mut out), &mut scratch);
+            let member = |m: usize| decode::values(&pool.members[m].sources[index]);
+            let (a, b, c) = (member(0), member(1), member(2));
+            for k in 0..parameter.len() {
+                let sum = -0.3 * a[k] + 0.6 * b[k] + 0.7 * c[k];
+                assert_eq!(out[k], sum as f32);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "sum to")]
+    fn coefficients_sum_to_one() {
+        let _ = Mix::new(vec![0.5, 0.6]);
+    }
+}
