@@ -1,0 +1,176 @@
+//! Arrays as they lie in a data file, whatever the file format.
+
+use bytes::Bytes;
+
+use crate::error::Result;
+
+/// Element types that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    Bf16,
+    F32,
+    F64,
+    Bool,
+}
+
+impl Element {
+    /// The name used in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "u8",
+            Self::I8 => "i8",
+            Self::U16 => "u16",
+            Self::I16 => "i16",
+            Self::U32 => "u32",
+            Self::I32 => "i32",
+            Self::U64 => "u64",
+            Self::I64 => "i64",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Bytes per element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::U64 | Self::I64 | Self::F64 => 8,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
+            Self::U8 | Self::I8 | Self::Bool => 1,
+        }
+    }
+
+    /// Whether this is a floating-point type.
+    pub(super) fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
+    }
+
+    /// Whether this is an integer type; `bool` is none.
+    pub(super) fn is_integer(self) -> bool {
+        !self.is_float() && self != Self::Bool
+    }
+}
+
+/// Type and shape of an array in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Element type, or the file's own name for one that cannot be read.
+    pub(super) element: std::result::Result<Element, String>,
+    /// Shape; empty for a scalar.
+    pub(super) shape: Vec<usize>,
+}
+
+impl Layout {
+    /// Bytes of the whole array; `None` when the type cannot be read or the size overflows.
+    pub(super) fn byte_len(&self) -> Option<usize> {
+        let size = self.element.as_ref().ok()?.size();
+        let elements = self.shape.iter();
+        elements.copied().try_fold(size, usize::checked_mul)
+    }
+
+    /// As in `u8 [100, 1, 28, 28]`.
+    pub(super) fn describe(&self) -> String {
+        let element = match &self.element {
+            Ok(element) => element.name(),
+            Err(name) => name,
+        };
+        format!("{element} {:?}", self.shape)
+    }
+}
+
+/// A data file of named arrays.
+pub(super) trait Container {
+    /// Names of the arrays, in the file's order.
+    fn names(&self) -> Vec<String>;
+
+    /// Type and shape of the named array.
+    fn layout(&mut self, name: &str) -> Result<Layout>;
+
+    /// The named array, little-endian and row-major: all of it, or the given rows (ascending
+    /// indices along axis 0). Its element type must be readable and its rank at least 1.
+    fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes>;
+}
+
+/// Copies the given rows, of `row` bytes each, out of a row-major array.
+pub(super) fn gather(data: &Bytes, row: usize, rows: &[usize]) -> Bytes {
+    let rows = rows.iter();
+    rows.flat_map(|&index| &data[index * row..(index + 1) * row])
+        .copied()
+        .collect()
+}
+
+/// Reorders a column-major (Fortran) array of `shape` into row-major order.
+pub(super) fn row_major(data: &[u8], shape: &[usize], size: usize) -> Bytes {
+    let mut out = Vec::with_capacity(data.len());
+    let mut index = vec![0; shape.len()];
+    for _ in 0..data.len() / size {
+        // Column-major offset: index[0] + shape[0]·(index[1] + shape[1]·(…)).
+        let axes = index.iter().zip(shape).rev();
+        let offset = axes.fold(0, |offset, (&i, &extent)| offset * extent + i);
+        out.extend_from_slice(&data[offset * size..(offset + 1) * size]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out.into()
+}
+
+/// Reverses the bytes of every element: big-endian to little-endian.
+pub(super) fn swap_bytes(data: &[u8], size: usize) -> Bytes {
+    let elements = data.chunks_exact(size);
+    elements
+        .flat_map(|element| element.iter().rev())
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_major_becomes_row_major() {
+        // The array [[1, 2, 3], [4, 5, 6]], stored column by column.
+        let stored = [1, 4, 2, 5, 3, 6];
+        assert_eq!(&row_major(&stored, &[2, 3], 1)[..], [1, 2, 3, 4, 5, 6]);
+        let pairs = [1, 1, 4, 4, 2, 2, 5, 5, 3, 3, 6, 6];
+        let expected = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6];
+        assert_eq!(&row_major(&pairs, &[2, 3], 2)[..], expected);
+    }
+
+    #[test]
+    fn rows_are_copied_in_order() {
+        let data = Bytes::from_static(&[0, 1, 10, 11, 20, 21]);
+        assert_eq!(&gather(&data, 2, &[0, 2])[..], [0, 1, 20, 21]);
+    }
+
+    #[test]
+    fn bytes_are_swapped_element_by_element() {
+        assert_eq!(&swap_bytes(&[1, 2, 3, 4], 2)[..], [2, 1, 4, 3]);
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_seen() {
+        let layout = Layout {
+            element: Ok(Element::F64),
+            shape: vec![usize::MAX / 4, 3],
+        };
+        assert_eq!(layout.byte_len(), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! The seeded subset behind `--limit` and `--seed`.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng};
+
+/// Chooses `limit` of the indices 0..n without replacement, every subset equally likely, in
+/// ascending order; `None` when all n are wanted (`limit` absent, 0, or at least n).
+///
+/// The choice is part of the file format of a run: for one (n, limit, seed) it is the same on
+/// every platform and in every version. Hence a named generator and algorithms spelled out
+/// here, none of which a library may improve: xoshiro256++ (Blackman and Vigna 2021) whose
+/// state is four outputs of SplitMix64 started at `seed`; Floyd's algorithm (Bentley and Floyd,
+/// "A sample of brilliance", CACM 30(9), 1987).
+pub(super) fn subset(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<usize>> {
+    let limit = limit.filter(|&limit| 0 < limit && limit < n)?;
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut chosen = BTreeSet::new();
+    for last in n - limit..n {
+        let index = below(&mut generator, last as u64 + 1) as usize;
+        if !chosen.insert(index) {
+            chosen.insert(last);
+        }
+    }
+    Some(chosen.into_iter().collect())
+}
+
+/// A uniform integer in 0..bound, without bias: the high word of a 128-bit product, rejecting
+/// the few low words that would favour some values (Lemire, "Fast random integer generation in
+/// an interval", TOMACS 29(1), 2019).
+fn below(generator: &mut impl Rng, bound: u64) -> u64 {
+    let threshold = bound.wrapping_neg() % bound;
+    loop {
+        let product = u128::from(generator.next_u64()) * u128::from(bound);
+        if product as u64 >= threshold {
+            return (product >> 64) as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_is_the_one_written_down() {
+        // From an independent implementation of the two published algorithms in Python.
+        let chosen = subset(100, Some(8), 0).unwrap();
+        assert_eq!(chosen, [1, 2, 30, 34, 35, 48, 84, 99]);
+        let chosen = subset(60_000, Some(6), u64::MAX).unwrap();
+        assert_eq!(chosen, [16_419, 20_342, 24_127, 39_336, 53_414, 54_024]);
+    }
+
+    #[test]
+    fn all_are_wanted_when_the_limit_is_absent_zero_or_large() {
+        for limit in [None, Some(0), Some(5), Some(6)] {
+            assert_eq!(subset(5, limit, 1), None);
+        }
+    }
+
+    #[test]
+    fn indices_ascend_and_differ_between_seeds() {
+        let chosen = subset(1000, Some(500), 7).unwrap();
+        assert_eq!(chosen.len(), 500);
+        assert!(chosen.is_sorted_by(|a, b| a < b));
+        assert!(chosen.iter().all(|&index| index < 1000));
+        assert_ne!(subset(1000, Some(500), 8).unwrap(), chosen);
+    }
+
+    #[test]
+    fn every_index_is_equally_likely() {
+        let mut counts = [0u32; 10];
+        for seed in 0..10_000 {
+            for index in subset(10, Some(3), seed).unwrap() {
+                counts[index] += 1;
+            }
+        }
+        // 3000 expected each; standard deviation √(10000·0.3·0.7) ≈ 46.
+        assert!(
+            counts.iter().all(|&count| count.abs_diff(3000) < 230),
+            "{counts:?}"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Loss and error from logits.
+
+use crate::result::score::Score;
+
+/// Running mean and variance of per-sample losses and errors (Welford's recurrence, f64), in
+/// sample order, so that the result does not depend on batches or workers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    loss: Moments,
+    error: Moments,
+    nonfinite: usize,
+}
+
+impl Tally {
+    /// Adds a sample: its logits [classes] and its label.
+    ///
+    /// Its loss is the cross-entropy log Σ exp(z) − z[label] in nats. A row with a NaN has loss
+    /// NaN and counts as wrong; a loss that is NaN or infinite is kept, and counted.
+    pub fn add(&mut self, logits: &[f32], label: usize) {
+        let loss = cross_entropy(logits, label);
+        self.nonfinite += usize::from(!loss.is_finite());
+        self.loss.add(loss);
+        let right = arg_max(logits) == Some(label);
+        self.error.add(if right { 0.0 } else { 1.0 });
+    }
+
+    /// Means and standard errors.
+    pub fn score(&self) -> Score {
+        Score {
+            loss: self.loss.mean,
+            loss_se: self.loss.standard_error(),
+            error: self.error.mean,
+            error_se: self.error.standard_error(),
+            nonfinite: self.nonfinite,
+        }
+    }
+}
+
+/// Cross-entropy of one row in nats, by a log-sum-exp shifted by the largest logit.
+///
+/// A logit of +∞ at the label gives loss 0 and elsewhere +∞; two of them give NaN.
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let at_label = f64::from(logits[label]);
+    let mut max = f64::NEG_INFINITY;
+    for &logit in logits {
+        if logit.is_nan() {
+            return f64::NAN;
+        }
+        max = max.max(f64::from(logit));
+    }
+    if max == f64::INFINITY {
+        let several = logits
+            .iter()
+            .filter(|logit| **logit == f32::INFINITY)
+            .count()
+            > 1;
+        return match (at_label == max, several) {
+            (true, false) => 0.0,
+            (true, true) => f64::NAN,
+            (false, _) => f64::INFINITY,
+        };
+    }
+    let sum: f64 = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - max).exp())
+        .sum();
+    sum.ln() + max - at_label
+}
+
+/// Index of the first largest logit; `None` when one is NaN.
+fn arg_max(logits: &[f32]) -> Option<usize> {
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if logit.is_nan() {
+            return None;
+        }
+        if *logit > logits[best] {
+            best = index;
+        }
+    }
+    Some(best)
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    n: usize,
+    mean: f64,
+    /// Σ (x − mean)².
+    spread: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.n += 1;
+        if !self.mean.is_finite() || !value.is_finite() {
+            // The mean of numbers of which one is not finite, in IEEE arithmetic.
+            self.mean += value;
+            self.spread = f64::NAN;
+            return;
+        }
+        let before = value - self.mean;
+        self.mean += before / self.n as f64;
+        self.spread += before * (value - self.mean);
+    }
+
+    /// Sample standard deviation (n − 1) over √n; NaN for fewer than two samples.
+    fn standard_error(&self) -> f64 {
+        if self.n < 2 {
+            return f64::NAN;
+        }
+        (self.spread / (self.n - 1) as f64 / self.n as f64).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(rows: &[(&[f32], usize)]) -> Score {
+        let mut tally = Tally::default();
+        for (logits, label) in rows {
+            tally.add(logits, *label);
+        }
+        tally.score()
+    }
+
+    #[test]
+    fn closed_forms() {
+        let score = score(&[(&[0.0, 0.0], 0), (&[0.0, 3.0_f32.ln()], 0)]);
+        let losses = [2.0_f64.ln(), 4.0_f64.ln()];
+        assert!((score.loss - f64::midpoint(losses[0], losses[1])).abs() < 1e-7);
+        assert!((score.loss_se - (losses[1] - losses[0]) / 2.0).abs() < 1e-7);
+        assert_eq!((score.error, score.error_se), (0.5, 0.5));
+        assert_eq!(score.nonfinite, 0);
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        assert_eq!(cross_entropy(&[1e4, 0.0], 0), 0.0);
+        assert_eq!(cross_entropy(&[1e4, 0.0], 1), 1e4);
+        assert_eq!(cross_entropy(&[3e38, -3e38], 0), 0.0);
+        assert_eq!(cross_entropy(&[f32::NEG_INFINITY, 0.0], 0), f64::INFINITY);
+        assert_eq!(cross_entropy(&[f32::NEG_INFINITY, 0.0], 1), 0.0);
+        assert_eq!(cross_entropy(&[f32::INFINITY, 0.0], 0), 0.0);
+        assert_eq!(cross_entropy(&[f32::INFINITY, 0.0], 1), f64::INFINITY);
+    }
+
+    #[test]
+    fn nan_is_kept_counted_and_wrong() {
+        let score = score(&[(&[f32::NAN, 0.0], 1), (&[0.0, 1.0], 1)]);
+        assert!(score.loss.is_nan() && score.loss_se.is_nan());
+        assert_eq!((score.error, score.nonfinite), (0.5, 1));
+        let score = super::tests::score(&[(&[f32::NEG_INFINITY, 0.0], 0), (&[0.0, 1.0], 1)]);
+        assert_eq!((score.loss, score.nonfinite), (f64::INFINITY, 1));
+    }
+
+    #[test]
+    fn ties_go_to_the_first_and_one_sample_has_no_standard_error() {
+        assert_eq!(arg_max(&[1.0, 2.0, 2.0]), Some(1));
+        assert!(score(&[(&[0.0, 1.0], 1)]).loss_se.is_nan());
+    }
+}
