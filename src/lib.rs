@@ -17,4 +17,8 @@ pub mod space;
 
 pub mod evaluate;
 
+pub mod analysis;
+
 pub mod figure;
+
+pub mod cli;

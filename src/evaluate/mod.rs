@@ -5,6 +5,7 @@
 pub mod interface;
 pub mod metrics;
 pub mod onnx;
+pub mod quadratic;
 pub mod runtime;
 
 use crate::error::Result;

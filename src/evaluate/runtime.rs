@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use ort::LoadDynamicError;
 use ort::environment::Environment;
+use ort::ep::ExecutionProvider;
 
 use crate::error::{Error, Result};
 
@@ -171,6 +173,18 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// The execution providers compiled into the library, of those that matter here.
+    pub fn providers(&self) -> Vec<&'static str> {
+        let cuda = ort::ep::CUDA::is_available().unwrap_or(false);
+        if cuda {
+            vec!["CPU", "CUDA"]
+        } else {
+            vec!["CPU"]
+        }
+    }
+}
+
 fn search(candidates: &[Candidate]) -> std::result::Result<Runtime, Vec<Attempt>> {
     let mut attempts = Vec::new();
     for candidate in candidates {
@@ -191,9 +205,12 @@ fn attempt(candidate: &Candidate) -> std::result::Result<Runtime, String> {
     if !named_only && !path.exists() {
         return Err("no such file".to_string());
     }
-    let builder = ort::init_from(path).map_err(|error| {
-        let source = std::error::Error::source(&error);
-        source.map_or_else(|| error.to_string(), ToString::to_string)
+    let builder = ort::init_from(path).map_err(|error| match &error {
+        // Its own text hides the loader's reason.
+        LoadDynamicError::Dlopen { error: cause, .. } => {
+            std::error::Error::source(cause).map_or_else(|| cause.to_string(), ToString::to_string)
+        }
+        _ => error.to_string(),
     })?;
     let environment = builder
         .with_name("landscape")

@@ -1,1 +1,3 @@
 //! Figures, drawn from results alone.
+
+pub mod plane;

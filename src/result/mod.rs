@@ -2,6 +2,7 @@
 //!
 //! Nothing here computes; [`plane_file`] writes a plane to CSV and JSON and reads it back.
 
+pub mod atomic;
 pub mod grid;
 pub mod number;
 pub mod plane;

@@ -1,1 +1,280 @@
-//! CSV and JSON of a plane.
+//! `NAME.csv` and `NAME.json`: a plane written, and read back to be drawn again.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use super::grid::Grid;
+use super::plane::{Plane, Summary};
+use super::score::{DatasetInfo, Role, Score};
+use crate::error::{Error, Result};
+
+/// One row of the CSV: a grid point on a data set.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    i: usize,
+    j: usize,
+    x: f64,
+    y: f64,
+    c_origin: f64,
+    c_a: f64,
+    c_b: f64,
+    dataset: String,
+    role: Role,
+    samples: usize,
+    loss: f64,
+    loss_se: f64,
+    error: f64,
+    error_se: f64,
+    nonfinite: usize,
+}
+
+/// Writes both files; the CSV by grid point, then data set.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(plane: &Plane, csv: &Path, json: &Path) -> Result<()> {
+    atomic::write(csv, |out| {
+        let mut writer = csv::Writer::from_writer(out);
+        for row in rows(plane) {
+            writer.serialize(row).map_err(std::io::Error::other)?;
+        }
+        writer.flush()
+    })?;
+    atomic::write(json, |out| {
+        serde_json::to_writer_pretty(&mut *out, &plane.summary)?;
+        out.write_all(b"\n")
+    })
+}
+
+fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
+    (0..plane.grid.len()).flat_map(move |index| {
+        let (i, j) = plane.grid.ij(index);
+        let (x, y) = plane.grid.point(index);
+        let [c_origin, c_a, c_b] = plane.coefficients[index];
+        let sets = plane.datasets.iter().zip(&plane.scores);
+        sets.map(move |(dataset, scores)| {
+            let score = scores[index];
+            Row {
+                i,
+                j,
+                x,
+                y,
+                c_origin,
+                c_a,
+                c_b,
+                dataset: dataset.name.clone(),
+                role: dataset.role,
+                samples: dataset.samples,
+                loss: score.loss,
+                loss_se: score.loss_se,
+                error: score.error,
+                error_se: score.error_se,
+                nonfinite: score.nonfinite,
+            }
+        })
+    })
+}
+
+/// Where the JSON of a plane's CSV stands.
+pub fn json_beside(csv: &Path) -> PathBuf {
+    csv.with_extension("json")
+}
+
+/// Reads a plane from its CSV and the JSON beside it.
+///
+/// # Errors
+/// When a file is missing or is not what [`write`] makes; the message says where.
+pub fn read(csv: &Path) -> Result<Plane> {
+    let json = json_beside(csv);
+    let text = std::fs::read_to_string(&json).map_err(|error| {
+        Error::read(&json, &error).help("the figure's markers come from the .json beside the .csv")
+    })?;
+    let summary: Summary = serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no plane's summary: {error}")))?;
+    let mut reader = csv::Reader::from_path(csv)
+        .map_err(|error| Error::input(csv, format!("cannot be read: {error}")))?;
+    let rows = reader
+        .deserialize()
+        .collect::<std::result::Result<Vec<Row>, _>>()
+        .map_err(|error| Error::input(csv, format!("is no plane: {error}")))?;
+    assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
+}
+
+fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, String> {
+    let mut grid = Grid {
+        xs: Vec::new(),
+        ys: Vec::new(),
+    };
+    let mut datasets: Vec<DatasetInfo> = Vec::new();
+    for row in &rows {
+        place(&mut grid.xs, row.i, row.x)?;
+        place(&mut grid.ys, row.j, row.y)?;
+        if !datasets.iter().any(|dataset| dataset.name == row.dataset) {
+            datasets.push(DatasetInfo {
+                name: row.dataset.clone(),
+                role: row.role,
+                samples: row.samples,
+            });
+        }
+    }
+    let points = grid.len();
+    if points == 0 || points.checked_mul(datasets.len()) != Some(rows.len()) {
+        return Err(format!(
+            "has {} rows; {} grid points and {} data sets need {}",
+            rows.len(),
+            points,
+            datasets.len(),
+            points * datasets.len()
+        ));
+    }
+    let mut coefficients = vec![None; points];
+    let mut scores = vec![vec![None; points]; datasets.len()];
+    for row in rows {
+        let index = grid.index(row.i, row.j);
+        coefficients[index] = Some([row.c_origin, row.c_a, row.c_b]);
+        let dataset = datasets
+            .iter()
+            .position(|dataset| dataset.name == row.dataset);
+        let Some(slot) = dataset.map(|dataset| &mut scores[dataset][index]) else {
+            continue;
+        };
+        *slot = Some(Score {
+            loss: row.loss,
+            loss_se: row.loss_se,
+            error: row.error,
+            error_se: row.error_se,
+            nonfinite: row.nonfinite,
+        });
+    }
+    let complete = scores
+        .into_iter()
+        .map(|scores| scores.into_iter().collect());
+    let scores: Option<Vec<Vec<Score>>> = complete.collect();
+    let coefficients: Option<Vec<_>> = coefficients.into_iter().collect();
+    match (scores, coefficients) {
+        (Some(scores), Some(coefficients)) => Ok(Plane {
+            grid,
+            coefficients,
+            datasets,
+            scores,
+            summary,
+        }),
+        _ => Err("has a grid point twice and another not at all".to_string()),
+    }
+}
+
+/// Puts a coordinate at its index; indices appear in ascending order along the file.
+fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(), String> {
+    match axis.get(index) {
+        Some(known) if known.to_bits() == value.to_bits() => Ok(()),
+        Some(known) => Err(format!("index {index} stands at {known} and at {value}")),
+        None if index == axis.len() => {
+            axis.push(value);
+            Ok(())
+        }
+        None => Err(format!("index {index} comes before index {}", axis.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::plane::Geometry;
+    use crate::result::provenance::Provenance;
+
+    fn plane() -> Plane {
+        let grid = Grid {
+            xs: vec![-0.1, 0.2, 1.0 / 3.0],
+            ys: vec![0.0, 5.0],
+        };
+        let score = |k: usize| Score {
+            loss: if k == 2 { f64::NAN } else { k as f64 / 7.0 },
+            loss_se: f64::INFINITY,
+            error: 0.1 * k as f64,
+            error_se: 0.01,
+            nonfinite: usize::from(k == 2),
+        };
+        let info = |name: &str, role| DatasetInfo {
+            name: name.into(),
+            role,
+            samples: 9,
+        };
+        Plane {
+            coefficients: (0..6)
+                .map(|k| [1.0 - k as f64, k as f64 / 3.0, 0.5])
+                .collect(),
+            datasets: vec![info("test", Role::Test), info("s,1", Role::Shift)],
+            scores: vec![(0..6).map(score).collect(), (6..12).map(score).collect()],
+            summary: Summary {
+                geometry: Geometry {
+                    norm_a: 1.0,
+                    norm_b: 2.0,
+                    angle_deg: 60.0,
+                    cosine: 0.5,
+                    a: [1.0, 0.0],
+                    b: [1.0, 3.0_f64.sqrt()],
+                },
+                checkpoints: Vec::new(),
+                minimum: Vec::new(),
+                checks: Vec::new(),
+                warnings: vec!["w".into()],
+                provenance: Provenance {
+                    command: vec!["landscape".into()],
+                    version: "0".into(),
+                    files: [("a".to_string(), "b".to_string())].into(),
+                    settings: Default::default(),
+                    onnxruntime: "1".into(),
+                    provider: "CPU".into(),
+                    wall_seconds: 0.5,
+                },
+            },
+            grid,
+        }
+    }
+
+    #[test]
+    fn a_plane_is_read_back_to_the_bit_on_a_non_square_grid_with_nan() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("p.csv");
+        let written = plane();
+        write(&written, &csv, &json_beside(&csv)).unwrap();
+        let back = read(&csv).unwrap();
+        assert_eq!(format!("{written:?}"), format!("{back:?}"));
+        let text = std::fs::read_to_string(&csv).unwrap();
+        let header =
+            "i,j,x,y,c_origin,c_a,c_b,dataset,role,samples,loss,loss_se,error,error_se,nonfinite";
+        assert_eq!(text.lines().next(), Some(header));
+        assert!(text.contains(",NaN,inf,"));
+    }
+
+    #[test]
+    fn a_missing_row_and_a_missing_column_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("p.csv");
+        write(&plane(), &csv, &json_beside(&csv)).unwrap();
+        let text = std::fs::read_to_string(&csv).unwrap();
+        let cut = text.lines().take(12).collect::<Vec<_>>().join("\n");
+        std::fs::write(&csv, cut).unwrap();
+        let message = read(&csv).unwrap_err().to_string();
+        assert!(
+            message.contains("has 11 rows; 6 grid points and 2 data sets need 12"),
+            "{message}"
+        );
+        std::fs::write(&csv, text.replacen("loss_se", "other", 1)).unwrap();
+        assert!(
+            read(&csv)
+                .unwrap_err()
+                .to_string()
+                .contains("missing field `loss_se`")
+        );
+        std::fs::remove_file(json_beside(&csv)).unwrap();
+        assert!(
+            read(&csv)
+                .unwrap_err()
+                .to_string()
+                .contains("p.json: there is no such file")
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Analyses: which mixes to ask for, and how to arrange the answers.
+
+pub mod plane;

@@ -1,0 +1,188 @@
+//! The plane through θ0, θ1, θ2 (Figure 2 of "Model soups").
+
+use crate::error::Result;
+use crate::evaluate::{Evaluator, Progress};
+use crate::result::grid::Grid;
+use crate::result::plane::{Checkpoint, GridValue, Minimum, NamedScore};
+use crate::result::score::{DatasetInfo, Role, Score};
+use crate::space::mix::Mix;
+use crate::space::plane::PlaneBasis;
+
+/// The surface and the named points on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Surface {
+    /// (c_origin, c_a, c_b) of each grid point.
+    pub coefficients: Vec<[f64; 3]>,
+    /// `scores[data set][grid index]`.
+    pub scores: Vec<Vec<Score>>,
+    /// θ0, θ1, θ2 and the midpoint soup, each evaluated as a mix of its own.
+    pub checkpoints: Vec<Checkpoint>,
+    /// θ0, θ1, θ2 again, as the points of the plane where they lie: `[model][data set]`.
+    pub on_plane: Vec<Vec<Score>>,
+    /// Where each data set is smallest on the grid; `shifts` is the mean over the shift sets.
+    pub minimum: Vec<Minimum>,
+}
+
+/// How many mixes [`run`] asks for beside the grid.
+pub const EXTRA_MIXES: usize = 6;
+
+/// Evaluates the grid, the three models and their midpoint soup (0, ½, ½).
+///
+/// # Errors
+/// What the evaluator reports.
+pub fn run(
+    evaluator: &dyn Evaluator,
+    basis: &PlaneBasis,
+    grid: &Grid,
+    names: &[String; 3],
+    progress: &Progress<'_>,
+) -> Result<Surface> {
+    let geometry = basis.geometry;
+    let [a, b] = [geometry.a, geometry.b];
+    let middle = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
+    let models = (0..3).map(|member| Mix::unit(member, 3));
+    // At θ0 the plane's coefficients are exact; the check there is against the file.
+    let on_plane = [a, b].map(|[x, y]| basis.mix(x, y));
+    let mixes: Vec<Mix> = grid
+        .points()
+        .map(|(x, y)| basis.mix(x, y))
+        .chain(models)
+        .chain([Mix::new(vec![0.0, 0.5, 0.5])])
+        .chain(on_plane)
+        .collect();
+    let answers = evaluator.evaluate(&mixes, progress)?;
+    let (on_grid, rest) = answers.split_at(grid.len());
+    let datasets = evaluator.datasets();
+    let scores: Vec<Vec<Score>> = (0..datasets.len())
+        .map(|dataset| on_grid.iter().map(|scores| scores[dataset]).collect())
+        .collect();
+    let points = [[0.0, 0.0], a, b, middle];
+    let labels = names.iter().map(String::as_str).chain(["soup"]);
+    let checkpoints = labels
+        .zip(points)
+        .zip(rest)
+        .map(|((name, [x, y]), scores)| Checkpoint {
+            name: name.to_string(),
+            x,
+            y,
+            scores: named(datasets, scores),
+        });
+    Ok(Surface {
+        coefficients: grid
+            .points()
+            .map(|(x, y)| basis.coefficients(x, y))
+            .collect(),
+        checkpoints: checkpoints.collect(),
+        on_plane: vec![rest[0].clone(), rest[4].clone(), rest[5].clone()],
+        minimum: minima(datasets, &scores, grid),
+        scores,
+    })
+}
+
+fn named(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<NamedScore> {
+    let pairs = datasets.iter().zip(scores);
+    pairs
+        .map(|(dataset, score)| NamedScore {
+            dataset: dataset.name.clone(),
+            role: dataset.role,
+            samples: dataset.samples,
+            score: *score,
+        })
+        .collect()
+}
+
+fn minima(datasets: &[DatasetInfo], scores: &[Vec<Score>], grid: &Grid) -> Vec<Minimum> {
+    let of = |name: &str, sets: &[&Vec<Score>]| {
+        let mean = |value: fn(&Score) -> f64, index: usize| {
+            sets.iter().map(|scores| value(&scores[index])).sum::<f64>() / sets.len() as f64
+        };
+        let smallest = |value: fn(&Score) -> f64| {
+            let values = (0..grid.len()).map(|index| (index, mean(value, index)));
+            let finite = values.filter(|(_, value)| value.is_finite());
+            let (index, value) = finite.min_by(|a, b| a.1.total_cmp(&b.1))?;
+            let ((i, j), (x, y)) = (grid.ij(index), grid.point(index));
+            Some(GridValue { i, j, x, y, value })
+        };
+        Minimum {
+            dataset: name.to_string(),
+            loss: smallest(|score| score.loss),
+            error: smallest(|score| score.error),
+        }
+    };
+    let mut minima: Vec<Minimum> = datasets
+        .iter()
+        .zip(scores)
+        .map(|(dataset, scores)| of(&dataset.name, &[scores]))
+        .collect();
+    let shifts: Vec<&Vec<Score>> = datasets
+        .iter()
+        .zip(scores)
+        .filter(|(dataset, _)| dataset.role == Role::Shift)
+        .map(|(_, scores)| scores)
+        .collect();
+    if !shifts.is_empty() {
+        minima.push(of("shifts", &shifts));
+    }
+    minima
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::quadratic::Quadratic;
+    use crate::result::grid::linspace;
+    use crate::space::gram::Gram;
+    use crate::space::testing::pool;
+
+    #[test]
+    fn a_quadratic_surface_is_the_formula_on_a_non_square_grid() {
+        let pool = pool(&[&[1.0, 0.0, -1.0], &[3.0, 1.0, 0.0], &[0.0, 2.0, 1.5]]);
+        let loss = Quadratic::new(&pool, vec![1.2, 0.7, 0.1], vec![2.0, 1.0, 0.5], 0.25);
+        let basis = PlaneBasis::of(&pool, &Gram::of(&pool)).unwrap();
+        let grid = Grid {
+            xs: linspace(-1.0, 3.0, 7),
+            ys: linspace(-2.0, 2.0, 4),
+        };
+        let names = ["zs", "a", "b"].map(String::from);
+        let surface = run(&loss, &basis, &grid, &names, &|_, _| {}).unwrap();
+        // The formula, from coordinates alone: L is a quadratic polynomial in (x, y), so it is
+        // fixed by the vectors u1, u2 built by hand.
+        let d1 = [2.0, 1.0, 1.0];
+        let d2 = [-1.0, 2.0, 2.5];
+        let dot = |p: &[f64; 3], q: &[f64; 3]| p.iter().zip(q).map(|(p, q)| p * q).sum::<f64>();
+        let n1 = dot(&d1, &d1).sqrt();
+        let u1 = d1.map(|d| d / n1);
+        let s = dot(&d2, &u1);
+        let rest: [f64; 3] = std::array::from_fn(|k| d2[k] - s * u1[k]);
+        let n2 = dot(&rest, &rest).sqrt();
+        let u2 = rest.map(|d| d / n2);
+        let formula = |x: f64, y: f64| {
+            let theta = [1.0, 0.0, -1.0];
+            let terms = (0..3).map(|k| {
+                let d = theta[k] + x * u1[k] + y * u2[k] - [1.2, 0.7, 0.1][k];
+                0.5 * [2.0, 1.0, 0.5][k] * d * d
+            });
+            terms.sum::<f64>() + 0.25
+        };
+        let mut best = (f64::INFINITY, 0);
+        for (index, (x, y)) in grid.points().enumerate() {
+            let (found, expected) = (surface.scores[0][index].loss, formula(x, y));
+            assert!(
+                (found - expected).abs() <= 1e-12 * expected,
+                "{found} {expected}"
+            );
+            if expected < best.0 {
+                best = (expected, index);
+            }
+        }
+        let minimum = surface.minimum[0].loss.unwrap();
+        assert_eq!((minimum.i, minimum.j), grid.ij(best.1));
+        let soup = &surface.checkpoints[3];
+        let expected = formula(soup.x, soup.y);
+        assert!((soup.scores[0].score.loss - expected).abs() <= 1e-12 * expected);
+        assert!(
+            (surface.on_plane[2][0].loss - surface.checkpoints[2].scores[0].score.loss).abs()
+                < 1e-12
+        );
+    }
+}

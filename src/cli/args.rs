@@ -1,0 +1,181 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The loss surface between fine-tuned checkpoints: can they be averaged, and what is the best
+/// average?
+#[derive(Debug, Parser)]
+#[command(name = "landscape", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw loss and error on the plane through θ0, θ1, θ2 (Figure 2 of "Model soups")
+    Plane(PlaneArgs),
+    /// Draw a figure again from its CSV and JSON
+    Draw(DrawArgs),
+    /// List a network's parameters and how checkpoints fit them
+    Inspect(InspectArgs),
+    /// Show the ONNX Runtime that is used and what the machine has
+    Doctor(DoctorArgs),
+}
+
+/// Flags that several subcommands share.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Network and initialization θ0
+    #[arg(long, value_name = "FILE.onnx")]
+    pub origin: Option<PathBuf>,
+    /// θ0 under the checkpoints' tensor names, to match and verify tensors by value
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub origin_weights: Option<PathBuf>,
+    /// Tensors to leave out on either side (`*` for anything)
+    #[arg(long, value_name = "NAME")]
+    pub ignore: Vec<String>,
+    /// Configuration file [default: landscape.toml, when there]
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// One JSON object on standard output, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `landscape plane`.
+#[derive(Debug, Args)]
+pub struct PlaneArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// First checkpoint θ1: .onnx or .safetensors; an ending may be left out
+    #[arg(long, value_name = "CKPT")]
+    pub a: PathBuf,
+    /// Second checkpoint θ2
+    #[arg(long, value_name = "CKPT")]
+    pub b: PathBuf,
+    /// Grid points along the longer side of the box [default: 21]
+    #[arg(long, value_name = "N", conflicts_with_all = ["x", "y"])]
+    pub steps: Option<usize>,
+    /// Margin around θ0, θ1, θ2, as a part of the box's longer side [default: 0.25]
+    #[arg(long, value_name = "PART", conflicts_with_all = ["x", "y"])]
+    pub margin: Option<f64>,
+    /// Grid along u1 (ends included); with --y
+    #[arg(
+        long,
+        value_name = "MIN:MAX:N",
+        requires = "y",
+        allow_hyphen_values = true
+    )]
+    pub x: Option<String>,
+    /// Grid along u2 (ends included); with --x
+    #[arg(
+        long,
+        value_name = "MIN:MAX:N",
+        requires = "x",
+        allow_hyphen_values = true
+    )]
+    pub y: Option<String>,
+    /// Panels of the figure [default: paper]
+    #[arg(long, value_enum)]
+    pub panels: Option<PanelsArg>,
+    /// Data sets and how to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Folder for plots/ and notebooks-data/ [default: .]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Stem of the output files
+    #[arg(long, default_value = "plane")]
+    pub name: String,
+}
+
+/// Data sets, and how to evaluate them.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Data the checkpoints were trained on (.npz, .safetensors)
+    #[arg(long, value_name = "PATH")]
+    pub train: Option<PathBuf>,
+    /// Held-out data that choices are made on
+    #[arg(long, value_name = "PATH")]
+    pub val: Option<PathBuf>,
+    /// Held-out data that is only reported
+    #[arg(long, value_name = "PATH")]
+    pub test: Option<PathBuf>,
+    /// Data from another distribution; may be given several times
+    #[arg(long, value_name = "NAME=PATH")]
+    pub shift: Vec<String>,
+    /// Samples taken of each data set, 0 for all [default: 0]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Seed of the samples taken [default: 0]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Name of the output that holds the logits
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+    /// Where to compute; only cpu so far [default: cpu]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Samples a run [default: 32, or the network's own]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Sessions at the same time [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Threads within a session [default: 1]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// The ONNX Runtime library, or its folder
+    #[arg(long, value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// Which panels to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PanelsArg {
+    /// Train loss, test error, mean shift error
+    Paper,
+    /// These, and one for each shift set
+    All,
+}
+
+/// `landscape draw`.
+#[derive(Debug, Args)]
+pub struct DrawArgs {
+    /// A plane's CSV; its JSON stands beside it
+    pub csv: PathBuf,
+    /// Panels of the figure
+    #[arg(long, value_enum, default_value = "paper")]
+    pub panels: PanelsArg,
+    /// Folder for the figures [default: plots beside the CSV's folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `landscape inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The origin (.onnx), then checkpoints
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// θ0 under the checkpoints' tensor names, to match and verify tensors by value
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub origin_weights: Option<PathBuf>,
+    /// Tensors to leave out on either side (`*` for anything)
+    #[arg(long, value_name = "NAME")]
+    pub ignore: Vec<String>,
+}
+
+/// `landscape doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The ONNX Runtime library, or its folder
+    #[arg(long, value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}

@@ -1,0 +1,150 @@
+//! `landscape.toml`: data sets, preprocessing, and defaults for flags.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use crate::data::Preprocess;
+use crate::error::{Error, Result};
+
+/// The file that is read when it stands in the working folder.
+const DEFAULT: &str = "landscape.toml";
+
+/// What the file says; every entry is optional and a flag beats it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)] // each is the default of the flag of its name
+pub struct Config {
+    pub origin: Option<PathBuf>,
+    pub origin_weights: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
+    pub output: Option<String>,
+    pub out: Option<PathBuf>,
+    pub device: Option<String>,
+    pub limit: Option<usize>,
+    pub seed: Option<u64>,
+    pub batch: Option<usize>,
+    pub workers: Option<usize>,
+    pub threads: Option<usize>,
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    #[serde(default)]
+    pub plane: PlaneConfig,
+    #[serde(default)]
+    pub data: DataConfig,
+    pub preprocess: Option<Preprocess>,
+}
+
+/// Defaults of `landscape plane`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PlaneConfig {
+    pub steps: Option<usize>,
+    pub margin: Option<f64>,
+    pub x: Option<String>,
+    pub y: Option<String>,
+    pub panels: Option<String>,
+}
+
+/// Data sets by role.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct DataConfig {
+    pub train: Option<PathBuf>,
+    pub val: Option<PathBuf>,
+    pub test: Option<PathBuf>,
+    /// In the order of the file.
+    #[serde(default)]
+    pub shifts: IndexMap<String, PathBuf>,
+}
+
+impl Config {
+    /// Reads `given`, or `landscape.toml` of the working folder when it is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has a key or value that means nothing; the message shows
+    /// the line.
+    pub fn load(given: Option<&Path>) -> Result<(Self, Option<PathBuf>)> {
+        let path = match given {
+            Some(path) => path.to_path_buf(),
+            None if Path::new(DEFAULT).is_file() => PathBuf::from(DEFAULT),
+            None => return Ok((Self::default(), None)),
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, &error))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            Error::input(
+                &path,
+                format!("cannot be used:\n{}", error.to_string().trim_end()),
+            )
+        })?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok((config, Some(path)))
+    }
+
+    /// Takes paths as relative to the file's folder.
+    fn resolve(&mut self, folder: &Path) {
+        let data = &mut self.data;
+        let named = [
+            &mut self.origin,
+            &mut self.origin_weights,
+            &mut self.onnxruntime,
+            &mut self.out,
+            &mut data.train,
+            &mut data.val,
+            &mut data.test,
+        ];
+        let paths = named.into_iter().flatten().chain(data.shifts.values_mut());
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        let (mut config, _) = Config::load(Some(&path))?;
+        // Paths made comparable: the folder is another one each time.
+        for shift in config.data.shifts.values_mut() {
+            *shift = shift.strip_prefix(folder.path()).unwrap().to_path_buf();
+        }
+        Ok(config)
+    }
+
+    #[test]
+    fn shifts_keep_their_order_and_paths_are_relative_to_the_file() {
+        let config = load("limit = 5\n[data.shifts]\nz = \"z.npz\"\na = \"d/a.npz\"\n").unwrap();
+        let shifts: Vec<_> = config.data.shifts.iter().collect();
+        assert_eq!(shifts[0], (&"z".to_string(), &PathBuf::from("z.npz")));
+        assert_eq!(shifts[1], (&"a".to_string(), &PathBuf::from("d/a.npz")));
+        assert_eq!(config.limit, Some(5));
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_name_the_line() {
+        let message = load("limit = 5\nlimt = 6\n").unwrap_err().to_string();
+        assert!(
+            message.contains("unknown field `limt`") && message.contains("line 2"),
+            "{message}"
+        );
+        let message = load("[plane]\nsteps = \"many\"\n").unwrap_err().to_string();
+        assert!(
+            message.contains("line 2") && message.contains("invalid type"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let error = Config::load(Some(Path::new("nowhere.toml"))).unwrap_err();
+        assert_eq!(error.to_string(), "nowhere.toml: there is no such file");
+    }
+}

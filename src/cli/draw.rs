@@ -1,0 +1,47 @@
+//! `landscape draw`: a figure from files alone.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{DrawArgs, PanelsArg};
+use super::print;
+use crate::error::Result;
+use crate::figure::plane::{Panels, draw};
+use crate::result::plane::Plane;
+use crate::result::{atomic, plane_file};
+
+/// Reads the plane and draws it.
+pub fn run(arguments: &DrawArgs) -> Result<()> {
+    let plane = plane_file::read(&arguments.csv)?;
+    let folder = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| plots_of(&arguments.csv));
+    let name = arguments.csv.file_stem().unwrap_or_default();
+    let png = figures(&plane, arguments.panels, &folder, &name.to_string_lossy())?;
+    print(&png.display().to_string());
+    Ok(())
+}
+
+/// `DIR/plots` for `DIR/notebooks-data/NAME.csv`, else the CSV's own folder.
+fn plots_of(csv: &Path) -> PathBuf {
+    let folder = csv.parent().unwrap_or(Path::new(""));
+    if folder.ends_with("notebooks-data") {
+        folder.with_file_name("plots")
+    } else {
+        folder.to_path_buf()
+    }
+}
+
+/// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
+pub fn figures(plane: &Plane, panels: PanelsArg, folder: &Path, name: &str) -> Result<PathBuf> {
+    let panels = match panels {
+        PanelsArg::Paper => Panels::Paper,
+        PanelsArg::All => Panels::All,
+    };
+    let drawing = draw(plane, panels)?;
+    let png = folder.join(format!("{name}.png"));
+    atomic::write(&png, |out| out.write_all(&drawing.png))?;
+    let svg = folder.join(format!("{name}.svg"));
+    atomic::write(&svg, |out| out.write_all(drawing.svg.as_bytes()))?;
+    Ok(png)
+}

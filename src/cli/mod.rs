@@ -1,0 +1,68 @@
+//! The command line: what was typed becomes a checked plan; the only code that prints.
+
+pub mod args;
+pub mod config;
+mod doctor;
+mod draw;
+mod inspect;
+mod plane;
+mod progress;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::args::{Arguments, Command};
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::error::{Error, Result};
+
+/// Set when the user asks the run to end.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Runs a command; returns its exit status when that is not plain success.
+///
+/// # Errors
+/// Whatever stopped the command; nothing has been printed about it.
+pub fn run(arguments: &Arguments) -> Result<u8> {
+    // A second Ctrl-C ends the program at once.
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Error::runtime("signal handler", error))?;
+    match &arguments.command {
+        Command::Plane(arguments) => plane::run(arguments).map(|()| 0),
+        Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
+        Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),
+        Command::Doctor(arguments) => Ok(doctor::run(arguments)),
+    }
+}
+
+/// Opens the origin, which must be a network.
+fn open_origin(path: &Path) -> Result<(String, Model)> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.content {
+        Content::Onnx(model) => Ok((checkpoint.name, *model)),
+        Content::Safetensors(_) => Err(Error::flag(
+            "--origin",
+            format!(
+                "{} holds tensors but no network; an .onnx file is needed",
+                checkpoint.path.display()
+            ),
+        )
+        .help("torch.onnx.export(model.eval(), args, \"zs.onnx\", dynamo=True, optimize=False)")),
+    }
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a line for the person at the terminal.
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,78 @@
+//! Writing files so that nobody ever sees half of one.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes a file under a temporary name beside it, flushes it to disk and renames it.
+///
+/// # Errors
+/// When the folder cannot be made or written, or the disk is full; then nothing stands under
+/// the final name that did not before, and the temporary file is gone.
+pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let attempt = || -> io::Result<()> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        let mut file = builder
+            .prefix(".landscape-")
+            .permissions_of(folder)
+            .tempfile_in(folder)?;
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        content(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    attempt().map_err(|error| Error::write(path, &error))
+}
+
+/// Ordinary permissions instead of the private ones of temporary files.
+trait OrdinaryPermissions {
+    fn permissions_of(&mut self, folder: &Path) -> &mut Self;
+}
+
+impl OrdinaryPermissions for tempfile::Builder<'_, '_> {
+    #[cfg(unix)]
+    fn permissions_of(&mut self, _folder: &Path) -> &mut Self {
+        use std::os::unix::fs::PermissionsExt;
+        // The process's umask takes away what it should.
+        self.permissions(fs::Permissions::from_mode(0o666))
+    }
+
+    #[cfg(not(unix))]
+    fn permissions_of(&mut self, _folder: &Path) -> &mut Self {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.csv");
+        write(&path, |out| out.write_all(b"old")).unwrap();
+        let error = write(&path, |out| {
+            out.write_all(b"new")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("b.csv: cannot be written: disk full")
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}
