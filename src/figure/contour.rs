@@ -1,0 +1,238 @@
+//! Bands and contour lines of a surface on a grid, in data coordinates.
+
+use contour::ContourBuilder;
+
+use crate::result::grid::Grid;
+
+/// A closed ring or an open line of (x, y).
+pub type Path = Vec<(f64, f64)>;
+
+/// Points put between two grid points, so that lines come out smooth.
+const REFINE: usize = 6;
+
+/// A surface refined between its grid points.
+pub struct Surface {
+    xs: Vec<f64>,
+    ys: Vec<f64>,
+    values: Vec<f64>,
+}
+
+impl Surface {
+    /// Refines by monotone cubic interpolation (Fritsch and Carlson 1980) along x, then y: it
+    /// passes through the values and makes no extremum that they do not have. Values that are
+    /// not finite count as `high`; the caller covers the cells that touch them.
+    pub fn new(grid: &Grid, values: &[f64], high: f64) -> Self {
+        let (nx, ny) = (grid.xs.len(), grid.ys.len());
+        let finite = |v: f64| if v.is_finite() { v.min(high) } else { high };
+        let rows: Vec<Vec<f64>> = (0..ny)
+            .map(|j| {
+                let row: Vec<f64> = (0..nx).map(|i| finite(values[grid.index(i, j)])).collect();
+                refine(&row)
+            })
+            .collect();
+        let xs = refine_axis(&grid.xs);
+        let ys = refine_axis(&grid.ys);
+        let mut fine = vec![0.0; xs.len() * ys.len()];
+        for i in 0..xs.len() {
+            let column: Vec<f64> = rows.iter().map(|row| row[i]).collect();
+            for (j, value) in refine(&column).into_iter().enumerate() {
+                fine[j * xs.len() + i] = value;
+            }
+        }
+        Self {
+            xs,
+            ys,
+            values: fine,
+        }
+    }
+
+    /// The region with `low` ≤ value < `high` as rings to be filled: holes are joined to their
+    /// outer ring by a cut of no width.
+    pub fn band(&self, low: f64, high: f64) -> Vec<Path> {
+        let Ok(bands) = self.builder().isobands(&self.values, &[low, high]) else {
+            return Vec::new();
+        };
+        let polygons = bands.iter().flat_map(|band| band.geometry());
+        polygons
+            .map(|polygon| {
+                let mut ring = self.path(polygon.exterior());
+                for hole in polygon.interiors() {
+                    let back = ring.first().copied();
+                    ring.extend(self.path(hole));
+                    ring.extend(back);
+                }
+                ring
+            })
+            .collect()
+    }
+
+    /// The lines where the surface takes a value, without the pieces along the frame that close
+    /// them.
+    pub fn lines(&self, level: f64) -> Vec<Path> {
+        let Ok(contours) = self.builder().contours(&self.values, &[level]) else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        for polygon in contours.iter().flat_map(|contour| contour.geometry()) {
+            for ring in std::iter::once(polygon.exterior()).chain(polygon.interiors()) {
+                self.open(&self.path(ring), &mut lines);
+            }
+        }
+        lines
+    }
+
+    /// The contour library puts value (i, j) at (i + ½, j + ½).
+    fn builder(&self) -> ContourBuilder {
+        ContourBuilder::new(self.xs.len(), self.ys.len(), true)
+    }
+
+    /// From cell coordinates to data coordinates; what lies outside the frame is put on it.
+    fn path(&self, ring: &geo_types::LineString<f64>) -> Path {
+        let at = |axis: &[f64], cell: f64| {
+            let last = axis.len() - 1;
+            let cell = (cell - 0.5).clamp(0.0, last as f64);
+            let low = (cell.floor() as usize).min(last - 1);
+            axis[low] + (axis[low + 1] - axis[low]) * (cell - low as f64)
+        };
+        ring.0
+            .iter()
+            .map(|point| (at(&self.xs, point.x), at(&self.ys, point.y)))
+            .collect()
+    }
+
+    /// Cuts a ring where it runs along the frame.
+    fn open(&self, ring: &[(f64, f64)], lines: &mut Vec<Path>) {
+        let (x0, x1) = (self.xs[0], self.xs[self.xs.len() - 1]);
+        let (y0, y1) = (self.ys[0], self.ys[self.ys.len() - 1]);
+        let on_frame = |p: &(f64, f64)| p.0 == x0 || p.0 == x1 || p.1 == y0 || p.1 == y1;
+        let start = ring.iter().position(on_frame).unwrap_or(0);
+        let turned = ring[start..].iter().chain(ring.iter().skip(1).take(start));
+        let mut line: Path = Vec::new();
+        for point in turned {
+            let along = on_frame(point) && line.last().is_some_and(on_frame);
+            if along {
+                if line.len() > 1 {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.clear();
+            }
+            line.push(*point);
+        }
+        if line.len() > 1 {
+            lines.push(line);
+        }
+    }
+}
+
+fn refine_axis(axis: &[f64]) -> Vec<f64> {
+    let steps = |pair: &[f64]| {
+        let (a, b) = (pair[0], pair[1]);
+        (0..REFINE).map(move |k| a + (b - a) * k as f64 / REFINE as f64)
+    };
+    axis.windows(2)
+        .flat_map(steps)
+        .chain(axis.last().copied())
+        .collect()
+}
+
+/// Monotone cubic interpolation of evenly spaced values.
+fn refine(values: &[f64]) -> Vec<f64> {
+    let slopes: Vec<f64> = (0..values.len()).map(|k| slope(values, k)).collect();
+    let mut fine = Vec::with_capacity((values.len() - 1) * REFINE + 1);
+    for k in 0..values.len() - 1 {
+        for part in 0..REFINE {
+            let t = part as f64 / REFINE as f64;
+            let (t2, t3) = (t * t, t * t * t);
+            fine.push(
+                (2.0 * t3 - 3.0 * t2 + 1.0) * values[k]
+                    + (t3 - 2.0 * t2 + t) * slopes[k]
+                    + (3.0 * t2 - 2.0 * t3) * values[k + 1]
+                    + (t3 - t2) * slopes[k + 1],
+            );
+        }
+    }
+    fine.extend(values.last());
+    fine
+}
+
+/// Harmonic mean of the slopes to both sides; 0 at an extremum, one-sided at the ends.
+fn slope(values: &[f64], k: usize) -> f64 {
+    let before = k.checked_sub(1).map(|p| values[k] - values[p]);
+    let after = values.get(k + 1).map(|next| next - values[k]);
+    match (before, after) {
+        (Some(a), Some(b)) if a * b > 0.0 => 2.0 * a * b / (a + b),
+        (Some(_), Some(_)) | (None, None) => 0.0,
+        (Some(one), None) | (None, Some(one)) => one,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::grid::linspace;
+
+    fn grid() -> Grid {
+        Grid {
+            xs: linspace(-1.0, 3.0, 17),
+            ys: linspace(10.0, 16.0, 13),
+        }
+    }
+
+    fn values(grid: &Grid, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+        grid.points().map(|(x, y)| f(x, y)).collect()
+    }
+
+    #[test]
+    fn lines_of_a_slope_lie_where_algebra_puts_them_and_end_at_the_frame() {
+        let grid = grid();
+        let surface = Surface::new(&grid, &values(&grid, |x, y| x + y), 1e9);
+        let lines = surface.lines(13.0);
+        assert_eq!(lines.len(), 1);
+        for (x, y) in &lines[0] {
+            // Within a refined cell of the frame the end is put on it.
+            let edge = *x == -1.0 || *x == 3.0 || *y == 10.0 || *y == 16.0;
+            let tolerance = if edge { 0.09 } else { 1e-9 };
+            assert!((x + y - 13.0).abs() < tolerance, "{x} {y}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_bowl_are_circles() {
+        let grid = grid();
+        let f = |x: f64, y: f64| (x - 1.0).powi(2) + (y - 13.0).powi(2);
+        let surface = Surface::new(&grid, &values(&grid, f), 1e9);
+        let lines = surface.lines(1.5);
+        assert_eq!(lines.len(), 1);
+        for (x, y) in &lines[0] {
+            assert!((f(*x, *y).sqrt() - 1.5_f64.sqrt()).abs() < 0.05, "{x} {y}");
+        }
+    }
+
+    #[test]
+    fn interpolation_passes_through_the_values_and_invents_no_extremum() {
+        let values = [3.0, 1.0, 1.0, 2.0, 8.0, 7.0];
+        let fine = refine(&values);
+        assert_eq!(fine.len(), 5 * REFINE + 1);
+        for (k, value) in values.iter().enumerate() {
+            assert_eq!(fine[k * REFINE], *value);
+        }
+        assert!(fine.iter().all(|v| (1.0..=8.0).contains(v)));
+    }
+
+    #[test]
+    fn bands_fill_the_frame_and_keep_holes() {
+        let grid = grid();
+        let f = |x: f64, y: f64| (x - 1.0).powi(2) + (y - 13.0).powi(2);
+        let surface = Surface::new(&grid, &values(&grid, f), 1e9);
+        let area = |rings: Vec<Path>| {
+            let ring_area = |ring: &Path| {
+                let pairs = ring.iter().zip(ring.iter().skip(1).chain(ring.first()));
+                pairs.map(|(a, b)| a.0 * b.1 - b.0 * a.1).sum::<f64>().abs() / 2.0
+            };
+            rings.iter().map(ring_area).sum::<f64>()
+        };
+        let ring = area(surface.band(0.5, 1.5));
+        assert!((ring - std::f64::consts::PI).abs() < 0.1, "{ring}");
+        assert!((area(surface.band(-1.0, 1e6)) - 24.0).abs() < 0.2);
+    }
+}
