@@ -18,7 +18,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Draw loss and error on the plane through θ0, θ1, θ2 (Figure 2 of "Model soups")
-    Plane(PlaneArgs),
+    Plane(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
     Draw(DrawArgs),
     /// List a network's parameters and how checkpoints fit them

@@ -16,13 +16,13 @@ use crate::space::pool::{Role, Source};
 /// Prints a table of tensors, or of parameters across an origin and its checkpoints.
 pub fn run(arguments: &InspectArgs) -> Result<()> {
     let first = Checkpoint::open(&arguments.files[0])?;
-    if let Content::Safetensors(tensors) = &first.content {
-        if arguments.files.len() == 1 {
-            tensors
-                .iter()
-                .for_each(|(name, tensor)| stored(name, tensor));
-            return Ok(());
-        }
+    if let Content::Safetensors(tensors) = &first.content
+        && arguments.files.len() == 1
+    {
+        tensors
+            .iter()
+            .for_each(|(name, tensor)| stored(name, tensor));
+        return Ok(());
     }
     let (name, model) = open_origin(&arguments.files[0])?;
     let network = Network::of(&model);

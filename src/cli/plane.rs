@@ -12,7 +12,7 @@ use super::progress::Meter;
 use super::{STOP, draw, note, open_origin, print};
 use crate::analysis::plane::{self as analysis, EXTRA_MIXES, Surface};
 use crate::checkpoint::{Checkpoint, Content, file};
-use crate::data::{Dataset, Subset};
+use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::interface::Interface;
@@ -64,7 +64,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let interface = Interface::of(&network, plan.output.as_deref())?;
     let datasets = plan.read_data(&interface, &config)?;
     let engine = Engine::new(
-        &runtime,
+        runtime,
         &network,
         &aligned,
         interface,
@@ -99,7 +99,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         version: env!("CARGO_PKG_VERSION").to_string(),
         files: hashes(&inputs(&plan, &checkpoints, &datasets, config_path))?,
         settings: plan.recorded(),
-        onnxruntime: runtime.version.clone(),
+        onnxruntime: runtime.version().to_string(),
         provider: "CPU".to_string(),
         wall_seconds: start.elapsed().as_secs_f64(),
     };
@@ -132,8 +132,9 @@ struct Plan {
     steps: usize,
     margin: f64,
     ranges: Option<(Vec<f64>, Vec<f64>)>,
-    data: Vec<(String, Role, PathBuf)>,
-    subset: Subset,
+    data: Vec<Source>,
+    limit: Option<usize>,
+    seed: u64,
     settings: Settings,
 }
 
@@ -205,10 +206,8 @@ impl Plan {
             margin,
             ranges,
             data: data(run, config)?,
-            subset: Subset {
-                limit: run.limit.or(config.limit),
-                seed: run.seed.or(config.seed).unwrap_or(0),
-            },
+            limit: run.limit.or(config.limit),
+            seed: run.seed.or(config.seed).unwrap_or(0),
             settings: settings(run, config)?,
         })
     }
@@ -224,25 +223,21 @@ impl Plan {
     }
 
     fn read_data(&self, interface: &Interface, config: &Config) -> Result<Vec<Dataset>> {
-        let read = |(name, role, path): &(String, Role, PathBuf)| {
-            Dataset::read(
-                path,
-                name,
-                *role,
-                &interface.inputs,
-                config.preprocess.as_ref(),
-                self.subset,
-            )
+        let options = ReadOptions {
+            preprocess: config.preprocess.clone(),
+            limit: self.limit,
+            seed: self.seed,
         };
+        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
         self.data.iter().map(read).collect()
     }
 
     /// Settings that the values depend on.
     fn recorded(&self) -> BTreeMap<String, String> {
-        let limit = self.subset.limit.unwrap_or(0);
+        let limit = self.limit.unwrap_or(0);
         [
             ("limit", limit.to_string()),
-            ("seed", self.subset.seed.to_string()),
+            ("seed", self.seed.to_string()),
             ("batch", self.settings.batch.to_string()),
             ("workers", self.settings.workers.to_string()),
             ("threads", self.settings.threads.to_string()),
@@ -293,7 +288,7 @@ fn settings(run: &RunArgs, config: &Config) -> Result<Settings> {
 }
 
 /// The data sets by role, those of the flags before those of the file.
-fn data(run: &RunArgs, config: &Config) -> Result<Vec<(String, Role, PathBuf)>> {
+fn data(run: &RunArgs, config: &Config) -> Result<Vec<Source>> {
     let roles = [
         (Role::Train, &run.train, &config.data.train),
         (Role::Val, &run.val, &config.data.val),
@@ -306,7 +301,7 @@ fn data(run: &RunArgs, config: &Config) -> Result<Vec<(String, Role, PathBuf)>> 
             .as_ref()
             .or_else(|| configured.as_ref().filter(|_| typed == 0));
         if let Some(path) = path {
-            data.push((role.name().to_string(), role, path.clone()));
+            data.push(source(role.name(), role, path));
         }
     }
     for shift in &run.shift {
@@ -316,11 +311,11 @@ fn data(run: &RunArgs, config: &Config) -> Result<Vec<(String, Role, PathBuf)>> 
                 format!("is `{shift}`; NAME=PATH is needed"),
             ));
         };
-        data.push((name.to_string(), Role::Shift, path.into()));
+        data.push(source(name, Role::Shift, Path::new(path)));
     }
     if typed == 0 {
         for (name, path) in &config.data.shifts {
-            data.push((name.clone(), Role::Shift, path.clone()));
+            data.push(source(name, Role::Shift, path));
         }
     }
     if data.is_empty() {
@@ -328,9 +323,9 @@ fn data(run: &RunArgs, config: &Config) -> Result<Vec<(String, Role, PathBuf)>> 
             "give at least one of --train, --val, --test, --shift NAME=PATH, or list them under [data] in landscape.toml",
         ));
     }
-    for (index, (name, ..)) in data.iter().enumerate() {
+    for (index, Source { name, .. }) in data.iter().enumerate() {
         let reserved = ["shifts", "all"].contains(&name.as_str());
-        if reserved || data[..index].iter().any(|(other, ..)| other == name) {
+        if reserved || data[..index].iter().any(|other| other.name == *name) {
             let why = if reserved {
                 "is kept for means"
             } else {
@@ -340,6 +335,14 @@ fn data(run: &RunArgs, config: &Config) -> Result<Vec<(String, Role, PathBuf)>> 
         }
     }
     Ok(data)
+}
+
+fn source(name: &str, role: Role, path: &Path) -> Source {
+    Source {
+        name: name.to_string(),
+        role,
+        path: path.to_path_buf(),
+    }
 }
 
 /// `MIN:MAX:N`, ends included.
@@ -393,7 +396,7 @@ fn self_check(
     names: &[String; 3],
 ) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    for member in 0..3_usize {
+    for (member, name) in names.iter().enumerate() {
         let content = member.checked_sub(1).map(|k| &checkpoints[k].content);
         let model = match content {
             None => Untouched::File(&network.model.path),
@@ -406,13 +409,7 @@ fn self_check(
             .iter()
             .zip(direct.iter().zip(&surface.on_plane[member]));
         for (dataset, (file, plane)) in pairs {
-            checks.push(check(
-                &names[member],
-                &dataset.name,
-                dataset.samples,
-                file,
-                plane,
-            ));
+            checks.push(check(name, &dataset.name, dataset.samples, file, plane));
         }
     }
     Ok(checks)
@@ -467,7 +464,7 @@ fn inputs(
     let mut paths = vec![plan.origin.clone()];
     paths.extend(plan.origin_weights.clone());
     paths.extend(checkpoints.iter().map(|checkpoint| checkpoint.path.clone()));
-    paths.extend(datasets.iter().map(|dataset| dataset.path.clone()));
+    paths.extend(datasets.iter().map(|dataset| dataset.path().to_path_buf()));
     paths.extend(config);
     paths
 }

@@ -103,12 +103,27 @@ pub(super) trait Container {
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes>;
 }
 
+/// The arrays of a file with their types and shapes, as in `` `x` (u8 [100, 28]) ``.
+pub(super) fn list(container: &mut dyn Container) -> String {
+    let names = container.names();
+    let arrays = names.iter().map(|name| match container.layout(name) {
+        Ok(layout) => format!("`{name}` ({})", layout.describe()),
+        Err(_) => format!("`{name}` (unreadable)"),
+    });
+    let arrays: Vec<_> = arrays.collect();
+    match arrays.is_empty() {
+        true => "none".to_string(),
+        false => arrays.join(", "),
+    }
+}
+
 /// Copies the given rows, of `row` bytes each, out of a row-major array.
 pub(super) fn gather(data: &Bytes, row: usize, rows: &[usize]) -> Bytes {
-    let rows = rows.iter();
-    rows.flat_map(|&index| &data[index * row..(index + 1) * row])
-        .copied()
-        .collect()
+    let mut out = Vec::with_capacity(rows.len() * row);
+    for &index in rows {
+        out.extend_from_slice(&data[index * row..(index + 1) * row]);
+    }
+    out.into()
 }
 
 /// Reorders a column-major (Fortran) array of `shape` into row-major order.

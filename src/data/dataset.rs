@@ -1,265 +1,315 @@
 //! A data set in memory.
 
-use std::fmt::Write as _;
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
 
-use super::array::{Container, Element, Layout};
-use super::fill::{BatchMut, fill, mismatch, to_i64};
+use super::array::{Container, Element, Layout, list};
+use super::fill::{BatchMut, Column, convertible, needs_table};
 use super::npz::Npz;
 use super::preprocess::{Preprocess, Table};
-use super::safetensors::Tensors;
-use super::spec::InputSpec;
-use super::subset::subset;
+use super::safetensors::SafetensorsFile;
+use super::spec::{InputDtype, InputSpec};
+use super::{labels, subset};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role};
 
-/// Names under which the only input's array is accepted besides the graph's own.
-const USUAL_NAMES: [&str; 2] = ["x", "inputs"];
+/// Names that the array of a graph with one input may have instead of the input's.
+const ALIASES: [&str; 2] = ["x", "inputs"];
 
-/// Which samples of a file are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Subset {
-    /// At most this many; `None` or 0 for all.
+/// Which file is which data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// `train`, `val`, `test`, or the name given to a shift set.
+    pub name: String,
+    /// What it is used for.
+    pub role: Role,
+    /// The `.npz` or `.safetensors` file.
+    pub path: PathBuf,
+}
+
+/// How data sets are read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReadOptions {
+    /// Scaling of u8 data for floating-point inputs.
+    pub preprocess: Option<Preprocess>,
+    /// Samples to keep, chosen at random without replacement; `None` and 0 keep all.
     pub limit: Option<usize>,
-    /// Seed of the choice.
+    /// Seed of that choice.
     pub seed: u64,
 }
 
-/// Samples with labels, one array per model input.
-#[derive(Debug, Clone)]
+/// Labelled samples: for each input of the graph an array whose first axis is the sample.
+///
+/// Samples stay as the file stores them (and, where it stores them uncompressed, in the
+/// memory-mapped file, which must not be changed meanwhile) until [`Dataset::fill`] converts
+/// a batch. It can be shared between threads.
+#[derive(Debug)]
 pub struct Dataset {
-    /// Name, role and number of samples.
-    pub info: DatasetInfo,
-    /// The file.
-    pub path: PathBuf,
-    labels: Vec<i64>,
-    /// Index in the file of each sample, when not all were taken.
+    source: Source,
+    sha256: String,
+    /// Indices in the file of the samples kept, ascending; `None` when all are.
     rows: Option<Vec<usize>>,
+    labels: Vec<i64>,
     columns: Vec<Column>,
 }
 
-#[derive(Debug, Clone)]
-struct Column {
-    element: Element,
-    bytes: Bytes,
-    /// Shape of one sample.
-    sample: Vec<usize>,
-    table: Option<Table>,
-}
-
 impl Dataset {
-    /// Reads the file's `labels` and an array for each of the graph's inputs.
+    /// Reads the samples and labels that a graph with these inputs needs.
+    ///
+    /// An array is matched to an input by name; where the graph has one input, `x` or `inputs`
+    /// serve too. Arrays that no input asks for are passed over, whatever they hold.
     ///
     /// # Errors
-    /// When the file is missing or damaged, an array is missing or of another shape or type than
-    /// the graph takes, lengths differ, labels are no integers, or there is no sample.
-    pub fn read(
-        path: &Path,
-        name: &str,
-        role: Role,
-        inputs: &[InputSpec],
-        preprocess: Option<&Preprocess>,
-        choice: Subset,
-    ) -> Result<Self> {
-        let mut file = open(path)?;
-        let labels_layout = labels_layout(path, file.as_mut())?;
-        let n = labels_layout.shape[0];
-        let rows = subset(n, choice.limit, choice.seed);
-        let mut columns = Vec::new();
-        for input in inputs {
-            let array = array_for(path, file.as_ref(), input, inputs.len())?;
-            let layout = file.layout(&array)?;
-            check(path, &array, &layout, input, n, preprocess.is_some())?;
-            columns.push(Column {
-                element: element(&layout),
-                table: match preprocess {
-                    Some(preprocess)
-                        if layout.element == Ok(Element::U8) && input.dtype.is_float() =>
-                    {
-                        Some(Table::new(preprocess, &layout.shape)?)
-                    }
-                    _ => None,
-                },
-                bytes: file.read(&array, rows.as_deref())?,
-                sample: layout.shape[1..].to_vec(),
-            });
+    /// An error of kind [`Input`](crate::error::Kind::Input) that names file and array, when
+    /// the file is missing, damaged or of no known format; when labels or an input's array
+    /// are missing, or of a type, shape or number of samples that does not fit; when there is
+    /// no sample; and when u8 data meets a floating-point input without preprocessing.
+    pub fn read(source: &Source, inputs: &[InputSpec], options: &ReadOptions) -> Result<Self> {
+        let path = &source.path;
+        let bytes = map(path)?;
+        let mut container = open(path, &bytes)?;
+        let container = container.as_mut();
+        let (element, n) = labels::shape(path, container)?;
+        if n == 0 {
+            return Err(Error::input(
+                path,
+                "holds no sample: `labels` has shape [0]",
+            ));
         }
-        let labels = to_i64(
-            &file.read("labels", rows.as_deref())?,
-            element(&labels_layout),
-        );
+        let rows = subset::subset(n, options.limit, options.seed);
+        let labels = labels::read(path, container, element, rows.as_deref())?;
+        let mut reader = Reader {
+            path,
+            container,
+            samples: n,
+            rows: rows.as_deref(),
+            preprocess: options.preprocess.as_ref(),
+        };
+        let columns = inputs.iter().map(|spec| {
+            let name = reader.name(spec, inputs.len())?;
+            reader.column(spec, &name)
+        });
+        let columns = columns.collect::<Result<_>>()?;
         Ok(Self {
-            info: DatasetInfo {
-                name: name.to_string(),
-                role,
-                samples: labels.len(),
-            },
-            path: path.to_path_buf(),
-            labels,
+            source: source.clone(),
+            sha256: sha256(&bytes),
             rows,
+            labels,
             columns,
         })
     }
 
-    /// Number of samples.
+    /// `train`, `val`, `test`, or the name given to a shift set.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// What it is used for.
+    pub fn role(&self) -> Role {
+        self.source.role
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// SHA-256 of the file's content, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Name, role and number of samples, as results carry them.
+    pub fn info(&self) -> DatasetInfo {
+        DatasetInfo {
+            name: self.source.name.clone(),
+            role: self.source.role,
+            samples: self.len(),
+        }
+    }
+
+    /// Number of samples kept, at least 1.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no sample; [`Dataset::read`] refuses such files.
+    /// Whether there is no sample: never, since [`Dataset::read`] refuses that.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The labels.
+    /// The class of each sample.
     pub fn labels(&self) -> &[i64] {
         &self.labels
     }
 
-    /// Shape of one sample of input `input`.
+    /// Index in the file of a sample kept.
+    pub fn file_index(&self, sample: usize) -> usize {
+        self.rows.as_ref().map_or(sample, |rows| rows[sample])
+    }
+
+    /// Shape of one sample of an input (without the batch axis); inputs count as in the
+    /// specifications given to [`Dataset::read`].
     pub fn sample_shape(&self, input: usize) -> &[usize] {
-        &self.columns[input].sample
+        &self.columns[input].shape
     }
 
-    /// Converts samples `rows` of input `input` into a buffer of just that size.
-    pub fn fill(&self, input: usize, rows: Range<usize>, out: BatchMut<'_>) {
+    /// Elements of one sample of an input.
+    pub fn sample_len(&self, input: usize) -> usize {
+        self.columns[input].row_len
+    }
+
+    /// Element type of an input in the graph.
+    pub fn dtype(&self, input: usize) -> InputDtype {
+        self.columns[input].dtype
+    }
+
+    /// Writes the given samples of an input into the caller's buffer, converted to the graph's
+    /// type; nothing is allocated.
+    ///
+    /// # Panics
+    /// When `out` is not of the input's type, or not of `samples.len()` times
+    /// [`Dataset::sample_len`] elements, or there are no such samples.
+    pub fn fill(&self, input: usize, samples: Range<usize>, out: BatchMut<'_>) {
         let column = &self.columns[input];
-        let stride = column.sample.iter().product::<usize>() * column.element.size();
-        let bytes = &column.bytes[rows.start * stride..rows.end * stride];
-        fill(bytes, column.element, column.table.as_ref(), out);
+        assert_eq!(out.dtype(), column.dtype, "the buffer has the input's type");
+        assert_eq!(out.len(), samples.len() * column.row_len, "the buffer fits");
+        column.fill(samples.start, samples.len(), out);
     }
 
-    /// Checks that every label is a class of the network.
+    /// Checks that every label is a class, 0 ≤ label < `classes`.
     ///
     /// # Errors
-    /// Names the first label that is not.
+    /// Naming the first label that is none and its index in the file.
     pub fn check_labels(&self, classes: usize) -> Result<()> {
-        let outside = |label: &i64| usize::try_from(*label).map_or(true, |label| label >= classes);
-        let Some(at) = self.labels.iter().position(outside) else {
+        let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
+        let wrong = self.labels.iter().position(|&label| !is_class(label));
+        let Some(sample) = wrong else {
             return Ok(());
         };
-        let row = self.rows.as_ref().map_or(at, |rows| rows[at]);
-        Err(Error::input(
-            &self.path,
-            format!(
-                "labels[{row}] is {}, but the network has {classes} classes (0 to {})",
-                self.labels[at],
-                classes.saturating_sub(1)
-            ),
-        ))
+        let problem = format!(
+            "labels[{}] is {}; the model has {classes} classes, so that labels go from 0 to {}",
+            self.file_index(sample),
+            self.labels[sample],
+            classes.saturating_sub(1)
+        );
+        Err(Error::input(self.path(), problem))
     }
 }
 
-fn open(path: &Path) -> Result<Box<dyn Container>> {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    match ending.as_deref() {
-        Some("npz") => Ok(Box::new(Npz::open(path)?)),
-        Some("safetensors") => Ok(Box::new(Tensors::open(path)?)),
-        _ if path.exists() => Err(
-            Error::input(path, "is neither an .npz nor a .safetensors file")
-                .help("make one with numpy.savez_compressed(file, x=..., labels=...)"),
-        ),
-        _ => Err(Error::input(path, "there is no such file")),
-    }
+/// What reading an input's array needs to know.
+struct Reader<'a> {
+    path: &'a Path,
+    container: &'a mut dyn Container,
+    /// Samples in the file.
+    samples: usize,
+    rows: Option<&'a [usize]>,
+    preprocess: Option<&'a Preprocess>,
 }
 
-fn list(file: &dyn Container) -> String {
-    let mut text = String::new();
-    for name in file.names() {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}`{name}`");
+impl Reader<'_> {
+    /// The name of the array that feeds an input.
+    fn name(&mut self, spec: &InputSpec, inputs: usize) -> Result<String> {
+        let names = self.container.names();
+        let there = |wanted: &str| names.iter().any(|name| name == wanted);
+        if there(&spec.name) {
+            return Ok(spec.name.clone());
+        }
+        let aliases = ALIASES.iter().filter(|alias| inputs == 1 && there(alias));
+        let aliases: Vec<_> = aliases.collect();
+        let input = &spec.name;
+        let problem = match aliases[..] {
+            [alias] => return Ok(alias.to_string()),
+            [] => format!("has no array for the graph's input `{input}`"),
+            _ => format!("has both `x` and `inputs` for the graph's one input `{input}`"),
+        };
+        let problem = format!("{problem}; there is {}", list(self.container));
+        Err(Error::input(self.path, problem).help(format!("name the array `{input}`")))
     }
-    text
-}
 
-fn labels_layout(path: &Path, file: &mut dyn Container) -> Result<Layout> {
-    if !file.names().iter().any(|name| name == "labels") {
-        let found = list(file);
-        return Err(Error::input(
-            path,
-            format!("has no array `labels`; it holds {found}"),
-        ));
+    fn column(&mut self, spec: &InputSpec, name: &str) -> Result<Column> {
+        let layout = self.container.layout(name)?;
+        let element = self.check(spec, name, &layout)?;
+        let table = match self.preprocess {
+            _ if !needs_table(element, spec.dtype) => None,
+            Some(preprocess) => Some(Table::new(preprocess, self.path, name, &layout.shape)?),
+            None => return Err(self.no_preprocess(spec, name)),
+        };
+        let bytes: Bytes = self.container.read(name, self.rows)?;
+        let shape = layout.shape[1..].to_vec();
+        let column = Column::new(spec.dtype, element, shape, bytes, table);
+        column.check_range(self.path, name, self.rows)?;
+        Ok(column)
     }
-    let layout = file.layout("labels")?;
-    let fault = |problem: &str| {
-        let found = layout.describe();
-        Err(Error::input(
-            path,
-            format!("`labels` is {found}; {problem}"),
-        ))
-    };
-    match &layout.element {
-        Ok(element) if element.is_integer() => {}
-        _ => return fault("integers (class numbers) are needed"),
-    }
-    match layout.shape.as_slice() {
-        [0] => fault("the data set is empty"),
-        [_] => Ok(layout),
-        _ => fault("one number a sample, shape [n], is needed"),
-    }
-}
 
-/// The array that feeds an input: the one with its name, else a usual one for the only input.
-fn array_for(
-    path: &Path,
-    file: &dyn Container,
-    input: &InputSpec,
-    inputs: usize,
-) -> Result<String> {
-    let names = file.names();
-    let usual = if inputs == 1 { &USUAL_NAMES[..] } else { &[] };
-    let mut wanted = std::iter::once(input.name.as_str()).chain(usual.iter().copied());
-    let found = wanted.find(|wanted| names.iter().any(|name| name == wanted));
-    found.map(str::to_string).ok_or_else(|| {
-        Error::input(
-            path,
-            format!(
-                "has no array for the network's input `{}` ({input}); it holds {}",
-                input.name,
-                list(file)
-            ),
+    /// Checks type, shape and number of samples of an array against its input.
+    fn check(&self, spec: &InputSpec, name: &str, layout: &Layout) -> Result<Element> {
+        let found = format!("array `{name}` is {}", layout.describe());
+        let wanted = format!("the graph's input `{}` takes {spec}", spec.name);
+        let refuse = |problem: String| Err(Error::input(self.path, problem));
+        let element = match layout.element {
+            Ok(element) if convertible(element, spec.dtype) => element,
+            _ => return refuse(format!("{found}, which does not convert: {wanted}")),
+        };
+        if !spec.accepts(&layout.shape) {
+            return refuse(format!("{found}; {wanted}"));
+        }
+        match layout.shape[..] {
+            [n, ..] if n != self.samples => refuse(format!(
+                "{found}, that is {n} samples, but `labels` has {}",
+                self.samples
+            )),
+            [_, ref sample @ ..] if !sample.contains(&0) => Ok(element),
+            _ => refuse(format!("{found}, so that a sample has no element")),
+        }
+    }
+
+    fn no_preprocess(&self, spec: &InputSpec, name: &str) -> Error {
+        let problem = format!(
+            "array `{name}` is u8 and the graph's input `{}` takes {}, but no preprocessing is \
+             configured",
+            spec.name,
+            spec.dtype.name()
+        );
+        Error::input(self.path, problem).help(
+            "say in landscape.toml what the model was trained with, such as\n    \
+             [preprocess]\n    scale = \"1/255\"\n    mean = [0.1307]\n    std = [0.3081]",
         )
-    })
-}
-
-fn check(
-    path: &Path,
-    array: &str,
-    layout: &Layout,
-    input: &InputSpec,
-    n: usize,
-    preprocess: bool,
-) -> Result<()> {
-    let found = layout.describe();
-    let fault =
-        |problem: String| Error::input(path, format!("array `{array}` is {found}; {problem}"));
-    let element = match &layout.element {
-        Ok(element) => *element,
-        Err(_) => return Err(fault("it cannot be read".to_string())),
-    };
-    if !input.accepts(&layout.shape) {
-        return Err(fault(format!(
-            "the network's input `{}` takes {input}",
-            input.name
-        )));
-    }
-    if layout.shape[0] != n {
-        return Err(fault(format!("`labels` has {n} entries")));
-    }
-    match mismatch(element, input.dtype, preprocess) {
-        None => Ok(()),
-        Some(help) => Err(fault(format!(
-            "the network's input `{}` takes {input}",
-            input.name
-        ))
-        .help(help)),
     }
 }
 
-fn element(layout: &Layout) -> Element {
-    // Callers checked the type; a type that cannot be read never gets here.
-    layout.element.clone().unwrap_or(Element::U8)
+/// Maps a file into memory.
+fn map(path: &Path) -> Result<Bytes> {
+    let read = |error: std::io::Error| Error::read(path, &error);
+    let file = File::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.is_dir() {
+        return Err(Error::input(path, "is a folder; expected a data file"));
+    }
+    // SAFETY: the map is read-only and private. Should another process cut the file short
+    // meanwhile, this one is ended by a signal; the documentation of `Dataset` says so.
+    let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+    Ok(Bytes::from_owner(map))
+}
+
+/// Opens a data file by the ending of its name.
+fn open(path: &Path, bytes: &Bytes) -> Result<Box<dyn Container>> {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    match ending.to_str() {
+        Some("npz") => Ok(Box::new(Npz::open(path, bytes.clone())?)),
+        Some("safetensors") => Ok(Box::new(SafetensorsFile::open(path, bytes)?)),
+        _ => Err(Error::input(
+            path,
+            "is of no known kind of data set; expected a name ending in .npz or .safetensors",
+        )),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,110 +1,205 @@
-//! Filling a batch buffer from stored samples.
+//! Conversion of stored samples into the buffers a graph reads.
 
+use std::path::Path;
+
+use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::array::Element;
 use super::preprocess::Table;
 use super::spec::InputDtype;
+use crate::error::{Error, Result};
 
-/// A caller's buffer for some samples of one input, row-major, in the graph's element type.
+/// A caller's buffer for a batch: row-major samples, one after the other.
+#[derive(Debug)]
 pub enum BatchMut<'a> {
-    /// 32-bit floats.
+    /// For [`InputDtype::F32`].
     F32(&'a mut [f32]),
-    /// 16-bit floats.
+    /// For [`InputDtype::F16`].
     F16(&'a mut [f16]),
-    /// Brain floats.
+    /// For [`InputDtype::Bf16`].
     Bf16(&'a mut [bf16]),
-    /// 64-bit floats.
+    /// For [`InputDtype::F64`].
     F64(&'a mut [f64]),
-    /// 64-bit integers.
+    /// For [`InputDtype::I64`].
     I64(&'a mut [i64]),
-    /// 32-bit integers.
+    /// For [`InputDtype::I32`].
     I32(&'a mut [i32]),
-    /// Bytes.
+    /// For [`InputDtype::U8`].
     U8(&'a mut [u8]),
-    /// Booleans.
+    /// For [`InputDtype::Bool`].
     Bool(&'a mut [bool]),
 }
 
-/// Why data of one element type cannot feed an input of another; `None` when it can.
-pub(super) fn mismatch(
-    found: Element,
-    wanted: InputDtype,
-    preprocess: bool,
-) -> Option<&'static str> {
-    use InputDtype as I;
-    match (found, wanted) {
-        (Element::U8, wanted) if wanted.is_float() && !preprocess => Some(
-            "set scale, mean and std under [preprocess] in landscape.toml, so that the network \
-             sees the numbers it was trained on (scale = 0.00392156862745098 is 1/255)",
-        ),
-        (Element::U8, wanted) if wanted.is_float() => None,
-        (found, wanted) if found.is_float() && wanted.is_float() => None,
-        (Element::Bool, I::Bool) | (Element::U8, I::U8) => None,
-        (found, I::I64 | I::I32) if found.is_integer() => None,
-        (found, wanted) if wanted.is_float() && !found.is_float() => {
-            Some("only u8 and floating-point arrays can feed this input")
+impl BatchMut<'_> {
+    /// The element type.
+    pub fn dtype(&self) -> InputDtype {
+        match self {
+            Self::F32(_) => InputDtype::F32,
+            Self::F16(_) => InputDtype::F16,
+            Self::Bf16(_) => InputDtype::Bf16,
+            Self::F64(_) => InputDtype::F64,
+            Self::I64(_) => InputDtype::I64,
+            Self::I32(_) => InputDtype::I32,
+            Self::U8(_) => InputDtype::U8,
+            Self::Bool(_) => InputDtype::Bool,
         }
-        _ => Some("store the array in the input's own type"),
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(out) => out.len(),
+            Self::F16(out) => out.len(),
+            Self::Bf16(out) => out.len(),
+            Self::F64(out) => out.len(),
+            Self::I64(out) => out.len(),
+            Self::I32(out) => out.len(),
+            Self::U8(out) => out.len(),
+            Self::Bool(out) => out.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-/// Converts stored elements into the buffer; the pair of types passed [`mismatch`].
-pub(super) fn fill(bytes: &[u8], element: Element, table: Option<&Table>, out: BatchMut<'_>) {
-    match out {
-        BatchMut::F32(out) => floats(bytes, element, table, out, |x| x as f32, |x| x),
-        BatchMut::F16(out) => floats(bytes, element, table, out, f16::from_f64, f16::from_f32),
-        BatchMut::Bf16(out) => floats(bytes, element, table, out, bf16::from_f64, bf16::from_f32),
-        BatchMut::F64(out) => floats(bytes, element, table, out, |x| x, f64::from),
-        BatchMut::I64(out) => integers(bytes, element, out, |x| x),
-        BatchMut::I32(out) => integers(bytes, element, out, |x| x as i32),
-        BatchMut::U8(out) => out.copy_from_slice(bytes),
-        BatchMut::Bool(out) => each(bytes, out, |[byte]| byte != 0),
-    }
-}
-
-fn each<T, const N: usize>(bytes: &[u8], out: &mut [T], value: impl Fn([u8; N]) -> T) {
-    for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-        *out = value(bytes);
-    }
-}
-
-fn floats<T>(
-    bytes: &[u8],
+/// The samples of one input, as the file stores them.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    /// Type the graph takes.
+    pub(super) dtype: InputDtype,
+    /// Type in `bytes`; what it may be for which `dtype` is settled by [`Column::new`].
     element: Element,
-    table: Option<&Table>,
-    out: &mut [T],
-    from_f64: impl Fn(f64) -> T,
-    from_f32: impl Fn(f32) -> T,
-) {
-    match (element, table) {
-        (Element::U8, Some(table)) => table.apply(bytes, out, from_f32),
-        (Element::F32, _) => each(bytes, out, |b| from_f32(f32::from_le_bytes(b))),
-        (Element::F64, _) => each(bytes, out, |b| from_f64(f64::from_le_bytes(b))),
-        (Element::F16, _) => each(bytes, out, |b| from_f32(f16::from_le_bytes(b).to_f32())),
-        (Element::Bf16, _) => each(bytes, out, |b| from_f32(bf16::from_le_bytes(b).to_f32())),
-        _ => {}
+    /// Shape of one sample.
+    pub(super) shape: Vec<usize>,
+    /// Elements of one sample.
+    pub(super) row_len: usize,
+    /// Little-endian elements, row-major.
+    bytes: Bytes,
+    /// For u8 values that become floating-point numbers.
+    table: Option<Table>,
+}
+
+impl Column {
+    /// Takes what was read; `table` is there where [`needs_table`] says so.
+    pub(super) fn new(
+        dtype: InputDtype,
+        element: Element,
+        shape: Vec<usize>,
+        bytes: Bytes,
+        table: Option<Table>,
+    ) -> Self {
+        let row_len = shape.iter().product();
+        Self {
+            dtype,
+            element,
+            shape,
+            row_len,
+            bytes,
+            table,
+        }
+    }
+
+    /// Converts `count` samples from `start` on into `out`.
+    pub(super) fn fill(&self, start: usize, count: usize, out: BatchMut<'_>) {
+        let row = self.row_len * self.element.size();
+        let bytes = &self.bytes[start * row..(start + count) * row];
+        match out {
+            BatchMut::F32(out) => self.floats(bytes, out, |value| value as f32),
+            BatchMut::F16(out) => self.floats(bytes, out, f16::from_f64),
+            BatchMut::Bf16(out) => self.floats(bytes, out, bf16::from_f64),
+            BatchMut::F64(out) => self.floats(bytes, out, |value| value),
+            BatchMut::I64(out) => integers(self.element, bytes, out, |value| value),
+            // `check_range` has seen that every value fits.
+            BatchMut::I32(out) => integers(self.element, bytes, out, |value| value as i32),
+            BatchMut::U8(out) => out.copy_from_slice(bytes),
+            BatchMut::Bool(out) => each(bytes, out, |[byte]| byte != 0),
+        }
+    }
+
+    /// Floats by way of f64, which holds every stored value exactly.
+    fn floats<U>(&self, bytes: &[u8], out: &mut [U], to: impl Fn(f64) -> U) {
+        match (self.element, &self.table) {
+            (Element::F16, _) => each(bytes, out, |b| to(f16::from_le_bytes(b).to_f64())),
+            (Element::Bf16, _) => each(bytes, out, |b| to(bf16::from_le_bytes(b).to_f64())),
+            (Element::F32, _) => each(bytes, out, |b| to(f32::from_le_bytes(b).into())),
+            (Element::F64, _) => each(bytes, out, |b| to(f64::from_le_bytes(b))),
+            (Element::U8, Some(table)) => table.apply(bytes, out, to),
+            (element, _) => unreachable!("{} for a floating-point input", element.name()),
+        }
+    }
+
+    /// Refuses integers that the graph's type cannot hold; `rows` are the samples' indices in
+    /// the file.
+    pub(super) fn check_range(
+        &self,
+        path: &Path,
+        name: &str,
+        rows: Option<&[usize]>,
+    ) -> Result<()> {
+        let unsigned = self.element == Element::U64;
+        let narrow = self.dtype == InputDtype::I32;
+        if !self.element.is_integer() || !(unsigned || narrow) {
+            return Ok(());
+        }
+        let mut value = [0];
+        for (index, bytes) in self.bytes.chunks_exact(self.element.size()).enumerate() {
+            integers(self.element, bytes, &mut value, |value| value);
+            let [value] = value;
+            // A u64 beyond i64 has wrapped to a negative number.
+            if (unsigned && value < 0) || (narrow && i32::try_from(value).is_err()) {
+                let sample = index / self.row_len;
+                let sample = rows.map_or(sample, |rows| rows[sample]);
+                let problem = format!(
+                    "array `{name}` holds in sample {sample} a value beyond the range of the {} \
+                     that the graph takes",
+                    self.dtype.name()
+                );
+                return Err(Error::input(path, problem));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Integers of any width into the input's width.
-fn integers<T>(bytes: &[u8], element: Element, out: &mut [T], convert: impl Fn(i64) -> T) {
+/// Whether a stored type can become the type the graph takes.
+pub(super) fn convertible(element: Element, dtype: InputDtype) -> bool {
+    match dtype {
+        InputDtype::F32 | InputDtype::F16 | InputDtype::Bf16 | InputDtype::F64 => {
+            element.is_float() || element == Element::U8
+        }
+        InputDtype::I64 | InputDtype::I32 => element.is_integer(),
+        InputDtype::U8 => element == Element::U8,
+        InputDtype::Bool => element == Element::Bool,
+    }
+}
+
+/// Whether the conversion is that of images, by [`Table`].
+pub(super) fn needs_table(element: Element, dtype: InputDtype) -> bool {
+    element == Element::U8 && dtype.is_float()
+}
+
+/// Converts elements of N bytes one by one.
+pub(super) fn each<const N: usize, U>(bytes: &[u8], out: &mut [U], to: impl Fn([u8; N]) -> U) {
+    for (out, element) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *out = to(*element);
+    }
+}
+
+/// Converts integers of any type; a u64 beyond i64 wraps to a negative number.
+pub(super) fn integers<U>(element: Element, bytes: &[u8], out: &mut [U], to: impl Fn(i64) -> U) {
     match element {
-        Element::U8 => each(bytes, out, |[b]: [u8; 1]| convert(i64::from(b))),
-        Element::I8 => each(bytes, out, |b| convert(i64::from(i8::from_le_bytes(b)))),
-        Element::U16 => each(bytes, out, |b| convert(i64::from(u16::from_le_bytes(b)))),
-        Element::I16 => each(bytes, out, |b| convert(i64::from(i16::from_le_bytes(b)))),
-        Element::U32 => each(bytes, out, |b| convert(i64::from(u32::from_le_bytes(b)))),
-        Element::I32 => each(bytes, out, |b| convert(i64::from(i32::from_le_bytes(b)))),
-        Element::U64 => each(bytes, out, |b| convert(u64::from_le_bytes(b) as i64)),
-        Element::I64 => each(bytes, out, |b| convert(i64::from_le_bytes(b))),
-        _ => {}
+        Element::U8 => each(bytes, out, |b| to(u8::from_le_bytes(b).into())),
+        Element::I8 => each(bytes, out, |b| to(i8::from_le_bytes(b).into())),
+        Element::U16 => each(bytes, out, |b| to(u16::from_le_bytes(b).into())),
+        Element::I16 => each(bytes, out, |b| to(i16::from_le_bytes(b).into())),
+        Element::U32 => each(bytes, out, |b| to(u32::from_le_bytes(b).into())),
+        Element::I32 => each(bytes, out, |b| to(i32::from_le_bytes(b).into())),
+        Element::U64 => each(bytes, out, |b| to(u64::from_le_bytes(b) as i64)),
+        Element::I64 => each(bytes, out, |b| to(i64::from_le_bytes(b))),
+        other => unreachable!("{} for an integer input", other.name()),
     }
-}
-
-/// All elements of an integer array.
-pub(super) fn to_i64(bytes: &[u8], element: Element) -> Vec<i64> {
-    let mut values = vec![0; bytes.len() / element.size()];
-    integers(bytes, element, &mut values, |x| x);
-    values
 }

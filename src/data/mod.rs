@@ -7,7 +7,7 @@
 //! - `u8` data for a floating-point input without `[preprocess]`: guessing a scale would give
 //!   plausible but false numbers. Floating-point data is taken as already preprocessed.
 //! - Integers for a floating-point input and floats for an integer input: one of the two is a
-//!   mistake. Integers for an integer input pass unchanged.
+//!   mistake. Integers for an integer input pass unchanged, if every value fits.
 //! - Labels that are not integers.
 //!
 //! The zip checksums of an `.npz` file are verified for every array that is used; a
@@ -16,6 +16,7 @@
 mod array;
 mod dataset;
 mod fill;
+mod labels;
 mod npy;
 mod npz;
 mod preprocess;
@@ -23,7 +24,7 @@ mod safetensors;
 mod spec;
 mod subset;
 
-pub use dataset::{Dataset, Subset};
+pub use dataset::{Dataset, ReadOptions, Source};
 pub use fill::BatchMut;
 pub use preprocess::Preprocess;
 pub use spec::{InputDtype, InputSpec};

@@ -26,6 +26,8 @@ pub(super) struct Npy {
     pub(super) fortran: bool,
     /// Whether elements are big-endian.
     pub(super) big_endian: bool,
+    /// Bytes before the first element.
+    pub(super) header_len: usize,
 }
 
 impl Npy {
@@ -48,6 +50,7 @@ impl Npy {
             },
             fortran: header.layout.is_fortran(),
             big_endian,
+            header_len: bytes.len(),
         })
     }
 }
@@ -162,6 +165,7 @@ mod tests {
             assert_eq!(header.layout.element, Ok(Element::F16));
             assert_eq!(header.layout.shape, [3, 4]);
             assert!(!header.fortran && !header.big_endian);
+            assert_eq!(header.header_len, npy(version, dict).len());
         }
     }
 

@@ -1,58 +1,120 @@
-//! `.npz`: a zip archive of `.npy` arrays.
+//! `.npz` files: zip archives of `.npy` arrays, stored or deflated.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use zip::ZipArchive;
+use zip::read::ZipFile;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::array::{Container, Layout, gather, row_major, swap_bytes};
 use super::npy::Npy;
-use crate::checkpoint::file;
 use crate::error::{Error, Result};
 
-/// An opened archive.
+/// No deflate stream expands further: 258 bytes from a two-bit code.
+const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// An open `.npz` file.
 pub(super) struct Npz {
     path: PathBuf,
+    bytes: Bytes,
     archive: ZipArchive<Cursor<Bytes>>,
-    /// Size of the file; an array may claim at most [`MAX_RATIO`] times that.
-    file_len: usize,
 }
 
-/// Deflate cannot compress better than about 1032 to 1, so a larger claim is false.
-const MAX_RATIO: usize = 1100;
+/// One array of the archive.
+struct Member {
+    npy: Npy,
+    stored: bool,
+    /// Where the array's elements start in the file, if stored.
+    start: u64,
+    /// Bytes of the elements.
+    len: u64,
+    compressed: u64,
+}
 
 impl Npz {
-    /// Opens an archive and reads its directory.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let bytes = file::map(path)?;
-        let file_len = bytes.len();
-        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
-            Error::input(path, format!("is not a whole .npz file: {error}"))
-                .help("was the copy or download cut short? make one with numpy.savez_compressed(file, x=..., labels=...)")
+    /// Opens the archive in `bytes`, the content of `path`.
+    ///
+    /// # Errors
+    /// When it is no zip archive, or one without its directory (which stands at the end).
+    pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Self> {
+        let archive = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|error| {
+            if bytes.starts_with(b"PK") {
+                Error::input(path, format!("is a damaged .npz file: {error}"))
+                    .help("it may have been cut off while it was copied or written")
+            } else {
+                Error::input(path, "is no .npz file: its content is not a zip archive")
+                    .help("write it with numpy.savez or numpy.savez_compressed")
+            }
         })?;
         Ok(Self {
             path: path.to_path_buf(),
+            bytes,
             archive,
-            file_len,
         })
     }
 
-    fn fault(&self, name: &str, problem: impl std::fmt::Display) -> Error {
-        Error::input(&self.path, format!("array `{name}` {problem}"))
+    fn file(&mut self, name: &str) -> Result<ZipFile<'_, Cursor<Bytes>>> {
+        let opened = self.archive.by_name(&format!("{name}.npy"));
+        opened.map_err(|error| damaged(&self.path, name, &error))
     }
 
-    /// The array's header, and the reader at its first element when `visit` is called.
-    fn with_array<T>(
-        &mut self,
-        name: &str,
-        visit: impl FnOnce(&Npy, &mut dyn Read) -> std::result::Result<T, String>,
-    ) -> Result<T> {
-        let result = match self.archive.by_name(&format!("{name}.npy")) {
-            Err(error) => Err(format!("cannot be read: {error}")),
-            Ok(mut entry) => Npy::read(&mut entry).and_then(|header| visit(&header, &mut entry)),
-        };
-        result.map_err(|problem| self.fault(name, problem))
+    fn member(&mut self, name: &str) -> Result<Member> {
+        let path = self.path.clone();
+        let mut file = self.file(name)?;
+        let npy = Npy::read(&mut file)
+            .map_err(|problem| Error::input(&path, format!("array `{name}` {problem}")))?;
+        let header = npy.header_len as u64;
+        Ok(Member {
+            stored: file.compression() == CompressionMethod::Stored,
+            start: file.data_start().saturating_add(header),
+            len: file.size().saturating_sub(header),
+            compressed: file.compressed_size(),
+            npy,
+        })
+    }
+
+    /// The elements of a stored array, in place; reads them once for their checksum.
+    fn stored(&mut self, name: &str, member: &Member) -> Result<Bytes> {
+        let path = self.path.clone();
+        let mut file = self.file(name)?;
+        io::copy(&mut file, &mut io::sink()).map_err(|error| damaged(&path, name, &error))?;
+        drop(file);
+        let end = member.start.checked_add(member.len);
+        match end {
+            Some(end) if end <= self.bytes.len() as u64 => {
+                Ok(self.bytes.slice(member.start as usize..end as usize))
+            }
+            _ => Err(damaged(&path, name, &"it ends beyond the end of the file")),
+        }
+    }
+
+    /// The elements of a compressed array, all of them or the given rows, in file order.
+    fn inflated(&mut self, name: &str, member: &Member, rows: Option<&[usize]>) -> Result<Bytes> {
+        let path = self.path.clone();
+        let shape = &member.npy.layout.shape;
+        let total = member.len as usize;
+        let row = total / shape.first().copied().unwrap_or(1).max(1);
+        let mut file = self.file(name)?;
+        let failed = |error: io::Error| damaged(&path, name, &error);
+        io::copy(
+            &mut (&mut file).take(member.npy.header_len as u64),
+            &mut io::sink(),
+        )
+        .map_err(failed)?;
+        let kept = rows.map_or(total, |rows| rows.len() * row);
+        let mut out = reserve(kept).ok_or_else(|| {
+            let problem = format!("array `{name}` needs {kept} bytes, more than there is memory");
+            Error::runtime(path.display(), problem).help("choose fewer samples with --limit")
+        })?;
+        match rows {
+            None => append(&mut file, total, &mut out),
+            Some(rows) => append_rows(&mut file, row, rows, &mut out),
+        }
+        .map_err(failed)?;
+        // The checksum is compared where the stream ends.
+        io::copy(&mut file, &mut io::sink()).map_err(failed)?;
+        Ok(out.into())
     }
 }
 
@@ -66,47 +128,103 @@ impl Container for Npz {
     }
 
     fn layout(&mut self, name: &str) -> Result<Layout> {
-        self.with_array(name, |header, _| Ok(header.layout.clone()))
+        Ok(self.member(name)?.npy.layout)
     }
 
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes> {
-        let most = self.file_len.saturating_mul(MAX_RATIO);
-        self.with_array(name, |header, reader| {
-            let size = match &header.layout.element {
-                Ok(element) => element.size(),
-                Err(kind) => return Err(format!("holds {kind}, which cannot be read")),
-            };
-            let expected = header.layout.byte_len().filter(|&len| len <= most);
-            let Some(expected) = expected else {
-                return Err(format!(
-                    "claims {}, more than the file can hold",
-                    header.layout.describe()
-                ));
-            };
-            let mut data = Vec::with_capacity(expected);
-            // Reading to the end of the entry is what makes its checksum be verified.
-            reader
-                .take(expected as u64 + 1)
-                .read_to_end(&mut data)
-                .map_err(|error| format!("is damaged: {error}"))?;
-            if data.len() != expected {
-                return Err(format!(
-                    "has {} bytes, its header asks for {expected}",
-                    data.len()
-                ));
-            }
-            let shape = &header.layout.shape;
-            let mut data = Bytes::from(data);
-            if header.fortran && shape.len() > 1 {
-                data = row_major(&data, shape, size);
-            }
-            if header.big_endian && size > 1 {
-                data = swap_bytes(&data, size);
-            }
-            Ok(match rows {
-                None => data,
-                Some(rows) => gather(&data, shape[1..].iter().product::<usize>() * size, rows),
-            })
-        })
+        let member = self.member(name)?;
+        check_size(&self.path, name, &member)?;
+        let Npy {
+            layout, fortran, ..
+        } = &member.npy;
+        let size = layout.element.as_ref().map_or(1, |element| element.size());
+        let mut gathered = false;
+        let mut data = if member.stored {
+            self.stored(name, &member)?
+        } else {
+            gathered = !fortran;
+            self.inflated(name, &member, rows.filter(|_| gathered))?
+        };
+        if *fortran {
+            data = row_major(&data, &layout.shape, size);
+        }
+        if let (Some(rows), false) = (rows, gathered) {
+            let row = data.len() / layout.shape.first().copied().unwrap_or(1).max(1);
+            data = gather(&data, row, rows);
+        }
+        if member.npy.big_endian {
+            data = swap_bytes(&data, size);
+        }
+        Ok(data)
     }
+}
+
+/// Compares the size that the header declares with the size of the member, and that with what
+/// its compressed bytes can expand to, before anything of that size is allocated.
+fn check_size(path: &Path, name: &str, member: &Member) -> Result<()> {
+    let layout = &member.npy.layout;
+    if layout.byte_len().map(|len| len as u64) != Some(member.len) {
+        let found = layout.describe();
+        let needed = layout
+            .byte_len()
+            .map_or("more than can be addressed".to_string(), |len| {
+                format!("{len} bytes")
+            });
+        let problem = format!(
+            "array `{name}` is declared as {found}, that is {needed}, but {} bytes follow",
+            member.len
+        );
+        return Err(Error::input(path, problem).help("the file is damaged; write it again"));
+    }
+    let header = member.npy.header_len as u64;
+    let fits = match member.stored {
+        true => member.compressed == header + member.len,
+        false => member.len <= member.compressed.saturating_mul(MAX_DEFLATE_RATIO),
+    };
+    if !fits {
+        let problem = format!(
+            "array `{name}` declares {} bytes, which the {} bytes it takes in the file cannot hold",
+            member.len, member.compressed
+        );
+        return Err(Error::input(path, problem).help("the file is damaged; write it again"));
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, name: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::input(path, format!("array `{name}` cannot be read: {error}"))
+        .help("the file is damaged or of a kind NumPy does not write; write it again")
+}
+
+/// An empty buffer for `len` bytes; `None` where there is no room.
+fn reserve(len: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).ok()?;
+    Some(out)
+}
+
+/// Appends exactly `len` bytes.
+fn append(reader: &mut impl Read, len: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    let found = reader.take(len as u64).read_to_end(out)?;
+    match found == len {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Appends the given rows, of `row` bytes each, skipping what lies between them.
+fn append_rows(
+    reader: &mut impl Read,
+    row: usize,
+    rows: &[usize],
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut next = 0;
+    for &index in rows {
+        let gap = ((index - next) * row) as u64;
+        io::copy(&mut reader.take(gap), &mut io::sink())?;
+        append(reader, row, out)?;
+        next = index + 1;
+    }
+    Ok(())
 }

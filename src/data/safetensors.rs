@@ -1,73 +1,68 @@
-//! Data sets in `.safetensors`.
+//! `.safetensors` data files.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use safetensors::{Dtype, SafeTensors};
 
 use super::array::{Container, Element, Layout, gather};
-use crate::checkpoint::file;
 use crate::error::{Error, Result};
 
-/// An opened file.
-pub(super) struct Tensors {
+/// An open `.safetensors` file; arrays stay where the file has them.
+pub(super) struct SafetensorsFile {
     path: PathBuf,
-    arrays: BTreeMap<String, (Layout, Bytes)>,
+    arrays: Vec<(String, Layout, Bytes)>,
 }
 
-impl Tensors {
-    /// Opens a file and reads its header.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let bytes = file::map(path)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| {
-            Error::input(path, format!("is not a whole .safetensors file: {error}"))
-                .help("was the copy or download cut short?")
+impl SafetensorsFile {
+    /// Opens the file whose content is `bytes`; the library checks every shape and offset
+    /// against the length of the file.
+    ///
+    /// # Errors
+    /// When the header cannot be read or does not cover the file exactly.
+    pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            Error::input(path, format!("is no readable .safetensors file: {error}"))
+                .help("it may have been cut off while it was copied or written")
         })?;
         let arrays = file.iter().map(|(name, view)| {
             let layout = Layout {
                 element: element(view.dtype()),
                 shape: view.shape().to_vec(),
             };
-            (name.to_string(), (layout, bytes.slice_ref(view.data())))
+            (name.to_string(), layout, bytes.slice_ref(view.data()))
         });
+        let mut arrays: Vec<_> = arrays.collect();
+        arrays.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Self {
             path: path.to_path_buf(),
-            arrays: arrays.collect(),
+            arrays,
         })
     }
 
-    fn array(&self, name: &str) -> Result<&(Layout, Bytes)> {
-        let missing = || Error::input(&self.path, format!("has no array `{name}`"));
-        self.arrays.get(name).ok_or_else(missing)
+    fn find(&self, name: &str) -> Result<&(String, Layout, Bytes)> {
+        let found = self.arrays.iter().find(|(found, ..)| found == name);
+        found.ok_or_else(|| Error::input(&self.path, format!("holds no array `{name}`")))
     }
 }
 
-impl Container for Tensors {
+impl Container for SafetensorsFile {
     fn names(&self) -> Vec<String> {
-        self.arrays.keys().cloned().collect()
+        self.arrays.iter().map(|(name, ..)| name.clone()).collect()
     }
 
     fn layout(&mut self, name: &str) -> Result<Layout> {
-        Ok(self.array(name)?.0.clone())
+        Ok(self.find(name)?.1.clone())
     }
 
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes> {
-        let (layout, bytes) = self.array(name)?;
-        let size = match &layout.element {
-            Ok(element) => element.size(),
-            Err(kind) => {
-                let problem = format!("array `{name}` holds {kind}, which cannot be read");
-                return Err(Error::input(&self.path, problem));
-            }
-        };
+        let (_, layout, data) = self.find(name)?;
         Ok(match rows {
-            None => bytes.clone(),
-            Some(rows) => gather(
-                bytes,
-                layout.shape[1..].iter().product::<usize>() * size,
-                rows,
-            ),
+            None => data.clone(),
+            Some(rows) => {
+                let n = layout.shape.first().copied().unwrap_or(1).max(1);
+                gather(data, data.len() / n, rows)
+            }
         })
     }
 }
@@ -87,6 +82,6 @@ fn element(dtype: Dtype) -> std::result::Result<Element, String> {
         Dtype::F32 => Element::F32,
         Dtype::F64 => Element::F64,
         Dtype::BOOL => Element::Bool,
-        other => return Err(format!("elements of type {other:?}")),
+        other => return Err(format!("{other:?}")),
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! with a closed form, on which analyses are tested without a runtime.
 
+pub mod doctor;
 pub mod interface;
 pub mod metrics;
 pub mod onnx;

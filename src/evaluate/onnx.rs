@@ -86,10 +86,7 @@ impl<'a> Engine<'a> {
         let engine = Self {
             runtime,
             pool: &aligned.pool,
-            infos: datasets
-                .iter()
-                .map(|dataset| dataset.info.clone())
-                .collect(),
+            infos: datasets.iter().map(Dataset::info).collect(),
             datasets,
             settings: Settings { batch, ..settings },
             skeleton: skeleton::write(network, &fed),
@@ -142,7 +139,7 @@ impl<'a> Engine<'a> {
     }
 
     fn builder(&self) -> ort::Result<ort::session::builder::SessionBuilder> {
-        Ok(Session::builder(&self.runtime.environment)?
+        Ok(Session::builder(self.runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.settings.threads)?
             .with_inter_threads(1)?
@@ -475,7 +472,7 @@ impl Buffers {
         let outputs = self
             .feed(&shapes)
             .and_then(|feed| session.run(feed))
-            .map_err(|error| failed(&format!("running {}", data.path.display()), &error))?;
+            .map_err(|error| failed(&format!("running {}", data.path().display()), &error))?;
         let logits = &outputs[self.output.as_str()];
         let (shape, values) =
             to_f32(logits).map_err(|error| failed("reading the logits", &error))?;

@@ -78,7 +78,7 @@ fn circle() -> Vec<(f64, f64)> {
 
 /// A diagonal cross.
 fn cross() -> Vec<(f64, f64)> {
-    let (a, b) = (1.05, 0.32);
+    let (a, b) = (0.95, 0.3);
     let arm = [(b, 0.0), (a, a - b), (a - b, a), (0.0, b)];
     let turn = |(x, y): (f64, f64), quarter: usize| match quarter {
         0 => (x, y),

@@ -247,7 +247,7 @@ const LEGEND: f64 = 64.0;
 const TITLE_SIZE: f64 = 32.0;
 const TEXT_SIZE: f64 = 28.0;
 const SMALL_SIZE: f64 = 25.0;
-const MARK: f64 = 12.0;
+const MARK: f64 = 11.0;
 
 impl Figure<'_> {
     fn scale(&self) -> f64 {
@@ -380,10 +380,10 @@ impl Figure<'_> {
             .collect();
         let name = |index: usize| short(names.get(index).copied().unwrap_or(""));
         let entries = [
-            (Mark::Origin, format!("θ₀ {}", name(0))),
-            (Mark::First, format!("θ₁ {}", name(1))),
-            (Mark::Second, format!("θ₂ {}", name(2))),
-            (Mark::Soup, "soup ½θ₁ + ½θ₂".to_string()),
+            (Mark::Origin, format!("θ0 {}", name(0))),
+            (Mark::First, format!("θ1 {}", name(1))),
+            (Mark::Second, format!("θ2 {}", name(2))),
+            (Mark::Soup, "soup ½θ1 + ½θ2".to_string()),
             (Mark::Minimum, "smallest on the grid".to_string()),
         ];
         let style = text(TEXT_SIZE * unit, Anchor::Left);
@@ -718,13 +718,13 @@ fn frame<B: DrawingBackend>(canvas: &Canvas<B>, panel: &Panel, view: &View) -> O
         Anchor::Middle,
     )?;
     write(
-        "distance along u₁",
+        "distance along u1",
         (middle, view.bottom() + 52.0),
         TEXT_SIZE,
         Anchor::Top,
     )?;
     let upright = (view.left - 78.0, (view.top + view.bottom()) / 2.0);
-    write("distance along u₂", upright, TEXT_SIZE, Anchor::Upwards)?;
+    write("distance along u2", upright, TEXT_SIZE, Anchor::Upwards)?;
     for (value, label) in ticks(view.x) {
         let (x, y) = view.place((value, view.y.0));
         let line = vec![pixel((x, y), view.unit), pixel((x, y + 8.0), view.unit)];

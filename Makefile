@@ -1,0 +1,46 @@
+# What people run while working on landscape. `make` alone lists it.
+# CARGO_FLAGS reaches every cargo command (CI passes --locked).
+
+CARGO ?= cargo
+CARGO_FLAGS ?=
+
+.PHONY: help build demo test check bench runtime runtime-if-needed clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+build: ## build the program (target/release/landscape)
+	$(CARGO) build --release $(CARGO_FLAGS)
+
+# A relative CARGO_TARGET_DIR means the folder make was started in, not the example's.
+demo: runtime-if-needed ## draw the plane of the bundled example into plots/
+	@case "$${CARGO_TARGET_DIR:-/}" in \
+	  /*) ;; \
+	  *) CARGO_TARGET_DIR=$$PWD/$$CARGO_TARGET_DIR; export CARGO_TARGET_DIR ;; \
+	esac; \
+	cd examples/digits && \
+	$(CARGO) run --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml -- \
+	  plane --origin zs.onnx --a ft1 --b ft2 --out ../..
+	@echo "The figure is plots/plane.png (and plane.svg); its numbers are notebooks-data/plane.csv"
+
+test: runtime-if-needed ## run all tests
+	$(CARGO) test $(CARGO_FLAGS)
+
+check: ## formatting, lints, documentation and tests: all that CI asks for
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items $(CARGO_FLAGS)
+	@$(MAKE) --no-print-directory test
+
+bench: runtime-if-needed ## time the plane against other tools
+	bench/plane.sh
+
+runtime: ## put ONNX Runtime into the cache folder, unless it is there
+	@scripts/get-onnxruntime.sh
+
+# Nothing to do when ORT_DYLIB_PATH or the active Python environment gives a library.
+runtime-if-needed:
+	@scripts/get-onnxruntime.sh --if-needed
+
+clean: ## remove what was built (the cache folder with ONNX Runtime stays)
+	$(CARGO) clean
