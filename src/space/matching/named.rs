@@ -132,6 +132,7 @@ pub fn matches(
             matches.insert(r#use.place, found);
         }
     }
+    by_twin(names, &mut matches);
     by_value(names, &mut matches);
     let mut findings = report::Findings::default();
     missing(names, &matches, options, &mut findings);
@@ -225,6 +226,30 @@ fn leaf(op_type: &str, place: Place) -> Option<&'static str> {
         (_, 2) => Some("bias"),
         _ => None,
     }
+}
+
+/// Exporters write a tied matrix twice, once transposed: what equals a matched matrix of the
+/// origin, value by value, is the same tensor.
+fn by_twin(names: &Names<'_>, matches: &mut Matches) {
+    let network = names.network;
+    let open = |r#use: &&Use| !matches.contains_key(&r#use.place);
+    let mut found = Vec::new();
+    for r#use in network.uses.iter().filter(open) {
+        let matrix = |tensor: &&Tensor| tensor.shape.len() == 2 && tensor.len() > 1;
+        let Some(tensor) = network.tensor(&r#use.initializer).filter(matrix) else {
+            continue;
+        };
+        let twin = network.uses.iter().find_map(|other| {
+            let known = matches.get(&other.place)?;
+            let turned = report::equal_values(tensor, network.tensor(&other.initializer)?)?;
+            let mut twin = known.clone();
+            twin.source.transposed ^= turned;
+            twin.method = Method::Values;
+            Some(twin)
+        });
+        found.extend(twin.map(|twin| (r#use.place, twin)));
+    }
+    matches.extend(found);
 }
 
 /// Rule 4: what is still open is matched by equality with the origin's own weights, when just
