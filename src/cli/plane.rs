@@ -95,7 +95,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let checks = self_check(&engine, &network, &aligned, &checkpoints, &surface, &names)?;
     let warnings = warnings(&aligned, &checks, &surface);
     let provenance = Provenance {
-        command: std::env::args().collect(),
+        command: command(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         files: hashes(&inputs(&plan, &checkpoints, &datasets, config_path))?,
         settings: plan.recorded(),
@@ -118,6 +118,14 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         grid,
     };
     write(arguments, &plan, &plane, rate)
+}
+
+/// The command line, the program by its name alone: its folder says nothing about the result.
+fn command() -> Vec<String> {
+    let program = env!("CARGO_PKG_NAME").to_string();
+    std::iter::once(program)
+        .chain(std::env::args().skip(1))
+        .collect()
 }
 
 /// What was typed and configured, checked.

@@ -334,7 +334,18 @@ impl Figure<'_> {
         let minimum = lowest(&panel.values).map(|index| self.plane.grid.point(index));
         points
             .chain(minimum)
+            .chain(self.along_arrows())
             .map(|point| view.place(point))
+            .collect()
+    }
+
+    /// Points of the two arrows.
+    fn along_arrows(&self) -> Vec<(f64, f64)> {
+        let models = &self.plane.summary.checkpoints;
+        let targets = models.iter().skip(1).take(2);
+        let part = |k: i32| f64::from(k) / 12.0;
+        targets
+            .flat_map(|target| (1..12).map(move |k| (target.x * part(k), target.y * part(k))))
             .collect()
     }
 
@@ -389,7 +400,7 @@ impl Figure<'_> {
         let style = text(TEXT_SIZE * unit, Anchor::Left);
         let widths: Vec<f64> = entries
             .iter()
-            .map(|(_, label)| text_width(label, TEXT_SIZE) + 34.0 + 48.0)
+            .map(|(_, label)| text_width(label, TEXT_SIZE) + 36.0 + 48.0)
             .collect();
         let y = f64::from(height) - LEGEND / 2.0 - 4.0;
         let mut x = ((f64::from(width) - widths.iter().sum::<f64>()) / 2.0).max(8.0) + 16.0;
@@ -397,7 +408,7 @@ impl Figure<'_> {
             mark.draw(canvas, scaled((x, y), unit), MARK * unit)?;
             canvas.draw(&Text::new(
                 label.clone(),
-                pixel((x + 22.0, y), unit),
+                pixel((x + 24.0, y), unit),
                 style.clone(),
             ))?;
             x += width;
@@ -723,7 +734,7 @@ fn frame<B: DrawingBackend>(canvas: &Canvas<B>, panel: &Panel, view: &View) -> O
         TEXT_SIZE,
         Anchor::Top,
     )?;
-    let upright = (view.left - 78.0, (view.top + view.bottom()) / 2.0);
+    let upright = (view.left - 72.0, (view.top + view.bottom()) / 2.0);
     write("distance along u2", upright, TEXT_SIZE, Anchor::Upwards)?;
     for (value, label) in ticks(view.x) {
         let (x, y) = view.place((value, view.y.0));
@@ -752,4 +763,178 @@ fn ticks((min, max): (f64, f64)) -> Vec<(f64, String)> {
             (value, label(value, decimals))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::grid::linspace;
+    use crate::result::plane::{Checkpoint, Geometry, Summary};
+    use crate::result::provenance::Provenance;
+    use crate::result::score::DatasetInfo;
+
+    fn plane(nx: usize, ny: usize, loss: impl Fn(f64, f64) -> f64) -> Plane {
+        let grid = Grid {
+            xs: linspace(-1.5, 6.5, nx),
+            ys: linspace(-1.5, 4.5, ny),
+        };
+        let roles = [Role::Train, Role::Test, Role::Shift, Role::Shift];
+        let datasets = ["train", "test", "sketch", "rendition"].iter().zip(roles);
+        let score = |(x, y): (f64, f64)| {
+            let loss = loss(x, y);
+            Score {
+                loss,
+                loss_se: 0.01,
+                error: (loss / (1.0 + loss)).clamp(0.0, 1.0),
+                error_se: 0.003,
+                nonfinite: usize::from(!loss.is_finite()),
+            }
+        };
+        let scores: Vec<Score> = grid.points().map(score).collect();
+        let point = |name: &str, x, y| Checkpoint {
+            name: name.into(),
+            x,
+            y,
+            scores: Vec::new(),
+        };
+        Plane {
+            coefficients: vec![[0.0; 3]; grid.len()],
+            datasets: datasets
+                .map(|(name, role)| DatasetInfo {
+                    name: (*name).into(),
+                    role,
+                    samples: 1000,
+                })
+                .collect(),
+            scores: vec![scores; 4],
+            summary: Summary {
+                geometry: Geometry {
+                    norm_a: 5.0,
+                    norm_b: 5.0,
+                    angle_deg: 37.0,
+                    cosine: 0.8,
+                    a: [5.0, 0.0],
+                    b: [4.0, 3.0],
+                },
+                checkpoints: vec![
+                    point("zs", 0.0, 0.0),
+                    point("ft1", 5.0, 0.0),
+                    point("ft2 with a name that goes on and on and on", 4.0, 3.0),
+                    point("soup", 4.5, 1.5),
+                ],
+                minimum: Vec::new(),
+                checks: Vec::new(),
+                warnings: Vec::new(),
+                provenance: Provenance {
+                    command: Vec::new(),
+                    version: String::new(),
+                    files: Default::default(),
+                    settings: Default::default(),
+                    onnxruntime: String::new(),
+                    provider: String::new(),
+                    wall_seconds: 0.0,
+                },
+            },
+            grid,
+        }
+    }
+
+    fn bowl(x: f64, y: f64) -> f64 {
+        0.1 + 0.05 * ((x - 4.0).powi(2) + (y - 1.0).powi(2))
+    }
+
+    #[test]
+    fn the_paper_s_panels_carry_their_titles_axes_and_names() {
+        let drawing = draw(&plane(21, 16, bowl), Panels::Paper).unwrap();
+        let svg = &drawing.svg;
+        for words in [
+            "train loss (nats)",
+            "test error (%)",
+            "mean error over 2 shifts (%)",
+            "θ0 zs",
+            "θ1 ft1",
+            "soup ½θ1 + ½θ2",
+            "smallest on the grid",
+        ] {
+            assert_eq!(svg.matches(words).count(), 1, "{words}");
+        }
+        assert_eq!(svg.matches("distance along u1").count(), 3);
+        assert_eq!(svg.matches("distance along u2").count(), 3);
+        assert!(svg.len() < 1_500_000);
+        assert!(drawing.png.starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn all_panels_add_one_a_shift_set() {
+        let svg = draw(&plane(9, 7, bowl), Panels::All).unwrap().svg;
+        assert_eq!(svg.matches("distance along u1").count(), 5);
+        assert!(svg.contains("sketch error (%)") && svg.contains("rendition error (%)"));
+    }
+
+    #[test]
+    fn one_scale_serves_both_axes_and_markers_lie_inside() {
+        let plane = plane(21, 16, bowl);
+        let figure = Figure {
+            panels: choose(&plane, Panels::Paper),
+            plane: &plane,
+        };
+        let (x, y) = extent(&plane.grid);
+        let view = View {
+            unit: 1.0,
+            left: 10.0,
+            top: 20.0,
+            scale: figure.scale(),
+            x,
+            y,
+            height: figure.plot_height(),
+        };
+        let (origin, across, up) = (
+            view.place((0.0, 0.0)),
+            view.place((1.0, 0.0)),
+            view.place((0.0, 1.0)),
+        );
+        assert!((across.0 - origin.0 - (origin.1 - up.1)).abs() < 1e-9);
+        for point in &plane.summary.checkpoints {
+            let (px, py) = view.place((point.x, point.y));
+            assert!(px > view.left && px < view.right() && py > view.top && py < view.bottom());
+        }
+    }
+
+    #[test]
+    fn cells_that_are_not_finite_are_hatched() {
+        let hatched = |svg: &str| svg.to_lowercase().matches("#d7d7d7").count();
+        assert_eq!(
+            hatched(&draw(&plane(9, 7, bowl), Panels::Paper).unwrap().svg),
+            0
+        );
+        let corner = |x: f64, y: f64| {
+            if x > 6.0 && y > 4.0 {
+                f64::NAN
+            } else {
+                bowl(x, y)
+            }
+        };
+        // One grid point, one cell a panel.
+        assert_eq!(
+            hatched(&draw(&plane(9, 7, corner), Panels::Paper).unwrap().svg),
+            3
+        );
+    }
+
+    #[test]
+    fn odd_surfaces_are_drawn_without_panic() {
+        let surfaces: [fn(f64, f64) -> f64; 5] = [
+            |_, _| 2.0,
+            |_, _| f64::NAN,
+            |x, _| if x > 5.0 { f64::INFINITY } else { 1e-9 * x },
+            |x, y| 1e12 * (x * x + y * y),
+            |x, y| (x * y).sin(),
+        ];
+        for surface in surfaces {
+            for (nx, ny) in [(2, 2), (7, 5)] {
+                draw(&plane(nx, ny, surface), Panels::Paper).unwrap();
+            }
+        }
+        assert!(draw(&plane(1, 5, bowl), Panels::Paper).is_err());
+    }
 }
