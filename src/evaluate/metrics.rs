@@ -12,9 +12,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a sample: its logits [classes] and its label.
+    /// Adds a sample: its logits, one a class, and its label.
     ///
-    /// Its loss is the cross-entropy log Σ exp(z) − z[label] in nats. A row with a NaN has loss
+    /// Its loss is the cross-entropy `log Σ exp(z) − z[label]` in nats. A row with a NaN has loss
     /// NaN and counts as wrong; a loss that is NaN or infinite is kept, and counted.
     pub fn add(&mut self, logits: &[f32], label: usize) {
         let loss = cross_entropy(logits, label);

@@ -85,7 +85,7 @@ pub fn json_beside(csv: &Path) -> PathBuf {
 /// Reads a plane from its CSV and the JSON beside it.
 ///
 /// # Errors
-/// When a file is missing or is not what [`write`] makes; the message says where.
+/// When a file is missing or is not what [`write()`] makes; the message says where.
 pub fn read(csv: &Path) -> Result<Plane> {
     let json = json_beside(csv);
     let text = std::fs::read_to_string(&json).map_err(|error| {
