@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
         let turned = shape.len() == 2 && tensor.shape == [shape[1], shape[0]];
         let transposed = match transposed {
             Turned::No if same => false,
-            Turned::Linear if turned && (self.reads_columns(r#use) || !same) => true,
+            Turned::Linear if turned && self.reads_columns(r#use) => true,
             Turned::Linear if same => false,
             _ => return None,
         };

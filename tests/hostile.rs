@@ -1,0 +1,340 @@
+//! Inputs that cannot be used: one clear message, the right exit status, nothing written.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use landscape::checkpoint::onnx::proto::{
+    DataLocation, DimensionValue, ModelProto, StringStringEntryProto, TypeValue,
+};
+use prost::Message;
+use tempfile::TempDir;
+
+/// A folder with the small transformer's files, to be spoiled.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
+        for name in [
+            "zs_noopt.onnx",
+            "ft1.safetensors",
+            "ft2.safetensors",
+            "ft1_noopt.onnx",
+            "data.npz",
+        ] {
+            fs::copy(oracle.join(name), folder.path().join(name)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(self.path(name)).unwrap();
+        change(&mut bytes);
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn edit_model(&self, change: impl FnOnce(&mut ModelProto)) {
+        self.edit("zs_noopt.onnx", |bytes| {
+            let mut model = ModelProto::decode(&bytes[..]).unwrap();
+            change(&mut model);
+            *bytes = model.encode_to_vec();
+        });
+    }
+
+    fn plane(&self, more: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("landscape").unwrap();
+        command
+            .current_dir(self.0.path())
+            .args([
+                "plane",
+                "--origin",
+                "zs_noopt.onnx",
+                "--a",
+                "ft1.safetensors",
+                "--b",
+                "ft2",
+            ])
+            .args(["--test", "data.npz", "--steps", "3", "--out", "out"])
+            .args(more);
+        command
+    }
+
+    /// The message of a refusal; nothing may stand under a final name.
+    fn refused(&self, status: i32, more: &[&str]) -> String {
+        let output = self
+            .plane(more)
+            .assert()
+            .code(status)
+            .get_output()
+            .stderr
+            .clone();
+        let message = String::from_utf8(output).unwrap();
+        assert!(
+            message.contains("error: ") && !message.contains("panicked"),
+            "{message}"
+        );
+        assert!(!self.path("out/notebooks-data/plane.csv").exists());
+        assert!(!self.path("out/plots/plane.png").exists());
+        message
+    }
+
+    fn losses(&self) -> Vec<f64> {
+        self.plane(&[]).assert().success();
+        let csv = fs::read_to_string(self.path("out/notebooks-data/plane.csv")).unwrap();
+        let column = |line: &str| line.split(',').nth(10).unwrap().parse().unwrap();
+        csv.lines().skip(1).map(column).collect()
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    let folder = Folder::new();
+    for (flags, name) in [
+        (
+            ["--origin-weights", "no.safetensors"],
+            "no.safetensors: there is no such file",
+        ),
+        (["--shift", "s=no.npz"], "no.npz: "),
+        (["--config", "no.toml"], "no.toml: there is no such file"),
+    ] {
+        let message = folder.refused(2, &flags);
+        assert!(message.contains(name), "{message}");
+    }
+    fs::remove_file(folder.path("ft2.safetensors")).unwrap();
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("ft2: there is no such file, nor `ft2.onnx` or `ft2.safetensors`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn truncated_files_are_named() {
+    for (name, word) in [
+        ("zs_noopt.onnx", "ONNX"),
+        ("ft1.safetensors", "is not a whole .safetensors file"),
+        ("data.npz", "data.npz"),
+    ] {
+        let folder = Folder::new();
+        folder.edit(name, |bytes| bytes.truncate(bytes.len() * 2 / 3));
+        let message = folder.refused(2, &[]);
+        assert!(
+            message.contains(name) && message.contains(word),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn no_flipped_byte_makes_it_panic() {
+    for name in ["zs_noopt.onnx", "ft1.safetensors", "data.npz"] {
+        let len = fs::metadata(Folder::new().path(name)).unwrap().len() as usize;
+        // Near both ends, where headers and directories are, and in between.
+        for at in [0, 9, 40, 333, len / 3, len / 2, len - 60, len - 20] {
+            let folder = Folder::new();
+            folder.edit(name, |bytes| bytes[at] ^= 0x55);
+            let output = folder.plane(&[]).output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!message.contains("panicked"), "{name} at {at}: {message}");
+            assert!(
+                matches!(output.status.code(), Some(0..=2)),
+                "{name} at {at}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_both_shapes() {
+    let folder = Folder::new();
+    // [4,32] and [32,4] have the same bytes.
+    folder.edit("ft1.safetensors", |bytes| {
+        let at = bytes.windows(6).position(|w| w == b"[4,32]").unwrap();
+        bytes[at..at + 6].copy_from_slice(b"[32,4]");
+    });
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("of another shape (1):")
+            && message.contains("head.1.weight is [32, 4], the graph has [4, 32]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn nan_in_a_checkpoint_is_counted_and_named() {
+    let folder = Folder::new();
+    folder.edit("ft1.safetensors", |bytes| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("ft1.safetensors: 1 values of `"),
+        "{message}"
+    );
+    assert!(message.contains("are NaN or infinite"), "{message}");
+}
+
+#[test]
+fn checkpoints_that_span_no_plane_are_named() {
+    let folder = Folder::new();
+    let message = folder.refused(2, &["--name", "x", "--b", "ft1"]);
+    assert!(
+        message.contains("--b") || message.contains("span no plane"),
+        "{message}"
+    );
+    fs::copy(
+        folder.path("ft1.safetensors"),
+        folder.path("ft2.safetensors"),
+    )
+    .unwrap();
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("ft2.safetensors: lies on the line through `zs_noopt` and `ft1`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn flags_that_mean_nothing_are_named() {
+    let folder = Folder::new();
+    for (flags, words) in [
+        (
+            &["--shift", "noequals"][..],
+            "--shift: is `noequals`; NAME=PATH is needed",
+        ),
+        (
+            &["--device", "cuda"],
+            "--device: `cuda` is not supported yet",
+        ),
+        (&["--workers", "0"], "--workers: is 0"),
+        (&["--margin=-1"], "--margin: is -1"),
+        (
+            &["--output", "nothing"],
+            "the network has no output `nothing`; it has `logits`",
+        ),
+        (
+            &["--shift", "shifts=data.npz"],
+            "the name `shifts` is kept for means",
+        ),
+    ] {
+        let message = folder.refused(2, flags);
+        assert!(message.contains(words), "{message}");
+    }
+    fs::write(folder.path("landscape.toml"), "limt = 5\n").unwrap();
+    let message = folder.refused(2, &[]);
+    assert!(message.contains("unknown field `limt`"), "{message}");
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_a_failure_at_run_time() {
+    let folder = Folder::new();
+    fs::write(folder.path("out"), "a file").unwrap();
+    let message = folder.refused(1, &[]);
+    assert!(
+        message.contains("plane.csv: cannot be written"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_network_with_a_batch_size_of_its_own_gives_the_same_losses() {
+    let folder = Folder::new();
+    let expected = folder.losses();
+    folder.edit_model(|model| {
+        let input = &mut model.graph.as_mut().unwrap().input[0];
+        let Some(TypeValue::Tensor(tensor)) = &mut input.r#type.as_mut().unwrap().value else {
+            panic!("a tensor");
+        };
+        tensor.shape.as_mut().unwrap().dim[0].value = Some(DimensionValue::DimValue(3));
+    });
+    let found = folder.losses();
+    for (a, b) in expected.iter().zip(&found) {
+        assert!((a / b - 1.0).abs() < 1e-6, "{a} {b}");
+    }
+}
+
+#[test]
+fn two_outputs_need_a_name() {
+    let folder = Folder::new();
+    folder.edit_model(|model| {
+        let graph = model.graph.as_mut().unwrap();
+        let mut second = graph.output[0].clone();
+        second.name = graph.node[3].output.first().cloned();
+        graph.output[0].name = Some("scores".into());
+        for node in &mut graph.node {
+            for name in node.output.iter_mut().filter(|name| *name == "logits") {
+                *name = "scores".into();
+            }
+        }
+        second.r#type = None;
+        graph.output.push(second);
+    });
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("has 2 outputs") && message.contains("--output NAME"),
+        "{message}"
+    );
+}
+
+/// Moves the weights of the first large initializer into a file called `location`.
+fn externalize(folder: &Folder, location: &str, file: &Path) {
+    folder.edit_model(|model| {
+        let initializers = &mut model.graph.as_mut().unwrap().initializer;
+        let tensor = initializers
+            .iter_mut()
+            .find(|tensor| tensor.raw_data.as_ref().is_some_and(|raw| raw.len() > 1000))
+            .unwrap();
+        fs::write(file, tensor.raw_data.take().unwrap()).unwrap();
+        tensor.data_location = Some(DataLocation::External as i32);
+        tensor.external_data = vec![StringStringEntryProto {
+            key: Some("location".into()),
+            value: Some(location.into()),
+        }];
+    });
+}
+
+#[test]
+fn external_data_is_read_beside_the_model_and_refused_elsewhere() {
+    let folder = Folder::new();
+    let expected = folder.losses();
+    externalize(&folder, "w.bin", &folder.path("w.bin"));
+    assert_eq!(folder.losses(), expected);
+    fs::remove_dir_all(folder.path("out")).unwrap();
+    folder.edit("w.bin", |bytes| bytes.truncate(100));
+    let message = folder.refused(2, &[]);
+    assert!(
+        message.contains("initializer `") && message.contains("100 bytes"),
+        "{message}"
+    );
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("w.bin");
+    for location in ["../w.bin", target.to_str().unwrap()] {
+        let folder = Folder::new();
+        externalize(&folder, location, &target);
+        let message = folder.refused(2, &[]);
+        assert!(
+            message.contains("lies outside the model's folder; refused"),
+            "{message}"
+        );
+    }
+    #[cfg(unix)]
+    {
+        let folder = Folder::new();
+        externalize(&folder, "link.bin", &target);
+        std::os::unix::fs::symlink(&target, folder.path("link.bin")).unwrap();
+        let message = folder.refused(2, &[]);
+        assert!(
+            message.contains("lies outside the model's folder; refused"),
+            "{message}"
+        );
+    }
+}
