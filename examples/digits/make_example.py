@@ -346,8 +346,7 @@ def angle(a, b):
 
 def choose_pair(states, origin, val):
     """The two ordinary fine-tunes that the figure shows, by validation images alone: of the pairs
-    whose angle lies in PAIR_ANGLE and whose midpoint is better than both, the one whose midpoint
-    gains most over the better end."""
+    whose angle lies in PAIR_ANGLE, the one whose midpoint gains most over the better end."""
     deltas = [delta(state, origin) for state in states]
     errors = [evaluate(state, val)[1] for state in states]
     best = None
@@ -380,7 +379,13 @@ def export(state, path):
         output_names=["logits"],
         dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
     )
-    names = {i.name: tuple(i.dims) for i in onnx.load(path).graph.initializer}
+    model = onnx.load(path)
+    for node in model.graph.node:  # the exporter's stack traces hold paths of this machine
+        kept = [p for p in node.metadata_props if p.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    onnx.save(model, path)
+    names = {i.name: tuple(i.dims) for i in model.graph.initializer}
     for name, tensor in state.items():
         assert names.get(name) == tuple(tensor.shape), f"{name} was renamed or reshaped"
     x = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
