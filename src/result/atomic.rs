@@ -29,6 +29,10 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
         drop(buffered);
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
+        // The new name, too, outlives a power failure. Not every system opens folders.
+        if let Ok(folder) = fs::File::open(folder) {
+            folder.sync_all()?;
+        }
         Ok(())
     };
     attempt().map_err(|error| Error::write(path, &error))

@@ -154,14 +154,39 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
     let scores: Option<Vec<Vec<Score>>> = complete.collect();
     let coefficients: Option<Vec<_>> = coefficients.into_iter().collect();
     match (scores, coefficients) {
-        (Some(scores), Some(coefficients)) => Ok(Plane {
-            grid,
-            coefficients,
-            datasets,
-            scores,
-            summary,
-        }),
+        (Some(scores), Some(coefficients)) => {
+            belongs(&grid, &coefficients, &summary)?;
+            Ok(Plane {
+                grid,
+                coefficients,
+                datasets,
+                scores,
+                summary,
+            })
+        }
         _ => Err("has a grid point twice and another not at all".to_string()),
+    }
+}
+
+/// Whether the summary's θ1 and θ2 give the grid's coordinates: a JSON of another plane would put
+/// the markers into a landscape that is not theirs.
+fn belongs(
+    grid: &Grid,
+    coefficients: &[[f64; 3]],
+    summary: &Summary,
+) -> std::result::Result<(), String> {
+    let (a, b) = (summary.geometry.a, summary.geometry.b);
+    let near = |k: usize, [_, c_a, c_b]: [f64; 3], at: f64| {
+        let (first, second) = (c_a * a[k], c_b * b[k]);
+        (first + second - at).abs() <= 1e-6 * (first.abs() + second.abs() + a[0].abs())
+    };
+    let mut points = grid.points().zip(coefficients);
+    let fit = points.all(|((x, y), c)| near(0, *c, x) && near(1, *c, y));
+    let models = summary.checkpoints.iter().map(|model| [model.x, model.y]);
+    if fit && models.take(3).eq([[0.0, 0.0], a, b]) {
+        Ok(())
+    } else {
+        Err("and the .json beside it belong to different planes".to_string())
     }
 }
 
@@ -170,6 +195,9 @@ fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(
     match axis.get(index) {
         Some(known) if known.to_bits() == value.to_bits() => Ok(()),
         Some(known) => Err(format!("index {index} stands at {known} and at {value}")),
+        None if !value.is_finite() || axis.last().is_some_and(|last| *last >= value) => Err(
+            format!("coordinate {value} of index {index} does not ascend"),
+        ),
         None if index == axis.len() => {
             axis.push(value);
             Ok(())
@@ -181,7 +209,7 @@ fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::plane::Geometry;
+    use crate::result::plane::{Checkpoint, Geometry};
     use crate::result::provenance::Provenance;
 
     fn plane() -> Plane {
@@ -202,21 +230,38 @@ mod tests {
             samples: 9,
         };
         Plane {
-            coefficients: (0..6)
-                .map(|k| [1.0 - k as f64, k as f64 / 3.0, 0.5])
+            // c_a·(1, 0) + c_b·(1, √3) = (x, y).
+            coefficients: grid
+                .points()
+                .map(|(x, y)| {
+                    let c_b = y / 3.0_f64.sqrt();
+                    [1.0 - x, x - c_b, c_b]
+                })
                 .collect(),
             datasets: vec![info("test", Role::Test), info("s,1", Role::Shift)],
             scores: vec![(0..6).map(score).collect(), (6..12).map(score).collect()],
             summary: Summary {
                 geometry: Geometry {
                     norm_a: 1.0,
-                    norm_b: 2.0,
+                    // Read back only by a parser that rounds correctly.
+                    norm_b: 51.248_178_942_168_61,
                     angle_deg: 60.0,
                     cosine: 0.5,
                     a: [1.0, 0.0],
                     b: [1.0, 3.0_f64.sqrt()],
                 },
-                checkpoints: Vec::new(),
+                checkpoints: [
+                    ("zs", 0.0, 0.0),
+                    ("a", 1.0, 0.0),
+                    ("b", 1.0, 3.0_f64.sqrt()),
+                ]
+                .map(|(name, x, y)| Checkpoint {
+                    name: name.into(),
+                    x,
+                    y,
+                    scores: Vec::new(),
+                })
+                .into(),
                 minimum: Vec::new(),
                 checks: Vec::new(),
                 warnings: vec!["w".into()],
@@ -247,6 +292,17 @@ mod tests {
             "i,j,x,y,c_origin,c_a,c_b,dataset,role,samples,loss,loss_se,error,error_se,nonfinite";
         assert_eq!(text.lines().next(), Some(header));
         assert!(text.contains(",NaN,inf,"));
+    }
+
+    #[test]
+    fn the_json_of_another_plane_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("p.csv");
+        let mut other = plane();
+        other.summary.geometry.b[1] *= 1.01;
+        write(&other, &csv, &json_beside(&csv)).unwrap();
+        let message = read(&csv).unwrap_err().to_string();
+        assert!(message.contains("belong to different planes"), "{message}");
     }
 
     #[test]
