@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::args::{DrawArgs, PanelsArg};
 use super::print;
 use crate::error::Result;
-use crate::figure::plane::{Panels, draw};
+use crate::figure::panel::Panels;
+use crate::figure::plane::draw;
 use crate::result::plane::Plane;
 use crate::result::{atomic, plane_file};
 

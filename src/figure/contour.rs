@@ -1,4 +1,4 @@
-//! Bands and contour lines of a surface on a grid, in data coordinates.
+//! A surface between its grid points, and its contour lines, in data coordinates.
 
 use contour::ContourBuilder;
 
@@ -19,11 +19,12 @@ pub struct Surface {
 
 impl Surface {
     /// Refines by monotone cubic interpolation (Fritsch and Carlson 1980) along x, then y: it
-    /// passes through the values and makes no extremum that they do not have. Values that are
-    /// not finite count as `high`; the caller covers the cells that touch them.
+    /// passes through the values and makes no extremum that they do not have. Values above `high`
+    /// count as `high`, and so does every cell that touches a value that is not finite: the
+    /// caller covers those.
     pub fn new(grid: &Grid, values: &[f64], high: f64) -> Self {
         let (nx, ny) = (grid.xs.len(), grid.ys.len());
-        let finite = |v: f64| if v.is_finite() { v.min(high) } else { high };
+        let finite = |v: f64| if v.is_finite() { v.min(high) } else { f64::NAN };
         let rows: Vec<Vec<f64>> = (0..ny)
             .map(|j| {
                 let row: Vec<f64> = (0..nx).map(|i| finite(values[grid.index(i, j)])).collect();
@@ -36,7 +37,7 @@ impl Surface {
         for i in 0..xs.len() {
             let column: Vec<f64> = rows.iter().map(|row| row[i]).collect();
             for (j, value) in refine(&column).into_iter().enumerate() {
-                fine[j * xs.len() + i] = value;
+                fine[j * xs.len() + i] = if value.is_nan() { high } else { value };
             }
         }
         Self {
@@ -46,30 +47,21 @@ impl Surface {
         }
     }
 
-    /// The region with `low` ≤ value < `high` as rings to be filled: holes are joined to their
-    /// outer ring by a cut of no width.
-    pub fn band(&self, low: f64, high: f64) -> Vec<Path> {
-        let Ok(bands) = self.builder().isobands(&self.values, &[low, high]) else {
-            return Vec::new();
-        };
-        let polygons = bands.iter().flat_map(|band| band.geometry());
-        polygons
-            .map(|polygon| {
-                let mut ring = self.path(polygon.exterior());
-                let turn = signed_area(&ring).signum();
-                for hole in polygon.interiors() {
-                    let back = ring.first().copied();
-                    let mut hole = self.path(hole);
-                    // A hole runs the other way, so that either fill rule leaves it out.
-                    if signed_area(&hole).signum() == turn {
-                        hole.reverse();
-                    }
-                    ring.extend(hole);
-                    ring.extend(back);
-                }
-                ring
+    /// Values at the crossings of columns and rows, row by row: linear between refined points.
+    pub fn sample(&self, xs: &[f64], ys: &[f64]) -> Vec<f64> {
+        let columns: Vec<(usize, f64)> = xs.iter().map(|x| position(&self.xs, *x)).collect();
+        let row = |y: &f64| {
+            let (j, up) = position(&self.ys, *y);
+            let (low, high) = (
+                &self.values[j * self.xs.len()..],
+                &self.values[(j + 1) * self.xs.len()..],
+            );
+            columns.iter().map(move |&(i, right)| {
+                let across = |row: &[f64]| row[i] + right * (row[i + 1] - row[i]);
+                across(low) + up * (across(high) - across(low))
             })
-            .collect()
+        };
+        ys.iter().flat_map(row).collect()
     }
 
     /// The lines where the surface takes a value, without the pieces along the frame that close
@@ -130,10 +122,14 @@ impl Surface {
     }
 }
 
-/// Positive for a ring that runs counterclockwise.
-fn signed_area(ring: &[(f64, f64)]) -> f64 {
-    let pairs = ring.iter().zip(ring.iter().skip(1).chain(ring.first()));
-    pairs.map(|(a, b)| a.0 * b.1 - b.0 * a.1).sum::<f64>() / 2.0
+/// The interval of an axis that holds a value, and the part of it that lies before the value.
+fn position(axis: &[f64], value: f64) -> (usize, f64) {
+    let index = axis
+        .partition_point(|tick| *tick <= value)
+        .clamp(1, axis.len() - 1)
+        - 1;
+    let part = (value - axis[index]) / (axis[index + 1] - axis[index]);
+    (index, part.clamp(0.0, 1.0))
 }
 
 fn refine_axis(axis: &[f64]) -> Vec<f64> {
@@ -152,7 +148,8 @@ fn refine(values: &[f64]) -> Vec<f64> {
     let slopes: Vec<f64> = (0..values.len()).map(|k| slope(values, k)).collect();
     let mut fine = Vec::with_capacity((values.len() - 1) * REFINE + 1);
     for k in 0..values.len() - 1 {
-        for part in 0..REFINE {
+        fine.push(values[k]);
+        for part in 1..REFINE {
             let t = part as f64 / REFINE as f64;
             let (t2, t3) = (t * t, t * t * t);
             fine.push(
@@ -167,11 +164,13 @@ fn refine(values: &[f64]) -> Vec<f64> {
     fine
 }
 
-/// Harmonic mean of the slopes to both sides; 0 at an extremum, one-sided at the ends.
+/// Harmonic mean of the slopes to both sides; 0 at an extremum, one-sided at the ends and beside
+/// a NaN.
 fn slope(values: &[f64], k: usize) -> f64 {
+    let known = |difference: &f64| !difference.is_nan();
     let before = k.checked_sub(1).map(|p| values[k] - values[p]);
     let after = values.get(k + 1).map(|next| next - values[k]);
-    match (before, after) {
+    match (before.filter(known), after.filter(known)) {
         (Some(a), Some(b)) if a * b > 0.0 => 2.0 * a * b / (a + b),
         (Some(_), Some(_)) | (None, None) => 0.0,
         (Some(one), None) | (None, Some(one)) => one,
@@ -232,17 +231,25 @@ mod tests {
     }
 
     #[test]
-    fn bands_fill_the_frame_and_keep_holes() {
+    fn a_nan_spoils_only_the_cells_that_touch_it() {
+        let fine = refine(&[4.0, 3.0, f64::NAN, 1.0, 0.0]);
+        let straight = |k: usize| 4.0 - k as f64 / REFINE as f64;
+        for k in (0..=REFINE).chain(3 * REFINE..=4 * REFINE) {
+            assert!((fine[k] - straight(k)).abs() < 1e-12, "{k}");
+        }
+        let lost = fine.iter().filter(|value| value.is_nan()).count();
+        assert_eq!(lost, 2 * REFINE - 1);
+    }
+
+    #[test]
+    fn samples_pass_through_the_values() {
         let grid = grid();
-        let f = |x: f64, y: f64| (x - 1.0).powi(2) + (y - 13.0).powi(2);
+        let f = |x: f64, y: f64| 2.0 * x - y;
         let surface = Surface::new(&grid, &values(&grid, f), 1e9);
-        let area = |rings: Vec<Path>| {
-            let ring_area = |ring: &Path| signed_area(ring).abs();
-            rings.iter().map(ring_area).sum::<f64>()
-        };
-        let ring = area(surface.band(0.5, 1.5));
-        assert!((ring - std::f64::consts::PI).abs() < 0.1, "{ring}");
-        let all = area(surface.band(-1.0, 1e6));
-        assert!((all - 24.0).abs() < 0.2, "{all}");
+        let (xs, ys) = ([-1.0, 0.3, 3.0], [10.0, 15.99, 16.0]);
+        let expected = ys.iter().flat_map(|y| xs.map(|x| f(x, *y)));
+        for (value, expected) in surface.sample(&xs, &ys).iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-9, "{value} {expected}");
+        }
     }
 }

@@ -14,57 +14,61 @@ pub struct Levels {
 /// How many levels are aimed at.
 const COUNT: usize = 8;
 
+/// The part of the grid that the first level encloses, so that the basin shows.
+const BASIN: f64 = 0.06;
+
 /// The first level stands at least this part of the range above the minimum.
-const FIRST: f64 = 1.0 / 40.0;
+const FIRST: f64 = 1e-3;
 
 impl Levels {
     /// Levels for these values, whose standard error at their minimum is `noise`.
     ///
-    /// Spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), so that the basin shows;
-    /// then rounded, and thinned to gaps of at least `noise`, below which a contour means
-    /// nothing. A few huge values do not stretch the scale: the last level stands at the 95th
-    /// percentile where the maximum is far above it.
+    /// Spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), the first around the lowest
+    /// few of the values; then rounded to what a person would write, with gaps of at least
+    /// `noise`, below which a contour means nothing. A few huge values do not stretch the scale:
+    /// the last level stands at the 95th percentile where the maximum is far above it.
     pub fn new(values: &[f64], noise: f64) -> Option<Self> {
         let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let noise = if noise.is_finite() {
-            noise.max(0.0)
-        } else {
-            0.0
-        };
-        let high = sorted[(sorted.len() - 1) * 95 / 100];
-        let top = if max - min > 3.0 * (high - min) {
-            high
+        let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
+        let noise = Some(noise).filter(|noise| noise.is_finite()).unwrap_or(0.0);
+        let top = if max - min > 3.0 * (at(0.95) - min) {
+            at(0.95)
         } else {
             max
         };
-        let span = top - min;
         let mut levels = Self {
             values: Vec::new(),
             min,
             max,
         };
-        if span <= 0.0 || span < 1e-12 * max.abs() {
-            return Some(levels);
-        }
-        let first = noise.max(span * FIRST);
-        let ratio = (span / first).max(1.0).powf(1.0 / COUNT as f64);
-        let mut last = min;
-        for k in 0..COUNT {
-            let raw = min + first * ratio.powi(k as i32);
-            let gap = if k == 0 {
-                first
-            } else {
-                first * ratio.powi(k as i32) * (1.0 - 1.0 / ratio)
-            };
-            let level = round_to(raw, gap.max(noise));
-            if level - last >= noise * (1.0 - 1e-9) && level > last && level < max {
-                levels.values.push(level);
-                last = level;
-            }
+        let span = top - min;
+        if span > 0.0 && span >= 1e-12 * max.abs() {
+            let first = (at(BASIN) - min).max(span * FIRST).max(noise);
+            levels.fill(first, span, noise);
         }
         Some(levels)
+    }
+
+    /// Levels from `first` to `span` above the minimum, `noise` apart or more.
+    fn fill(&mut self, first: f64, span: f64, noise: f64) {
+        let ratio = (span / first).max(1.0).powf(1.0 / COUNT as f64);
+        let mut last = self.min;
+        let mut rise = first;
+        while rise < span * (1.0 - 1e-9) && self.values.len() < COUNT {
+            // Rounding may spend nearly half of the gap to the levels on both sides.
+            let spare = 0.45 * (rise * (1.0 - 1.0 / ratio)).max(noise).min(rise);
+            let near = self.min + rise;
+            let floor = (last + noise).max(near - spare);
+            // What the noise takes away below is given above.
+            let level = roundest(floor, floor + 2.0 * spare, near);
+            if level > last && level < self.max {
+                self.values.push(level);
+                last = level;
+            }
+            rise = (rise * ratio).max(last - self.min + noise);
+        }
     }
 
     /// Index of the band that holds a value: 0 below the first level.
@@ -72,23 +76,33 @@ impl Levels {
     fn band(&self, value: f64) -> usize {
         self.values.iter().filter(|level| value >= **level).count()
     }
-
-    /// Decimals that tell all levels apart.
-    pub fn decimals(&self) -> usize {
-        let exact = |decimals: usize| {
-            let scale = 10_f64.powi(decimals as i32);
-            let whole =
-                |v: &f64| ((v * scale).round() / scale - v).abs() < 1e-9 * v.abs().max(1e-9);
-            self.values.iter().all(whole)
-        };
-        (0..12).find(|&decimals| exact(decimals)).unwrap_or(12)
-    }
 }
 
-/// Rounds to a multiple of the largest of 1, 2, 5 × 10ᵏ that is at most a third of `gap`.
-fn round_to(value: f64, gap: f64) -> f64 {
-    let step = nice_at_most(gap / 3.0);
-    (value / step).round() * step
+/// The number between `low` and `high` that takes the fewest digits; of several the one that is
+/// closest to `near`.
+fn roundest(low: f64, high: f64, near: f64) -> f64 {
+    let near = near.clamp(low.min(high), high);
+    let largest = low.abs().max(high.abs());
+    let mut power = largest.log10().ceil() as i32;
+    // Sixteen digits are all that a number has.
+    for _ in 0..16 {
+        for factor in [1.0, 0.5, 0.2] {
+            let step = factor * 10_f64.powi(power);
+            let (least, most) = ((low / step).ceil(), (high / step).floor());
+            if least <= most {
+                let multiple = (near / step).round().clamp(least, most);
+                return exact(multiple * step, power - 1);
+            }
+        }
+        power -= 1;
+    }
+    near
+}
+
+/// The number closest to the decimal with the last digit at 10^`power`: no 0.6000000000000001.
+fn exact(value: f64, power: i32) -> f64 {
+    let decimals = (-power).max(0) as usize;
+    format!("{value:.decimals$}").parse().unwrap_or(value)
 }
 
 /// The largest of 1, 2, 5 × 10ᵏ that is at most `x`.
@@ -100,13 +114,35 @@ pub fn nice_at_most(x: f64) -> f64 {
     factor.unwrap_or(1.0) * power
 }
 
+/// Decimals of a level's label.
+pub fn decimals(value: f64) -> usize {
+    label(value)
+        .split_once('.')
+        .map_or(0, |(_, digits)| digits.len())
+}
+
 /// A level as a person would write it.
-pub fn label(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
+pub fn label(value: f64) -> String {
     if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
-        return format!("{value:.1e}");
+        return format!("{value:.1e}").replace('-', "−");
     }
-    text
+    signed(value, format!("{}", value.abs()))
+}
+
+/// A value with so many decimals, with a proper minus sign.
+pub fn fixed(value: f64, decimals: usize) -> String {
+    if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
+        return label(value);
+    }
+    signed(value, format!("{:.decimals$}", value.abs()))
+}
+
+fn signed(value: f64, digits: String) -> String {
+    if value < 0.0 {
+        format!("−{digits}")
+    } else {
+        digits
+    }
 }
 
 #[cfg(test)]
@@ -129,12 +165,43 @@ mod tests {
             let levels = Levels::new(&bowl(min, max), noise).unwrap();
             assert!((5..=9).contains(&levels.values.len()), "{levels:?}");
             assert!(levels.values[0] > min && levels.values[0] < min + 0.2 * (max - min));
-            assert!(levels.values.last().unwrap() > &(min + 0.6 * (max - min)));
-            assert!(levels.decimals() <= 3, "{levels:?}");
+            assert!(levels.values.last().unwrap() > &(min + 0.4 * (max - min)));
+            let digits = |level: &f64| label(*level).replace("0.", "").len();
+            assert!(
+                levels.values.iter().all(|level| digits(level) <= 4),
+                "{levels:?}"
+            );
             for pair in levels.values.windows(2) {
                 assert!(pair[1] - pair[0] >= noise * 0.999, "{levels:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_first_level_shows_the_basin_of_a_surface_with_a_wide_floor() {
+        // Forty of a hundred points within 1 % of the range.
+        let values: Vec<f64> = (0..100)
+            .map(|k| {
+                1.7 + if k < 40 {
+                    0.02 * f64::from(k)
+                } else {
+                    f64::from(k - 39)
+                }
+            })
+            .collect();
+        let levels = Levels::new(&values, 0.1).unwrap();
+        let inside = values.iter().filter(|v| **v < levels.values[0]).count();
+        assert!((5..=12).contains(&inside), "{inside} {levels:?}");
+    }
+
+    #[test]
+    fn levels_are_what_a_person_would_write() {
+        assert_eq!(roundest(15.85, 16.15, 16.0), 16.0);
+        assert_eq!(roundest(19.2, 20.4, 19.7), 20.0);
+        assert_eq!(roundest(0.0121, 0.0139, 0.013), 0.013);
+        assert_eq!(roundest(0.55, 0.66, 0.612), 0.6);
+        assert_eq!(roundest(-0.3, 0.2, -0.1), 0.0);
+        assert_eq!(roundest(2450.0, 2650.0, 2540.0), 2500.0);
     }
 
     #[test]
@@ -176,6 +243,7 @@ mod tests {
         assert_eq!(nice_at_most(0.07), 0.05);
         assert_eq!(nice_at_most(2.0), 2.0);
         assert_eq!(nice_at_most(19.0), 10.0);
-        assert_eq!(label(1.5, 2), "1.50");
+        assert_eq!((fixed(1.5, 2), label(-1.5)), ("1.50".into(), "−1.5".into()));
+        assert_eq!((label(2e7), fixed(-0.0, 1)), ("2.0e7".into(), "0.0".into()));
     }
 }

@@ -1,9 +1,12 @@
 //! The markers of models, outlined so that they read on any colour.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::page::{Outcome, Page, Place};
 use super::theme;
+
+/// About half the width of a marker.
+pub const SIZE: f64 = 12.0;
 
 /// What a marker stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +24,11 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// Draws the marker at a pixel; `size` is about half its width.
-    pub fn draw<B: DrawingBackend>(
-        self,
-        canvas: &DrawingArea<B, Shift>,
-        at: (f64, f64),
-        size: f64,
-    ) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let fill = |points: &[(f64, f64)], color: RGBColor, grow: f64| {
-            let place = |(x, y): &(f64, f64)| {
-                let (x, y) = (at.0 + x * size * grow, at.1 + y * size * grow);
-                (x.round() as i32, y.round() as i32)
-            };
-            let points: Vec<(i32, i32)> = points.iter().map(place).collect();
-            canvas.draw(&Polygon::new(points, color.filled()))
+    /// Draws the marker.
+    pub fn draw<B: DrawingBackend>(self, page: &Page<'_, B>, at: Place) -> Outcome<B> {
+        let fill = |points: &[Place], color: RGBColor, grow: f64| {
+            let place = |(x, y): &Place| (at.0 + x * SIZE * grow, at.1 + y * SIZE * grow);
+            page.polygon(&points.iter().map(place).collect::<Vec<_>>(), color)
         };
         let (points, color) = match self {
             Self::Origin => (star(), WHITE),
@@ -51,6 +45,22 @@ impl Mark {
         fill(&points, outer, inner)?;
         fill(&points, color, 1.0)
     }
+}
+
+/// A grey arrow that stops short of the marker it points to.
+pub fn arrow<B: DrawingBackend>(page: &Page<'_, B>, from: Place, to: Place) -> Outcome<B> {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let length = dx.hypot(dy);
+    if length < 4.0 * SIZE {
+        return Ok(());
+    }
+    let (ux, uy) = (dx / length, dy / length);
+    let tip = (to.0 - ux * SIZE * 1.5, to.1 - uy * SIZE * 1.5);
+    let along =
+        |back: f64, side: f64| (tip.0 - ux * back - uy * side, tip.1 - uy * back + ux * side);
+    page.line(&[from, along(10.0, 0.0)], theme::ARROW, 4.0)?;
+    let head = [tip, along(18.0, 8.0), along(18.0, -8.0)];
+    page.polygon(&head, theme::ARROW)
 }
 
 fn star() -> Vec<(f64, f64)> {

@@ -1,0 +1,212 @@
+//! A surface on its axes: heat map, filled contours, contour lines, hatching, colour bar.
+
+use plotters::prelude::*;
+
+use super::contour::Surface;
+use super::labels::{Labels, Taken};
+use super::levels::{Levels, decimals, fixed, label};
+use super::page::{Anchor, Outcome, Page, Place};
+use super::theme;
+use super::view::{SMALL, View};
+use crate::result::grid::Grid;
+
+/// The part of the way to the next band's colour that the heat map covers within a band; the
+/// rest is the step at the contour line.
+const SHADING: f64 = 0.45;
+
+/// Pixels of the layout below which a contour line is left out.
+const SPECK: f64 = 10.0;
+
+/// Width of the colour bar.
+pub const BAR: f64 = 26.0;
+/// Room between the axes and the colour bar.
+pub const BAR_GAP: f64 = 20.0;
+
+/// Draws the surface, labels kept away from `marks`.
+pub fn draw<B: DrawingBackend>(
+    page: &Page<'_, B>,
+    grid: &Grid,
+    values: &[f64],
+    levels: &Levels,
+    view: &View,
+    marks: Vec<Taken>,
+) -> Outcome<B> {
+    let surface = Surface::new(grid, values, ceiling(levels));
+    let scale = Scale::new(levels);
+    page.raster(view.corners(), |across, down| {
+        let xs: Vec<f64> = across.iter().map(|dx| view.x.0 + dx / view.scale).collect();
+        let ys: Vec<f64> = down.iter().map(|dy| view.y.1 - dy / view.scale).collect();
+        let values = surface.sample(&xs, &ys);
+        values.into_iter().map(|value| scale.color(value)).collect()
+    })?;
+    let mut labels = Labels::new(marks);
+    for level in &levels.values {
+        let lines = surface.lines(*level);
+        let lines = lines.iter().map(|line| view.places(line));
+        let lines: Vec<Vec<Place>> = lines.filter(|line| !is_speck(line)).collect();
+        for line in &lines {
+            page.line(line, theme::INK, 1.5)?;
+        }
+        labels.place(&lines, &label(*level), view);
+    }
+    hatch(page, grid, values, view)?;
+    labels.draw(page)
+}
+
+/// Whether a line is too small to be read as one.
+fn is_speck(line: &[Place]) -> bool {
+    let far = |place: &Place| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SPECK;
+    !line.iter().any(far)
+}
+
+/// Above the last level by the range below it, the height of the surface no longer shows.
+fn ceiling(levels: &Levels) -> f64 {
+    let shown = levels.values.last().copied().unwrap_or(levels.max);
+    shown + (shown - levels.min).max(f64::MIN_POSITIVE)
+}
+
+/// Colours of values: a heat map that steps at each level.
+struct Scale {
+    /// Ends of the bands, from the smallest value to the largest that is told apart.
+    ends: Vec<f64>,
+}
+
+impl Scale {
+    fn new(levels: &Levels) -> Self {
+        let top = levels.max.min(ceiling(levels));
+        let ends = std::iter::once(levels.min).chain(levels.values.iter().copied());
+        Self {
+            ends: ends.chain([top]).collect(),
+        }
+    }
+
+    fn bands(&self) -> usize {
+        self.ends.len() - 1
+    }
+
+    fn color(&self, value: f64) -> RGBColor {
+        let above = self.ends.partition_point(|end| *end <= value);
+        let band = above.clamp(1, self.bands()) - 1;
+        let width = self.ends[band + 1] - self.ends[band];
+        let part = (value - self.ends[band]) / width;
+        self.shade(
+            band,
+            if part.is_nan() {
+                0.0
+            } else {
+                part.clamp(0.0, 1.0)
+            },
+        )
+    }
+
+    /// The colour at a part of a band.
+    fn shade(&self, band: usize, part: f64) -> RGBColor {
+        let within = SHADING * (part - 0.5);
+        theme::shade((band as f64 + 0.5 + within) / self.bands() as f64)
+    }
+}
+
+/// Grey with diagonal lines over every cell that touches a value that is not finite.
+pub fn hatch<B: DrawingBackend>(
+    page: &Page<'_, B>,
+    grid: &Grid,
+    values: &[f64],
+    view: &View,
+) -> Outcome<B> {
+    for j in 0..grid.ys.len() - 1 {
+        for i in 0..grid.xs.len() - 1 {
+            let corners = [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)];
+            if corners
+                .iter()
+                .all(|&(i, j)| values[grid.index(i, j)].is_finite())
+            {
+                continue;
+            }
+            let ends = [
+                view.place((grid.xs[i], grid.ys[j + 1])),
+                view.place((grid.xs[i + 1], grid.ys[j])),
+            ];
+            page.fill(ends, theme::HATCHED)?;
+            for line in diagonals(ends) {
+                page.line(&line, theme::ARROW, 1.0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lines x + y = c within a box, on one lattice for the whole figure.
+fn diagonals([(x0, y0), (x1, y1)]: [Place; 2]) -> Vec<[Place; 2]> {
+    const STEP: f64 = 12.0;
+    let first = ((x0 + y0) / STEP).ceil() as i64;
+    let last = ((x1 + y1) / STEP).floor() as i64;
+    (first..=last)
+        .map(|k| {
+            let c = k as f64 * STEP;
+            let (a, b) = ((c - y1).max(x0), (c - y0).min(x1));
+            [(a, c - a), (b, c - b)]
+        })
+        .collect()
+}
+
+/// One box a band, the levels written at the boundaries.
+pub fn color_bar<B: DrawingBackend>(
+    page: &Page<'_, B>,
+    levels: &Levels,
+    unit: &str,
+    (left, top): Place,
+    height: f64,
+) -> Outcome<B> {
+    let scale = Scale::new(levels);
+    let count = scale.bands() as f64;
+    let at = |bands: f64| top + height - height * bands / count;
+    page.raster([(left, top), (left + BAR, top + height)], |across, down| {
+        let shade = |dy: &f64| {
+            let bands = count * (1.0 - dy / height);
+            let band = (bands as usize).min(scale.bands() - 1);
+            scale.shade(band, bands - band as f64)
+        };
+        let rows = down.iter().map(shade);
+        rows.flat_map(|color| across.iter().map(move |_| color))
+            .collect()
+    })?;
+    for band in 0..scale.bands() {
+        let edges = [band as f64 + 1.0, band as f64].map(at);
+        page.outline([(left, edges[0]), (left + BAR, edges[1])], 1.0)?;
+    }
+    // On a low bar not every boundary has room for its number.
+    let every = (1.1 * SMALL * count / height).ceil().max(1.0) as usize;
+    for (index, text) in bar_labels(levels).iter().enumerate() {
+        if index % every == 0 {
+            let place = (left + BAR + 8.0, at(index as f64));
+            page.write(text, place, SMALL, Anchor::Left)?;
+        }
+    }
+    let above = (left + BAR / 2.0, top - 26.0);
+    page.write(unit, above, SMALL, Anchor::Middle)
+}
+
+/// The smallest value, the levels, and the largest value, unless it is far off the scale.
+fn bar_labels(levels: &Levels) -> Vec<String> {
+    let Some((first, last)) = levels.values.first().zip(levels.values.last()) else {
+        return vec![fixed(levels.min, 4)];
+    };
+    let top = if levels.max > last + 3.0 * (last - levels.min) {
+        format!("≥ {}", label(*last))
+    } else {
+        fixed(levels.max, three_digits(levels.max))
+    };
+    let min = fixed(levels.min, three_digits(levels.min).max(decimals(*first)));
+    std::iter::once(min)
+        .chain(levels.values.iter().map(|level| label(*level)))
+        .chain([top])
+        .collect()
+}
+
+/// Decimals that show three digits of a value.
+fn three_digits(value: f64) -> usize {
+    if value == 0.0 {
+        return 0;
+    }
+    (2.0 - value.abs().log10().floor()).clamp(0.0, 12.0) as usize
+}

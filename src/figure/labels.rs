@@ -1,0 +1,112 @@
+//! Labels on contour lines, kept apart from each other, the markers and the frame.
+
+use plotters::prelude::*;
+
+use super::page::{Anchor, Outcome, Page, Place, width};
+use super::view::{SMALL, View};
+
+/// Pixels of the layout that stay free around a label.
+const GAP: f64 = 7.0;
+
+/// A box on the page: its centre and half its size.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// Centre.
+    pub at: Place,
+    /// Half its width and height.
+    pub half: (f64, f64),
+}
+
+/// Labels that have found their place.
+pub struct Labels {
+    taken: Vec<Taken>,
+    placed: Vec<(Taken, String)>,
+}
+
+impl Labels {
+    /// No label yet; these boxes are to be kept free.
+    pub fn new(taken: Vec<Taken>) -> Self {
+        Self {
+            taken,
+            placed: Vec::new(),
+        }
+    }
+
+    /// Takes the point of the lines that is farthest from everything else, if there is room.
+    pub fn place(&mut self, lines: &[Vec<Place>], text: &str, view: &View) {
+        let half = (width(text, SMALL) / 2.0 + 4.0, 0.5 * SMALL + 1.0);
+        let room = |at: &Place| self.room(Taken { at: *at, half }, view);
+        let points = lines.iter().flatten();
+        let best = points
+            .map(|at| (room(at), *at))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((_, at)) = best.filter(|(room, _)| *room > GAP) {
+            let label = Taken { at, half };
+            self.taken.push(label);
+            self.placed.push((label, text.to_string()));
+        }
+    }
+
+    /// Pixels between a box and the nearest thing; negative when they overlap.
+    fn room(&self, label: Taken, view: &View) -> f64 {
+        let ((x, y), (w, h)) = (label.at, label.half);
+        let sides = [
+            x - view.left - w,
+            view.right() - x - w,
+            y - view.top - h,
+            view.bottom() - y - h,
+        ];
+        let frame = sides.into_iter().fold(f64::INFINITY, f64::min);
+        let others = self.taken.iter().map(|other| {
+            let across = (other.at.0 - x).abs() - other.half.0 - w;
+            let down = (other.at.1 - y).abs() - other.half.1 - h;
+            match (across > 0.0, down > 0.0) {
+                (true, true) => across.hypot(down),
+                _ => across.max(down),
+            }
+        });
+        others.fold(frame, f64::min)
+    }
+
+    /// Writes them on a light ground.
+    pub fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        for (Taken { at, half }, text) in &self.placed {
+            let corners = [
+                (at.0 - half.0, at.1 - half.1),
+                (at.0 + half.0, at.1 + half.1),
+            ];
+            page.fill(corners, WHITE.mix(0.72))?;
+            page.write(text, *at, SMALL, Anchor::Middle)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_keep_apart_and_give_way_when_there_is_no_room() {
+        let view = View {
+            left: 0.0,
+            top: 0.0,
+            scale: 1.0,
+            x: (0.0, 300.0),
+            y: (0.0, 300.0),
+        };
+        let line = |y: f64| vec![(0..=300).map(|x| (f64::from(x), y)).collect::<Vec<_>>()];
+        let mut labels = Labels::new(Vec::new());
+        for k in 0..40 {
+            labels.place(&line(100.0 + 2.0 * f64::from(k)), "12.5", &view);
+        }
+        assert!((4..20).contains(&labels.placed.len()));
+        for (index, (a, _)) in labels.placed.iter().enumerate() {
+            for (b, _) in &labels.placed[..index] {
+                let apart = (a.at.0 - b.at.0).abs() >= a.half.0 + b.half.0
+                    || (a.at.1 - b.at.1).abs() >= a.half.1 + b.half.1;
+                assert!(apart, "{:?} {:?}", a.at, b.at);
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What figures are drawn on: lengths in pixels of the layout, for a bitmap or an SVG.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontTransform, TextStyle};
+
+use super::theme;
+use crate::error::{Error, Result};
+
+/// A place on the page: pixels of the layout, from the upper left.
+pub type Place = (f64, f64);
+
+/// What drawing gives back.
+pub type Outcome<B> =
+    std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+
+/// Pixels of the layout an inch of paper.
+const DENSITY: f64 = 300.0;
+
+/// Canvas pixels of an SVG a pixel of the layout: plotters draws at whole pixels.
+const SVG_UNIT: u32 = 2;
+
+/// Where text stands relative to its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Anchor {
+    /// Centred on it.
+    Middle,
+    /// To the right of it, centred in height.
+    Left,
+    /// To the left of it, centred in height.
+    Right,
+    /// Below it, centred.
+    Top,
+    /// Reading upwards, centred on it.
+    Upwards,
+}
+
+/// A canvas and the number of its pixels a pixel of the layout.
+pub struct Page<'a, B: DrawingBackend> {
+    canvas: &'a DrawingArea<B, Shift>,
+    unit: f64,
+}
+
+impl<B: DrawingBackend> Page<'_, B> {
+    fn at(&self, (x, y): Place) -> (i32, i32) {
+        (
+            (x * self.unit).round() as i32,
+            (y * self.unit).round() as i32,
+        )
+    }
+
+    fn path(&self, places: &[Place]) -> Vec<(i32, i32)> {
+        places.iter().map(|place| self.at(*place)).collect()
+    }
+
+    fn stroke(&self, color: RGBColor, width: f64) -> ShapeStyle {
+        color.stroke_width((width * self.unit).round().max(1.0) as u32)
+    }
+
+    /// Fills a ring.
+    pub fn polygon(&self, ring: &[Place], color: RGBColor) -> Outcome<B> {
+        self.canvas
+            .draw(&Polygon::new(self.path(ring), color.filled()))
+    }
+
+    /// Fills a rectangle with the colours that `paint` gives for its rows of canvas pixels: it is
+    /// told the offsets of the pixels' centres from the upper left corner, in pixels of the
+    /// layout, across and down.
+    pub fn raster(
+        &self,
+        corners: [Place; 2],
+        paint: impl FnOnce(&[f64], &[f64]) -> Vec<RGBColor>,
+    ) -> Outcome<B> {
+        let [from, to] = corners.map(|corner| self.at(corner));
+        let size = ((to.0 - from.0).max(1) as u32, (to.1 - from.1).max(1) as u32);
+        let centres = |count: u32| -> Vec<f64> {
+            (0..count)
+                .map(|k| (f64::from(k) + 0.5) / self.unit)
+                .collect()
+        };
+        let colors = paint(&centres(size.0), &centres(size.1));
+        let bytes = colors.iter().flat_map(|color| [color.0, color.1, color.2]);
+        match BitMapElement::with_owned_buffer(from, size, bytes.collect()) {
+            Some(image) => self.canvas.draw(&image),
+            None => Ok(()),
+        }
+    }
+
+    /// An open line.
+    pub fn line(&self, places: &[Place], color: RGBColor, width: f64) -> Outcome<B> {
+        let style = self.stroke(color, width);
+        self.canvas
+            .draw(&PathElement::new(self.path(places), style))
+    }
+
+    /// Fills a rectangle.
+    pub fn fill(&self, corners: [Place; 2], color: impl Color) -> Outcome<B> {
+        let corners = corners.map(|corner| self.at(corner));
+        self.canvas
+            .draw(&Rectangle::new(corners, color.to_rgba().filled()))
+    }
+
+    /// The outline of a rectangle.
+    pub fn outline(&self, [from, to]: [Place; 2], width: f64) -> Outcome<B> {
+        // As a path: plotters gives rectangles of an SVG no line width.
+        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
+        self.line(&[&corners[..], &corners[1..2]].concat(), theme::INK, width)
+    }
+
+    /// Text; `_` lowers the digit behind it: `θ_0`, `distance along u_1`. The bundled font has
+    /// no such digits of its own.
+    pub fn write(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
+        let Some((head, digit, tail)) = split(text) else {
+            return self.word(text, place, size, anchor);
+        };
+        let (low, head_width) = (0.7 * size, width(head, size));
+        let tail_at = width(digit, low) + 0.04 * size + spaces(tail, size);
+        let whole = head_width + tail_at + width(tail.trim_start(), size);
+        // The digit's left edge; each piece is anchored at an edge it shares with its
+        // neighbour, so that another font of a reader of the SVG pulls nothing apart.
+        let ahead = match anchor {
+            Anchor::Left => head_width,
+            Anchor::Right => head_width - whole,
+            Anchor::Middle | Anchor::Top | Anchor::Upwards => head_width - whole / 2.0,
+        };
+        let along = |distance: f64, down: f64| match anchor {
+            Anchor::Upwards => (place.0 + down, place.1 - distance),
+            Anchor::Top => (place.0 + distance, place.1 + 0.5 * size + down),
+            _ => (place.0 + distance, place.1 + down),
+        };
+        let pieces = [
+            (head, along(ahead, 0.0), size, HPos::Right),
+            (digit, along(ahead, 0.22 * size), low, HPos::Left),
+            (
+                tail.trim_start(),
+                along(ahead + tail_at, 0.0),
+                size,
+                HPos::Left,
+            ),
+        ];
+        for (piece, place, size, side) in pieces {
+            let style = style(
+                size * self.unit,
+                anchor == Anchor::Upwards,
+                side,
+                VPos::Center,
+            );
+            self.canvas
+                .draw(&Text::new(piece.to_string(), self.at(place), style))?;
+        }
+        Ok(())
+    }
+
+    fn word(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
+        let (side, height) = match anchor {
+            Anchor::Middle | Anchor::Upwards => (HPos::Center, VPos::Center),
+            Anchor::Left => (HPos::Left, VPos::Center),
+            Anchor::Right => (HPos::Right, VPos::Center),
+            Anchor::Top => (HPos::Center, VPos::Top),
+        };
+        let style = style(size * self.unit, anchor == Anchor::Upwards, side, height);
+        self.canvas
+            .draw(&Text::new(text.to_string(), self.at(place), style))
+    }
+}
+
+fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'static> {
+    let font = (theme::FONT, size).into_font();
+    let font = if upwards {
+        font.transform(FontTransform::Rotate270)
+    } else {
+        font
+    };
+    TextStyle::from(font)
+        .color(&theme::INK)
+        .pos(Pos::new(side, height))
+}
+
+/// What stands before the first lowered digit, the digit, and what follows.
+fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, rest) = text.split_once('_')?;
+    let digit = rest.chars().next().filter(char::is_ascii_digit)?;
+    let (digit, tail) = rest.split_at(digit.len_utf8());
+    Some((head, digit, tail))
+}
+
+/// The room of the spaces that a text begins with: an SVG's reader leaves them out.
+fn spaces(text: &str, size: f64) -> f64 {
+    (text.len() - text.trim_start().len()) as f64 * 0.26 * size
+}
+
+/// The width of a text in pixels of the layout.
+pub fn width(text: &str, size: f64) -> f64 {
+    if let Some((head, digit, tail)) = split(text) {
+        return width(head, size)
+            + width(digit, 0.7 * size)
+            + spaces(tail, size)
+            + width(tail.trim_start(), size);
+    }
+    let measured = (theme::FONT, size).into_font().box_size(text);
+    measured.map_or(0.5 * size * text.chars().count() as f64, |(width, _)| {
+        f64::from(width)
+    })
+}
+
+/// Something that can be drawn on either kind of canvas.
+pub trait Drawn {
+    /// Width and height in pixels of the layout.
+    fn size(&self) -> (u32, u32);
+
+    /// Draws everything on a white page.
+    ///
+    /// # Errors
+    /// When the canvas fails.
+    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B>;
+}
+
+/// An SVG of the figure.
+///
+/// # Errors
+/// When drawing fails.
+pub fn svg(figure: &impl Drawn) -> Result<String> {
+    let (width, height) = figure.size();
+    let (wide, tall) = (width * SVG_UNIT, height * SVG_UNIT);
+    let mut svg = String::new();
+    paint(
+        SVGBackend::with_string(&mut svg, (wide, tall)),
+        figure,
+        SVG_UNIT,
+    )?;
+    let inches = |pixels: u32| f64::from(pixels) / DENSITY;
+    Ok(svg
+        .replacen(
+            &format!(r#"width="{wide}" height="{tall}""#),
+            &format!(
+                r#"width="{}in" height="{}in""#,
+                inches(width),
+                inches(height)
+            ),
+            1,
+        )
+        .replace(
+            &format!(r#"font-family="{}""#, theme::FONT),
+            r#"font-family="Noto Sans, sans-serif""#,
+        )
+        .replace("data:png;", "data:image/png;"))
+}
+
+/// A PNG of the figure, 300 dots an inch.
+///
+/// # Errors
+/// When drawing or encoding fails.
+pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
+    let (width, height) = figure.size();
+    // Drawn twice as large and averaged: the bitmap backend has no smooth edges of its own.
+    let mut pixels = vec![0; (width * height * 4 * 3) as usize];
+    paint(
+        BitMapBackend::with_buffer(&mut pixels, (2 * width, 2 * height)),
+        figure,
+        2,
+    )?;
+    let pixels = halved(&pixels, width as usize, height as usize);
+    encode(&pixels, width, height).map_err(|error| Error::runtime("figure", error))
+}
+
+fn paint<B: DrawingBackend>(backend: B, figure: &impl Drawn, unit: u32) -> Result<()> {
+    theme::register_font()?;
+    let canvas = backend.into_drawing_area();
+    let page = Page {
+        canvas: &canvas,
+        unit: f64::from(unit),
+    };
+    let drawn = canvas
+        .fill(&WHITE)
+        .and_then(|()| figure.draw(&page))
+        .and_then(|()| canvas.present());
+    drawn.map_err(|error| Error::runtime("figure", error))
+}
+
+/// Averages squares of 2×2 RGB pixels.
+fn halved(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(width * height * 3);
+    let at = |x: usize, y: usize, c: usize| u16::from(pixels[(y * 2 * width + x) * 3 + c]);
+    for y in 0..height {
+        for x in 0..width {
+            for c in 0..3 {
+                let (x, y) = (2 * x, 2 * y);
+                let sum = at(x, y, c) + at(x + 1, y, c) + at(x, y + 1, c) + at(x + 1, y + 1, c);
+                out.push((sum / 4) as u8);
+            }
+        }
+    }
+    out
+}
+
+fn encode(
+    pixels: &[u8],
+    width: u32,
+    height: u32,
+) -> std::result::Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let per_meter = (DENSITY / 0.0254).round() as u32;
+    encoder.set_pixel_dims(Some(png::PixelDimensions {
+        xppu: per_meter,
+        yppu: per_meter,
+        unit: png::Unit::Meter,
+    }));
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    drop(writer);
+    Ok(bytes)
+}

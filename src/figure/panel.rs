@@ -1,0 +1,133 @@
+//! The panels of Figure 2: which surfaces of a plane are shown.
+
+use crate::result::plane::Plane;
+use crate::result::score::{Role, Score};
+
+/// Which panels are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Panels {
+    /// Train loss, test error, mean shift error.
+    Paper,
+    /// These, validation error, and one a shift set.
+    All,
+}
+
+/// One surface of the figure.
+pub struct Panel {
+    /// What is shown, with its unit.
+    pub title: String,
+    /// The unit alone.
+    pub unit: &'static str,
+    /// Grid values in the order of the grid's points.
+    pub values: Vec<f64>,
+    /// Standard error at the smallest value.
+    pub noise: f64,
+}
+
+/// The panels of a plane, in the order of the paper.
+pub fn choose(plane: &Plane, panels: Panels) -> Vec<Panel> {
+    let of = |role: Role| {
+        plane
+            .datasets
+            .iter()
+            .position(|dataset| dataset.role == role)
+    };
+    let name = |index: usize| plane.datasets[index].name.as_str();
+    let shifts: Vec<usize> = (0..plane.datasets.len())
+        .filter(|&index| plane.datasets[index].role == Role::Shift)
+        .collect();
+    let mut chosen = Vec::new();
+    let (train, test) = (of(Role::Train), of(Role::Test));
+    let first = train.or(test).or(of(Role::Val));
+    match first {
+        Some(first) => chosen.push(loss(plane, first, format!("{} loss (nats)", name(first)))),
+        None if shifts.len() == 1 => {
+            chosen.push(loss(
+                plane,
+                shifts[0],
+                format!("{} loss (nats)", name(shifts[0])),
+            ));
+        }
+        None => {}
+    }
+    let second = test.or(of(Role::Val)).or(train);
+    if let Some(second) = second {
+        chosen.push(error(
+            plane,
+            &[second],
+            format!("{} error (%)", name(second)),
+        ));
+    }
+    match shifts.as_slice() {
+        [] => {}
+        [one] => chosen.push(error(plane, &[*one], format!("{} error (%)", name(*one)))),
+        many => {
+            let title = format!("mean error over {} shifts (%)", many.len());
+            chosen.push(error(plane, many, title));
+        }
+    }
+    if panels == Panels::All {
+        let val = of(Role::Val).filter(|val| second != Some(*val));
+        let several = if shifts.len() > 1 { shifts } else { Vec::new() };
+        for index in val.into_iter().chain(several) {
+            chosen.push(error(plane, &[index], format!("{} error (%)", name(index))));
+        }
+    }
+    chosen
+}
+
+fn loss(plane: &Plane, dataset: usize, title: String) -> Panel {
+    let scores = &plane.scores[dataset];
+    let values: Vec<f64> = scores.iter().map(|score| score.loss).collect();
+    let noise = lowest(&values).map_or(0.0, |index| scores[index].loss_se);
+    Panel {
+        title,
+        unit: "nats",
+        values,
+        noise,
+    }
+}
+
+/// Unweighted mean over data sets, in percent; its standard error is √Σse²/k.
+fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
+    let k = datasets.len() as f64;
+    let at = |index: usize| datasets.iter().map(move |&set| &plane.scores[set][index]);
+    let values: Vec<f64> = (0..plane.grid.len())
+        .map(|index| {
+            // An error counted from logits that are NaN says nothing of the surface.
+            let value = |score: &Score| {
+                if score.nonfinite > 0 {
+                    f64::NAN
+                } else {
+                    score.error
+                }
+            };
+            100.0 * at(index).map(value).sum::<f64>() / k
+        })
+        .collect();
+    let noise = lowest(&values).map_or(0.0, |index| {
+        100.0
+            * at(index)
+                .map(|score| score.error_se.powi(2))
+                .sum::<f64>()
+                .sqrt()
+            / k
+    });
+    Panel {
+        title,
+        unit: "%",
+        values,
+        noise,
+    }
+}
+
+/// Index of the smallest finite value.
+pub fn lowest(values: &[f64]) -> Option<usize> {
+    let finite = values
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| value.is_finite());
+    finite
+        .min_by(|a, b| a.1.total_cmp(b.1))
+        .map(|(index, _)| index)
+}

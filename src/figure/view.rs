@@ -1,0 +1,123 @@
+//! One set of axes: from data to the page, one scale on both axes.
+
+use plotters::prelude::*;
+
+use super::levels::{fixed, nice_at_most};
+use super::page::{Anchor, Outcome, Page, Place};
+use super::theme;
+use crate::result::grid::Grid;
+
+/// Size of titles in pixels of the layout.
+pub const TITLE: f64 = 36.0;
+/// Size of axis names and legends.
+pub const TEXT: f64 = 33.0;
+/// Size of numbers.
+pub const SMALL: f64 = 30.0;
+
+/// Axes on the page.
+pub struct View {
+    /// Left edge.
+    pub left: f64,
+    /// Upper edge.
+    pub top: f64,
+    /// Pixels a unit of the data.
+    pub scale: f64,
+    /// Ends of the x axis.
+    pub x: (f64, f64),
+    /// Ends of the y axis.
+    pub y: (f64, f64),
+}
+
+impl View {
+    /// Axes that show a grid in a square of `side` pixels.
+    pub fn of(grid: &Grid, (left, top): Place, side: f64) -> Self {
+        let ends = |axis: &[f64]| (axis[0], axis[axis.len() - 1]);
+        let (x, y) = (ends(&grid.xs), ends(&grid.ys));
+        Self {
+            left,
+            top,
+            scale: side / (x.1 - x.0).max(y.1 - y.0),
+            x,
+            y,
+        }
+    }
+
+    /// Lower edge.
+    pub fn bottom(&self) -> f64 {
+        self.top + (self.y.1 - self.y.0) * self.scale
+    }
+
+    /// Right edge.
+    pub fn right(&self) -> f64 {
+        self.left + (self.x.1 - self.x.0) * self.scale
+    }
+
+    /// Upper left and lower right corner.
+    pub fn corners(&self) -> [Place; 2] {
+        [(self.left, self.top), (self.right(), self.bottom())]
+    }
+
+    /// Where a point of the data lies.
+    pub fn place(&self, (x, y): (f64, f64)) -> Place {
+        let across = self.left + (x - self.x.0) * self.scale;
+        (across, self.bottom() - (y - self.y.0) * self.scale)
+    }
+
+    /// Where the points of a line lie.
+    pub fn places(&self, path: &[(f64, f64)]) -> Vec<Place> {
+        path.iter().map(|point| self.place(*point)).collect()
+    }
+
+    /// Whether a point of the data lies within the axes.
+    pub fn holds(&self, (x, y): (f64, f64)) -> bool {
+        (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
+    }
+
+    /// Frame, title, names of the axes and ticks.
+    pub fn frame<B: DrawingBackend>(
+        &self,
+        page: &Page<'_, B>,
+        title: &str,
+        names: [&str; 2],
+    ) -> Outcome<B> {
+        page.outline(self.corners(), 2.0)?;
+        let middle = f64::midpoint(self.left, self.right());
+        page.write(title, (middle, self.top - 30.0), TITLE, Anchor::Middle)?;
+        let below = (middle, self.bottom() + 56.0);
+        page.write(names[0], below, TEXT, Anchor::Top)?;
+        let ticks_wide = ticks(self.y)
+            .iter()
+            .map(|(_, label)| super::page::width(label, SMALL))
+            .fold(0.0, f64::max);
+        let beside = (
+            self.left - 14.0 - ticks_wide - 30.0,
+            f64::midpoint(self.top, self.bottom()),
+        );
+        page.write(names[1], beside, TEXT, Anchor::Upwards)?;
+        for (value, label) in ticks(self.x) {
+            let (x, y) = self.place((value, self.y.0));
+            page.line(&[(x, y), (x, y + 8.0)], theme::INK, 2.0)?;
+            page.write(&label, (x, y + 16.0), SMALL, Anchor::Top)?;
+        }
+        for (value, label) in ticks(self.y) {
+            let (x, y) = self.place((self.x.0, value));
+            page.line(&[(x - 8.0, y), (x, y)], theme::INK, 2.0)?;
+            page.write(&label, (x - 14.0, y), SMALL, Anchor::Right)?;
+        }
+        Ok(())
+    }
+}
+
+/// Three to seven round values within a range.
+fn ticks((min, max): (f64, f64)) -> Vec<(f64, String)> {
+    let step = nice_at_most((max - min) / 3.0);
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let first = (min / step).ceil() as i64;
+    let last = (max / step).floor() as i64;
+    (first..=last.min(first + 20))
+        .map(|k| {
+            let value = k as f64 * step;
+            (value, fixed(value, decimals))
+        })
+        .collect()
+}
