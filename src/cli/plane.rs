@@ -21,9 +21,9 @@ use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::grid::{Grid, linspace};
 use crate::result::plane::{Check, Plane, Summary};
-use crate::result::plane_file;
 use crate::result::provenance::Provenance;
 use crate::result::score::{Role, Score};
+use crate::result::{atomic, plane_file};
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned, Options};
 use crate::space::plane::PlaneBasis;
@@ -31,6 +31,9 @@ use crate::space::plane::PlaneBasis;
 /// Samples a run, where the network leaves it open: activations stay in the cache (measured on
 /// a convolutional and a transformer network; larger batches were slower).
 const BATCH: usize = 32;
+
+/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
+const POINTS: usize = 1_000_000;
 
 /// Runs the command.
 pub fn run(arguments: &PlaneArgs) -> Result<()> {
@@ -59,7 +62,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let gram = Gram::of(&aligned.pool);
     refuse_nonfinite(&aligned, &gram)?;
     let basis = PlaneBasis::of(&aligned.pool, &gram)?;
-    let grid = plan.grid(&basis);
+    let grid = plan.grid(&basis)?;
 
     let interface = Interface::of(&network, plan.output.as_deref())?;
     let datasets = plan.read_data(&interface, &config)?;
@@ -82,6 +85,8 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         grid.xs.len(),
         grid.ys.len()
     ));
+    atomic::probe(&plan.csv(&arguments.name))?;
+    atomic::probe(&plan.plots().join(&arguments.name))?;
     let meter = Meter::new(grid.len() + EXTRA_MIXES, samples);
     let names = [
         origin_name,
@@ -220,14 +225,30 @@ impl Plan {
         })
     }
 
-    fn grid(&self, basis: &PlaneBasis) -> Grid {
-        match &self.ranges {
+    fn csv(&self, name: &str) -> PathBuf {
+        self.out.join("notebooks-data").join(format!("{name}.csv"))
+    }
+
+    fn plots(&self) -> PathBuf {
+        self.out.join("plots")
+    }
+
+    fn grid(&self, basis: &PlaneBasis) -> Result<Grid> {
+        let grid = match &self.ranges {
             Some((xs, ys)) => Grid {
                 xs: xs.clone(),
                 ys: ys.clone(),
             },
             None => basis.grid(self.steps, self.margin),
+        };
+        if grid.len() > POINTS {
+            let (nx, ny) = (grid.xs.len(), grid.ys.len());
+            return Err(Error::flag(
+                "grid",
+                format!("has {nx}×{ny} points; at most {POINTS} are possible"),
+            ));
         }
+        Ok(grid)
     }
 
     fn read_data(&self, interface: &Interface, config: &Config) -> Result<Vec<Dataset>> {
@@ -492,10 +513,10 @@ fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
 
 fn write(arguments: &PlaneArgs, plan: &Plan, plane: &Plane, rate: f64) -> Result<()> {
     let name = &arguments.name;
-    let csv = plan.out.join("notebooks-data").join(format!("{name}.csv"));
+    let csv = plan.csv(name);
     let json = plane_file::json_beside(&csv);
     plane_file::write(plane, &csv, &json)?;
-    let png = draw::figures(plane, plan.panels, &plan.out.join("plots"), name)?;
+    let png = draw::figures(plane, plan.panels, &plan.plots(), name)?;
     for warning in &plane.summary.warnings {
         note(&format!("warning: {warning}"));
     }

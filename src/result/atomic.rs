@@ -13,16 +13,8 @@ use crate::error::{Error, Result};
 /// the final name that did not before, and the temporary file is gone.
 pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let attempt = || -> io::Result<()> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        let mut file = builder
-            .prefix(".landscape-")
-            .permissions_of(folder)
-            .tempfile_in(folder)?;
+        let folder = folder_of(path);
+        let mut file = temporary(folder)?;
         let mut buffered = BufWriter::new(file.as_file_mut());
         content(&mut buffered)?;
         buffered.flush()?;
@@ -36,6 +28,34 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
         Ok(())
     };
     attempt().map_err(|error| Error::write(path, &error))
+}
+
+/// Makes the folder of a file that is going to be written and tries it, so that a long run does
+/// not end in a folder that cannot take its result.
+///
+/// # Errors
+/// As [`write`].
+pub fn probe(path: &Path) -> Result<()> {
+    match temporary(folder_of(path)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::write(path, &error)),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(".landscape-")
+        .permissions_of(folder)
+        .tempfile_in(folder)
 }
 
 /// Ordinary permissions instead of the private ones of temporary files.

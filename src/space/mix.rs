@@ -68,8 +68,12 @@ pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: 
     match out {
         MixOut::F32(out) => fill(&terms, shape, out, scratch, |sum| sum as f32),
         MixOut::F64(out) => fill(&terms, shape, out, scratch, |sum| sum),
-        MixOut::F16(out) => fill(&terms, shape, out, scratch, f16::from_f64),
-        MixOut::Bf16(out) => fill(&terms, shape, out, scratch, bf16::from_f64),
+        MixOut::F16(out) => fill(&terms, shape, out, scratch, |sum| {
+            f16::from_f32(to_odd(sum))
+        }),
+        MixOut::Bf16(out) => fill(&terms, shape, out, scratch, |sum| {
+            bf16::from_f32(to_odd(sum))
+        }),
     }
 }
 
@@ -93,6 +97,18 @@ fn fill<T>(
             *value = round(*sum);
         }
     }
+}
+
+/// A value in f32 whose further rounding to a half gives what rounding once would: rounded to
+/// odd (Boldo and Melquiond 2008), which keeps it on its side of every tie.
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let back = f64::from(near);
+    if back == value || !near.is_finite() {
+        return near;
+    }
+    let away = back.abs() > value.abs();
+    f32::from_bits((near.to_bits() - u32::from(away)) | 1)
 }
 
 #[cfg(test)]
@@ -126,6 +142,27 @@ mod tests {
                 assert_eq!(out[k], sum as f32);
             }
         }
+    }
+
+    #[test]
+    fn halves_are_rounded_once() {
+        // Just above the tie between 1 and the next half: f32 would make it the tie.
+        let tie = 1.0 + 2.0_f64.powi(-11);
+        let above = tie + 2.0_f64.powi(-40);
+        assert_eq!(above as f32, tie as f32);
+        assert_eq!(f16::from_f32(to_odd(tie)), f16::ONE);
+        assert_eq!(
+            f16::from_f32(to_odd(above)),
+            f16::from_f32(1.0 + 2.0_f32.powi(-10))
+        );
+        assert_eq!(
+            f16::from_f32(to_odd(-above)),
+            f16::from_f32(-1.0 - 2.0_f32.powi(-10))
+        );
+        let brain = 1.0 + 2.0_f64.powi(-8) - 2.0_f64.powi(-40);
+        assert_eq!(bf16::from_f32(to_odd(brain)), bf16::ONE);
+        assert_eq!((to_odd(0.0), to_odd(0.1_f32.into())), (0.0, 0.1));
+        assert!(to_odd(1e-60) > 0.0 && to_odd(1e-60) < 1e-40);
     }
 
     #[test]

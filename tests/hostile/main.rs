@@ -1,0 +1,6 @@
+//! Inputs and machines that make a run fail.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod faults;
+mod folder;
+mod inputs;
