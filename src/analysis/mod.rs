@@ -1,3 +1,4 @@
 //! Analyses: which mixes to ask for, and how to arrange the answers.
 
+pub mod check;
 pub mod plane;

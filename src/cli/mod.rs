@@ -5,6 +5,7 @@ pub mod config;
 mod doctor;
 mod draw;
 mod inspect;
+mod plan;
 mod plane;
 mod progress;
 

@@ -25,14 +25,7 @@ impl Interface {
     /// When an input is of a type that no data can feed, inputs fix different batch sizes, or
     /// it is not clear which output holds the logits.
     pub fn of(network: &Network<'_>, output: Option<&str>) -> Result<Self> {
-        let graph = network.model.graph();
-        let names = network.inputs();
-        let inputs = graph
-            .input
-            .iter()
-            .filter(|input| names.contains(&input.name()))
-            .map(|input| spec(network, input))
-            .collect::<Result<Vec<_>>>()?;
+        let inputs = inputs(network)?;
         let batches: Vec<usize> = inputs
             .iter()
             .filter_map(|input| input.shape.first().copied().flatten())
@@ -51,6 +44,19 @@ impl Interface {
             fixed_batch: batches.first().copied(),
         })
     }
+}
+
+/// The inputs that data is fed to.
+///
+/// # Errors
+/// When one is of a type that no data can feed.
+pub fn inputs(network: &Network<'_>) -> Result<Vec<InputSpec>> {
+    let names = network.inputs();
+    let inputs = network.model.graph().input.iter();
+    inputs
+        .filter(|input| names.contains(&input.name()))
+        .map(|input| spec(network, input))
+        .collect()
 }
 
 fn logits(network: &Network<'_>, wanted: Option<&str>) -> Result<(usize, String)> {

@@ -1,0 +1,307 @@
+//! What `landscape plane` is to do: flags over `landscape.toml` over defaults, checked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::args::{PanelsArg, PlaneArgs, RunArgs};
+use super::config::Config;
+use crate::data::{Dataset, ReadOptions, Source};
+use crate::error::{Error, Result};
+use crate::evaluate::interface::Interface;
+use crate::evaluate::onnx::Settings;
+use crate::result::grid::{Grid, linspace};
+use crate::result::score::Role;
+use crate::space::matching::Options;
+use crate::space::plane::PlaneBasis;
+
+/// Samples a run, where the network leaves it open: activations stay in the cache (measured on
+/// a convolutional and a transformer network; larger batches were slower).
+const BATCH: usize = 32;
+
+/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
+const POINTS: usize = 1_000_000;
+
+/// What was typed and configured, checked.
+pub struct Plan {
+    /// The network with θ0.
+    pub origin: PathBuf,
+    /// θ0 under the checkpoints' names.
+    pub origin_weights: Option<PathBuf>,
+    /// The library, when it was named.
+    pub onnxruntime: Option<PathBuf>,
+    /// How tensors are matched.
+    pub options: Options,
+    /// The output with the logits, when it was named.
+    pub output: Option<String>,
+    /// Where folders of results are made.
+    pub out: PathBuf,
+    /// Panels of the figure.
+    pub panels: PanelsArg,
+    steps: usize,
+    margin: f64,
+    ranges: Option<(Vec<f64>, Vec<f64>)>,
+    data: Vec<Source>,
+    limit: Option<usize>,
+    seed: u64,
+    /// How the work is laid out.
+    pub settings: Settings,
+}
+
+impl Plan {
+    /// Checks what was typed against what the file says.
+    ///
+    /// # Errors
+    /// When a value is missing or impossible.
+    pub fn new(arguments: &PlaneArgs, config: &Config) -> Result<Self> {
+        let common = &arguments.common;
+        let run = &arguments.run;
+        let origin = common.origin.clone().or_else(|| config.origin.clone());
+        let device = run
+            .device
+            .as_deref()
+            .or(config.device.as_deref())
+            .unwrap_or("cpu");
+        if device != "cpu" {
+            return Err(Error::flag(
+                "--device",
+                format!("`{device}` is not supported yet; cpu is the only device so far"),
+            ));
+        }
+        let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
+        let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
+        if !(2..=10_000).contains(&steps) {
+            return Err(Error::flag(
+                "--steps",
+                format!("is {steps}; 2 to 10000 are possible"),
+            ));
+        }
+        if !margin.is_finite() || margin < 0.0 {
+            return Err(Error::flag(
+                "--margin",
+                format!("is {margin}; 0 or more is needed"),
+            ));
+        }
+        let typed = arguments.steps.is_some() || arguments.margin.is_some();
+        let configured = |value: &Option<String>| value.clone().filter(|_| !typed);
+        let x = arguments.x.clone().or_else(|| configured(&config.plane.x));
+        let y = arguments.y.clone().or_else(|| configured(&config.plane.y));
+        let ranges = match (x, y) {
+            (Some(x), Some(y)) => Some((range("--x", &x)?, range("--y", &y)?)),
+            (None, None) => None,
+            _ => return Err(Error::flag("--x, --y", "set both or none")),
+        };
+        let mut ignore = config.ignore.clone();
+        ignore.extend(common.ignore.iter().cloned());
+        Ok(Self {
+            origin: origin.ok_or_else(|| {
+                Error::flag(
+                    "--origin",
+                    "is needed: the network and its initialization θ0, as .onnx",
+                )
+            })?,
+            origin_weights: common
+                .origin_weights
+                .clone()
+                .or_else(|| config.origin_weights.clone()),
+            onnxruntime: run
+                .onnxruntime
+                .clone()
+                .or_else(|| config.onnxruntime.clone()),
+            options: Options { ignore },
+            output: run.output.clone().or_else(|| config.output.clone()),
+            out: arguments
+                .out
+                .clone()
+                .or_else(|| config.out.clone())
+                .unwrap_or_else(|| ".".into()),
+            panels: panels(arguments, config)?,
+            steps,
+            margin,
+            ranges,
+            data: data(run, config)?,
+            limit: run.limit.or(config.limit),
+            seed: run.seed.or(config.seed).unwrap_or(0),
+            settings: settings(run, config)?,
+        })
+    }
+
+    /// Where the numbers go.
+    pub fn csv(&self, name: &str) -> PathBuf {
+        self.out.join("notebooks-data").join(format!("{name}.csv"))
+    }
+
+    /// The folder of figures.
+    pub fn plots(&self) -> PathBuf {
+        self.out.join("plots")
+    }
+
+    /// The grid over a plane.
+    ///
+    /// # Errors
+    /// When it has more points than anybody could wait for.
+    pub fn grid(&self, basis: &PlaneBasis) -> Result<Grid> {
+        let grid = match &self.ranges {
+            Some((xs, ys)) => Grid {
+                xs: xs.clone(),
+                ys: ys.clone(),
+            },
+            None => basis.grid(self.steps, self.margin),
+        };
+        if grid.len() > POINTS {
+            let (nx, ny) = (grid.xs.len(), grid.ys.len());
+            return Err(Error::flag(
+                "grid",
+                format!("has {nx}×{ny} points; at most {POINTS} are possible"),
+            ));
+        }
+        Ok(grid)
+    }
+
+    /// Reads the data sets for a network's inputs.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not fit the inputs.
+    pub fn read_data(&self, interface: &Interface, config: &Config) -> Result<Vec<Dataset>> {
+        let options = ReadOptions {
+            preprocess: config.preprocess.clone(),
+            limit: self.limit,
+            seed: self.seed,
+        };
+        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
+        self.data.iter().map(read).collect()
+    }
+
+    /// Settings that the values depend on.
+    pub fn recorded(&self) -> BTreeMap<String, String> {
+        let limit = self.limit.unwrap_or(0);
+        [
+            ("limit", limit.to_string()),
+            ("seed", self.seed.to_string()),
+            ("batch", self.settings.batch.to_string()),
+            ("workers", self.settings.workers.to_string()),
+            ("threads", self.settings.threads.to_string()),
+            ("batch-norm", "interpolate".to_string()),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    }
+}
+
+fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
+    match (arguments.panels, config.plane.panels.as_deref()) {
+        (Some(panels), _) => Ok(panels),
+        (None, None | Some("paper")) => Ok(PanelsArg::Paper),
+        (None, Some("all")) => Ok(PanelsArg::All),
+        (None, Some(other)) => Err(Error::flag(
+            "panels",
+            format!("is `{other}`; `paper` or `all`"),
+        )),
+    }
+}
+
+fn settings(run: &RunArgs, config: &Config) -> Result<Settings> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = run.threads.or(config.threads).unwrap_or(1);
+    let settings = Settings {
+        workers: run
+            .workers
+            .or(config.workers)
+            .unwrap_or((cores / threads.max(1)).max(1)),
+        threads,
+        batch: run.batch.or(config.batch).unwrap_or(BATCH),
+    };
+    let checked = [
+        ("--workers", settings.workers, 4096),
+        ("--threads", settings.threads, 4096),
+        ("--batch", settings.batch, 1 << 20),
+    ];
+    for (flag, value, most) in checked {
+        if !(1..=most).contains(&value) {
+            return Err(Error::flag(
+                flag,
+                format!("is {value}; 1 to {most} are possible"),
+            ));
+        }
+    }
+    Ok(settings)
+}
+
+/// The data sets by role, those of the flags before those of the file.
+fn data(run: &RunArgs, config: &Config) -> Result<Vec<Source>> {
+    let roles = [
+        (Role::Train, &run.train, &config.data.train),
+        (Role::Val, &run.val, &config.data.val),
+        (Role::Test, &run.test, &config.data.test),
+    ];
+    let typed = run.shift.len() + roles.iter().filter(|(_, flag, _)| flag.is_some()).count();
+    let mut data = Vec::new();
+    for (role, flag, configured) in roles {
+        let path = flag
+            .as_ref()
+            .or_else(|| configured.as_ref().filter(|_| typed == 0));
+        if let Some(path) = path {
+            data.push(source(role.name(), role, path));
+        }
+    }
+    for shift in &run.shift {
+        let Some((name, path)) = shift.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Error::flag(
+                "--shift",
+                format!("is `{shift}`; NAME=PATH is needed"),
+            ));
+        };
+        data.push(source(name, Role::Shift, Path::new(path)));
+    }
+    if typed == 0 {
+        for (name, path) in &config.data.shifts {
+            data.push(source(name, Role::Shift, path));
+        }
+    }
+    if data.is_empty() {
+        return Err(Error::flag("data", "no data set was named").help(
+            "give at least one of --train, --val, --test, --shift NAME=PATH, or list them under [data] in landscape.toml",
+        ));
+    }
+    for (index, Source { name, .. }) in data.iter().enumerate() {
+        let reserved = ["shifts", "all"].contains(&name.as_str());
+        if reserved || data[..index].iter().any(|other| other.name == *name) {
+            let why = if reserved {
+                "is kept for means"
+            } else {
+                "names two data sets"
+            };
+            return Err(Error::flag("--shift", format!("the name `{name}` {why}")));
+        }
+    }
+    Ok(data)
+}
+
+fn source(name: &str, role: Role, path: &Path) -> Source {
+    Source {
+        name: name.to_string(),
+        role,
+        path: path.to_path_buf(),
+    }
+}
+
+/// `MIN:MAX:N`, ends included.
+fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
+    let fault = || {
+        Error::flag(
+            flag,
+            format!("is `{text}`; MIN:MAX:N with MIN < MAX and N from 2 on is needed"),
+        )
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    let [min, max, n] = parts.as_slice() else {
+        return Err(fault());
+    };
+    let (Ok(min), Ok(max), Ok(n)) = (min.parse::<f64>(), max.parse::<f64>(), n.parse::<usize>())
+    else {
+        return Err(fault());
+    };
+    if !min.is_finite() || !max.is_finite() || min >= max || !(2..=10_000).contains(&n) {
+        return Err(fault());
+    }
+    Ok(linspace(min, max, n))
+}
