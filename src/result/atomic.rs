@@ -34,7 +34,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
 /// not end in a folder that cannot take its result.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn probe(path: &Path) -> Result<()> {
     match temporary(folder_of(path)) {
         Ok(_) => Ok(()),
