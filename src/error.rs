@@ -66,8 +66,9 @@ impl Error {
         Self::new(
             Kind::Interrupted,
             "",
-            "stopped before the end; nothing was written",
+            "stopped before the end; what is finished is kept",
         )
+        .help("the same command goes on where it was")
     }
 
     /// Adds what to do about it.

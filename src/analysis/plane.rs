@@ -1,7 +1,6 @@
 //! The plane through θ0, θ1, θ2 (Figure 2 of "Model soups").
 
-use crate::error::Result;
-use crate::evaluate::{Evaluator, Progress};
+use crate::evaluate::Answers;
 use crate::result::grid::Grid;
 use crate::result::plane::{Checkpoint, GridValue, Minimum, NamedScore};
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -23,36 +22,27 @@ pub struct Surface {
     pub minimum: Vec<Minimum>,
 }
 
-/// How many mixes [`run`] asks for beside the grid.
-pub const EXTRA_MIXES: usize = 6;
-
-/// Evaluates the grid, the three models and their midpoint soup (0, ½, ½).
-///
-/// # Errors
-/// What the evaluator reports.
-pub fn run(
-    evaluator: &dyn Evaluator,
-    basis: &PlaneBasis,
-    grid: &Grid,
-    names: &[String; 3],
-    progress: &Progress<'_>,
-) -> Result<Surface> {
+/// The mixes that a plane asks for: the grid, the three models, their midpoint soup (0, ½, ½), and
+/// θ1 and θ2 as the points of the plane where they lie.
+pub fn mixes(basis: &PlaneBasis, grid: &Grid) -> Vec<Mix> {
     let geometry = basis.geometry;
-    let [a, b] = [geometry.a, geometry.b];
-    let middle = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
     let models = (0..3).map(|member| Mix::unit(member, 3));
     // At θ0 the plane's coefficients are exact; the check there is against the file.
-    let on_plane = [a, b].map(|[x, y]| basis.mix(x, y));
-    let mixes: Vec<Mix> = grid
-        .points()
+    let on_plane = [geometry.a, geometry.b].map(|[x, y]| basis.mix(x, y));
+    grid.points()
         .map(|(x, y)| basis.mix(x, y))
         .chain(models)
         .chain([Mix::new(vec![0.0, 0.5, 0.5])])
         .chain(on_plane)
-        .collect();
-    let answers = evaluator.evaluate(&mixes, progress)?;
-    let (on_grid, rest) = answers.split_at(grid.len());
-    let datasets = evaluator.datasets();
+        .collect()
+}
+
+/// Arranges the answers to [`mixes`].
+pub fn arrange(answers: &Answers, basis: &PlaneBasis, grid: &Grid, names: &[String; 3]) -> Surface {
+    let [a, b] = [basis.geometry.a, basis.geometry.b];
+    let middle = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
+    let (on_grid, rest) = answers.scores.split_at(grid.len());
+    let datasets = &answers.datasets;
     let scores: Vec<Vec<Score>> = (0..datasets.len())
         .map(|dataset| on_grid.iter().map(|scores| scores[dataset]).collect())
         .collect();
@@ -67,7 +57,7 @@ pub fn run(
             y,
             scores: named(datasets, scores),
         });
-    Ok(Surface {
+    Surface {
         coefficients: grid
             .points()
             .map(|(x, y)| basis.coefficients(x, y))
@@ -76,7 +66,7 @@ pub fn run(
         on_plane: vec![rest[0].clone(), rest[4].clone(), rest[5].clone()],
         minimum: minima(datasets, &scores, grid),
         scores,
-    })
+    }
 }
 
 fn named(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<NamedScore> {
@@ -129,6 +119,7 @@ fn minima(datasets: &[DatasetInfo], scores: &[Vec<Score>], grid: &Grid) -> Vec<M
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::Evaluator;
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::grid::linspace;
     use crate::space::gram::Gram;
@@ -144,7 +135,8 @@ mod tests {
             ys: linspace(-2.0, 2.0, 4),
         };
         let names = ["zs", "a", "b"].map(String::from);
-        let surface = run(&loss, &basis, &grid, &names, &|_, _| {}).unwrap();
+        let answers = loss.evaluate(&mixes(&basis, &grid), &()).unwrap();
+        let surface = arrange(&answers, &basis, &grid, &names);
         // The formula, from coordinates alone: L is a quadratic polynomial in (x, y), so it is
         // fixed by the vectors u1, u2 built by hand.
         let d1 = [2.0, 1.0, 1.0];

@@ -122,18 +122,44 @@ pub struct RunArgs {
     /// Where to compute; only cpu so far [default: cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
-    /// Samples a run [default: 32, or the network's own]
+    /// Samples a run [default: measured, or the network's own]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Sessions at the same time [default: the number of cores]
+    /// Sessions at the same time [default: the number of cores, or measured]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Threads within a session [default: 1]
+    /// Threads within a session [default: 1, or measured]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// How mixed weights get into the network [default: auto, the faster one]
+    #[arg(long, value_enum)]
+    pub binding: Option<BindingArg>,
+    /// Memory to take at most, about, such as 8G [default: half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Begin anew, whatever an earlier run left
+    #[arg(long)]
+    pub fresh: bool,
+    /// Stop after the last part of the data that fits, such as 10m, and write what there is
+    #[arg(long, value_name = "TIME")]
+    pub max_time: Option<String>,
+    /// Stop when every standard error of the error is at most this, such as 0.2%
+    #[arg(long, value_name = "PART")]
+    pub tolerance: Option<String>,
     /// The ONNX Runtime library, or its folder
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
+}
+
+/// How mixed weights get into the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BindingArg {
+    /// Whichever is faster on this network
+    Auto,
+    /// A session a mix, which the runtime optimizes for its weights
+    Baked,
+    /// One session a worker; the graph mixes the weights
+    InGraph,
 }
 
 /// Which panels to draw.

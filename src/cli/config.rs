@@ -27,6 +27,10 @@ pub struct Config {
     pub batch: Option<usize>,
     pub workers: Option<usize>,
     pub threads: Option<usize>,
+    pub binding: Option<String>,
+    pub memory: Option<String>,
+    pub max_time: Option<String>,
+    pub tolerance: Option<String>,
     #[serde(default)]
     pub ignore: Vec<String>,
     #[serde(default)]

@@ -8,6 +8,7 @@ mod inspect;
 mod plan;
 mod plane;
 mod progress;
+mod units;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{PanelsArg, PlaneArgs, RunArgs};
+use super::args::{BindingArg, PanelsArg, PlaneArgs, RunArgs};
 use super::config::Config;
+use super::units;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::Interface;
-use crate::evaluate::onnx::Settings;
+use crate::evaluate::onnx::{Binding, Keep, Request};
 use crate::result::grid::{Grid, linspace};
 use crate::result::score::Role;
 use crate::space::matching::Options;
 use crate::space::plane::PlaneBasis;
-
-/// Samples a run, where the network leaves it open: activations stay in the cache (measured on
-/// a convolutional and a transformer network; larger batches were slower).
-const BATCH: usize = 32;
 
 /// Most points of a grid: beyond it nobody could wait, nor open the CSV.
 const POINTS: usize = 1_000_000;
@@ -43,8 +40,9 @@ pub struct Plan {
     data: Vec<Source>,
     limit: Option<usize>,
     seed: u64,
-    /// How the work is laid out.
-    pub settings: Settings,
+    /// How the work is to be laid out.
+    pub request: Request,
+    fresh: bool,
 }
 
 impl Plan {
@@ -121,7 +119,8 @@ impl Plan {
             data: data(run, config)?,
             limit: run.limit.or(config.limit),
             seed: run.seed.or(config.seed).unwrap_or(0),
-            settings: settings(run, config)?,
+            request: request(run, config)?,
+            fresh: run.fresh,
         })
     }
 
@@ -177,13 +176,44 @@ impl Plan {
         [
             ("limit", limit.to_string()),
             ("seed", self.seed.to_string()),
-            ("batch", self.settings.batch.to_string()),
-            ("workers", self.settings.workers.to_string()),
-            ("threads", self.settings.threads.to_string()),
             ("batch-norm", "interpolate".to_string()),
         ]
         .map(|(key, value)| (key.to_string(), value))
         .into()
+    }
+
+    /// Where what is finished is kept, for files of these hashes: known by content, never by
+    /// name. The configuration counts by what it says of the values.
+    pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> Keep {
+        let count = 3 + usize::from(self.origin_weights.is_some()) + self.data.len();
+        let hashes: Vec<&String> = files.iter().take(count).map(|(_, hash)| hash).collect();
+        let data: Vec<_> = self.data.iter().map(|set| (&set.name, set.role)).collect();
+        Keep {
+            out: self.out.clone(),
+            name: name.to_string(),
+            fresh: self.fresh,
+            identity: format!(
+                "{hashes:?} {data:?} {:?} {:?} {:?}",
+                config.preprocess,
+                self.options,
+                self.recorded()
+            ),
+        }
+    }
+
+    /// Removes what a run that is finished showed on the way.
+    pub fn remove_partial(&self, name: &str) {
+        let partial = |ending: &str| format!("{name}.partial.{ending}");
+        let csv = self.csv(name);
+        for file in [
+            csv.with_file_name(partial("csv")),
+            csv.with_file_name(partial("json")),
+            self.plots().join(partial("png")),
+            self.plots().join(partial("svg")),
+        ] {
+            // Mostly there is none.
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
@@ -199,31 +229,68 @@ fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
     }
 }
 
-fn settings(run: &RunArgs, config: &Config) -> Result<Settings> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = run.threads.or(config.threads).unwrap_or(1);
-    let settings = Settings {
-        workers: run
-            .workers
-            .or(config.workers)
-            .unwrap_or((cores / threads.max(1)).max(1)),
-        threads,
-        batch: run.batch.or(config.batch).unwrap_or(BATCH),
+fn request(run: &RunArgs, config: &Config) -> Result<Request> {
+    let request = Request {
+        workers: run.workers.or(config.workers),
+        threads: run.threads.or(config.threads),
+        batch: run.batch.or(config.batch),
+        binding: binding(run, config)?,
+        memory: quantity(&run.memory, &config.memory, "--memory", units::bytes)?,
+        max_time: quantity(
+            &run.max_time,
+            &config.max_time,
+            "--max-time",
+            units::duration,
+        )?,
+        tolerance: quantity(
+            &run.tolerance,
+            &config.tolerance,
+            "--tolerance",
+            units::part,
+        )?,
     };
     let checked = [
-        ("--workers", settings.workers, 4096),
-        ("--threads", settings.threads, 4096),
-        ("--batch", settings.batch, 1 << 20),
+        ("--workers", request.workers, 4096),
+        ("--threads", request.threads, 4096),
+        ("--batch", request.batch, 1 << 20),
     ];
     for (flag, value, most) in checked {
-        if !(1..=most).contains(&value) {
+        if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             return Err(Error::flag(
                 flag,
                 format!("is {value}; 1 to {most} are possible"),
             ));
         }
     }
-    Ok(settings)
+    Ok(request)
+}
+
+fn binding(run: &RunArgs, config: &Config) -> Result<Binding> {
+    match (run.binding, config.binding.as_deref()) {
+        (Some(BindingArg::Auto), _) | (None, None | Some("auto")) => Ok(Binding::Auto),
+        (Some(BindingArg::Baked), _) | (None, Some("baked")) => Ok(Binding::Baked),
+        (Some(BindingArg::InGraph), _) | (None, Some("in-graph")) => Ok(Binding::InGraph),
+        (None, Some(other)) => Err(Error::flag(
+            "binding",
+            format!("is `{other}`; `auto`, `baked` or `in-graph`"),
+        )),
+    }
+}
+
+/// A flag's value over the file's, read by `read`, which names what is possible.
+fn quantity<T>(
+    typed: &Option<String>,
+    configured: &Option<String>,
+    flag: &str,
+    read: fn(&str) -> std::result::Result<T, &'static str>,
+) -> Result<Option<T>> {
+    let Some(text) = typed.as_ref().or(configured.as_ref()) else {
+        return Ok(None);
+    };
+    let value = read(text);
+    value
+        .map(Some)
+        .map_err(|possible| Error::flag(flag, format!("is `{text}`; {possible}")))
 }
 
 /// The data sets by role, those of the flags before those of the file.

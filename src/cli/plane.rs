@@ -1,9 +1,10 @@
 //! `landscape plane`: from what was typed to the figure and its data.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::args::PlaneArgs;
@@ -12,18 +13,19 @@ use super::plan::Plan;
 use super::progress::Meter;
 use super::{STOP, draw, note, open_origin, print};
 use crate::analysis::check;
-use crate::analysis::plane::{self as analysis, EXTRA_MIXES, Surface};
+use crate::analysis::plane::{self as analysis, Surface};
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
-use crate::evaluate::Evaluator;
 use crate::evaluate::interface::{self, Interface};
-use crate::evaluate::onnx::{Engine, Untouched, embedded};
+use crate::evaluate::onnx::{Engine, Untouched, embedded, size};
 use crate::evaluate::runtime::Runtime;
+use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
 use crate::graph::network::Network;
+use crate::result::grid::Grid;
 use crate::result::plane::{Check, Plane, Summary};
 use crate::result::provenance::Provenance;
-use crate::result::score::Score;
+use crate::result::score::DatasetInfo;
 use crate::result::{atomic, plane_file};
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned};
@@ -57,68 +59,179 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     refuse_nonfinite(&aligned, &gram)?;
     let basis = PlaneBasis::of(&aligned.pool, &gram)?;
     let grid = plan.grid(&basis)?;
-
-    let interface = Interface::of(&network, plan.output.as_deref())?;
-    let datasets = plan.read_data(&interface, &config)?;
-    let engine = Engine::new(
-        runtime,
-        &network,
-        &aligned,
-        interface,
-        &datasets,
-        plan.settings,
-        &STOP,
-    )?;
-    let samples: usize = datasets.iter().map(Dataset::len).sum();
     let geometry = basis.geometry;
     note(&format!(
-        "‖δ1‖ = {:.4}, ‖δ2‖ = {:.4}, angle {:.2}°; {}×{} points × {samples} samples",
+        "‖δ1‖ = {:.4}, ‖δ2‖ = {:.4}, angle {:.2}°; {}×{} points",
         geometry.norm_a,
         geometry.norm_b,
         geometry.angle_deg,
         grid.xs.len(),
         grid.ys.len()
     ));
+    let interface = Interface::of(&network, plan.output.as_deref())?;
+    let datasets = plan.read_data(&interface, &config)?;
+    let files = hashes(&inputs(&plan, &checkpoints, &datasets, config_path))?;
     atomic::probe(&plan.csv(&arguments.name))?;
     atomic::probe(&plan.plots().join(&arguments.name))?;
-    // Before the grid, so that a network which cannot be run is known at once.
-    let files = untouched(&engine, &network, &aligned, &checkpoints)?;
-    let meter = Meter::new(grid.len() + EXTRA_MIXES, samples);
-    let names = [
-        origin_name,
-        checkpoints[0].name.clone(),
-        checkpoints[1].name.clone(),
-    ];
-    let surface = analysis::run(&engine, &basis, &grid, &names, &|points, samples| {
-        meter.add(points, samples);
-    })?;
-    let rate = meter.finish();
-    let checks = check::against_files(engine.datasets(), &names, &files, &surface.on_plane);
-    let warnings = warnings(&aligned, &checks, &surface);
-    let provenance = Provenance {
-        command: command(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        files: hashes(&inputs(&plan, &checkpoints, &datasets, config_path))?,
-        settings: plan.recorded(),
-        onnxruntime: runtime.version().to_string(),
-        provider: "CPU".to_string(),
-        wall_seconds: start.elapsed().as_secs_f64(),
-    };
-    let plane = Plane {
-        coefficients: surface.coefficients,
-        datasets: engine.datasets().to_vec(),
-        scores: surface.scores,
-        summary: Summary {
-            geometry,
-            checkpoints: surface.checkpoints,
-            minimum: surface.minimum,
-            checks,
-            warnings,
-            provenance,
+    let keep = plan.keep(&arguments.name, &files, &config);
+    let engine = Engine::new(
+        runtime,
+        &network,
+        &aligned,
+        interface,
+        &datasets,
+        plan.request,
+        &STOP,
+    )?
+    .with_files(untouched(&network, &aligned, &checkpoints)?)
+    .keeping(keep);
+    let [a, b] = &checkpoints;
+    let job = Job {
+        arguments,
+        plan: &plan,
+        aligned: &aligned,
+        names: [origin_name, a.name.clone(), b.name.clone()],
+        provenance: Provenance {
+            command: command(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            files: files.into_iter().collect(),
+            settings: plan.recorded(),
+            onnxruntime: runtime.version().to_string(),
+            provider: "CPU".to_string(),
+            wall_seconds: 0.0,
         },
+        basis,
         grid,
+        start,
+        meter: OnceLock::new(),
+        layout: OnceLock::new(),
+        frozen: engine.frozen_nodes(),
     };
-    write(arguments, &plan, &plane, rate)
+    let answers = engine.evaluate(&analysis::mixes(&job.basis, &job.grid), &job)?;
+    let rate = job.meter.get().map_or(0.0, Meter::finish);
+    let mut plane = job.assemble(&answers);
+    let whole = datasets.iter().map(Dataset::len);
+    let samples = |sets: &[DatasetInfo]| sets.iter().map(|set| set.samples).sum::<usize>();
+    let (done, whole) = (samples(&answers.datasets), whole.sum::<usize>());
+    let is_whole = done == whole;
+    if !is_whole {
+        plane.summary.warnings.push(format!(
+            "stopped by a limit after {done} of {whole} samples; every value is of these"
+        ));
+    }
+    write(arguments, &plan, &plane, rate)?;
+    plan.remove_partial(&arguments.name);
+    if is_whole {
+        engine.forget();
+    }
+    Ok(())
+}
+
+/// All that turns answers into a plane and its files.
+struct Job<'j> {
+    arguments: &'j PlaneArgs,
+    plan: &'j Plan,
+    aligned: &'j Aligned,
+    names: [String; 3],
+    provenance: Provenance,
+    basis: PlaneBasis,
+    grid: Grid,
+    start: Instant,
+    meter: OnceLock<Meter>,
+    layout: OnceLock<String>,
+    frozen: Option<(usize, usize)>,
+}
+
+impl Job<'_> {
+    fn assemble(&self, answers: &Answers) -> Plane {
+        let surface = analysis::arrange(answers, &self.basis, &self.grid, &self.names);
+        let datasets = &answers.datasets;
+        let checks = check::against_files(datasets, &self.names, &answers.files, &surface.on_plane);
+        let warnings = warnings(self.aligned, &checks, &surface);
+        let mut provenance = self.provenance.clone();
+        provenance.wall_seconds = self.start.elapsed().as_secs_f64();
+        if let Some(layout) = self.layout.get() {
+            let layout = layout.clone();
+            provenance.settings.insert("layout".to_string(), layout);
+        }
+        Plane {
+            coefficients: surface.coefficients,
+            datasets: datasets.clone(),
+            scores: surface.scores,
+            summary: Summary {
+                geometry: self.basis.geometry,
+                checkpoints: surface.checkpoints,
+                minimum: surface.minimum,
+                checks,
+                warnings,
+                provenance,
+            },
+            grid: self.grid.clone(),
+        }
+    }
+}
+
+impl Watch for Job<'_> {
+    fn begins(&self, outlook: &Outlook) {
+        let Outlook {
+            models,
+            samples,
+            chunks,
+            done,
+            ..
+        } = outlook;
+        let mut line = format!(
+            "{models} models × {samples} samples, about {}, {} of memory",
+            brief(outlook.seconds),
+            size(outlook.memory)
+        );
+        if let Some((frozen, all)) = self.frozen {
+            line.push_str(&format!(
+                "; {frozen} of {all} nodes are frozen and run once"
+            ));
+        }
+        if *chunks > 1 {
+            line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
+        }
+        if *done > 0 {
+            let part = 100.0 * *done as f64 / (models * samples) as f64;
+            line.push_str(&format!(
+                "; {part:.0} % were done before (--fresh begins anew)"
+            ));
+        }
+        note(&line);
+        let _ = self.layout.set(outlook.layout.clone());
+        let _ = self.meter.set(Meter::new(*models, *samples, *done));
+    }
+
+    fn progress(&self, models: usize, samples: usize) {
+        if let Some(meter) = self.meter.get() {
+            meter.add(models, samples);
+        }
+    }
+
+    fn sharpened(&self, answers: &Answers) -> Result<()> {
+        let name = format!("{}.partial", self.arguments.name);
+        let mut plane = self.assemble(answers);
+        plane
+            .summary
+            .warnings
+            .push("partial: the run goes on".to_string());
+        let csv = self.plan.csv(&name);
+        plane_file::write(&plane, &csv, &plane_file::json_beside(&csv))?;
+        draw::figures(&plane, self.plan.panels, &self.plan.plots(), &name)?;
+        Ok(())
+    }
+}
+
+/// Seconds as a person would say them.
+fn brief(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "1 s".to_string(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }
 
 /// The command line, the program by its name alone: its folder says nothing about the result.
@@ -144,13 +257,12 @@ fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
     .help("did this training run diverge?"))
 }
 
-/// Scores of the untouched files, run as they are: `[model][data set]`.
-fn untouched(
-    engine: &Engine<'_>,
-    network: &Network<'_>,
+/// The checkpoints as they are, to be run beside their mixes.
+fn untouched<'m>(
+    network: &Network<'m>,
     aligned: &Aligned,
-    checkpoints: &[Checkpoint],
-) -> Result<Vec<Vec<Score>>> {
+    checkpoints: &'m [Checkpoint],
+) -> Result<Vec<Untouched<'m>>> {
     let types = |network: &Network<'_>| -> Result<Vec<InputDtype>> {
         let inputs = interface::inputs(network)?;
         Ok(inputs.into_iter().map(|input| input.dtype).collect())
@@ -166,8 +278,7 @@ fn untouched(
             _ => Untouched::Bytes(embedded(network, aligned, index + 1)),
         });
     }
-    let evaluate = |model| engine.evaluate_model(model);
-    models.iter().map(evaluate).collect()
+    Ok(models)
 }
 
 fn warnings(aligned: &Aligned, checks: &[Check], surface: &Surface) -> Vec<String> {
@@ -206,7 +317,8 @@ fn inputs(
     paths
 }
 
-fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+/// SHA-256 of each file's content, in the order given.
+fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
     let hash = |path: &PathBuf| {
         let bytes = file::map(Path::new(path))?;
         let digest = Sha256::digest(&bytes);
@@ -216,7 +328,7 @@ fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
             .collect::<String>();
         Ok((path.display().to_string(), hex))
     };
-    paths.iter().map(hash).collect()
+    paths.par_iter().map(hash).collect()
 }
 
 fn write(arguments: &PlaneArgs, plan: &Plan, plane: &Plane, rate: f64) -> Result<()> {

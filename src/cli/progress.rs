@@ -24,10 +24,10 @@ pub struct Meter {
 const LINE_EVERY: usize = 10_000;
 
 impl Meter {
-    /// A meter for `points` mixes of `samples` samples each.
-    pub fn new(points: usize, samples: usize) -> Self {
+    /// A meter for `points` models of `samples` samples each, of which `done` are done.
+    pub fn new(points: usize, samples: usize, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new((points * samples) as u64);
+            let bar = ProgressBar::new((points * samples).saturating_sub(done) as u64);
             let template = "{bar:30} {msg} {per_sec} samples, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
@@ -38,7 +38,7 @@ impl Meter {
         Self {
             bar,
             points,
-            samples: points * samples,
+            samples: (points * samples).saturating_sub(done),
             points_done: AtomicUsize::new(0),
             samples_done: AtomicUsize::new(0),
             start: Instant::now(),
@@ -66,7 +66,7 @@ impl Meter {
                 .is_ok();
         if mine {
             let rate = samples as f64 / elapsed.as_secs_f64();
-            let left = (self.samples - samples) as f64 / rate;
+            let left = self.samples.saturating_sub(samples) as f64 / rate;
             note(&format!(
                 "{points}/{} points, {rate:.0} samples/s, {left:.0} s left",
                 self.points

@@ -56,6 +56,8 @@ pub struct Dataset {
     rows: Option<Vec<usize>>,
     labels: Vec<i64>,
     columns: Vec<Column>,
+    /// The samples in the order in which they are evaluated.
+    order: Vec<usize>,
 }
 
 impl Dataset {
@@ -99,6 +101,7 @@ impl Dataset {
             source: source.clone(),
             sha256: sha256(&bytes),
             rows,
+            order: subset::order(labels.len(), options.seed),
             labels,
             columns,
         })
@@ -148,6 +151,12 @@ impl Dataset {
         &self.labels
     }
 
+    /// The samples in the order in which they are evaluated: seeded, so that the first of them
+    /// are a fair sample of all, however the file is sorted.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
     /// Index in the file of a sample kept.
     pub fn file_index(&self, sample: usize) -> usize {
         self.rows.as_ref().map_or(sample, |rows| rows[sample])
@@ -180,6 +189,22 @@ impl Dataset {
         assert_eq!(out.dtype(), column.dtype, "the buffer has the input's type");
         assert_eq!(out.len(), samples.len() * column.row_len, "the buffer fits");
         column.fill(samples.start, samples.len(), out);
+    }
+
+    /// Writes the samples at places `places` of [`Dataset::order`] of an input into the caller's
+    /// buffer, one by one.
+    ///
+    /// # Panics
+    /// As [`Dataset::fill`].
+    pub fn gather(&self, input: usize, places: Range<usize>, mut out: BatchMut<'_>) {
+        let row = self.sample_len(input);
+        for (index, &sample) in self.order[places].iter().enumerate() {
+            self.fill(
+                input,
+                sample..sample + 1,
+                out.part(index * row..(index + 1) * row),
+            );
+        }
     }
 
     /// Checks that every label is a class, 0 ≤ label < `classes`.

@@ -60,6 +60,20 @@ impl BatchMut<'_> {
         }
     }
 
+    /// Some of the elements.
+    pub fn part(&mut self, range: std::ops::Range<usize>) -> BatchMut<'_> {
+        match self {
+            Self::F32(out) => BatchMut::F32(&mut out[range]),
+            Self::F16(out) => BatchMut::F16(&mut out[range]),
+            Self::Bf16(out) => BatchMut::Bf16(&mut out[range]),
+            Self::F64(out) => BatchMut::F64(&mut out[range]),
+            Self::I64(out) => BatchMut::I64(&mut out[range]),
+            Self::I32(out) => BatchMut::I32(&mut out[range]),
+            Self::U8(out) => BatchMut::U8(&mut out[range]),
+            Self::Bool(out) => BatchMut::Bool(&mut out[range]),
+        }
+    }
+
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -26,6 +26,18 @@ pub(super) fn subset(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<us
     Some(chosen.into_iter().collect())
 }
 
+/// The order in which `n` samples are evaluated: each equally likely (Fisher and Yates), so that
+/// the first of them are a fair sample of all. Like [`subset`], the same everywhere and for ever.
+pub(super) fn order(n: usize, seed: u64) -> Vec<usize> {
+    // Another stream than the subset's.
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6f72_6465_7200_0000);
+    let mut order: Vec<usize> = (0..n).collect();
+    for last in (1..n).rev() {
+        order.swap(last, below(&mut generator, last as u64 + 1) as usize);
+    }
+    order
+}
+
 /// A uniform integer in 0..bound, without bias: the high word of a 128-bit product, rejecting
 /// the few low words that would favour some values (Lemire, "Fast random integer generation in
 /// an interval", TOMACS 29(1), 2019).
@@ -66,6 +78,23 @@ mod tests {
         assert!(chosen.is_sorted_by(|a, b| a < b));
         assert!(chosen.iter().all(|&index| index < 1000));
         assert_ne!(subset(1000, Some(500), 8).unwrap(), chosen);
+    }
+
+    #[test]
+    fn the_order_is_a_permutation_and_every_sample_is_equally_likely_to_come_first() {
+        let mut first = [0u32; 6];
+        for seed in 0..6000 {
+            let order = order(6, seed);
+            first[order[0]] += 1;
+            assert!((0..6).all(|k| order.contains(&k)));
+        }
+        // 1000 expected each; standard deviation √(6000·5/36) ≈ 29.
+        assert!(
+            first.iter().all(|&count| count.abs_diff(1000) < 150),
+            "{first:?}"
+        );
+        assert_eq!(order(8, 0), order(8, 0));
+        assert_eq!((order(0, 1), order(1, 1)), (vec![], vec![0]));
     }
 
     #[test]

@@ -2,14 +2,20 @@
 
 use crate::result::score::Score;
 
-/// Running mean and variance of per-sample losses and errors (Welford's recurrence, f64), in
-/// sample order, so that the result does not depend on batches or workers.
-#[derive(Debug, Clone, Copy, Default)]
+/// Running sums over samples in a fixed order (mean and spread of the losses by Welford's
+/// recurrence, f64), so that the result depends on neither batches, chunks nor workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
-    loss: Moments,
-    error: Moments,
-    nonfinite: usize,
+    n: u64,
+    mean: f64,
+    /// Σ (loss − mean)².
+    spread: f64,
+    wrong: u64,
+    nonfinite: u64,
 }
+
+/// Numbers that a [`Tally`] is written as.
+pub const WORDS: usize = 5;
 
 impl Tally {
     /// Adds a sample: its logits, one a class, and its label.
@@ -18,20 +24,59 @@ impl Tally {
     /// NaN and counts as wrong; a loss that is NaN or infinite is kept, and counted.
     pub fn add(&mut self, logits: &[f32], label: usize) {
         let loss = cross_entropy(logits, label);
-        self.nonfinite += usize::from(!loss.is_finite());
-        self.loss.add(loss);
-        let right = arg_max(logits) == Some(label);
-        self.error.add(if right { 0.0 } else { 1.0 });
+        self.wrong += u64::from(arg_max(logits) != Some(label));
+        self.n += 1;
+        if !loss.is_finite() {
+            self.nonfinite += 1;
+        }
+        if !self.mean.is_finite() || !loss.is_finite() {
+            // The mean of numbers of which one is not finite, in IEEE arithmetic.
+            self.mean += loss;
+            self.spread = f64::NAN;
+            return;
+        }
+        let before = loss - self.mean;
+        self.mean += before / self.n as f64;
+        self.spread += before * (loss - self.mean);
     }
 
-    /// Means and standard errors.
+    /// Samples added so far.
+    pub fn samples(&self) -> usize {
+        self.n as usize
+    }
+
+    /// Means and their standard errors: sample standard deviation (n − 1) over √n; NaN for fewer
+    /// than two samples.
     pub fn score(&self) -> Score {
+        let n = self.n as f64;
+        let standard_error = |spread: f64| match self.n {
+            0 | 1 => f64::NAN,
+            _ => (spread / (n - 1.0) / n).sqrt(),
+        };
+        let error = self.wrong as f64 / n;
         Score {
-            loss: self.loss.mean,
-            loss_se: self.loss.standard_error(),
-            error: self.error.mean,
-            error_se: self.error.standard_error(),
-            nonfinite: self.nonfinite,
+            loss: self.mean,
+            loss_se: standard_error(self.spread),
+            error,
+            error_se: standard_error(n * error * (1.0 - error)),
+            nonfinite: self.nonfinite as usize,
+        }
+    }
+
+    /// The tally as numbers that lose no bit.
+    pub fn to_words(self) -> [u64; WORDS] {
+        let (mean, spread) = (self.mean.to_bits(), self.spread.to_bits());
+        [self.n, mean, spread, self.wrong, self.nonfinite]
+    }
+
+    /// The tally that [`Tally::to_words`] wrote.
+    pub fn from_words([n, mean, spread, wrong, nonfinite]: [u64; WORDS]) -> Self {
+        Self {
+            n,
+            mean: f64::from_bits(mean),
+            spread: f64::from_bits(spread),
+            wrong,
+            nonfinite,
         }
     }
 }
@@ -81,37 +126,6 @@ fn arg_max(logits: &[f32]) -> Option<usize> {
     Some(best)
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Moments {
-    n: usize,
-    mean: f64,
-    /// Σ (x − mean)².
-    spread: f64,
-}
-
-impl Moments {
-    fn add(&mut self, value: f64) {
-        self.n += 1;
-        if !self.mean.is_finite() || !value.is_finite() {
-            // The mean of numbers of which one is not finite, in IEEE arithmetic.
-            self.mean += value;
-            self.spread = f64::NAN;
-            return;
-        }
-        let before = value - self.mean;
-        self.mean += before / self.n as f64;
-        self.spread += before * (value - self.mean);
-    }
-
-    /// Sample standard deviation (n − 1) over √n; NaN for fewer than two samples.
-    fn standard_error(&self) -> f64 {
-        if self.n < 2 {
-            return f64::NAN;
-        }
-        (self.spread / (self.n - 1) as f64 / self.n as f64).sqrt()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +146,16 @@ mod tests {
         assert!((score.loss_se - (losses[1] - losses[0]) / 2.0).abs() < 1e-7);
         assert_eq!((score.error, score.error_se), (0.5, 0.5));
         assert_eq!(score.nonfinite, 0);
+    }
+
+    #[test]
+    fn words_lose_nothing() {
+        let mut tally = Tally::default();
+        for logits in [[0.1, 0.7], [f32::NAN, 0.0]] {
+            tally.add(&logits, 0);
+            let back = Tally::from_words(tally.to_words());
+            assert_eq!(back.to_words(), tally.to_words());
+        }
     }
 
     #[test]

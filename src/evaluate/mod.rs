@@ -1,13 +1,17 @@
 //! Evaluating mixes on data: one trait, two implementations.
 //!
-//! with a closed form, on which analyses are tested without a runtime.
+//! [`onnx`] runs the network; [`quadratic`] is a loss with a closed form, on which analyses are
+//! tested without a runtime. [`schedule`] says in which order mixes and chunks of data are taken,
+//! and [`journal`] keeps what is finished.
 
 pub mod doctor;
 pub mod interface;
+pub mod journal;
 pub mod metrics;
 pub mod onnx;
 pub mod quadratic;
 pub mod runtime;
+pub mod schedule;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};
@@ -15,16 +19,63 @@ use crate::space::mix::Mix;
 
 /// Evaluates mixes on every data set.
 pub trait Evaluator {
-    /// The data sets, in the order of the scores.
-    fn datasets(&self) -> &[DatasetInfo];
-
-    /// Scores `[mix][data set]`.
+    /// Scores of all mixes.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    fn evaluate(&self, mixes: &[Mix], progress: &Progress<'_>) -> Result<Vec<Vec<Score>>>;
+    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers>;
 }
 
-/// Told, from any worker, each time some samples of a mix are done: (mixes finished by this
-/// step, samples evaluated by this step).
-pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
+/// What is known after all samples, or after the first chunks of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// The data sets, with the samples that were evaluated.
+    pub datasets: Vec<DatasetInfo>,
+    /// `scores[mix][data set]`.
+    pub scores: Vec<Vec<Score>>,
+    /// Scores of the untouched files, `[file][data set]`, where the evaluator has some.
+    pub files: Vec<Vec<Score>>,
+}
+
+/// Told how a long evaluation goes on.
+pub trait Watch: Sync {
+    /// Called from any worker each time some samples of a model are done: (models finished by
+    /// this step, samples evaluated by this step).
+    fn progress(&self, models: usize, samples: usize);
+
+    /// Called before the work, with its size.
+    fn begins(&self, _outlook: &Outlook) {}
+
+    /// Called when a chunk of the data is finished that is not the last: the whole answer, from
+    /// fewer samples.
+    ///
+    /// # Errors
+    /// What makes going on pointless.
+    fn sharpened(&self, _answers: &Answers) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a run is going to take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook {
+    /// Models to evaluate.
+    pub models: usize,
+    /// Samples of each.
+    pub samples: usize,
+    /// Models × samples that an earlier run finished.
+    pub done: usize,
+    /// Chunks that the samples are taken in.
+    pub chunks: usize,
+    /// Estimated seconds, from the first evaluations.
+    pub seconds: f64,
+    /// Estimated bytes of memory.
+    pub memory: u64,
+    /// How the work is laid out, in words.
+    pub layout: String,
+}
+
+/// Nobody watches.
+impl Watch for () {
+    fn progress(&self, _models: usize, _samples: usize) {}
+}

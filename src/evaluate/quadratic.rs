@@ -1,6 +1,6 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
-use super::{Evaluator, Progress};
+use super::{Answers, Evaluator, Watch};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::decode;
@@ -54,14 +54,10 @@ impl Quadratic {
 }
 
 impl Evaluator for Quadratic {
-    fn datasets(&self) -> &[DatasetInfo] {
-        &self.datasets
-    }
-
-    fn evaluate(&self, mixes: &[Mix], progress: &Progress<'_>) -> Result<Vec<Vec<Score>>> {
+    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
         let score = |mix: &Mix| {
             let loss = self.loss(mix);
-            progress(1, 1);
+            watch.progress(1, 1);
             vec![Score {
                 loss,
                 loss_se: 0.0,
@@ -70,6 +66,10 @@ impl Evaluator for Quadratic {
                 nonfinite: 0,
             }]
         };
-        Ok(mixes.iter().map(score).collect())
+        Ok(Answers {
+            datasets: self.datasets.clone(),
+            scores: mixes.iter().map(score).collect(),
+            files: Vec::new(),
+        })
     }
 }

@@ -2,5 +2,7 @@
 //! skeleton whose weights are handed over from memory.
 
 pub mod align;
+pub mod in_graph;
 pub mod network;
 pub mod skeleton;
+pub mod split;

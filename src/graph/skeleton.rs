@@ -6,8 +6,6 @@
 
 use std::collections::HashSet;
 
-use prost::Message;
-
 use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
@@ -29,12 +27,12 @@ pub struct Fed {
     pub elements: Option<Vec<u8>>,
 }
 
-/// Writes the network with `fed` in place of what stood at their places; all other initializers
-/// are embedded as they are. Returns the bytes of an ONNX model.
-pub fn write(network: &Network<'_>, fed: &[Fed]) -> Vec<u8> {
+/// The network with `fed` in place of what stood at their places; all other initializers are
+/// embedded as they are.
+pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
     let mut model = without_weights(network);
     let Some(graph) = model.graph.as_mut() else {
-        return Vec::new();
+        return model;
     };
     for tensor in fed {
         for &place in &tensor.places {
@@ -75,7 +73,7 @@ pub fn write(network: &Network<'_>, fed: &[Fed]) -> Vec<u8> {
         .input
         .retain(|input| network.tensor(input.name()).is_none());
     graph.value_info.retain(|info| !is_gone(info.name()));
-    model.encode_to_vec()
+    model
 }
 
 fn without_weights(network: &Network<'_>) -> ModelProto {
@@ -97,7 +95,7 @@ fn alias_nodes<'a>(network: &'a Network<'_>) -> impl Iterator<Item = usize> + 'a
 }
 
 /// Every name that a node, a subgraph or the graph's outputs read.
-fn reads(graph: &GraphProto) -> HashSet<String> {
+pub fn reads(graph: &GraphProto) -> HashSet<String> {
     fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
         names.extend(graph.output.iter().map(|output| output.name().to_string()));
         for node in &graph.node {

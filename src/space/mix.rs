@@ -30,6 +30,13 @@ impl Mix {
         Self((0..members).map(one).collect())
     }
 
+    /// δ of member `index`: the one that is no model, for bases.
+    pub fn delta(index: usize, members: usize) -> Self {
+        let mut coefficients = Self::unit(index, members).0;
+        coefficients[0] -= 1.0;
+        Self(coefficients)
+    }
+
     /// The coefficients.
     pub fn coefficients(&self) -> &[f64] {
         &self.0

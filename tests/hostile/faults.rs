@@ -72,51 +72,87 @@ fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
     assert_eq!(written(&folder), Vec::<String>::new());
 }
 
+/// Runs a shell script with a small disk of its own as `out`, where the system lets an ordinary
+/// user mount one.
+#[cfg(target_os = "linux")]
+fn on_a_small_disk(folder: &Folder, size: &str, script: &str) -> Option<std::process::Output> {
+    fs::create_dir(folder.path("out")).unwrap();
+    let mount = format!("mount -t tmpfs -o size={size} none out");
+    let shell = |script: &str| {
+        Command::new("unshare")
+            .current_dir(folder.path(""))
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .env("PROGRAM", env!("CARGO_BIN_EXE_landscape"))
+            .output()
+    };
+    if !shell(&mount).is_ok_and(|output| output.status.success()) {
+        eprintln!("not run: this system lets no ordinary user mount a file system");
+        return None;
+    }
+    Some(shell(&format!("{mount} && {{ {script} }}")).unwrap())
+}
+
+#[cfg(target_os = "linux")]
+const RUN: &str = "$PROGRAM plane --origin zs_noopt.onnx --a ft1.safetensors --b ft2 \
+    --test data.npz --steps 12 --out out";
+
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_and_leaves_no_half_file() {
+fn a_full_disk_is_told_and_the_run_goes_on_when_there_is_room() {
     let folder = Folder::new();
-    fs::create_dir(folder.path("out")).unwrap();
-    // A disk of 8 KiB of its own, where the system lets an ordinary user mount one.
-    let script = "mount -t tmpfs -o size=8k none out && \
-        { \"$0\" \"$@\"; status=$?; find out -type f >left; exit $status; }";
-    let unshare = || {
-        let mut command = Command::new("unshare");
-        command.current_dir(folder.path("")).args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-        ]);
-        command
-    };
-    let possible = unshare().arg("mount -t tmpfs -o size=8k none out").status();
-    if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("not run: this system lets no ordinary user mount a file system");
+    let script = format!(
+        "{RUN}; echo $? >status; find out -type f >left; mount -o remount,size=4m out; \
+         {RUN} 2>second; cp out/notebooks-data/plane.csv resumed.csv; find out >after;"
+    );
+    let Some(output) = on_a_small_disk(&folder, "8k", &script) else {
         return;
-    }
-    let output = unshare()
-        .arg(script)
-        .arg(env!("CARGO_BIN_EXE_landscape"))
-        .args([
-            "plane",
-            "--origin",
-            "zs_noopt.onnx",
-            "--a",
-            "ft1.safetensors",
-        ])
-        .args([
-            "--b", "ft2", "--test", "data.npz", "--steps", "12", "--out", "out",
-        ])
-        .output()
-        .unwrap();
+    };
+    let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(read("status"), "1\n", "{message}");
     assert!(
-        message.contains("plane.csv: cannot be written") && message.contains("space"),
+        message.contains(".journal: cannot be written") && message.contains("make room"),
         "{message}"
     );
     assert_eq!(message.matches("error: ").count(), 1, "{message}");
-    assert_eq!(fs::read_to_string(folder.path("left")).unwrap(), "");
+    assert!(
+        read("left")
+            .lines()
+            .all(|file| file.contains(".landscape/"))
+    );
+    assert!(
+        read("second").contains("were done before"),
+        "{}",
+        read("second")
+    );
+    assert!(!read("after").contains(".landscape"), "{}", read("after"));
+    let elsewhere = Folder::new();
+    let whole = Command::new("sh")
+        .current_dir(elsewhere.path(""))
+        .env("PROGRAM", env!("CARGO_BIN_EXE_landscape"))
+        .args(["-c", RUN])
+        .status();
+    assert!(whole.unwrap().success());
+    let whole = fs::read_to_string(elsewhere.path("out/notebooks-data/plane.csv")).unwrap();
+    assert_eq!(read("resumed.csv"), whole);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_at_the_end_leaves_no_half_file() {
+    let folder = Folder::new();
+    // Room for the journal, but not for the figures.
+    let script = format!("{RUN}; echo $? >status; find out -type f >left;");
+    let Some(output) = on_a_small_disk(&folder, "120k", &script) else {
+        return;
+    };
+    let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(read("status"), "1\n", "{message}");
+    assert!(message.contains("cannot be written: No space"), "{message}");
+    let left = read("left");
+    assert!(
+        !left.contains("plane.png") && !left.contains(".landscape-"),
+        "{left}"
+    );
 }

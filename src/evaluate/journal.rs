@@ -1,0 +1,321 @@
+//! The journal: what a run has finished, so that a killed one goes on where it was.
+//!
+//! A file of lines in `DIR/.landscape/`, named by the output and by a hash of all that the values
+//! depend on; a run of other inputs has another file and neither touches the other's. The first
+//! line is a header, each other one a model's tallies so far:
+//!
+//! ```text
+//! 8f3c21aa landscape journal 1 <key> <data sets> <layout>
+//! 0b77d1c4 <model> <words of tally 0> <words of tally 1> …
+//! ```
+//!
+//! A line begins with the CRC-32 of the rest, in hexadecimal. Lines are only ever added; of
+//! several for a model the last counts. The first line whose checksum is wrong, torn by a kill or
+//! a full disk, is cut off with everything behind it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::metrics::{Tally, WORDS};
+use crate::error::{Error, Result};
+
+/// The folder of journals within the output folder.
+const FOLDER: &str = ".landscape";
+
+/// Most time between two writes to the disk itself.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// An open journal; no other process has it.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    lock: PathBuf,
+    /// Held while the journal is open.
+    _locked: File,
+    finished: BTreeMap<usize, Vec<Tally>>,
+    header: String,
+    layout: Option<String>,
+    file: Mutex<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    file: File,
+    synced: Instant,
+}
+
+impl Journal {
+    /// Opens the journal of output `name` for the inputs behind `key`, or begins it; `fresh`
+    /// begins it anew.
+    ///
+    /// # Errors
+    /// When another process has it, or it cannot be written.
+    pub fn open(out: &Path, name: &str, key: &str, sets: usize, fresh: bool) -> Result<Self> {
+        let folder = out.join(FOLDER);
+        let path = folder.join(format!("{name}-{}.journal", &key[..key.len().min(12)]));
+        let lock = folder.join(format!("{name}.lock"));
+        let fail = |error: io::Error| Error::write(&path, &error);
+        fs::create_dir_all(&folder).map_err(fail)?;
+        let locked = take(&lock)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(fresh)
+            .open(&path)
+            .map_err(fail)?;
+        let header = format!("landscape journal 1 {key} {sets} ");
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(fail)?;
+        let (layout, finished, good) = parse(&bytes, &header, sets);
+        file.set_len(good as u64).map_err(fail)?;
+        file.seek(SeekFrom::Start(good as u64)).map_err(fail)?;
+        Ok(Self {
+            path,
+            lock,
+            _locked: locked,
+            finished,
+            header,
+            layout,
+            file: Mutex::new(Output {
+                file,
+                synced: Instant::now(),
+            }),
+        })
+    }
+
+    /// How the run that began the journal was laid out, in the words that it gave to
+    /// [`Journal::begin`].
+    pub fn layout(&self) -> Option<&str> {
+        self.layout.as_deref()
+    }
+
+    /// Begins a journal that is empty; `layout` is what a later run must do alike.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn begin(&self, layout: &str) -> Result<()> {
+        if self.layout.is_some() {
+            return Ok(());
+        }
+        self.write(&format!("{}{layout}", self.header))
+    }
+
+    /// What earlier runs finished: tallies by model.
+    pub fn finished(&self) -> &BTreeMap<usize, Vec<Tally>> {
+        &self.finished
+    }
+
+    /// Adds a model's tallies.
+    ///
+    /// # Errors
+    /// When the disk is full or fails; a half line is taken back.
+    pub fn append(&self, model: usize, tallies: &[Tally]) -> Result<()> {
+        let mut text = model.to_string();
+        for word in tallies.iter().flat_map(|tally| tally.to_words()) {
+            text.push_str(&format!(" {word:x}"));
+        }
+        self.write(&text)
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        let mut output = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        output.write(line(text).as_bytes()).map_err(|error| {
+            Error::write(&self.path, &error)
+                .help("make room and run the same command again: it goes on where it was")
+        })
+    }
+
+    /// Removes the journal of a run whose results are written.
+    pub fn remove(self) {
+        // Left over, it would only take room.
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.lock);
+        if let Some(folder) = self.path.parent() {
+            // Not while another journal is in it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+impl Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let before = self.file.stream_position()?;
+        if let Err(error) = self.file.write_all(line) {
+            self.file.set_len(before)?;
+            return Err(error);
+        }
+        if self.synced.elapsed() >= SYNC {
+            self.file.sync_data()?;
+            self.synced = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Locks the output for this process.
+fn take(lock: &Path) -> Result<File> {
+    let fail = |error: io::Error| Error::write(lock, &error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(lock)
+        .map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            return Err(Error::runtime(
+                lock.display(),
+                format!("is locked by process {}", holder.trim()),
+            )
+            .help("another run writes the same output; wait for it, or choose another --name"));
+        }
+        Err(TryLockError::Error(error)) => return Err(fail(error)),
+    }
+    file.set_len(0).map_err(fail)?;
+    write!(file, "{}", std::process::id()).map_err(fail)?;
+    Ok(file)
+}
+
+fn line(text: &str) -> String {
+    format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
+}
+
+/// The layout and the tallies that a journal's bytes hold, and how many of the bytes are good.
+fn parse(
+    bytes: &[u8],
+    header: &str,
+    sets: usize,
+) -> (Option<String>, BTreeMap<usize, Vec<Tally>>, usize) {
+    let mut layout = None;
+    let mut finished = BTreeMap::new();
+    let mut good = 0;
+    for bytes in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let Some(text) = checked(bytes) else { break };
+        if layout.is_none() {
+            let Some(rest) = text.strip_prefix(header) else {
+                break;
+            };
+            layout = Some(rest.to_string());
+        } else if let Some((model, tallies)) = entry(text, sets) {
+            finished.insert(model, tallies);
+        } else {
+            break;
+        }
+        good += bytes.len();
+    }
+    (layout, finished, good)
+}
+
+/// A whole line's text, when its checksum is right.
+fn checked(line: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (sum, text) = line.split_once(' ')?;
+    let right = u32::from_str_radix(sum, 16).ok()? == crc32fast::hash(text.as_bytes());
+    right.then_some(text)
+}
+
+fn entry(text: &str, sets: usize) -> Option<(usize, Vec<Tally>)> {
+    let (model, words) = text.split_once(' ')?;
+    let words = words.split(' ').map(|word| u64::from_str_radix(word, 16));
+    let words = words.collect::<std::result::Result<Vec<u64>, _>>().ok()?;
+    let (tallies, []) = words.as_chunks::<WORDS>() else {
+        return None;
+    };
+    let tallies: Vec<Tally> = tallies
+        .iter()
+        .map(|words| Tally::from_words(*words))
+        .collect();
+    (tallies.len() == sets).then_some((model.parse().ok()?, tallies))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(samples: usize) -> Tally {
+        let mut tally = Tally::default();
+        (0..samples).for_each(|k| tally.add(&[k as f32, 1.5], k % 2));
+        tally
+    }
+
+    fn open(folder: &Path, key: &str) -> Journal {
+        let journal = Journal::open(folder, "plane", key, 2, false).unwrap();
+        journal.begin("some layout").unwrap();
+        journal
+    }
+
+    fn file(folder: &Path, key: &str) -> PathBuf {
+        folder.join(format!(".landscape/plane-{key}.journal"))
+    }
+
+    #[test]
+    fn what_was_appended_is_found_again_and_the_last_entry_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path(), "aa");
+        journal.append(3, &[tally(4), tally(1)]).unwrap();
+        journal.append(0, &[tally(4), tally(2)]).unwrap();
+        journal.append(3, &[tally(8), tally(2)]).unwrap();
+        drop(journal);
+        let journal = open(folder.path(), "aa");
+        assert_eq!(journal.layout(), Some("some layout"));
+        assert_eq!(journal.finished().len(), 2);
+        assert_eq!(journal.finished()[&3], [tally(8), tally(2)]);
+        drop(journal);
+        assert!(open(folder.path(), "bb").finished().is_empty());
+        drop(open(folder.path(), "aa"));
+        let fresh = Journal::open(folder.path(), "plane", "aa", 2, true).unwrap();
+        assert!(fresh.finished().is_empty());
+    }
+
+    #[test]
+    fn torn_and_damaged_lines_are_cut_off_and_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path(), "aa");
+        (0..5).for_each(|model| journal.append(model, &[tally(4), tally(model)]).unwrap());
+        drop(journal);
+        let path = file(folder.path(), "aa");
+        let whole = fs::read(&path).unwrap();
+        let lines: Vec<usize> = (0..whole.len()).filter(|&k| whole[k] == b'\n').collect();
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let journal = open(folder.path(), "aa");
+            let kept = lines
+                .iter()
+                .filter(|&&end| end < cut)
+                .count()
+                .saturating_sub(1);
+            assert_eq!(journal.finished().len(), kept, "{cut}");
+            journal.append(7, &[tally(2), tally(2)]).unwrap();
+            drop(journal);
+            assert_eq!(
+                open(folder.path(), "aa").finished().len(),
+                kept + 1,
+                "{cut}"
+            );
+        }
+        let mut flipped = whole.clone();
+        flipped[lines[2] - 3] ^= 1;
+        fs::write(&path, flipped).unwrap();
+        assert_eq!(open(folder.path(), "aa").finished().len(), 1);
+    }
+
+    #[test]
+    fn a_second_run_is_told_who_has_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path(), "aa");
+        let error = Journal::open(folder.path(), "plane", "bb", 2, false).unwrap_err();
+        let words = format!("is locked by process {}", std::process::id());
+        assert!(error.to_string().contains(&words), "{error}");
+        first.remove();
+        assert!(!folder.path().join(FOLDER).exists());
+    }
+}

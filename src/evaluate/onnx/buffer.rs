@@ -1,0 +1,159 @@
+//! Typed buffers of what goes into a network, and logits that come out.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+
+use crate::checkpoint::onnx::proto::DataType;
+use crate::data::{BatchMut, InputDtype};
+
+/// Elements of any type that a network takes.
+#[derive(Debug)]
+pub enum Buffer {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+    F64(Vec<f64>),
+    I64(Vec<i64>),
+    I32(Vec<i32>),
+    U8(Vec<u8>),
+    Bool(Vec<bool>),
+}
+
+/// Does the same with whichever vector a buffer holds.
+macro_rules! with_buffer {
+    ($buffer:expr, $data:ident => $body:expr) => {
+        match $buffer {
+            Buffer::F32($data) => $body,
+            Buffer::F16($data) => $body,
+            Buffer::Bf16($data) => $body,
+            Buffer::F64($data) => $body,
+            Buffer::I64($data) => $body,
+            Buffer::I32($data) => $body,
+            Buffer::U8($data) => $body,
+            Buffer::Bool($data) => $body,
+        }
+    };
+}
+
+impl Buffer {
+    /// `len` zeros of a type.
+    pub fn new(dtype: InputDtype, len: usize) -> Self {
+        match dtype {
+            InputDtype::F32 => Self::F32(vec![0.0; len]),
+            InputDtype::F16 => Self::F16(vec![f16::ZERO; len]),
+            InputDtype::Bf16 => Self::Bf16(vec![bf16::ZERO; len]),
+            InputDtype::F64 => Self::F64(vec![0.0; len]),
+            InputDtype::I64 => Self::I64(vec![0; len]),
+            InputDtype::I32 => Self::I32(vec![0; len]),
+            InputDtype::U8 => Self::U8(vec![0; len]),
+            InputDtype::Bool => Self::Bool(vec![false; len]),
+        }
+    }
+
+    /// All elements, to be filled.
+    pub fn all(&mut self) -> BatchMut<'_> {
+        match self {
+            Self::F32(data) => BatchMut::F32(data),
+            Self::F16(data) => BatchMut::F16(data),
+            Self::Bf16(data) => BatchMut::Bf16(data),
+            Self::F64(data) => BatchMut::F64(data),
+            Self::I64(data) => BatchMut::I64(data),
+            Self::I32(data) => BatchMut::I32(data),
+            Self::U8(data) => BatchMut::U8(data),
+            Self::Bool(data) => BatchMut::Bool(data),
+        }
+    }
+
+    /// A tensor of rows `from..to` with `row` elements each, and of `shape` per row. Without
+    /// copying, unless `batch` asks for more rows: then the first is repeated behind them.
+    pub fn rows(
+        &self,
+        (from, to): (usize, usize),
+        shape: &[usize],
+        batch: usize,
+    ) -> ort::Result<SessionInputValue<'_>> {
+        let row: usize = shape.iter().product();
+        let dims: Vec<i64> = std::iter::once(batch)
+            .chain(shape.iter().copied())
+            .map(|dim| dim as i64)
+            .collect();
+        with_buffer!(self, data => {
+            let rows = &data[from * row..to * row];
+            if to - from == batch {
+                return Ok(TensorRef::from_array_view((dims, rows))?.into());
+            }
+            let mut padded = rows.to_vec();
+            for _ in to - from..batch {
+                padded.extend_from_slice(&rows[..row]);
+            }
+            Ok(ort::value::Tensor::from_array((dims, padded))?.into())
+        })
+    }
+
+    /// Copies a tensor that a network made behind what is there; `false` when it is of another
+    /// type.
+    pub fn append(&mut self, value: &DynValue, rows: usize, row: usize) -> ort::Result<bool> {
+        let len = rows * row;
+        with_buffer!(self, data => match value.try_extract_tensor() {
+            Ok((_, values)) => {
+                data.extend_from_slice(&values[..len.min(values.len())]);
+                Ok(values.len() >= len)
+            }
+            Err(_) => Ok(false),
+        })
+    }
+}
+
+/// The type of a value that a network gives, when a buffer can hold it.
+pub fn dtype_of(value: &ValueType) -> Option<InputDtype> {
+    match value.tensor_type()? {
+        TensorElementType::Float32 => Some(InputDtype::F32),
+        TensorElementType::Float16 => Some(InputDtype::F16),
+        TensorElementType::Bfloat16 => Some(InputDtype::Bf16),
+        TensorElementType::Float64 => Some(InputDtype::F64),
+        TensorElementType::Int64 => Some(InputDtype::I64),
+        TensorElementType::Int32 => Some(InputDtype::I32),
+        TensorElementType::Uint8 => Some(InputDtype::U8),
+        TensorElementType::Bool => Some(InputDtype::Bool),
+        _ => None,
+    }
+}
+
+/// The number that ONNX has for a type.
+pub fn onnx_type(dtype: InputDtype) -> i32 {
+    let data_type = match dtype {
+        InputDtype::F32 => DataType::Float,
+        InputDtype::F16 => DataType::Float16,
+        InputDtype::Bf16 => DataType::Bfloat16,
+        InputDtype::F64 => DataType::Double,
+        InputDtype::I64 => DataType::Int64,
+        InputDtype::I32 => DataType::Int32,
+        InputDtype::U8 => DataType::Uint8,
+        InputDtype::Bool => DataType::Bool,
+    };
+    data_type as i32
+}
+
+/// Shape and values of logits, as f32.
+pub type Logits<'v> = (Vec<i64>, Cow<'v, [f32]>);
+
+/// Reads logits of any floating-point type.
+pub fn to_f32(value: &DynValue) -> ort::Result<Logits<'_>> {
+    if let Ok((shape, data)) = value.try_extract_tensor::<f32>() {
+        return Ok((shape.to_vec(), data.into()));
+    }
+    if let Ok((shape, data)) = value.try_extract_tensor::<f16>() {
+        let data: Vec<f32> = data.iter().map(|x| x.to_f32()).collect();
+        return Ok((shape.to_vec(), data.into()));
+    }
+    if let Ok((shape, data)) = value.try_extract_tensor::<bf16>() {
+        let data: Vec<f32> = data.iter().map(|x| x.to_f32()).collect();
+        return Ok((shape.to_vec(), data.into()));
+    }
+    let (shape, data) = value.try_extract_tensor::<f64>()?;
+    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    Ok((shape.to_vec(), data.into()))
+}

@@ -1,0 +1,343 @@
+//! How the work is laid out on the machine: what was asked for, and what a short measurement on
+//! this network chose where nothing was.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::model::Part;
+use super::{Engine, Worker};
+use crate::error::{Error, Result};
+use crate::evaluate::doctor::Memory;
+use crate::evaluate::metrics::Tally;
+use crate::space::mix::Mix;
+
+/// How mixed weights get into the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Binding {
+    /// Whichever is faster.
+    #[default]
+    Auto,
+    /// A session a mix, its weights handed over before ONNX Runtime optimizes.
+    Baked,
+    /// One session a worker; the graph mixes the weights.
+    InGraph,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request {
+    /// Sessions at the same time.
+    pub workers: Option<usize>,
+    /// Threads within each.
+    pub threads: Option<usize>,
+    /// Samples a run.
+    pub batch: Option<usize>,
+    /// How weights are bound.
+    pub binding: Binding,
+    /// Bytes of memory to take at most, about.
+    pub memory: Option<u64>,
+    /// Time that the whole run may take.
+    pub max_time: Option<Duration>,
+    /// Largest standard error wanted of an error.
+    pub tolerance: Option<f64>,
+}
+
+/// How the work is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Sessions at the same time.
+    pub workers: usize,
+    /// Threads within each.
+    pub threads: usize,
+    /// Samples a run.
+    pub batch: usize,
+    /// Whether the graph mixes the weights.
+    pub in_graph: bool,
+    /// Parts that the data is taken in.
+    pub chunks: usize,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binding = if self.in_graph { "in-graph" } else { "baked" };
+        let Self {
+            workers,
+            threads,
+            batch,
+            chunks,
+            ..
+        } = self;
+        write!(
+            f,
+            "workers={workers} threads={threads} batch={batch} binding={binding} chunks={chunks}"
+        )
+    }
+}
+
+impl Layout {
+    /// Reads what [`Display`](fmt::Display) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let value = |key: &str| {
+            let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        let number = |key: &str| value(key)?.parse().ok().filter(|&n| n > 0);
+        Some(Self {
+            workers: number("workers")?,
+            threads: number("threads")?,
+            batch: number("batch")?,
+            in_graph: value("binding")? == "in-graph",
+            chunks: number("chunks")?,
+        })
+    }
+}
+
+/// What a layout achieved.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Samples a second, all workers together.
+    pub rate: f64,
+    /// Seconds to make a model ready.
+    pub build: f64,
+}
+
+impl Measured {
+    /// Seconds for so many models of so many samples, in so many chunks.
+    pub fn seconds(&self, models: usize, samples: usize, layout: &Layout) -> f64 {
+        let builds = if layout.in_graph { 1 } else { layout.chunks };
+        let build = self.build * builds as f64 / layout.workers as f64;
+        models as f64 * (samples as f64 / self.rate + build)
+    }
+}
+
+/// Samples a run, where nothing was asked for or measured: activations stay in the cache.
+const BATCH: usize = 32;
+
+/// Seconds of a run below which measuring would cost more than it gives.
+const SHORT: f64 = 20.0;
+
+/// A layout must be so much better to take the place of the plain one: runs of one command should
+/// not differ by the noise of a measurement.
+const BETTER: f64 = 1.07;
+
+/// What to measure with: at most so many samples.
+const SAMPLES: usize = 512;
+
+/// Chooses a layout for `models` models; returns the estimated seconds, too.
+///
+/// # Errors
+/// When the network cannot be run.
+pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, f64)> {
+    let request = &engine.request;
+    let samples = engine.samples();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
+    let threads = request.threads.unwrap_or(1);
+    let mut layout = Layout {
+        workers: request.workers.unwrap_or((cores / threads).max(1)),
+        threads,
+        batch: engine
+            .interface
+            .fixed_batch
+            .or(request.batch)
+            .unwrap_or(BATCH),
+        in_graph: request.binding == Binding::InGraph,
+        chunks: 1,
+    };
+    let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
+    let seconds = best.seconds(models, samples, &layout);
+    if seconds > SHORT {
+        let budget = Duration::from_secs_f64((0.003 * seconds).clamp(0.06, 0.5));
+        best = measure(engine, &part, &layout, budget)?;
+        for other in rivals(engine, &layout, cores) {
+            let measured = measure(engine, &part, &other, budget)?;
+            let now = best.seconds(models, samples, &layout);
+            if measured.seconds(models, samples, &other) * BETTER < now {
+                (layout, best) = (other, measured);
+            }
+        }
+    }
+    layout.chunks = chunks(engine, models, &layout, &best)?;
+    Ok((layout, best.seconds(models, samples, &layout)))
+}
+
+/// Other layouts that the request leaves open.
+fn rivals(engine: &Engine<'_>, plain: &Layout, cores: usize) -> Vec<Layout> {
+    let request = &engine.request;
+    let mut rivals = Vec::new();
+    if request.batch.is_none() && engine.interface.fixed_batch.is_none() {
+        rivals.extend([16, 64, 128].map(|batch| Layout { batch, ..*plain }));
+    }
+    if request.threads.is_none() && request.workers.is_none() && cores > 1 {
+        rivals.push(Layout {
+            workers: 1,
+            threads: cores,
+            ..*plain
+        });
+    }
+    if request.binding == Binding::Auto && engine.can_mix_in_graph() {
+        rivals.push(Layout {
+            in_graph: true,
+            ..*plain
+        });
+    }
+    rivals
+}
+
+/// Runs θ0 on a part for about `budget`, all workers at the same time.
+///
+/// # Errors
+/// When the network cannot be run.
+pub fn measure(
+    engine: &Engine<'_>,
+    part: &Part,
+    layout: &Layout,
+    budget: Duration,
+) -> Result<Measured> {
+    let mix = Mix::unit(0, engine.pool.members.len());
+    let one = || -> Result<Measured> {
+        let mut worker = Worker::new(engine, layout);
+        let start = Instant::now();
+        let model = worker.model(&mix)?;
+        let build = start.elapsed().as_secs_f64();
+        let (mut tally, mut done) = (Tally::default(), 0);
+        let all = part.begin..part.begin + part.labels.len();
+        let first = all.start..all.end.min(all.start + layout.batch);
+        model.score(engine, Some(&mix), part, first, layout.batch, &mut tally)?;
+        let start = Instant::now();
+        while start.elapsed() < budget || done == 0 {
+            for from in all.clone().step_by(layout.batch) {
+                let batch = from..all.end.min(from + layout.batch);
+                done += batch.len();
+                model.score(engine, Some(&mix), part, batch, layout.batch, &mut tally)?;
+                if start.elapsed() >= budget {
+                    break;
+                }
+            }
+        }
+        Ok(Measured {
+            rate: done as f64 / start.elapsed().as_secs_f64(),
+            build,
+        })
+    };
+    let outcomes: Vec<Result<Measured>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..layout.workers).map(|_| scope.spawn(one)).collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                let lost = |_| Err(Error::runtime("measuring", "a thread was lost"));
+                thread.join().unwrap_or_else(lost)
+            })
+            .collect()
+    });
+    let all = outcomes.into_iter().collect::<Result<Vec<Measured>>>()?;
+    Ok(Measured {
+        rate: all.iter().map(|one| one.rate).sum(),
+        build: all.iter().map(|one| one.build).sum::<f64>() / all.len() as f64,
+    })
+}
+
+/// Seconds after which a long run shows the whole map anew, about.
+const LOOK: f64 = 60.0;
+
+/// The part of a run that may go into building sessions once more.
+const OVERHEAD: f64 = 0.02;
+
+/// In how many parts the data is taken: as few as memory allows, but more on long runs, so that
+/// there is something to look at, and where a limit may stop the run.
+fn chunks(
+    engine: &Engine<'_>,
+    models: usize,
+    layout: &Layout,
+    measured: &Measured,
+) -> Result<usize> {
+    let samples = engine.samples();
+    let seconds = measured.seconds(models, samples, layout);
+    let room = room(engine, layout)?;
+    let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
+    let wanted = match engine.request {
+        Request {
+            max_time: Some(time),
+            ..
+        } => (10.0 * seconds / time.as_secs_f64().max(1e-3)).ceil(),
+        Request {
+            tolerance: Some(_), ..
+        } => 12.0,
+        _ => (seconds / LOOK).floor(),
+    };
+    let builds = models as f64 * measured.build / layout.workers as f64;
+    let affordable = if layout.in_graph {
+        f64::INFINITY
+    } else {
+        OVERHEAD * seconds / builds.max(1e-9)
+    };
+    let limited = engine.request.max_time.is_some() || engine.request.tolerance.is_some();
+    let wanted = if limited {
+        wanted.min(affordable.max(10.0)).min(1000.0)
+    } else {
+        wanted.min(affordable).min(20.0)
+    };
+    Ok((wanted as usize).max(by_memory).max(1))
+}
+
+/// Bytes that the budget leaves for samples.
+fn room(engine: &Engine<'_>, layout: &Layout) -> Result<u64> {
+    let budget = match engine.request.memory {
+        Some(memory) => memory,
+        // Half of what is free; where the system does not tell, what any machine has.
+        None => Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2),
+    };
+    let sessions = engine.session_bytes(layout);
+    let least = engine.sample_bytes() * layout.batch as u64;
+    if budget < sessions + least {
+        return Err(Error::flag(
+            "--memory",
+            format!(
+                "{} are too little: the sessions of {} workers take about {} and a batch {}",
+                size(budget),
+                layout.workers,
+                size(sessions),
+                size(least)
+            ),
+        )
+        .help("fewer --workers or a smaller --batch need less"));
+    }
+    Ok(budget - sessions)
+}
+
+/// Bytes as a person would say them.
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && value < 10.0);
+    format!("{value:.decimals$} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_is_read_back() {
+        let layout = Layout {
+            workers: 2,
+            threads: 1,
+            batch: 64,
+            in_graph: true,
+            chunks: 7,
+        };
+        assert_eq!(Layout::parse(&layout.to_string()), Some(layout));
+        assert_eq!(Layout::parse("workers=2 threads=0"), None);
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!((size(512), size(1536)), ("512 B".into(), "1.5 KiB".into()));
+        assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+}

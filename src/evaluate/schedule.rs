@@ -1,0 +1,347 @@
+//! In which order models and chunks of data are taken: chunks outside, models inside.
+//!
+//! After the first chunk every model has a score on some samples of every data set; each later
+//! chunk sharpens all of them. A tally runs over the samples of a data set in one fixed order,
+//! whatever the chunks and whoever computes, so that results depend on neither.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::journal::Journal;
+use super::metrics::Tally;
+use crate::error::{Error, Result};
+
+/// What is computed: models on chunks.
+pub trait Work: Sync {
+    /// Samples made ready for every model.
+    type Chunk: Sync;
+    /// What one thread needs.
+    type Worker: Send;
+
+    /// Makes samples ready: a range of each data set.
+    ///
+    /// # Errors
+    /// When they cannot be read or prepared.
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Self::Chunk>;
+
+    /// Sets up a thread.
+    ///
+    /// # Errors
+    /// When memory or the runtime says no.
+    fn worker(&self) -> Result<Self::Worker>;
+
+    /// Adds a chunk's samples to a model's tallies, one a data set; samples that a tally has
+    /// already are left out.
+    ///
+    /// # Errors
+    /// When the network cannot be run or the user stopped the run.
+    fn evaluate(
+        &self,
+        worker: &mut Self::Worker,
+        model: usize,
+        chunk: &Self::Chunk,
+        tallies: &mut [Tally],
+    ) -> Result<()>;
+}
+
+/// When to stop before all samples are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Limits {
+    /// Start no chunk that would end after so much time.
+    pub max_time: Option<Duration>,
+    /// Stop when every standard error of the error is at most this.
+    pub tolerance: Option<f64>,
+}
+
+/// Models, data sets and how they are cut.
+#[derive(Debug)]
+pub struct Schedule {
+    /// Number of models.
+    pub models: usize,
+    /// Ends of the chunks: `ends[chunk][data set]`, the last being all samples.
+    pub ends: Vec<Vec<usize>>,
+    /// Threads.
+    pub workers: usize,
+    /// When to stop early.
+    pub limits: Limits,
+    /// When the run began, for `max_time`.
+    pub start: Instant,
+}
+
+/// Cuts data sets of these sizes into `chunks` of about equal parts, at multiples of `batch`, so
+/// that no batch depends on the cut.
+pub fn ends(sizes: &[usize], chunks: usize, batch: usize) -> Vec<Vec<usize>> {
+    let end = |size: usize, k: usize| {
+        let share = (size as u128 * k as u128).div_ceil(chunks as u128) as usize;
+        share.next_multiple_of(batch).min(size)
+    };
+    let mut ends: Vec<Vec<usize>> = (1..=chunks)
+        .map(|k| sizes.iter().map(|&size| end(size, k)).collect())
+        .collect();
+    ends.dedup();
+    ends
+}
+
+impl Schedule {
+    /// Runs the work; gives the tallies of all models to `sharpened` after each chunk but the
+    /// last, and returns them at the end. What the journal holds is not computed again.
+    ///
+    /// # Errors
+    /// The first that any worker meets; what was finished is in the journal.
+    pub fn run<W: Work>(
+        &self,
+        work: &W,
+        journal: Option<&Journal>,
+        sharpened: impl Fn(&[Vec<Tally>]) -> Result<()>,
+    ) -> Result<Vec<Vec<Tally>>> {
+        let sets = self.ends.last().map_or(0, Vec::len);
+        let mut tallies = vec![vec![Tally::default(); sets]; self.models];
+        if let Some(journal) = journal {
+            for (model, known) in journal.finished().range(..self.models) {
+                tallies[*model].clone_from(known);
+            }
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.workers)
+            .build()
+            .map_err(|error| Error::runtime("worker threads", error))?;
+        let workers: Vec<Mutex<Option<W::Worker>>> =
+            (0..self.workers).map(|_| Mutex::new(None)).collect();
+        let mut begin = vec![0; sets];
+        let mut measured: Option<Duration> = None;
+        for (index, end) in self.ends.iter().enumerate() {
+            let begun = tallies.iter().flat_map(|sets| sets.iter().zip(&begin));
+            let is_begun = begun
+                .into_iter()
+                .any(|(tally, begin)| tally.samples() > *begin);
+            if index > 0 && !is_begun && self.is_enough(&tallies, measured) {
+                break;
+            }
+            let todo: Vec<usize> = (0..self.models)
+                .filter(|&model| {
+                    let pairs = tallies[model].iter().zip(end);
+                    pairs.into_iter().any(|(tally, end)| tally.samples() < *end)
+                })
+                .collect();
+            if !todo.is_empty() {
+                let started = Instant::now();
+                let ranges: Vec<Range<usize>> =
+                    begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
+                let chunk = work.chunk(&ranges)?;
+                let turn = Turn {
+                    work,
+                    chunk: &chunk,
+                    todo: &todo,
+                    next: AtomicUsize::new(0),
+                    tallies: Mutex::new(&mut tallies),
+                    journal,
+                };
+                let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
+                outcomes.into_iter().collect::<Result<()>>()?;
+                let part = todo.len() as f64 / self.models as f64;
+                measured = Some(started.elapsed().div_f64(part));
+            }
+            begin.clone_from(end);
+            if index + 1 < self.ends.len() {
+                sharpened(&tallies)?;
+            }
+        }
+        Ok(tallies)
+    }
+
+    /// Whether a limit says that the next chunk is not wanted.
+    fn is_enough(&self, tallies: &[Vec<Tally>], last_chunk: Option<Duration>) -> bool {
+        let late = self
+            .limits
+            .max_time
+            .is_some_and(|most| self.start.elapsed() + last_chunk.unwrap_or_default() > most);
+        let sharp = self.limits.tolerance.is_some_and(|tolerance| {
+            let mut all = tallies.iter().flatten();
+            all.all(|tally| tally.score().error_se <= tolerance)
+        });
+        late || sharp
+    }
+}
+
+/// One chunk, shared by the workers.
+struct Turn<'t, W: Work> {
+    work: &'t W,
+    chunk: &'t W::Chunk,
+    todo: &'t [usize],
+    next: AtomicUsize,
+    tallies: Mutex<&'t mut Vec<Vec<Tally>>>,
+    journal: Option<&'t Journal>,
+}
+
+impl<W: Work> Turn<'_, W> {
+    /// Takes models until there is none left.
+    fn run(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
+        let outcome = self.take_models(slot);
+        if outcome.is_err() {
+            // Nobody starts another model.
+            self.next.store(self.todo.len(), Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn take_models(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = match &mut *slot {
+            Some(worker) => worker,
+            empty => empty.insert(self.work.worker()?),
+        };
+        let all = || self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&model) = self.todo.get(index) else {
+                return Ok(());
+            };
+            let mut mine = all()[model].clone();
+            self.work.evaluate(worker, model, self.chunk, &mut mine)?;
+            if let Some(journal) = self.journal {
+                journal.append(model, &mine)?;
+            }
+            all()[model] = mine;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sample s of set d has logits that depend on model, set and sample alone.
+    struct Fake {
+        /// Models evaluated before the user stops the run.
+        patience: AtomicUsize,
+    }
+
+    impl Fake {
+        fn new(patience: usize) -> Self {
+            Self {
+                patience: AtomicUsize::new(patience),
+            }
+        }
+    }
+
+    impl Work for Fake {
+        type Chunk = Vec<Range<usize>>;
+        type Worker = ();
+
+        fn chunk(&self, ranges: &[Range<usize>]) -> Result<Self::Chunk> {
+            Ok(ranges.to_vec())
+        }
+
+        fn worker(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn evaluate(
+            &self,
+            (): &mut (),
+            model: usize,
+            chunk: &Self::Chunk,
+            tallies: &mut [Tally],
+        ) -> Result<()> {
+            let left = self.patience.fetch_sub(1, Ordering::Relaxed);
+            if left == 0 || left > usize::MAX / 2 {
+                return Err(Error::interrupted());
+            }
+            for (set, (range, tally)) in chunk.iter().zip(tallies).enumerate() {
+                for sample in range.start.max(tally.samples())..range.end {
+                    let wave = ((model * 31 + set * 7 + sample * 13) % 101) as f32 / 17.0;
+                    tally.add(&[wave, 1.0], sample % 2);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn schedule(chunks: usize, workers: usize) -> Schedule {
+        Schedule {
+            models: 13,
+            ends: ends(&[100, 37], chunks, 8),
+            workers,
+            limits: Limits::default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn plenty() -> Fake {
+        Fake::new(usize::MAX / 2)
+    }
+
+    #[test]
+    fn neither_chunks_nor_workers_change_a_bit() {
+        let run = |chunks, workers| {
+            let schedule = schedule(chunks, workers);
+            schedule.run(&plenty(), None, |_| Ok(())).unwrap()
+        };
+        let whole = run(1, 1);
+        assert_eq!(whole[0][0].samples() + whole[0][1].samples(), 137);
+        for (chunks, workers) in [(2, 1), (3, 4), (50, 2)] {
+            assert_eq!(run(chunks, workers), whole);
+        }
+    }
+
+    #[test]
+    fn a_stopped_run_goes_on_where_it_was_with_any_cut() {
+        let whole = schedule(1, 1).run(&plenty(), None, |_| Ok(())).unwrap();
+        for (patience, chunks) in [(1, 1), (5, 1), (20, 3), (30, 3)] {
+            let folder = tempfile::tempdir().unwrap();
+            let key = "k".repeat(64);
+            let open = || {
+                let journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
+                journal.begin("").unwrap();
+                journal
+            };
+            let first = Fake::new(patience);
+            let stopped = schedule(chunks, 2).run(&first, Some(&open()), |_| Ok(()));
+            assert!(stopped.is_err());
+            let second = Fake::new(13 * chunks - patience);
+            let resumed = schedule(chunks, 2).run(&second, Some(&open()), |_| Ok(()));
+            assert_eq!(resumed.unwrap(), whole, "{patience} {chunks}");
+        }
+    }
+
+    #[test]
+    fn every_chunk_but_the_last_sharpens_the_map_and_limits_stop_between_chunks() {
+        let seen = Mutex::new(Vec::new());
+        let look = |tallies: &[Vec<Tally>]| {
+            let counts: Vec<usize> = tallies.iter().map(|sets| sets[0].samples()).collect();
+            assert!(counts.iter().all(|count| *count == counts[0]));
+            seen.lock().unwrap().push(counts[0]);
+            Ok(())
+        };
+        schedule(3, 2).run(&plenty(), None, look).unwrap();
+        assert_eq!(*seen.lock().unwrap(), [40, 72]);
+        let limited = |limits| {
+            let schedule = Schedule {
+                limits,
+                ..schedule(3, 2)
+            };
+            let tallies = schedule.run(&plenty(), None, |_| Ok(())).unwrap();
+            tallies[0][0].samples()
+        };
+        let tolerance = |tolerance| Limits {
+            tolerance: Some(tolerance),
+            max_time: None,
+        };
+        assert_eq!(limited(tolerance(1.0)), 40);
+        assert_eq!(limited(tolerance(1e-9)), 100);
+        let no_time = Limits {
+            max_time: Some(Duration::ZERO),
+            tolerance: None,
+        };
+        assert_eq!(limited(no_time), 40);
+    }
+
+    #[test]
+    fn cuts_fall_between_batches() {
+        assert_eq!(ends(&[100, 5], 1, 8), [[100, 5]]);
+        assert_eq!(ends(&[100, 5], 3, 8), [[40, 5], [72, 5], [100, 5]]);
+        assert_eq!(ends(&[10], 100, 8), [[8], [10]]);
+    }
+}

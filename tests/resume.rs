@@ -1,0 +1,208 @@
+//! Runs that are killed, limited, or laid out otherwise: the same bytes at the end.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng};
+use safetensors::SafeTensors;
+
+fn plane(out: &Path, more: &[&str]) -> Command {
+    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape"));
+    command
+        .current_dir(example)
+        .args(["plane", "--origin", "zs.onnx", "--a", "ft1", "--b", "ft2"])
+        .args(["--limit", "300", "--out"])
+        .arg(out)
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn finish(out: &Path, more: &[&str]) -> String {
+    let output = plane(out, more).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{message}");
+    message
+}
+
+fn csv(out: &Path) -> String {
+    fs::read_to_string(out.join("notebooks-data/plane.csv")).unwrap()
+}
+
+fn journal(out: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(out.join(".landscape")).ok()?;
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|ending| ending == "journal"))
+}
+
+/// Lines of the journal.
+fn lines(out: &Path) -> usize {
+    let text = journal(out).and_then(|path| fs::read_to_string(path).ok());
+    text.map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_run_killed_at_twenty_moments_ends_with_the_bytes_of_an_undisturbed_one() {
+    let whole = tempfile::tempdir().unwrap();
+    finish(whole.path(), &["--steps", "12"]);
+    let killed = tempfile::tempdir().unwrap();
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut before = 0;
+    for kill in 0..20 {
+        let mut run = plane(killed.path(), &["--steps", "12"]).spawn().unwrap();
+        let start = Instant::now();
+        // Every fourth is killed while it sets up, the others once they have done something.
+        while kill % 4 > 0 && lines(killed.path()) <= before && run.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(random.next_u64() % 150));
+        run.kill().unwrap();
+        if run.wait().unwrap().success() {
+            break;
+        }
+        let now = lines(killed.path());
+        assert!(now + 1 >= before, "kill {kill}: {before} lines, then {now}");
+        before = now;
+    }
+    assert!(
+        before > 20,
+        "only {before} lines were kept: the kills came too early"
+    );
+    finish(killed.path(), &["--steps", "12"]);
+    assert_eq!(csv(killed.path()), csv(whole.path()));
+    assert!(journal(killed.path()).is_none());
+}
+
+#[test]
+fn workers_memory_and_chunks_change_no_byte() {
+    let one = tempfile::tempdir().unwrap();
+    finish(one.path(), &["--steps", "4"]);
+    let other = tempfile::tempdir().unwrap();
+    let message = finish(
+        other.path(),
+        &["--steps", "4", "--workers", "3", "--memory", "2500K"],
+    );
+    assert!(message.contains("the map shows after 1/"), "{message}");
+    assert_eq!(csv(one.path()), csv(other.path()));
+    let left = fs::read_dir(other.path().join("notebooks-data"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 2, "no partial file stays");
+}
+
+#[test]
+fn a_limit_ends_the_run_with_honest_counts_and_more_time_goes_on() {
+    let out = tempfile::tempdir().unwrap();
+    let message = finish(out.path(), &["--steps", "4", "--tolerance", "3%"]);
+    assert!(message.contains("stopped by a limit after"), "{message}");
+    let text = csv(out.path());
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    for row in rows.deserialize::<std::collections::HashMap<String, String>>() {
+        let row = row.unwrap();
+        let samples: usize = row["samples"].parse().unwrap();
+        assert!(samples < 300, "{samples}");
+        assert!(row["error_se"].parse::<f64>().unwrap() <= 0.03);
+    }
+    let message = finish(out.path(), &["--steps", "4"]);
+    assert!(message.contains("were done before"), "{message}");
+    let whole = tempfile::tempdir().unwrap();
+    finish(whole.path(), &["--steps", "4"]);
+    assert_eq!(csv(out.path()), csv(whole.path()));
+}
+
+/// Writes θ0's tensors, those whose name begins with `head` from a fine-tune.
+fn head_only(network: &Path, [origin, tuned]: [&str; 2], head: &str, to: &Path) {
+    let read = |name: &str| fs::read(network.join(name)).unwrap();
+    let (origin, tuned) = (read(origin), read(tuned));
+    let [origin, tuned] = [&origin, &tuned].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let views = origin
+        .iter()
+        .map(|(name, view)| match name.starts_with(head) {
+            true => (name.to_string(), tuned.tensor(name).unwrap()),
+            false => (name.to_string(), view),
+        });
+    safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, to).unwrap();
+}
+
+#[test]
+fn a_frozen_part_is_run_once_and_gives_what_the_whole_files_give() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let vit = ["zs.safetensors", "zs_noopt.onnx", "data.npz", "head"];
+    let digits = ["zs.safetensors", "zs.onnx", "test.npz", "fc"];
+    for (folder, [origin, graph, data, head]) in
+        [("tests/oracle/vit", vit), ("examples/digits", digits)]
+    {
+        let folder = root.join(folder);
+        let out = tempfile::tempdir().unwrap();
+        for name in ["ft1", "ft2"] {
+            let tuned = format!("{name}.safetensors");
+            head_only(&folder, [origin, &tuned], head, &out.path().join(&tuned));
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_landscape"))
+            .current_dir(out.path())
+            .args([
+                "plane", "--a", "ft1", "--b", "ft2", "--limit", "200", "--steps", "3",
+            ])
+            .arg("--config")
+            .arg(root.join("tests/data/digits.toml"))
+            .arg("--origin")
+            .arg(folder.join(graph))
+            .arg("--test")
+            .arg(folder.join(data))
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{message}");
+        assert!(message.contains("nodes are frozen"), "{message}");
+        let json = fs::read_to_string(out.path().join("notebooks-data/plane.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for check in json["checks"].as_array().unwrap() {
+            let (file, plane) = (check["loss_file"].as_f64(), check["loss_plane"].as_f64());
+            let off = (plane.unwrap() / file.unwrap() - 1.0).abs();
+            assert!(off < 1e-6, "{check}");
+            assert_eq!(check["error_difference"], 0);
+        }
+        let losses: Vec<f64> = json["checkpoints"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["scores"][0]["loss"].as_f64().unwrap())
+            .collect();
+        assert!(
+            (losses[0] - losses[1]).abs() > 1e-3,
+            "the head moves: {losses:?}"
+        );
+    }
+}
+
+#[test]
+fn both_bindings_agree_within_rounding() {
+    let numbers = |binding: &str| {
+        let out = tempfile::tempdir().unwrap();
+        finish(out.path(), &["--steps", "4", "--binding", binding]);
+        let text = csv(out.path());
+        let mut rows = csv::Reader::from_reader(text.as_bytes());
+        let rows = rows.records().map(|row| {
+            let row = row.unwrap();
+            (
+                row[10].parse::<f64>().unwrap(),
+                row[12].parse::<f64>().unwrap(),
+            )
+        });
+        rows.collect::<Vec<_>>()
+    };
+    for (baked, in_graph) in numbers("baked").iter().zip(numbers("in-graph")) {
+        assert!(
+            (baked.0 / in_graph.0 - 1.0).abs() < 1e-5,
+            "{baked:?} {in_graph:?}"
+        );
+        assert!((baked.1 - in_graph.1).abs() < 1.5 / 300.0);
+    }
+}
