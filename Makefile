@@ -32,8 +32,19 @@ check: ## formatting, lints, documentation and tests: all that CI asks for
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items $(CARGO_FLAGS)
 	@$(MAKE) --no-print-directory test
 
-bench: runtime-if-needed ## time the plane against other tools
-	bench/plane.sh
+# PyTorch and the rest go into an environment of the bench's own; CI needs none of them.
+BENCH ?= $(CURDIR)/.cache/bench
+PYTHON ?= python3
+
+bench: runtime-if-needed ## time the plane against other tools (a quarter of an hour)
+	$(CARGO) build --release $(CARGO_FLAGS)
+	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env
+	$(BENCH)/env/bin/pip install --quiet torch numpy onnx onnxscript onnxruntime safetensors matplotlib
+	$(BENCH)/env/bin/python bench/networks.py $(BENCH)/networks
+	@case "$${CARGO_TARGET_DIR:-target}" in \
+	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
+	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
+	esac; $(BENCH)/env/bin/python bench/bench.py $$program $(BENCH)/networks
 
 runtime: ## put ONNX Runtime into the cache folder, unless it is there
 	@scripts/get-onnxruntime.sh

@@ -93,6 +93,9 @@ pub struct PlaneArgs {
     /// Stem of the output files
     #[arg(long, default_value = "plane")]
     pub name: String,
+    /// Only measure how batch sizes, threads and bindings compare on this network
+    #[arg(long)]
+    pub measure: bool,
 }
 
 /// Data sets, and how to evaluate them.
@@ -119,9 +122,12 @@ pub struct RunArgs {
     /// Name of the output that holds the logits
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
-    /// Where to compute; only cpu so far [default: cpu]
+    /// Where to compute: cpu, cuda, cuda:N, cuda:N,M [default: cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// What a GPU may round products of f32 to [default: full]
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
     /// Samples a run [default: measured, or the network's own]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
@@ -151,6 +157,15 @@ pub struct RunArgs {
     pub onnxruntime: Option<PathBuf>,
 }
 
+/// Precision of products on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// As float32 says
+    Full,
+    /// TF32: 10 bits, faster on recent GPUs
+    Tf32,
+}
+
 /// How mixed weights get into the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BindingArg {
@@ -160,6 +175,8 @@ pub enum BindingArg {
     Baked,
     /// One session a worker; the graph mixes the weights
     InGraph,
+    /// One session a worker; mixed weights are inputs of its graph
+    Inputs,
 }
 
 /// Which panels to draw.

@@ -7,6 +7,7 @@ use super::{note, open_origin, print};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::Result;
+use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
@@ -36,7 +37,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
         ignore: arguments.ignore.clone(),
     };
     let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), &options)?;
-    table(&aligned);
+    table(&network, &aligned);
     for warning in &aligned.warnings {
         note(&format!("warning: {warning}"));
     }
@@ -62,7 +63,7 @@ fn stored(name: &str, tensor: &Tensor) {
     ));
 }
 
-fn table(aligned: &Aligned) {
+fn table(network: &Network<'_>, aligned: &Aligned) {
     let pool = &aligned.pool;
     let gram = Gram::of(pool);
     let mut header = format!(
@@ -107,6 +108,14 @@ fn table(aligned: &Aligned) {
         print(&line);
     }
     print(&format!("‖θ0‖ = {:.6}", gram.norm_origin()));
+    if pool.members.len() > 1 {
+        let (frozen, all) = frozen_nodes(network, aligned);
+        print(&format!(
+            "frozen: {} of {} parameters; {frozen} of {all} nodes depend on no other and are run once",
+            pool.parameters.iter().filter(|one| one.frozen).count(),
+            pool.parameters.len()
+        ));
+    }
     for (k, member) in pool.members[1..].iter().enumerate() {
         let norm = gram.norm(k);
         print(&format!(

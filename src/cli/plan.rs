@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{BindingArg, PanelsArg, PlaneArgs, RunArgs};
+use super::args::{BindingArg, PanelsArg, PlaneArgs, PrecisionArg, RunArgs};
 use super::config::Config;
 use super::units;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::Interface;
-use crate::evaluate::onnx::{Binding, Keep, Request};
+use crate::evaluate::onnx::{Binding, Device, Keep, Request};
 use crate::result::grid::{Grid, linspace};
 use crate::result::score::Role;
 use crate::space::matching::Options;
@@ -54,17 +54,6 @@ impl Plan {
         let common = &arguments.common;
         let run = &arguments.run;
         let origin = common.origin.clone().or_else(|| config.origin.clone());
-        let device = run
-            .device
-            .as_deref()
-            .or(config.device.as_deref())
-            .unwrap_or("cpu");
-        if device != "cpu" {
-            return Err(Error::flag(
-                "--device",
-                format!("`{device}` is not supported yet; cpu is the only device so far"),
-            ));
-        }
         let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
         let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
         if !(2..=10_000).contains(&steps) {
@@ -182,11 +171,10 @@ impl Plan {
         .into()
     }
 
-    /// Where what is finished is kept, for files of these hashes: known by content, never by
-    /// name. The configuration counts by what it says of the values.
+    /// Where what is finished is kept, for weights and data of these hashes: known by content,
+    /// never by name. The configuration counts by what it says of the values.
     pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> Keep {
-        let count = 3 + usize::from(self.origin_weights.is_some()) + self.data.len();
-        let hashes: Vec<&String> = files.iter().take(count).map(|(_, hash)| hash).collect();
+        let hashes: Vec<&String> = files.iter().map(|(_, hash)| hash).collect();
         let data: Vec<_> = self.data.iter().map(|set| (&set.name, set.role)).collect();
         Keep {
             out: self.out.clone(),
@@ -230,7 +218,17 @@ fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
 }
 
 fn request(run: &RunArgs, config: &Config) -> Result<Request> {
+    let device = run.device.as_ref().or(config.device.as_ref());
+    let device = device.map_or("cpu", String::as_str);
     let request = Request {
+        device: Device::parse(device).ok_or_else(|| {
+            let possible = "cpu, cuda, cuda:N or cuda:N,M";
+            Error::flag(
+                "--device",
+                format!("is `{device}`; {possible} are possible"),
+            )
+        })?,
+        tf32: run.precision == Some(PrecisionArg::Tf32),
         workers: run.workers.or(config.workers),
         threads: run.threads.or(config.threads),
         batch: run.batch.or(config.batch),
@@ -267,13 +265,14 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
 
 fn binding(run: &RunArgs, config: &Config) -> Result<Binding> {
     match (run.binding, config.binding.as_deref()) {
-        (Some(BindingArg::Auto), _) | (None, None | Some("auto")) => Ok(Binding::Auto),
-        (Some(BindingArg::Baked), _) | (None, Some("baked")) => Ok(Binding::Baked),
-        (Some(BindingArg::InGraph), _) | (None, Some("in-graph")) => Ok(Binding::InGraph),
-        (None, Some(other)) => Err(Error::flag(
-            "binding",
-            format!("is `{other}`; `auto`, `baked` or `in-graph`"),
-        )),
+        (Some(BindingArg::Auto), _) | (None, None) => Ok(Binding::Auto),
+        (Some(BindingArg::Baked), _) => Ok(Binding::Baked),
+        (Some(BindingArg::InGraph), _) => Ok(Binding::InGraph),
+        (Some(BindingArg::Inputs), _) => Ok(Binding::Inputs),
+        (None, Some(name)) => Binding::parse(name).ok_or_else(|| {
+            let possible = "auto, baked, in-graph or inputs";
+            Error::flag("binding", format!("is `{name}`; {possible} is possible"))
+        }),
     }
 }
 

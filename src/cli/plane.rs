@@ -14,6 +14,7 @@ use super::progress::Meter;
 use super::{STOP, draw, note, open_origin, print};
 use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
+use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
@@ -70,21 +71,29 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     ));
     let interface = Interface::of(&network, plan.output.as_deref())?;
     let datasets = plan.read_data(&interface, &config)?;
-    let files = hashes(&inputs(&plan, &checkpoints, &datasets, config_path))?;
+    let models = hashes(&model_files(&plan, &model, &checkpoints))?;
+    let data = datasets
+        .iter()
+        .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
+    let content: Vec<(String, String)> = models.into_iter().chain(data).collect();
+    let config_file = hashes(config_path.as_slice())?;
     atomic::probe(&plan.csv(&arguments.name))?;
     atomic::probe(&plan.plots().join(&arguments.name))?;
-    let keep = plan.keep(&arguments.name, &files, &config);
+    let keep = plan.keep(&arguments.name, &content, &config);
     let engine = Engine::new(
         runtime,
         &network,
         &aligned,
         interface,
         &datasets,
-        plan.request,
+        plan.request.clone(),
         &STOP,
     )?
     .with_files(untouched(&network, &aligned, &checkpoints)?)
     .keeping(keep);
+    if arguments.measure {
+        return measure(&engine);
+    }
     let [a, b] = &checkpoints;
     let job = Job {
         arguments,
@@ -94,10 +103,10 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         provenance: Provenance {
             command: command(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            files: files.into_iter().collect(),
+            files: content.into_iter().chain(config_file).collect(),
             settings: plan.recorded(),
             onnxruntime: runtime.version().to_string(),
-            provider: "CPU".to_string(),
+            provider: plan.request.device.provider().to_string(),
             wall_seconds: 0.0,
         },
         basis,
@@ -123,6 +132,19 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     plan.remove_partial(&arguments.name);
     if is_whole {
         engine.forget();
+    }
+    Ok(())
+}
+
+/// Prints how layouts compare.
+fn measure(engine: &Engine<'_>) -> Result<()> {
+    print(&format!(
+        "{:>12}  {:>12}  layout",
+        "samples/s", "ms to build"
+    ));
+    for (layout, measured) in engine.compare()? {
+        let (rate, build) = (measured.rate, 1e3 * measured.build);
+        print(&format!("{rate:>12.1}  {build:>12.2}  {layout}"));
     }
     Ok(())
 }
@@ -303,17 +325,17 @@ fn warnings(aligned: &Aligned, checks: &[Check], surface: &Surface) -> Vec<Strin
     warnings
 }
 
-fn inputs(
-    plan: &Plan,
-    checkpoints: &[Checkpoint],
-    datasets: &[Dataset],
-    config: Option<PathBuf>,
-) -> Vec<PathBuf> {
+/// The files that weights come from.
+fn model_files(plan: &Plan, origin: &Model, checkpoints: &[Checkpoint]) -> Vec<PathBuf> {
     let mut paths = vec![plan.origin.clone()];
+    paths.extend(origin.external.iter().cloned());
     paths.extend(plan.origin_weights.clone());
-    paths.extend(checkpoints.iter().map(|checkpoint| checkpoint.path.clone()));
-    paths.extend(datasets.iter().map(|dataset| dataset.path().to_path_buf()));
-    paths.extend(config);
+    for checkpoint in checkpoints {
+        paths.push(checkpoint.path.clone());
+        if let Content::Onnx(model) = &checkpoint.content {
+            paths.extend(model.external.iter().cloned());
+        }
+    }
     paths
 }
 

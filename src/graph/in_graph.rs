@@ -1,13 +1,13 @@
-//! Weights mixed by the graph itself: one session for all mixes.
+//! One session for all mixes: weights mixed by the graph itself, or inputs of it.
 //!
-//! Each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ, where W0 is θ0's tensor, Dᵢ the difference of
+//! Mixing itself, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ, where W0 is θ0's tensor, Dᵢ the difference of
 //! checkpoint i to it, and the coefficients cᵢ are scalar inputs.
 
 use super::skeleton::Fed;
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TensorType, TypeProto,
-    TypeValue, ValueInfoProto,
+    Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 use crate::checkpoint::tensor::Dtype;
 
@@ -48,12 +48,31 @@ pub fn rewrite(mut skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelPr
         }
     }
     for dtype in dtypes {
-        graph
-            .input
-            .extend((1..members).map(|member| scalar(coefficient(member, dtype), dtype)));
+        graph.input.extend(
+            (1..members).map(|member| input(coefficient(member, dtype), dtype, Vec::new())),
+        );
     }
     // What they read are inputs and initializers, so they may stand first.
     graph.node.splice(0..0, sums);
+    skeleton
+}
+
+/// Rewrites a skeleton so that the tensors of `fed` are inputs.
+pub fn as_inputs(mut skeleton: ModelProto, fed: &[Fed]) -> ModelProto {
+    let Some(graph) = skeleton.graph.as_mut() else {
+        return skeleton;
+    };
+    for tensor in fed {
+        if let Some(at) = position(graph, &tensor.name) {
+            graph.initializer.remove(at);
+            let dims = tensor.shape.iter().map(|&dim| Dimension {
+                value: Some(DimensionValue::DimValue(dim as i64)),
+                ..Dimension::default()
+            });
+            let name = tensor.name.clone();
+            graph.input.push(input(name, tensor.dtype, dims.collect()));
+        }
+    }
     skeleton
 }
 
@@ -88,13 +107,13 @@ fn sum(fed: &Fed, members: usize) -> Vec<NodeProto> {
     nodes
 }
 
-fn scalar(name: String, dtype: Dtype) -> ValueInfoProto {
+fn input(name: String, dtype: Dtype, dim: Vec<Dimension>) -> ValueInfoProto {
     ValueInfoProto {
         name: Some(name),
         r#type: Some(TypeProto {
             value: Some(TypeValue::Tensor(TensorType {
                 elem_type: Some(data_type(dtype)),
-                shape: Some(TensorShapeProto::default()),
+                shape: Some(TensorShapeProto { dim }),
             })),
             ..TypeProto::default()
         }),

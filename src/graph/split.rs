@@ -60,6 +60,13 @@ impl Dependence {
         dependence
     }
 
+    /// How many nodes between the inputs and the outputs depend on no moving tensor, and how many
+    /// there are.
+    pub fn frozen_nodes(&self) -> (usize, usize) {
+        let frozen = self.live.difference(&self.moving).count();
+        (frozen, self.live.len())
+    }
+
     /// Values that frozen nodes compute from the inputs and that moving nodes, or the outputs,
     /// read. Empty when there is nothing to save.
     pub fn frontier(&self, graph: &GraphProto) -> Vec<String> {

@@ -126,11 +126,16 @@ fn flags_that_mean_nothing_are_named() {
             &["--shift", "noequals"][..],
             "--shift: is `noequals`; NAME=PATH is needed",
         ),
+        (&["--device", "cuda"], "has no CUDA provider; it has "),
         (
-            &["--device", "cuda"],
-            "--device: `cuda` is not supported yet",
+            &["--device", "gpu"],
+            "--device: is `gpu`; cpu, cuda, cuda:N or cuda:N,M are possible",
         ),
         (&["--workers", "0"], "--workers: is 0"),
+        (&["--memory", "1K"], "--memory: 1.0 KiB are too little"),
+        (&["--memory", "much"], "--memory: is `much`"),
+        (&["--max-time", "soon"], "--max-time: is `soon`"),
+        (&["--tolerance", "2"], "--tolerance: is `2`"),
         (&["--margin=-1"], "--margin: is -1"),
         (
             &["--x=-1:1:2000", "--y=-1:1:2000"],

@@ -77,21 +77,29 @@ impl Files {
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?;
         let file = self.map(location)?;
+        let too_few = || Fault {
+            problem: format!(
+                "external data `{location}` has {} bytes, too few for offset {offset}{}",
+                file.len(),
+                length.map_or(String::new(), |length| format!(" and length {length}"))
+            ),
+            help: Some("was the copy or download cut short?"),
+        };
         let end = match length {
             Some(length) => offset.checked_add(length),
             None => Some(file.len()),
         };
         match end {
             Some(end) if offset <= end && end <= file.len() => Ok(file.slice(offset..end)),
-            _ => Err(Fault {
-                problem: format!(
-                    "external data `{location}` has {} bytes, too few for offset {offset} and length {}",
-                    file.len(),
-                    length.unwrap_or(0)
-                ),
-                help: Some("was the copy or download cut short?"),
-            }),
+            _ => Err(too_few()),
         }
+    }
+
+    /// The files that were used, by name.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.mapped.keys().cloned().collect();
+        paths.sort();
+        paths
     }
 
     fn map(&mut self, location: &str) -> Result<Bytes, Fault> {

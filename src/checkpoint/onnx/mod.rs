@@ -23,6 +23,8 @@ pub struct Model {
     pub proto: ModelProto,
     /// Every initializer by name, external data included.
     pub tensors: BTreeMap<String, Tensor>,
+    /// The files beside it that hold weights.
+    pub external: Vec<PathBuf>,
 }
 
 impl Model {
@@ -69,6 +71,7 @@ impl Model {
             path: path.to_path_buf(),
             proto,
             tensors,
+            external: external.paths(),
         })
     }
 

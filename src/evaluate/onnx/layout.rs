@@ -21,11 +21,72 @@ pub enum Binding {
     Baked,
     /// One session a worker; the graph mixes the weights.
     InGraph,
+    /// One session a worker; mixed weights are inputs of its graph.
+    Inputs,
+}
+
+impl Binding {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Baked => "baked",
+            Self::InGraph => "in-graph",
+            Self::Inputs => "inputs",
+        }
+    }
+
+    /// The binding of a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Auto, Self::Baked, Self::InGraph, Self::Inputs];
+        all.into_iter().find(|binding| binding.name() == name)
+    }
+}
+
+/// Where sessions run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// NVIDIA GPUs by their numbers; workers take them in turn.
+    Cuda(Vec<i32>),
+}
+
+impl Device {
+    /// `cpu`, `cuda`, `cuda:1`, `cuda:0,1`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text == "cpu" => Some(Self::Cpu),
+            None if text == "cuda" => Some(Self::Cuda(vec![0])),
+            Some(("cuda", numbers)) => {
+                let numbers = numbers.split(',').map(|n| n.trim().parse::<u16>());
+                let numbers = numbers.map(|n| n.map(i32::from));
+                numbers
+                    .collect::<std::result::Result<_, _>>()
+                    .ok()
+                    .map(Self::Cuda)
+            }
+            _ => None,
+        }
+    }
+
+    /// The execution provider's name.
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Cuda(_) => "CUDA",
+        }
+    }
 }
 
 /// What was asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
+    /// Where to compute.
+    pub device: Device,
+    /// Whether a GPU may round products to TF32 (10 bits).
+    pub tf32: bool,
     /// Sessions at the same time.
     pub workers: Option<usize>,
     /// Threads within each.
@@ -51,22 +112,22 @@ pub struct Layout {
     pub threads: usize,
     /// Samples a run.
     pub batch: usize,
-    /// Whether the graph mixes the weights.
-    pub in_graph: bool,
+    /// How weights are bound; not [`Binding::Auto`].
+    pub binding: Binding,
     /// Parts that the data is taken in.
     pub chunks: usize,
 }
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binding = if self.in_graph { "in-graph" } else { "baked" };
         let Self {
             workers,
             threads,
             batch,
+            binding,
             chunks,
-            ..
         } = self;
+        let binding = binding.name();
         write!(
             f,
             "workers={workers} threads={threads} batch={batch} binding={binding} chunks={chunks}"
@@ -86,7 +147,7 @@ impl Layout {
             workers: number("workers")?,
             threads: number("threads")?,
             batch: number("batch")?,
-            in_graph: value("binding")? == "in-graph",
+            binding: Binding::parse(value("binding")?)?,
             chunks: number("chunks")?,
         })
     }
@@ -104,21 +165,30 @@ pub struct Measured {
 impl Measured {
     /// Seconds for so many models of so many samples, in so many chunks.
     pub fn seconds(&self, models: usize, samples: usize, layout: &Layout) -> f64 {
-        let builds = if layout.in_graph { 1 } else { layout.chunks };
+        let builds = match layout.binding {
+            Binding::Baked => models * layout.chunks,
+            _ => layout.workers,
+        };
         let build = self.build * builds as f64 / layout.workers as f64;
-        models as f64 * (samples as f64 / self.rate + build)
+        models as f64 * samples as f64 / self.rate + build
     }
 }
 
 /// Samples a run, where nothing was asked for or measured: activations stay in the cache.
 const BATCH: usize = 32;
 
+/// The same on a GPU.
+const GPU_BATCH: usize = 256;
+
+/// How long each layout is measured when only that is wanted.
+const LONG: Duration = Duration::from_millis(1000);
+
 /// Seconds of a run below which measuring would cost more than it gives.
 const SHORT: f64 = 20.0;
 
 /// A layout must be so much better to take the place of the plain one: runs of one command should
 /// not differ by the noise of a measurement.
-const BETTER: f64 = 1.07;
+const BETTER: f64 = 1.03;
 
 /// What to measure with: at most so many samples.
 const SAMPLES: usize = 512;
@@ -133,27 +203,19 @@ pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, f64)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
     let threads = request.threads.unwrap_or(1);
-    let mut layout = Layout {
-        workers: request.workers.unwrap_or((cores / threads).max(1)),
-        threads,
-        batch: engine
-            .interface
-            .fixed_batch
-            .or(request.batch)
-            .unwrap_or(BATCH),
-        in_graph: request.binding == Binding::InGraph,
-        chunks: 1,
-    };
+    let mut layout = plain(engine, cores, threads);
     let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
     let seconds = best.seconds(models, samples, &layout);
     if seconds > SHORT {
-        let budget = Duration::from_secs_f64((0.003 * seconds).clamp(0.06, 0.5));
+        let budget = Duration::from_secs_f64((0.004 * seconds).clamp(0.08, 1.0));
         best = measure(engine, &part, &layout, budget)?;
-        for other in rivals(engine, &layout, cores) {
-            let measured = measure(engine, &part, &other, budget)?;
-            let now = best.seconds(models, samples, &layout);
-            if measured.seconds(models, samples, &other) * BETTER < now {
-                (layout, best) = (other, measured);
+        for rivals in [batches, divisions, bindings] {
+            for other in rivals(engine, &layout, cores) {
+                let measured = measure(engine, &part, &other, budget)?;
+                let now = best.seconds(models, samples, &layout);
+                if measured.seconds(models, samples, &other) * BETTER < now {
+                    (layout, best) = (other, measured);
+                }
             }
         }
     }
@@ -161,27 +223,91 @@ pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, f64)> {
     Ok((layout, best.seconds(models, samples, &layout)))
 }
 
-/// Other layouts that the request leaves open.
-fn rivals(engine: &Engine<'_>, plain: &Layout, cores: usize) -> Vec<Layout> {
+/// The layout where nothing is measured.
+fn plain(engine: &Engine<'_>, cores: usize, threads: usize) -> Layout {
     let request = &engine.request;
-    let mut rivals = Vec::new();
-    if request.batch.is_none() && engine.interface.fixed_batch.is_none() {
-        rivals.extend([16, 64, 128].map(|batch| Layout { batch, ..*plain }));
+    let (workers, batch) = match &request.device {
+        Device::Cpu => ((cores / threads).max(1), BATCH),
+        Device::Cuda(devices) => (devices.len(), GPU_BATCH),
+    };
+    let on_gpu = request.device != Device::Cpu;
+    Layout {
+        workers: request.workers.unwrap_or(workers),
+        threads,
+        batch: engine
+            .interface
+            .fixed_batch
+            .or(request.batch)
+            .unwrap_or(batch),
+        binding: match request.binding {
+            Binding::Auto if on_gpu && engine.can_mix_in_graph() => Binding::InGraph,
+            Binding::Auto => Binding::Baked,
+            asked => asked,
+        },
+        chunks: 1,
     }
-    if request.threads.is_none() && request.workers.is_none() && cores > 1 {
-        rivals.push(Layout {
-            workers: 1,
-            threads: cores,
-            ..*plain
-        });
+}
+
+/// All layouts that the request leaves open, measured on this network.
+///
+/// # Errors
+/// When the network cannot be run.
+pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let plain = plain(engine, cores, engine.request.threads.unwrap_or(1));
+    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
+    let rivals = [batches, divisions, bindings];
+    let rivals = rivals
+        .iter()
+        .flat_map(|rivals| rivals(engine, &plain, cores));
+    let layouts = std::iter::once(plain).chain(rivals);
+    layouts
+        .map(|layout| Ok((layout, measure(engine, &part, &layout, LONG)?)))
+        .collect()
+}
+
+/// Other batch sizes, where the request and the network leave them open.
+fn batches(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
+    if engine.request.batch.is_some() || engine.interface.fixed_batch.is_some() {
+        return Vec::new();
     }
-    if request.binding == Binding::Auto && engine.can_mix_in_graph() {
-        rivals.push(Layout {
-            in_graph: true,
-            ..*plain
-        });
+    let sizes = match engine.request.device {
+        Device::Cpu => [16, 64],
+        Device::Cuda(_) => [128, 512],
+    };
+    sizes.map(|batch| Layout { batch, ..*now }).into()
+}
+
+/// All cores within one session, where the request leaves that open.
+fn divisions(engine: &Engine<'_>, now: &Layout, cores: usize) -> Vec<Layout> {
+    let request = &engine.request;
+    let is_open = request.threads.is_none() && request.workers.is_none();
+    if !is_open || request.device != Device::Cpu || cores < 2 {
+        return Vec::new();
     }
-    rivals
+    vec![Layout {
+        workers: 1,
+        threads: cores,
+        ..*now
+    }]
+}
+
+/// The other bindings, where the request leaves that open.
+fn bindings(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
+    if engine.request.binding != Binding::Auto {
+        return Vec::new();
+    }
+    // A graph that mixes does so for every batch; on a processor it is cheaper done once a mix. On
+    // a GPU it spares the way of the weights from one memory to the other.
+    let once = match engine.request.device {
+        Device::Cuda(_) if engine.can_mix_in_graph() => Binding::InGraph,
+        _ => Binding::Inputs,
+    };
+    let others = [Binding::Baked, once].into_iter();
+    others
+        .filter(|binding| *binding != now.binding)
+        .map(|binding| Layout { binding, ..*now })
+        .collect()
 }
 
 /// Runs θ0 on a part for about `budget`, all workers at the same time.
@@ -266,7 +392,7 @@ fn chunks(
         _ => (seconds / LOOK).floor(),
     };
     let builds = models as f64 * measured.build / layout.workers as f64;
-    let affordable = if layout.in_graph {
+    let affordable = if layout.binding != Binding::Baked {
         f64::INFINITY
     } else {
         OVERHEAD * seconds / builds.max(1e-9)
@@ -328,11 +454,21 @@ mod tests {
             workers: 2,
             threads: 1,
             batch: 64,
-            in_graph: true,
+            binding: Binding::Inputs,
             chunks: 7,
         };
         assert_eq!(Layout::parse(&layout.to_string()), Some(layout));
         assert_eq!(Layout::parse("workers=2 threads=0"), None);
+    }
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!(Device::parse("cpu"), Some(Device::Cpu));
+        assert_eq!(Device::parse("cuda"), Some(Device::Cuda(vec![0])));
+        assert_eq!(Device::parse("cuda:0,3"), Some(Device::Cuda(vec![0, 3])));
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
+            assert_eq!(Device::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! external initializers, before the runtime optimizes, so that it folds, packs and lays out the
 //! mixed weights as it would a file's. (`with_initializer` would come too late and give silently
 //! wrong results.) In the *in-graph* binding the graph mixes the weights
-//! ([`crate::graph::in_graph`]) and one session serves all mixes. What no moving weight touches
+//! ([`crate::graph::in_graph`]) and one session serves all mixes; with weights as *inputs* one
+//! session does, too, and the runtime cannot pack them, which costs convolutions much and
+//! transformers nothing. What no moving weight touches
 //! is computed once for each chunk of data.
 
 mod buffer;
@@ -16,11 +18,12 @@ mod model;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use half::{bf16, f16};
+use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, Tensor};
@@ -29,7 +32,7 @@ use sha2::{Digest, Sha256};
 
 use self::buffer::Buffer;
 use self::frozen::{Feature, Frozen};
-pub use self::layout::{Binding, Layout, Request, size};
+pub use self::layout::{Binding, Device, Layout, Measured, Request, size};
 use self::model::{Model, Part};
 use super::interface::Interface;
 use super::journal::Journal;
@@ -43,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::graph::in_graph;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
+use crate::graph::split::Dependence;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
@@ -73,6 +77,8 @@ pub struct Engine<'a> {
     baked: Vec<u8>,
     /// The same, mixing by itself.
     in_graph: Vec<u8>,
+    /// The same, with the weights as inputs.
+    open: Vec<u8>,
     frozen: Option<Frozen>,
     /// Parameters that are handed over, with their names in the graph.
     moving: Vec<(usize, String)>,
@@ -80,6 +86,8 @@ pub struct Engine<'a> {
     keep: Option<Keep>,
     journal: Mutex<Option<Journal>>,
     start: Instant,
+    /// Workers set up so far: they take the devices in turn.
+    workers: AtomicUsize,
 }
 
 /// A model to be run as it is.
@@ -124,23 +132,33 @@ impl<'a> Engine<'a> {
             stop,
             baked: Vec::new(),
             in_graph: Vec::new(),
+            open: Vec::new(),
             frozen: None,
             moving,
             files: Vec::new(),
             keep: None,
             journal: Mutex::new(None),
             start: Instant::now(),
+            workers: AtomicUsize::new(0),
         };
+        engine.check_device()?;
         let mut graph = skeleton::model(network, &fed);
         let names: HashSet<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
         if let Some((frozen, suffix)) = frozen::split(&engine, &graph, &names)? {
             engine.frozen = Some(frozen);
             graph = suffix;
         }
+        // What no output depends on is cut away with the frozen part.
+        let kept = graph.graph.iter().flat_map(|graph| &graph.initializer);
+        let kept: HashSet<&str> = kept.map(|tensor| tensor.name()).collect();
+        engine
+            .moving
+            .retain(|(_, name)| kept.contains(name.as_str()));
         engine.baked = graph.encode_to_vec();
         let members = engine.pool.members.len();
+        engine.open = in_graph::as_inputs(graph.clone(), &fed).encode_to_vec();
         engine.in_graph = in_graph::rewrite(graph, &fed, members).encode_to_vec();
-        if request.binding == Binding::InGraph && !engine.can_mix_in_graph() {
+        if engine.request.binding == Binding::InGraph && !engine.can_mix_in_graph() {
             return Err(Error::flag(
                 "--binding",
                 "in-graph needs a network whose weights are f32 or f64",
@@ -182,7 +200,7 @@ impl<'a> Engine<'a> {
             workers: 1,
             threads: self.request.threads.unwrap_or(1),
             batch: self.interface.fixed_batch.unwrap_or(8),
-            in_graph: false,
+            binding: Binding::Baked,
             chunks: 1,
         };
         let mix = Mix::unit(0, self.pool.members.len());
@@ -206,19 +224,63 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn builder(&self, threads: usize) -> ort::Result<SessionBuilder> {
-        Ok(Session::builder(self.runtime.environment())?
+    fn builder(&self, threads: usize, device: usize) -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(self.runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?)
+            .with_inter_op_spinning(false)?;
+        let Device::Cuda(devices) = &self.request.device else {
+            return Ok(builder);
+        };
+        let cuda = ep::CUDA::default()
+            .with_device_id(devices[device % devices.len()])
+            .with_tf32(self.request.tf32);
+        // Without this it would compute on the processor and say nothing.
+        Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
+    }
+
+    /// Whether ONNX Runtime can use the device that was asked for.
+    fn check_device(&self) -> Result<()> {
+        if self.request.device == Device::Cpu {
+            return Ok(());
+        }
+        let providers = self.runtime.providers();
+        if !providers.iter().any(|name| name == "CUDAExecutionProvider") {
+            return Err(Error::flag(
+                "--device",
+                format!(
+                    "{} has no CUDA provider; it has {}",
+                    self.runtime.library().display(),
+                    providers.join(", ")
+                ),
+            )
+            .help(
+                "pip install onnxruntime-gpu in the active environment, or name its library with \
+                 --onnxruntime PATH",
+            ));
+        }
+        let built = self.builder(1, 0);
+        built.map(|_| ()).map_err(|error| {
+            Error::runtime("--device", format!("CUDA cannot be used: {error}")).help(
+                "the message names what is missing: a driver, CUDA or cuDNN on the loader's path",
+            )
+        })
+    }
+
+    /// How the layouts that the request leaves open compare on this network.
+    ///
+    /// # Errors
+    /// When the network cannot be run.
+    pub fn compare(&self) -> Result<Vec<(Layout, Measured)>> {
+        layout::compare(self)
     }
 
     /// A session over a whole model.
     fn session_of(&self, bytes: &[u8], threads: usize) -> Result<Session> {
         let session = self
-            .builder(threads)
+            .builder(threads, 0)
             .and_then(|mut builder| builder.commit_from_memory(bytes));
         session.map_err(|error| failed("building the session", &error))
     }
@@ -262,10 +324,10 @@ impl<'a> Engine<'a> {
             .iter()
             .map(|parameter| parameter.len() * parameter.dtype.size().unwrap_or(4))
             .sum();
-        let copies = if layout.in_graph {
-            self.pool.members.len() + 1
-        } else {
-            2
+        let copies = match layout.binding {
+            Binding::InGraph => self.pool.members.len() + 1,
+            Binding::Inputs => 1,
+            _ => 2,
         };
         (weights * copies * layout.workers) as u64
     }
@@ -310,12 +372,16 @@ impl<'a> Engine<'a> {
         hash.update(self.runtime.version());
         hash.update(env!("CARGO_PKG_VERSION"));
         let Request {
+            device,
+            tf32,
             threads,
             batch,
             binding,
             ..
         } = request;
-        hash.update(format!("{threads:?} {batch:?} {binding:?}"));
+        hash.update(format!(
+            "{device:?} {tf32} {threads:?} {batch:?} {binding:?}"
+        ));
         hash.update(&self.interface.output_name);
         for mix in mixes {
             for coefficient in mix.coefficients() {
@@ -482,6 +548,7 @@ impl<'r> Work for Run<'r> {
 struct Worker<'e> {
     engine: &'e Engine<'e>,
     layout: Layout,
+    number: usize,
     weights: Vec<Arc<DynValue>>,
     scratch: Scratch,
     model: Option<Model>,
@@ -492,6 +559,7 @@ impl<'e> Worker<'e> {
         Self {
             engine,
             layout: *layout,
+            number: engine.workers.fetch_add(1, Ordering::Relaxed),
             weights: Vec::new(),
             scratch: Scratch::default(),
             model: None,
@@ -500,27 +568,66 @@ impl<'e> Worker<'e> {
 
     /// The model of a mix.
     fn model(&mut self, mix: &Mix) -> Result<&mut Model> {
-        if !self.layout.in_graph || self.model.is_none() {
-            // The old session's memory is given back before the new one takes as much.
-            self.model = None;
-            let session = if self.layout.in_graph {
-                self.mixing_session()
-            } else {
-                self.baked_session(mix)
-            };
-            let session = session.map_err(|error| failed("building the session", &error))?;
-            self.model = Some(Model::new(self.engine, session));
+        let built = match (self.layout.binding, &self.model) {
+            (Binding::InGraph | Binding::Inputs, Some(_)) => Ok(()),
+            (binding, _) => self.build(binding, mix),
+        };
+        built.map_err(|error| failed("building the session", &error))?;
+        if self.layout.binding == Binding::Inputs {
+            let filled = self.fill_inputs(mix);
+            filled.map_err(|error| failed("mixing weights", &error))?;
         }
         self.model
             .as_mut()
             .ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
     }
 
+    fn build(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
+        // The old session's memory is given back before the new one takes as much.
+        self.model = None;
+        let session = match binding {
+            Binding::InGraph => self.mixing_session()?,
+            Binding::Inputs => self.open_session()?,
+            Binding::Baked | Binding::Auto => self.baked_session(mix)?,
+        };
+        self.model = Some(Model::new(self.engine, session));
+        Ok(())
+    }
+
+    fn open_session(&self) -> ort::Result<Session> {
+        let mut builder = self.engine.builder(self.layout.threads, self.number)?;
+        builder.commit_from_memory(&self.engine.open)
+    }
+
+    /// Writes a mix's weights where the session reads them.
+    fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
+        let Some(model) = &mut self.model else {
+            return Ok(());
+        };
+        let engine = self.engine;
+        for (at, (index, _)) in engine.moving.iter().enumerate() {
+            if model.weights.len() == at {
+                let parameter = &engine.pool.parameters[*index];
+                model
+                    .weights
+                    .push(empty(parameter.dtype, &parameter.shape)?);
+            }
+            fill(
+                engine.pool,
+                *index,
+                mix,
+                &mut model.weights[at],
+                &mut self.scratch,
+            )?;
+        }
+        Ok(())
+    }
+
     /// A checkpoint's own file, run as it is.
     fn file(&self, file: &Untouched<'_>) -> Result<Model> {
         let session = self
             .engine
-            .builder(self.layout.threads)
+            .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
                 Untouched::File(path) => builder.commit_from_file(path),
                 Untouched::Bytes(bytes) => builder.commit_from_memory(bytes),
@@ -532,7 +639,7 @@ impl<'e> Worker<'e> {
 
     fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
         let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads)?;
+        let mut builder = engine.builder(self.layout.threads, self.number)?;
         for (at, (index, name)) in engine.moving.iter().enumerate() {
             let parameter = &engine.pool.parameters[*index];
             if self.weights.len() == at {
@@ -553,7 +660,7 @@ impl<'e> Worker<'e> {
 
     fn mixing_session(&mut self) -> ort::Result<Session> {
         let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads)?;
+        let mut builder = engine.builder(self.layout.threads, self.number)?;
         let members = engine.pool.members.len();
         for (index, name) in &engine.moving {
             let parameter = &engine.pool.parameters[*index];
@@ -583,6 +690,20 @@ pub fn embedded(network: &Network<'_>, aligned: &Aligned, member: usize) -> Vec<
         })
         .collect();
     skeleton::model(network, &fed).encode_to_vec()
+}
+
+/// How many of the network's nodes depend on no tensor that differs between the members, and how
+/// many it has between inputs and outputs.
+pub fn frozen_nodes(network: &Network<'_>, aligned: &Aligned) -> (usize, usize) {
+    let parameters = aligned.pool.parameters.iter().enumerate();
+    let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
+    let fed: Vec<Fed> = moving
+        .map(|(index, _)| fed(aligned, index, &format!("landscape.{index}"), None))
+        .collect();
+    let names = fed.iter().map(|fed| fed.name.clone()).collect();
+    let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
+    let inputs: Vec<String> = network.inputs().into_iter().map(String::from).collect();
+    Dependence::of(&graph, &names, &inputs).frozen_nodes()
 }
 
 fn fed(aligned: &Aligned, index: usize, name: &str, elements: Option<Vec<u8>>) -> Fed {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::Tensor;
+use ort::value::{DynValue, Tensor};
 
 use super::buffer::{Buffer, to_f32};
 use super::{Engine, failed};
@@ -34,6 +34,7 @@ enum Feed {
     Input(usize),
     Feature(usize),
     Coefficient(usize, Dtype),
+    Weight(usize),
 }
 
 /// A session that is a model, or that becomes one by coefficients.
@@ -41,6 +42,8 @@ pub struct Model {
     session: Session,
     feeds: Vec<(String, Feed)>,
     output: String,
+    /// Mixed weights, in the engine's order, where they are inputs.
+    pub weights: Vec<DynValue>,
 }
 
 impl Model {
@@ -58,6 +61,9 @@ impl Model {
             if let Some(index) = features.iter().position(|feature| same(&feature.name)) {
                 return Feed::Feature(index);
             }
+            if let Some(index) = engine.moving.iter().position(|(_, weight)| same(weight)) {
+                return Feed::Weight(index);
+            }
             let coefficients = (1..members).flat_map(|m| dtypes.map(|dtype| (m, dtype)));
             let mut coefficients =
                 coefficients.filter(|&(m, dtype)| same(&in_graph::coefficient(m, dtype)));
@@ -71,6 +77,7 @@ impl Model {
         Self {
             feeds: feeds.collect(),
             output: engine.interface.output_name.clone(),
+            weights: Vec::new(),
             session,
         }
     }
@@ -90,6 +97,7 @@ impl Model {
             output: session.outputs()[engine.interface.output]
                 .name()
                 .to_string(),
+            weights: Vec::new(),
             session,
         }
     }
@@ -132,12 +140,19 @@ impl Model {
         let rows = to - from;
         let batch = engine.interface.fixed_batch.unwrap_or(rows);
         let data = &engine.datasets[part.dataset];
+        let Self {
+            session,
+            feeds,
+            output,
+            weights,
+        } = self;
         let value = |feed: Feed| -> ort::Result<SessionInputValue<'_>> {
             match feed {
                 Feed::Input(k) => part.inputs[k].rows((from, to), data.sample_shape(k), batch),
                 Feed::Feature(k) => {
                     part.features[k].rows((from, to), &engine.features()[k].shape, batch)
                 }
+                Feed::Weight(k) => Ok((&weights[k]).into()),
                 Feed::Coefficient(member, dtype) => {
                     let c = mix.map_or(0.0, |mix| mix.coefficients()[member]);
                     let shape = Vec::<i64>::new();
@@ -148,15 +163,15 @@ impl Model {
                 }
             }
         };
-        let feed = self.feeds.iter().map(|(name, feed)| {
+        let feed = feeds.iter().map(|(name, feed)| {
             let value = value(*feed)?;
             Ok((Cow::from(name.as_str()), value))
         });
         let outputs = feed
             .collect::<ort::Result<Vec<_>>>()
-            .and_then(|feed| self.session.run(feed))
+            .and_then(|feed| session.run(feed))
             .map_err(|error| failed(&format!("running {}", data.path().display()), &error))?;
-        let logits = &outputs[self.output.as_str()];
+        let logits = &outputs[output.as_str()];
         let (shape, values) =
             to_f32(logits).map_err(|error| failed("reading the logits", &error))?;
         match shape.as_slice() {
@@ -172,7 +187,7 @@ impl Model {
                 format!(
                     "output `{}` has shape {shape:?} for {batch} samples; a classifier's logits, \
                      [batch, classes], are needed",
-                    self.output
+                    output
                 ),
             )
             .help("another output can be named with --output NAME")),
