@@ -140,6 +140,9 @@ pub struct RunArgs {
     /// How mixed weights get into the network [default: auto, the faster one]
     #[arg(long, value_enum)]
     pub binding: Option<BindingArg>,
+    /// Where losses are computed from logits [default: host, on a GPU graph]
+    #[arg(long, value_enum)]
+    pub losses: Option<LossesArg>,
     /// Memory to take at most, about, such as 8G [default: half of what is free]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
@@ -177,6 +180,15 @@ pub enum BindingArg {
     InGraph,
     /// One session a worker; mixed weights are inputs of its graph
     Inputs,
+}
+
+/// Where losses are computed from logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossesArg {
+    /// By this program
+    Host,
+    /// By the network's graph, on its device, where the data stays, too
+    Graph,
 }
 
 /// Which panels to draw.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{BindingArg, PanelsArg, PlaneArgs, PrecisionArg, RunArgs};
+use super::args::{BindingArg, LossesArg, PanelsArg, PlaneArgs, PrecisionArg, RunArgs};
 use super::config::Config;
 use super::units;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::Interface;
-use crate::evaluate::onnx::{Binding, Device, Keep, Request};
+use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
 use crate::result::grid::{Grid, linspace};
 use crate::result::score::Role;
 use crate::space::matching::Options;
@@ -220,14 +220,20 @@ fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
 fn request(run: &RunArgs, config: &Config) -> Result<Request> {
     let device = run.device.as_ref().or(config.device.as_ref());
     let device = device.map_or("cpu", String::as_str);
+    let device = Device::parse(device).ok_or_else(|| {
+        let possible = "cpu, cuda, cuda:N or cuda:N,M";
+        Error::flag(
+            "--device",
+            format!("is `{device}`; {possible} are possible"),
+        )
+    })?;
     let request = Request {
-        device: Device::parse(device).ok_or_else(|| {
-            let possible = "cpu, cuda, cuda:N or cuda:N,M";
-            Error::flag(
-                "--device",
-                format!("is `{device}`; {possible} are possible"),
-            )
-        })?,
+        losses: match run.losses {
+            Some(LossesArg::Graph) => Losses::Graph,
+            None if device != Device::Cpu => Losses::Graph,
+            _ => Losses::Host,
+        },
+        device,
         tf32: run.precision == Some(PrecisionArg::Tf32),
         workers: run.workers.or(config.workers),
         threads: run.threads.or(config.threads),

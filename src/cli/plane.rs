@@ -90,7 +90,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         &STOP,
     )?
     .with_files(untouched(&network, &aligned, &checkpoints)?)
-    .keeping(keep);
+    .keeping(&keep)?;
     if arguments.measure {
         return measure(&engine);
     }

@@ -1,23 +1,24 @@
-//! The journal: what a run has finished, so that a killed one goes on where it was.
+//! The journal: what is finished, so that no model is evaluated twice and a killed run goes on
+//! where it was.
 //!
-//! A file of lines in `DIR/.landscape/`, named by the output and by a hash of all that the values
-//! depend on; a run of other inputs has another file and neither touches the other's. The first
-//! line is a header, each other one a model's tallies so far:
+//! In memory, and where it is kept in a file of lines in `DIR/.landscape/`, named by the output and
+//! by a hash of all that the values depend on; a run of other inputs has another file and neither
+//! touches the other's. The first line is a header, each other one a model's tallies so far:
 //!
 //! ```text
-//! 8f3c21aa landscape journal 1 <key> <data sets> <layout>
-//! 0b77d1c4 <model> <words of tally 0> <words of tally 1> …
+//! 8f3c21aa landscape journal 2 <key> <data sets> <layout>
+//! 0b77d1c4 <model's key> <words of tally 0> <words of tally 1> …
 //! ```
 //!
 //! A line begins with the CRC-32 of the rest, in hexadecimal. Lines are only ever added; of
 //! several for a model the last counts. The first line whose checksum is wrong, torn by a kill or
 //! a full disk, is cut off with everything behind it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
@@ -29,14 +30,23 @@ const FOLDER: &str = ".landscape";
 /// Most time between two writes to the disk itself.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// An open journal; no other process has it.
-#[derive(Debug)]
+/// Says which model it is, by what it is made of: 128 bits of a hash.
+pub type ModelKey = u128;
+
+/// What is finished: tallies by model.
+#[derive(Debug, Default)]
 pub struct Journal {
+    finished: Mutex<HashMap<ModelKey, Vec<Tally>>>,
+    kept: Option<Kept>,
+}
+
+/// The file of a journal; no other process has it.
+#[derive(Debug)]
+struct Kept {
     path: PathBuf,
     lock: PathBuf,
     /// Held while the journal is open.
     _locked: File,
-    finished: BTreeMap<usize, Vec<Tally>>,
     header: String,
     layout: Option<String>,
     file: Mutex<Output>,
@@ -68,77 +78,93 @@ impl Journal {
             .truncate(fresh)
             .open(&path)
             .map_err(fail)?;
-        let header = format!("landscape journal 1 {key} {sets} ");
+        let header = format!("landscape journal 2 {key} {sets} ");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let (layout, finished, good) = parse(&bytes, &header, sets);
         file.set_len(good as u64).map_err(fail)?;
         file.seek(SeekFrom::Start(good as u64)).map_err(fail)?;
         Ok(Self {
-            path,
-            lock,
-            _locked: locked,
-            finished,
-            header,
-            layout,
-            file: Mutex::new(Output {
-                file,
-                synced: Instant::now(),
+            finished: Mutex::new(finished),
+            kept: Some(Kept {
+                path,
+                lock,
+                _locked: locked,
+                header,
+                layout,
+                file: Mutex::new(Output {
+                    file,
+                    synced: Instant::now(),
+                }),
             }),
         })
     }
 
-    /// How the run that began the journal was laid out, in the words that it gave to
+    /// How the run that began the file was laid out, in the words that it gave to
     /// [`Journal::begin`].
     pub fn layout(&self) -> Option<&str> {
-        self.layout.as_deref()
+        self.kept.as_ref()?.layout.as_deref()
     }
 
-    /// Begins a journal that is empty; `layout` is what a later run must do alike.
+    /// Begins a file that is empty; `layout` is what a later run must do alike.
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub fn begin(&self, layout: &str) -> Result<()> {
-        if self.layout.is_some() {
-            return Ok(());
+    pub fn begin(&mut self, layout: &str) -> Result<()> {
+        match &mut self.kept {
+            Some(kept) if kept.layout.is_none() => {
+                kept.layout = Some(layout.to_string());
+                kept.write(&format!("{}{layout}", kept.header))
+            }
+            _ => Ok(()),
         }
-        self.write(&format!("{}{layout}", self.header))
     }
 
-    /// What earlier runs finished: tallies by model.
-    pub fn finished(&self) -> &BTreeMap<usize, Vec<Tally>> {
-        &self.finished
+    /// A model's tallies, one a data set, when some of it is finished.
+    pub fn tallies(&self, model: ModelKey) -> Option<Vec<Tally>> {
+        self.map().get(&model).cloned()
     }
 
     /// Adds a model's tallies.
     ///
     /// # Errors
     /// When the disk is full or fails; a half line is taken back.
-    pub fn append(&self, model: usize, tallies: &[Tally]) -> Result<()> {
-        let mut text = model.to_string();
-        for word in tallies.iter().flat_map(|tally| tally.to_words()) {
-            text.push_str(&format!(" {word:x}"));
+    pub fn append(&self, model: ModelKey, tallies: &[Tally]) -> Result<()> {
+        if let Some(kept) = &self.kept {
+            let mut text = format!("{model:032x}");
+            for word in tallies.iter().flat_map(|tally| tally.to_words()) {
+                text.push_str(&format!(" {word:x}"));
+            }
+            kept.write(&text)?;
         }
-        self.write(&text)
+        self.map().insert(model, tallies.to_vec());
+        Ok(())
     }
 
+    /// Removes the file of a run whose results are written; what is in memory stays.
+    pub fn remove(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        // Left over, it would only take room.
+        let _ = fs::remove_file(&kept.path);
+        let _ = fs::remove_file(&kept.lock);
+        if let Some(folder) = kept.path.parent() {
+            // Not while another journal is in it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<ModelKey, Vec<Tally>>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
     fn write(&self, text: &str) -> Result<()> {
         let mut output = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         output.write(line(text).as_bytes()).map_err(|error| {
             Error::write(&self.path, &error)
                 .help("make room and run the same command again: it goes on where it was")
         })
-    }
-
-    /// Removes the journal of a run whose results are written.
-    pub fn remove(self) {
-        // Left over, it would only take room.
-        let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_file(&self.lock);
-        if let Some(folder) = self.path.parent() {
-            // Not while another journal is in it.
-            let _ = fs::remove_dir(folder);
-        }
     }
 }
 
@@ -194,9 +220,9 @@ fn parse(
     bytes: &[u8],
     header: &str,
     sets: usize,
-) -> (Option<String>, BTreeMap<usize, Vec<Tally>>, usize) {
+) -> (Option<String>, HashMap<ModelKey, Vec<Tally>>, usize) {
     let mut layout = None;
-    let mut finished = BTreeMap::new();
+    let mut finished = HashMap::new();
     let mut good = 0;
     for bytes in bytes.split_inclusive(|byte| *byte == b'\n') {
         let Some(text) = checked(bytes) else { break };
@@ -223,7 +249,7 @@ fn checked(line: &[u8]) -> Option<&str> {
     right.then_some(text)
 }
 
-fn entry(text: &str, sets: usize) -> Option<(usize, Vec<Tally>)> {
+fn entry(text: &str, sets: usize) -> Option<(ModelKey, Vec<Tally>)> {
     let (model, words) = text.split_once(' ')?;
     let words = words.split(' ').map(|word| u64::from_str_radix(word, 16));
     let words = words.collect::<std::result::Result<Vec<u64>, _>>().ok()?;
@@ -234,7 +260,8 @@ fn entry(text: &str, sets: usize) -> Option<(usize, Vec<Tally>)> {
         .iter()
         .map(|words| Tally::from_words(*words))
         .collect();
-    (tallies.len() == sets).then_some((model.parse().ok()?, tallies))
+    let model = ModelKey::from_str_radix(model, 16).ok()?;
+    (tallies.len() == sets).then_some((model, tallies))
 }
 
 #[cfg(test)]
@@ -248,7 +275,7 @@ mod tests {
     }
 
     fn open(folder: &Path, key: &str) -> Journal {
-        let journal = Journal::open(folder, "plane", key, 2, false).unwrap();
+        let mut journal = Journal::open(folder, "plane", key, 2, false).unwrap();
         journal.begin("some layout").unwrap();
         journal
     }
@@ -267,20 +294,23 @@ mod tests {
         drop(journal);
         let journal = open(folder.path(), "aa");
         assert_eq!(journal.layout(), Some("some layout"));
-        assert_eq!(journal.finished().len(), 2);
-        assert_eq!(journal.finished()[&3], [tally(8), tally(2)]);
+        assert_eq!(journal.map().len(), 2);
+        assert_eq!(journal.tallies(3).unwrap(), [tally(8), tally(2)]);
         drop(journal);
-        assert!(open(folder.path(), "bb").finished().is_empty());
+        assert!(open(folder.path(), "bb").map().is_empty());
         drop(open(folder.path(), "aa"));
         let fresh = Journal::open(folder.path(), "plane", "aa", 2, true).unwrap();
-        assert!(fresh.finished().is_empty());
+        assert!(fresh.map().is_empty());
     }
 
     #[test]
     fn torn_and_damaged_lines_are_cut_off_and_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path(), "aa");
-        (0..5).for_each(|model| journal.append(model, &[tally(4), tally(model)]).unwrap());
+        (0..5).for_each(|model| {
+            let tallies = [tally(4), tally(model)];
+            journal.append(model as ModelKey, &tallies).unwrap();
+        });
         drop(journal);
         let path = file(folder.path(), "aa");
         let whole = fs::read(&path).unwrap();
@@ -293,25 +323,21 @@ mod tests {
                 .filter(|&&end| end < cut)
                 .count()
                 .saturating_sub(1);
-            assert_eq!(journal.finished().len(), kept, "{cut}");
+            assert_eq!(journal.map().len(), kept, "{cut}");
             journal.append(7, &[tally(2), tally(2)]).unwrap();
             drop(journal);
-            assert_eq!(
-                open(folder.path(), "aa").finished().len(),
-                kept + 1,
-                "{cut}"
-            );
+            assert_eq!(open(folder.path(), "aa").map().len(), kept + 1, "{cut}");
         }
         let mut flipped = whole.clone();
         flipped[lines[2] - 3] ^= 1;
         fs::write(&path, flipped).unwrap();
-        assert_eq!(open(folder.path(), "aa").finished().len(), 1);
+        assert_eq!(open(folder.path(), "aa").map().len(), 1);
     }
 
     #[test]
     fn a_second_run_is_told_who_has_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let first = open(folder.path(), "aa");
+        let mut first = open(folder.path(), "aa");
         let error = Journal::open(folder.path(), "plane", "bb", 2, false).unwrap_err();
         let words = format!("is locked by process {}", std::process::id());
         assert!(error.to_string().contains(&words), "{error}");

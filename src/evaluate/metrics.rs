@@ -24,7 +24,12 @@ impl Tally {
     /// NaN and counts as wrong; a loss that is NaN or infinite is kept, and counted.
     pub fn add(&mut self, logits: &[f32], label: usize) {
         let loss = cross_entropy(logits, label);
-        self.wrong += u64::from(arg_max(logits) != Some(label));
+        self.add_loss(loss, arg_max(logits) == Some(label));
+    }
+
+    /// Adds a sample by its loss in nats and whether it was classified as its label says.
+    pub fn add_loss(&mut self, loss: f64, correct: bool) {
+        self.wrong += u64::from(!correct);
         self.n += 1;
         if !loss.is_finite() {
             self.nonfinite += 1;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::journal::Journal;
+use super::journal::{Journal, ModelKey};
 use super::metrics::Tally;
 use crate::error::{Error, Result};
 
@@ -58,8 +58,8 @@ pub struct Limits {
 /// Models, data sets and how they are cut.
 #[derive(Debug)]
 pub struct Schedule {
-    /// Number of models.
-    pub models: usize,
+    /// Which models; each stands once.
+    pub models: Vec<ModelKey>,
     /// Ends of the chunks: `ends[chunk][data set]`, the last being all samples.
     pub ends: Vec<Vec<usize>>,
     /// Threads.
@@ -93,16 +93,14 @@ impl Schedule {
     pub fn run<W: Work>(
         &self,
         work: &W,
-        journal: Option<&Journal>,
+        journal: &Journal,
         sharpened: impl Fn(&[Vec<Tally>]) -> Result<()>,
     ) -> Result<Vec<Vec<Tally>>> {
         let sets = self.ends.last().map_or(0, Vec::len);
-        let mut tallies = vec![vec![Tally::default(); sets]; self.models];
-        if let Some(journal) = journal {
-            for (model, known) in journal.finished().range(..self.models) {
-                tallies[*model].clone_from(known);
-            }
-        }
+        let known = self.models.iter().map(|&model| journal.tallies(model));
+        let mut tallies: Vec<Vec<Tally>> = known
+            .map(|known| known.unwrap_or_else(|| vec![Tally::default(); sets]))
+            .collect();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.workers)
             .build()
@@ -119,7 +117,7 @@ impl Schedule {
             if index > 0 && !is_begun && self.is_enough(&tallies, measured) {
                 break;
             }
-            let todo: Vec<usize> = (0..self.models)
+            let todo: Vec<usize> = (0..self.models.len())
                 .filter(|&model| {
                     let pairs = tallies[model].iter().zip(end);
                     pairs.into_iter().any(|(tally, end)| tally.samples() < *end)
@@ -132,6 +130,7 @@ impl Schedule {
                 let chunk = work.chunk(&ranges)?;
                 let turn = Turn {
                     work,
+                    models: &self.models,
                     chunk: &chunk,
                     todo: &todo,
                     next: AtomicUsize::new(0),
@@ -140,7 +139,7 @@ impl Schedule {
                 };
                 let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
                 outcomes.into_iter().collect::<Result<()>>()?;
-                let part = todo.len() as f64 / self.models as f64;
+                let part = todo.len() as f64 / self.models.len() as f64;
                 measured = Some(started.elapsed().div_f64(part));
             }
             begin.clone_from(end);
@@ -168,11 +167,12 @@ impl Schedule {
 /// One chunk, shared by the workers.
 struct Turn<'t, W: Work> {
     work: &'t W,
+    models: &'t [ModelKey],
     chunk: &'t W::Chunk,
     todo: &'t [usize],
     next: AtomicUsize,
     tallies: Mutex<&'t mut Vec<Vec<Tally>>>,
-    journal: Option<&'t Journal>,
+    journal: &'t Journal,
 }
 
 impl<W: Work> Turn<'_, W> {
@@ -200,9 +200,7 @@ impl<W: Work> Turn<'_, W> {
             };
             let mut mine = all()[model].clone();
             self.work.evaluate(worker, model, self.chunk, &mut mine)?;
-            if let Some(journal) = self.journal {
-                journal.append(model, &mine)?;
-            }
+            self.journal.append(self.models[model], &mine)?;
             all()[model] = mine;
         }
     }
@@ -261,7 +259,7 @@ mod tests {
 
     fn schedule(chunks: usize, workers: usize) -> Schedule {
         Schedule {
-            models: 13,
+            models: (0..13).collect(),
             ends: ends(&[100, 37], chunks, 8),
             workers,
             limits: Limits::default(),
@@ -277,7 +275,9 @@ mod tests {
     fn neither_chunks_nor_workers_change_a_bit() {
         let run = |chunks, workers| {
             let schedule = schedule(chunks, workers);
-            schedule.run(&plenty(), None, |_| Ok(())).unwrap()
+            schedule
+                .run(&plenty(), &Journal::default(), |_| Ok(()))
+                .unwrap()
         };
         let whole = run(1, 1);
         assert_eq!(whole[0][0].samples() + whole[0][1].samples(), 137);
@@ -288,20 +288,22 @@ mod tests {
 
     #[test]
     fn a_stopped_run_goes_on_where_it_was_with_any_cut() {
-        let whole = schedule(1, 1).run(&plenty(), None, |_| Ok(())).unwrap();
+        let whole = schedule(1, 1)
+            .run(&plenty(), &Journal::default(), |_| Ok(()))
+            .unwrap();
         for (patience, chunks) in [(1, 1), (5, 1), (20, 3), (30, 3)] {
             let folder = tempfile::tempdir().unwrap();
             let key = "k".repeat(64);
             let open = || {
-                let journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
+                let mut journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
                 journal.begin("").unwrap();
                 journal
             };
             let first = Fake::new(patience);
-            let stopped = schedule(chunks, 2).run(&first, Some(&open()), |_| Ok(()));
+            let stopped = schedule(chunks, 2).run(&first, &open(), |_| Ok(()));
             assert!(stopped.is_err());
             let second = Fake::new(13 * chunks - patience);
-            let resumed = schedule(chunks, 2).run(&second, Some(&open()), |_| Ok(()));
+            let resumed = schedule(chunks, 2).run(&second, &open(), |_| Ok(()));
             assert_eq!(resumed.unwrap(), whole, "{patience} {chunks}");
         }
     }
@@ -315,14 +317,18 @@ mod tests {
             seen.lock().unwrap().push(counts[0]);
             Ok(())
         };
-        schedule(3, 2).run(&plenty(), None, look).unwrap();
+        schedule(3, 2)
+            .run(&plenty(), &Journal::default(), look)
+            .unwrap();
         assert_eq!(*seen.lock().unwrap(), [40, 72]);
         let limited = |limits| {
             let schedule = Schedule {
                 limits,
                 ..schedule(3, 2)
             };
-            let tallies = schedule.run(&plenty(), None, |_| Ok(())).unwrap();
+            let tallies = schedule
+                .run(&plenty(), &Journal::default(), |_| Ok(()))
+                .unwrap();
             tallies[0][0].samples()
         };
         let tolerance = |tolerance| Limits {

@@ -2,6 +2,7 @@
 //! skeleton whose weights are handed over from memory.
 
 pub mod align;
+pub mod epilogue;
 pub mod in_graph;
 pub mod network;
 pub mod skeleton;

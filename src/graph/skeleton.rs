@@ -14,6 +14,7 @@ use crate::checkpoint::onnx::proto::{
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 /// A tensor that is put into the graph at some places.
+#[derive(Debug)]
 pub struct Fed {
     /// The initializer's name in the written graph.
     pub name: String,

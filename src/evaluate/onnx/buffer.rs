@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 use ort::session::SessionInputValue;
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::checkpoint::onnx::proto::DataType;
 use crate::data::{BatchMut, InputDtype};
@@ -75,21 +75,31 @@ impl Buffer {
         shape: &[usize],
         batch: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
+        if to - from < batch {
+            return Ok(self.owned((from, to), shape, batch)?.into());
+        }
         let row: usize = shape.iter().product();
-        let dims: Vec<i64> = std::iter::once(batch)
-            .chain(shape.iter().copied())
-            .map(|dim| dim as i64)
-            .collect();
         with_buffer!(self, data => {
             let rows = &data[from * row..to * row];
-            if to - from == batch {
-                return Ok(TensorRef::from_array_view((dims, rows))?.into());
-            }
-            let mut padded = rows.to_vec();
+            Ok(TensorRef::from_array_view((dims(batch, shape), rows))?.into())
+        })
+    }
+
+    /// The same, copied.
+    pub fn owned(
+        &self,
+        (from, to): (usize, usize),
+        shape: &[usize],
+        batch: usize,
+    ) -> ort::Result<DynValue> {
+        let row: usize = shape.iter().product();
+        with_buffer!(self, data => {
+            let rows = &data[from * row..to * row];
+            let mut all = rows.to_vec();
             for _ in to - from..batch {
-                padded.extend_from_slice(&rows[..row]);
+                all.extend_from_slice(&rows[..row]);
             }
-            Ok(ort::value::Tensor::from_array((dims, padded))?.into())
+            Ok(Tensor::from_array((dims(batch, shape), all))?.into_dyn())
         })
     }
 
@@ -105,6 +115,11 @@ impl Buffer {
             Err(_) => Ok(false),
         })
     }
+}
+
+fn dims(batch: usize, shape: &[usize]) -> Vec<i64> {
+    let dims = std::iter::once(&batch).chain(shape);
+    dims.map(|&dim| dim as i64).collect()
 }
 
 /// The type of a value that a network gives, when a buffer can hold it.

@@ -7,7 +7,7 @@ use ort::session::Session;
 use prost::Message;
 
 use super::buffer::{Buffer, dtype_of, onnx_type};
-use super::model::Part;
+use super::part::Part;
 use super::{Engine, failed};
 use crate::checkpoint::onnx::proto::{
     Dimension, DimensionValue, ModelProto, TensorShapeProto, TensorType, TypeProto, TypeValue,
@@ -100,7 +100,7 @@ pub fn split(
 fn look(engine: &Engine<'_>, prefix: &[u8], names: &[String]) -> Result<Vec<Option<Feature>>> {
     let mut session = engine.session_of(prefix, engine.request.threads.unwrap_or(1))?;
     let rows = engine.datasets[0].len().min(3);
-    let part = engine.inputs_of(0, 0..rows);
+    let part = Part::new(engine, 0, 0..rows);
     let mut found: Vec<Option<Feature>> = Vec::new();
     for rows in [rows, rows.min(2)] {
         let batch = engine.interface.fixed_batch.unwrap_or(rows);

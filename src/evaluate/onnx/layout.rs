@@ -4,104 +4,14 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::model::Part;
-use super::{Engine, Worker};
+use super::Engine;
+use super::part::Part;
+use super::request::{Binding, Device, Losses, Request};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::evaluate::doctor::Memory;
 use crate::evaluate::metrics::Tally;
 use crate::space::mix::Mix;
-
-/// How mixed weights get into the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Binding {
-    /// Whichever is faster.
-    #[default]
-    Auto,
-    /// A session a mix, its weights handed over before ONNX Runtime optimizes.
-    Baked,
-    /// One session a worker; the graph mixes the weights.
-    InGraph,
-    /// One session a worker; mixed weights are inputs of its graph.
-    Inputs,
-}
-
-impl Binding {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Baked => "baked",
-            Self::InGraph => "in-graph",
-            Self::Inputs => "inputs",
-        }
-    }
-
-    /// The binding of a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Auto, Self::Baked, Self::InGraph, Self::Inputs];
-        all.into_iter().find(|binding| binding.name() == name)
-    }
-}
-
-/// Where sessions run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// NVIDIA GPUs by their numbers; workers take them in turn.
-    Cuda(Vec<i32>),
-}
-
-impl Device {
-    /// `cpu`, `cuda`, `cuda:1`, `cuda:0,1`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.split_once(':') {
-            None if text == "cpu" => Some(Self::Cpu),
-            None if text == "cuda" => Some(Self::Cuda(vec![0])),
-            Some(("cuda", numbers)) => {
-                let numbers = numbers.split(',').map(|n| n.trim().parse::<u16>());
-                let numbers = numbers.map(|n| n.map(i32::from));
-                numbers
-                    .collect::<std::result::Result<_, _>>()
-                    .ok()
-                    .map(Self::Cuda)
-            }
-            _ => None,
-        }
-    }
-
-    /// The execution provider's name.
-    pub fn provider(&self) -> &'static str {
-        match self {
-            Self::Cpu => "CPU",
-            Self::Cuda(_) => "CUDA",
-        }
-    }
-}
-
-/// What was asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// Where to compute.
-    pub device: Device,
-    /// Whether a GPU may round products to TF32 (10 bits).
-    pub tf32: bool,
-    /// Sessions at the same time.
-    pub workers: Option<usize>,
-    /// Threads within each.
-    pub threads: Option<usize>,
-    /// Samples a run.
-    pub batch: Option<usize>,
-    /// How weights are bound.
-    pub binding: Binding,
-    /// Bytes of memory to take at most, about.
-    pub memory: Option<u64>,
-    /// Time that the whole run may take.
-    pub max_time: Option<Duration>,
-    /// Largest standard error wanted of an error.
-    pub tolerance: Option<f64>,
-}
 
 /// How the work is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +90,9 @@ const BATCH: usize = 32;
 /// The same on a GPU.
 const GPU_BATCH: usize = 256;
 
+/// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
+pub const SETTLED: u64 = 4 << 30;
+
 /// How long each layout is measured when only that is wanted.
 const LONG: Duration = Duration::from_millis(1000);
 
@@ -193,17 +106,15 @@ const BETTER: f64 = 1.03;
 /// What to measure with: at most so many samples.
 const SAMPLES: usize = 512;
 
-/// Chooses a layout for `models` models; returns the estimated seconds, too.
+/// Chooses a layout for `models` models, with the data in one chunk; tells what it achieved.
 ///
 /// # Errors
 /// When the network cannot be run.
-pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, f64)> {
-    let request = &engine.request;
+pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Measured)> {
     let samples = engine.samples();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
-    let threads = request.threads.unwrap_or(1);
-    let mut layout = plain(engine, cores, threads);
+    let mut layout = plain(engine, cores);
     let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
     let seconds = best.seconds(models, samples, &layout);
     if seconds > SHORT {
@@ -219,19 +130,19 @@ pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, f64)> {
             }
         }
     }
-    layout.chunks = chunks(engine, models, &layout, &best)?;
-    Ok((layout, best.seconds(models, samples, &layout)))
+    Ok((layout, best))
 }
 
 /// The layout where nothing is measured.
-fn plain(engine: &Engine<'_>, cores: usize, threads: usize) -> Layout {
+fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
     let request = &engine.request;
+    let threads = request.threads.unwrap_or(1);
     let (workers, batch) = match &request.device {
         Device::Cpu => ((cores / threads).max(1), BATCH),
         Device::Cuda(devices) => (devices.len(), GPU_BATCH),
     };
     let on_gpu = request.device != Device::Cpu;
-    Layout {
+    let layout = Layout {
         workers: request.workers.unwrap_or(workers),
         threads,
         batch: engine
@@ -245,6 +156,22 @@ fn plain(engine: &Engine<'_>, cores: usize, threads: usize) -> Layout {
             asked => asked,
         },
         chunks: 1,
+    };
+    if request.workers.is_some() || on_gpu {
+        return layout;
+    }
+    // Half of the memory for sessions, half for data: large models get fewer workers, each with
+    // more of the cores.
+    let one = engine.session_bytes(&Layout {
+        workers: 1,
+        ..layout
+    });
+    let fitting = (budget(engine) / 2 / one.max(1)).max(1);
+    let workers = layout.workers.min(fitting as usize);
+    Layout {
+        workers,
+        threads: request.threads.unwrap_or(cores / workers),
+        ..layout
     }
 }
 
@@ -254,7 +181,7 @@ fn plain(engine: &Engine<'_>, cores: usize, threads: usize) -> Layout {
 /// When the network cannot be run.
 pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plain = plain(engine, cores, engine.request.threads.unwrap_or(1));
+    let plain = plain(engine, cores);
     let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
     let rivals = [batches, divisions, bindings];
     let rivals = rivals
@@ -371,7 +298,10 @@ const OVERHEAD: f64 = 0.02;
 
 /// In how many parts the data is taken: as few as memory allows, but more on long runs, so that
 /// there is something to look at, and where a limit may stop the run.
-fn chunks(
+///
+/// # Errors
+/// When the sessions leave no room for a batch.
+pub fn chunks(
     engine: &Engine<'_>,
     models: usize,
     layout: &Layout,
@@ -379,7 +309,10 @@ fn chunks(
 ) -> Result<usize> {
     let samples = engine.samples();
     let seconds = measured.seconds(models, samples, layout);
-    let room = room(engine, layout)?;
+    let mut room = room(engine, layout)?;
+    if engine.request.losses == Losses::Graph && layout.binding != Binding::Baked {
+        room = room.min(SETTLED);
+    }
     let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
     let wanted = match engine.request {
         Request {
@@ -406,13 +339,16 @@ fn chunks(
     Ok((wanted as usize).max(by_memory).max(1))
 }
 
+/// Bytes that may be taken.
+fn budget(engine: &Engine<'_>) -> u64 {
+    // Half of what is free; where the system does not tell, what any machine has.
+    let usual = || Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2);
+    engine.request.memory.unwrap_or_else(usual)
+}
+
 /// Bytes that the budget leaves for samples.
 fn room(engine: &Engine<'_>, layout: &Layout) -> Result<u64> {
-    let budget = match engine.request.memory {
-        Some(memory) => memory,
-        // Half of what is free; where the system does not tell, what any machine has.
-        None => Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2),
-    };
+    let budget = budget(engine);
     let sessions = engine.session_bytes(layout);
     let least = engine.sample_bytes() * layout.batch as u64;
     if budget < sessions + least {

@@ -12,30 +12,34 @@
 
 mod buffer;
 mod frozen;
+mod graphs;
 mod layout;
 mod model;
+mod part;
+mod request;
+mod worker;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use half::{bf16, f16};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{DynValue, Tensor};
-use prost::Message;
 use sha2::{Digest, Sha256};
 
-use self::buffer::Buffer;
 use self::frozen::{Feature, Frozen};
-pub use self::layout::{Binding, Device, Layout, Measured, Request, size};
-use self::model::{Model, Part};
+use self::graphs::{Graphs, fed};
+pub use self::graphs::{embedded, frozen_nodes};
+pub use self::layout::{Layout, Measured, size};
+use self::part::Part;
+pub use self::request::{Binding, Device, Losses, Request};
+use self::worker::Worker;
 use super::interface::Interface;
-use super::journal::Journal;
+use super::journal::{Journal, ModelKey};
 use super::metrics::Tally;
 use super::runtime::Runtime;
 use super::schedule::{Limits, Schedule, Work, ends};
@@ -43,13 +47,12 @@ use super::{Answers, Evaluator, Outlook, Watch};
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::graph::in_graph;
+use crate::graph::epilogue;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
-use crate::graph::split::Dependence;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::matching::Aligned;
-use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
+use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
 /// Where what is finished is kept.
@@ -74,17 +77,13 @@ pub struct Engine<'a> {
     request: Request,
     stop: &'a AtomicBool,
     /// The model that weights are handed to: the whole network, or its moving part.
-    baked: Vec<u8>,
-    /// The same, mixing by itself.
-    in_graph: Vec<u8>,
-    /// The same, with the weights as inputs.
-    open: Vec<u8>,
+    graphs: Graphs,
     frozen: Option<Frozen>,
     /// Parameters that are handed over, with their names in the graph.
     moving: Vec<(usize, String)>,
     files: Vec<Untouched<'a>>,
-    keep: Option<Keep>,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Journal>,
+    chosen: OnceLock<(Layout, Measured)>,
     start: Instant,
     /// Workers set up so far: they take the devices in turn.
     workers: AtomicUsize,
@@ -130,14 +129,12 @@ impl<'a> Engine<'a> {
             datasets,
             request,
             stop,
-            baked: Vec::new(),
-            in_graph: Vec::new(),
-            open: Vec::new(),
+            graphs: Graphs::new(Default::default(), Vec::new(), 0),
             frozen: None,
             moving,
             files: Vec::new(),
-            keep: None,
-            journal: Mutex::new(None),
+            journal: Mutex::default(),
+            chosen: OnceLock::new(),
             start: Instant::now(),
             workers: AtomicUsize::new(0),
         };
@@ -154,17 +151,22 @@ impl<'a> Engine<'a> {
         engine
             .moving
             .retain(|(_, name)| kept.contains(name.as_str()));
-        engine.baked = graph.encode_to_vec();
-        let members = engine.pool.members.len();
-        engine.open = in_graph::as_inputs(graph.clone(), &fed).encode_to_vec();
-        engine.in_graph = in_graph::rewrite(graph, &fed, members).encode_to_vec();
         if engine.request.binding == Binding::InGraph && !engine.can_mix_in_graph() {
             return Err(Error::flag(
                 "--binding",
                 "in-graph needs a network whose weights are f32 or f64",
             ));
         }
+        let members = engine.pool.members.len();
+        let losses = epilogue::append(graph.clone(), &engine.interface.output_name);
+        engine.graphs = Graphs::new(graph, fed, members);
         engine.check_labels(&network.model.path)?;
+        if engine.request.losses == Losses::Graph {
+            // Operators that are too old for it leave the losses to the host.
+            if let Some(graph) = losses {
+                engine.graphs = engine.graphs.with(graph);
+            }
+        }
         Ok(engine)
     }
 
@@ -176,18 +178,20 @@ impl<'a> Engine<'a> {
     }
 
     /// Keeps what is finished, so that a run that was stopped goes on where it was.
-    #[must_use]
-    pub fn keeping(mut self, keep: Keep) -> Self {
-        self.keep = Some(keep);
-        self
+    ///
+    /// # Errors
+    /// When another process writes the same output, or nothing can be written there.
+    pub fn keeping(mut self, keep: &Keep) -> Result<Self> {
+        let (key, sets) = (self.key(keep), self.datasets.len());
+        let journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
+        self.journal = Mutex::new(journal);
+        Ok(self)
     }
 
     /// Forgets what was kept: the results are written.
     pub fn forget(&self) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(journal) = journal.take() {
-            journal.remove();
-        }
+        journal.remove();
     }
 
     /// Nodes of the network that are computed once for each chunk, and all its nodes.
@@ -209,7 +213,7 @@ impl<'a> Engine<'a> {
         for (index, dataset) in self.datasets.iter().enumerate() {
             let rows = layout.batch.min(dataset.len());
             let part = self.part_of(index, 0..rows)?;
-            let classes = model.run(self, Some(&mix), &part, (0, rows), |_, _| {})?;
+            let classes = model.logits(self, Some(&mix), &part, (0, rows), |_, _| {})?;
             dataset
                 .check_labels(classes)
                 .map_err(|error| error.help(format!("{} is the network", path.display())))?;
@@ -332,31 +336,10 @@ impl<'a> Engine<'a> {
         (weights * copies * layout.workers) as u64
     }
 
-    /// Samples of a data set, by their places in its order, as the network takes them.
-    fn inputs_of(&self, dataset: usize, places: Range<usize>) -> Part {
-        let data = &self.datasets[dataset];
-        let inputs = (0..self.interface.inputs.len()).map(|input| {
-            let len = places.len() * data.sample_len(input);
-            let mut buffer = Buffer::new(data.dtype(input), len);
-            data.gather(input, places.clone(), buffer.all());
-            buffer
-        });
-        let labels = data.order()[places.clone()].iter();
-        Part {
-            begin: places.start,
-            // Negative ones are refused before any is used.
-            labels: labels
-                .map(|&sample| data.labels()[sample] as usize)
-                .collect(),
-            inputs: inputs.collect(),
-            features: Vec::new(),
-            dataset,
-        }
-    }
-
-    /// The same with what the frozen part makes of them.
+    /// Samples of a data set, by their places in its order, with what the frozen part makes of
+    /// them.
     fn part_of(&self, dataset: usize, places: Range<usize>) -> Result<Part> {
-        let mut part = self.inputs_of(dataset, places);
+        let mut part = Part::new(self, dataset, places);
         if let Some(frozen) = &self.frozen {
             let mut session = self.session_of(&frozen.prefix, self.request.threads.unwrap_or(1))?;
             frozen::fill(self, &mut session, &mut part)?;
@@ -364,64 +347,87 @@ impl<'a> Engine<'a> {
         Ok(part)
     }
 
-    /// Says which run this is: inputs, settings and mixes, by content.
-    fn key(&self, keep: &Keep, mixes: &[Mix]) -> String {
-        let mut hash = Sha256::new();
-        let request = &self.request;
-        hash.update(&keep.identity);
-        hash.update(self.runtime.version());
-        hash.update(env!("CARGO_PKG_VERSION"));
+    /// Says which runs may share what is finished: inputs and settings, by content.
+    fn key(&self, keep: &Keep) -> String {
         let Request {
             device,
             tf32,
             threads,
             batch,
+            losses,
             binding,
             ..
-        } = request;
+        } = &self.request;
+        let mut hash = Sha256::new();
+        hash.update(&keep.identity);
+        hash.update(self.runtime.version());
+        hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(format!(
-            "{device:?} {tf32} {threads:?} {batch:?} {binding:?}"
+            "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
         ));
         hash.update(&self.interface.output_name);
-        for mix in mixes {
-            for coefficient in mix.coefficients() {
-                hash.update(coefficient.to_le_bytes());
-            }
-        }
         let digest = hash.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Opens the journal and takes its layout, or chooses one; estimates the seconds left.
-    fn lay_out(&self, mixes: &[Mix], models: usize) -> Result<(Layout, f64)> {
-        let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (None, Some(keep)) = (&*slot, &self.keep) {
-            let key = self.key(keep, mixes);
-            let sets = self.datasets.len();
-            *slot = Some(Journal::open(
-                &keep.out, &keep.name, &key, sets, keep.fresh,
-            )?);
-        }
-        let known = slot.as_ref().and_then(Journal::layout);
-        let (mut layout, seconds) = match known.and_then(Layout::parse) {
-            Some(layout) => {
-                let part = self.part_of(0, 0..self.datasets[0].len().min(layout.batch))?;
-                let budget = std::time::Duration::from_millis(30);
-                let measured = layout::measure(self, &part, &layout, budget)?;
-                (layout, measured.seconds(models, self.samples(), &layout))
-            }
-            None => layout::choose(self, models)?,
+    /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
+    fn lay_out(&self, journal: &mut Journal, models: usize) -> Result<(Layout, Measured)> {
+        let (mut layout, measured) = match self.chosen.get() {
+            Some(chosen) => *chosen,
+            None => match journal.layout().and_then(Layout::parse) {
+                Some(mut layout) => {
+                    layout.workers = self.request.workers.unwrap_or(layout.workers);
+                    let part = self.part_of(0, 0..self.datasets[0].len().min(layout.batch))?;
+                    let budget = std::time::Duration::from_millis(30);
+                    (layout, layout::measure(self, &part, &layout, budget)?)
+                }
+                None => layout::choose(self, models)?,
+            },
         };
-        if let Some(workers) = self.request.workers {
-            layout.workers = workers;
-        }
-        if let Some(journal) = &*slot {
-            journal.begin(&layout.to_string())?;
-        }
-        Ok((layout, seconds))
+        let _ = self.chosen.set((layout, measured));
+        layout.chunks = layout::chunks(self, models, &layout, &measured)?;
+        journal.begin(&layout.to_string())?;
+        Ok((layout, measured))
     }
 
-    fn answers(&self, tallies: &[Vec<Tally>]) -> Answers {
+    /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
+    fn models<'m>(&self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<Source<'m>>) {
+        let files = (0..self.files.len()).map(|file| (file_key(file), Source::File(file)));
+        let mixes = mixes.iter().map(|mix| (mix_key(mix), Source::Mix(mix)));
+        let mut seen = HashSet::new();
+        let all = files.chain(mixes);
+        all.filter(|(key, _)| seen.insert(*key)).unzip()
+    }
+
+    fn outlook(
+        &self,
+        schedule: &Schedule,
+        journal: &Journal,
+        layout: &Layout,
+        measured: &Measured,
+    ) -> Outlook {
+        let models = schedule.models.len();
+        let known = schedule
+            .models
+            .iter()
+            .filter_map(|key| journal.tallies(*key));
+        let done: usize = known.flatten().map(|tally| tally.samples()).sum();
+        let all = models * self.samples();
+        let chunks = schedule.ends.len();
+        let seconds = measured.seconds(models, self.samples(), layout);
+        Outlook {
+            models,
+            samples: self.samples(),
+            done,
+            chunks,
+            seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
+            memory: self.session_bytes(layout) + self.data_bytes() / chunks.max(1) as u64,
+            layout: layout.to_string(),
+        }
+    }
+
+    /// Scores of files and mixes from the tallies of the models that they are.
+    fn answers(&self, mixes: &[Mix], models: &[ModelKey], tallies: &[Vec<Tally>]) -> Answers {
         let infos = self
             .datasets
             .iter()
@@ -430,25 +436,51 @@ impl<'a> Engine<'a> {
                 samples: tallies.first().map_or(0, |sets| sets[set].samples()),
                 ..data.info()
             });
-        let mut scores: Vec<Vec<Score>> = tallies
-            .iter()
-            .map(|sets| sets.iter().map(Tally::score).collect())
-            .collect();
-        let mixes = scores.split_off(self.files.len());
+        let places = models.iter().zip(tallies);
+        let tallies: HashMap<&ModelKey, &Vec<Tally>> = places.collect();
+        let score = |key: ModelKey| -> Vec<Score> {
+            let sets = tallies.get(&key).into_iter().copied().flatten();
+            sets.map(Tally::score).collect()
+        };
         Answers {
             datasets: infos.collect(),
-            scores: mixes,
-            files: scores,
+            scores: mixes.iter().map(|mix| score(mix_key(mix))).collect(),
+            files: (0..self.files.len())
+                .map(|file| score(file_key(file)))
+                .collect(),
         }
     }
 }
 
+/// What a model is made of.
+enum Source<'m> {
+    File(usize),
+    Mix(&'m Mix),
+}
+
+/// Names a mix by its coefficients.
+fn mix_key(mix: &Mix) -> ModelKey {
+    let mut hash = Sha256::new();
+    for coefficient in mix.coefficients() {
+        hash.update(coefficient.to_le_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let (half, _) = digest.split_at(16);
+    half.iter()
+        .fold(0, |key, byte| key << 8 | ModelKey::from(*byte))
+}
+
+/// Names an untouched file; no mix's hash is so small.
+fn file_key(file: usize) -> ModelKey {
+    file as ModelKey
+}
+
 impl Evaluator for Engine<'_> {
     fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
-        let models = self.files.len() + mixes.len();
-        let (layout, seconds) = self.lay_out(mixes, models)?;
+        let (models, sources) = self.models(mixes);
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (layout, measured) = self.lay_out(&mut journal, models.len())?;
         let sizes: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let schedule = Schedule {
             models,
             ends: ends(&sizes, layout.chunks, layout.batch),
@@ -459,41 +491,25 @@ impl Evaluator for Engine<'_> {
             },
             start: self.start,
         };
-        let finished = journal.as_ref().map(|journal| journal.finished().values());
-        let done: usize = finished
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(Tally::samples)
-            .sum();
-        let all = models * self.samples();
-        watch.begins(&Outlook {
-            models,
-            samples: self.samples(),
-            done,
-            chunks: schedule.ends.len(),
-            seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
-            memory: self.session_bytes(&layout)
-                + self.data_bytes() / schedule.ends.len().max(1) as u64,
-            layout: layout.to_string(),
-        });
+        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
         let run = Run {
             engine: self,
-            mixes,
+            sources,
             layout,
             watch,
         };
-        let tallies = schedule.run(&run, journal.as_ref(), |tallies| {
-            watch.sharpened(&self.answers(tallies))
+        let models = &schedule.models;
+        let tallies = schedule.run(&run, &journal, |tallies| {
+            watch.sharpened(&self.answers(mixes, models, tallies))
         })?;
-        Ok(self.answers(&tallies))
+        Ok(self.answers(mixes, models, &tallies))
     }
 }
 
 /// One evaluation, as the schedule sees it.
 struct Run<'r> {
     engine: &'r Engine<'r>,
-    mixes: &'r [Mix],
+    sources: Vec<Source<'r>>,
     layout: Layout,
     watch: &'r dyn Watch,
 }
@@ -504,9 +520,16 @@ impl<'r> Work for Run<'r> {
 
     fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
         let ranges = ranges.iter().cloned().enumerate();
-        ranges
-            .map(|(dataset, range)| self.engine.part_of(dataset, range))
-            .collect()
+        let engine = self.engine;
+        let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range));
+        let mut parts = parts.collect::<Result<Vec<Part>>>()?;
+        let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
+        if engine.request.losses == Losses::Graph && bytes <= layout::SETTLED {
+            for part in &mut parts {
+                part.settle(engine, self.layout.batch)?;
+            }
+        }
+        Ok(parts)
     }
 
     fn worker(&self) -> Result<Worker<'r>> {
@@ -522,15 +545,12 @@ impl<'r> Work for Run<'r> {
     ) -> Result<()> {
         let engine = self.engine;
         engine.check_stop()?;
-        let mix = index
-            .checked_sub(engine.files.len())
-            .map(|k| &self.mixes[k]);
         let mut own;
-        let model = match mix {
-            Some(mix) => worker.model(mix)?,
-            None => {
-                own = worker.file(&engine.files[index])?;
-                &mut own
+        let (model, mix) = match self.sources[index] {
+            Source::Mix(mix) => (worker.model(mix)?, Some(mix)),
+            Source::File(file) => {
+                own = worker.file(&engine.files[file])?;
+                (&mut own, None)
             }
         };
         for (part, tally) in chunk.iter().zip(tallies) {
@@ -542,226 +562,6 @@ impl<'r> Work for Run<'r> {
         self.watch.progress(1, 0);
         Ok(())
     }
-}
-
-/// One worker: weight buffers that each session copies from, or a session for all mixes.
-struct Worker<'e> {
-    engine: &'e Engine<'e>,
-    layout: Layout,
-    number: usize,
-    weights: Vec<Arc<DynValue>>,
-    scratch: Scratch,
-    model: Option<Model>,
-}
-
-impl<'e> Worker<'e> {
-    fn new(engine: &'e Engine<'e>, layout: &Layout) -> Self {
-        Self {
-            engine,
-            layout: *layout,
-            number: engine.workers.fetch_add(1, Ordering::Relaxed),
-            weights: Vec::new(),
-            scratch: Scratch::default(),
-            model: None,
-        }
-    }
-
-    /// The model of a mix.
-    fn model(&mut self, mix: &Mix) -> Result<&mut Model> {
-        let built = match (self.layout.binding, &self.model) {
-            (Binding::InGraph | Binding::Inputs, Some(_)) => Ok(()),
-            (binding, _) => self.build(binding, mix),
-        };
-        built.map_err(|error| failed("building the session", &error))?;
-        if self.layout.binding == Binding::Inputs {
-            let filled = self.fill_inputs(mix);
-            filled.map_err(|error| failed("mixing weights", &error))?;
-        }
-        self.model
-            .as_mut()
-            .ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
-    }
-
-    fn build(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
-        // The old session's memory is given back before the new one takes as much.
-        self.model = None;
-        let session = match binding {
-            Binding::InGraph => self.mixing_session()?,
-            Binding::Inputs => self.open_session()?,
-            Binding::Baked | Binding::Auto => self.baked_session(mix)?,
-        };
-        self.model = Some(Model::new(self.engine, session));
-        Ok(())
-    }
-
-    fn open_session(&self) -> ort::Result<Session> {
-        let mut builder = self.engine.builder(self.layout.threads, self.number)?;
-        builder.commit_from_memory(&self.engine.open)
-    }
-
-    /// Writes a mix's weights where the session reads them.
-    fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
-        let Some(model) = &mut self.model else {
-            return Ok(());
-        };
-        let engine = self.engine;
-        for (at, (index, _)) in engine.moving.iter().enumerate() {
-            if model.weights.len() == at {
-                let parameter = &engine.pool.parameters[*index];
-                model
-                    .weights
-                    .push(empty(parameter.dtype, &parameter.shape)?);
-            }
-            fill(
-                engine.pool,
-                *index,
-                mix,
-                &mut model.weights[at],
-                &mut self.scratch,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// A checkpoint's own file, run as it is.
-    fn file(&self, file: &Untouched<'_>) -> Result<Model> {
-        let session = self
-            .engine
-            .builder(self.layout.threads, self.number)
-            .and_then(|mut builder| match file {
-                Untouched::File(path) => builder.commit_from_file(path),
-                Untouched::Bytes(bytes) => builder.commit_from_memory(bytes),
-            });
-        let session =
-            session.map_err(|error| failed("loading the untouched checkpoint", &error))?;
-        Ok(Model::of_file(self.engine, session))
-    }
-
-    fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
-        let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads, self.number)?;
-        for (at, (index, name)) in engine.moving.iter().enumerate() {
-            let parameter = &engine.pool.parameters[*index];
-            if self.weights.len() == at {
-                self.weights
-                    .push(Arc::new(empty(parameter.dtype, &parameter.shape)?));
-            }
-            let weight = &mut self.weights[at];
-            if Arc::get_mut(weight).is_none() {
-                *weight = Arc::new(empty(parameter.dtype, &parameter.shape)?);
-            }
-            if let Some(value) = Arc::get_mut(weight) {
-                fill(engine.pool, *index, mix, value, &mut self.scratch)?;
-            }
-            builder = builder.with_external_initializer(name, Arc::clone(weight))?;
-        }
-        builder.commit_from_memory(&engine.baked)
-    }
-
-    fn mixing_session(&mut self) -> ort::Result<Session> {
-        let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads, self.number)?;
-        let members = engine.pool.members.len();
-        for (index, name) in &engine.moving {
-            let parameter = &engine.pool.parameters[*index];
-            for member in 0..members {
-                let mix = match member {
-                    0 => Mix::unit(0, members),
-                    _ => Mix::delta(member, members),
-                };
-                let mut value = empty(parameter.dtype, &parameter.shape)?;
-                fill(engine.pool, *index, &mix, &mut value, &mut self.scratch)?;
-                let part = in_graph::part(name, member);
-                builder = builder.with_external_initializer(&part, Arc::new(value))?;
-            }
-        }
-        builder.commit_from_memory(&engine.in_graph)
-    }
-}
-
-/// The origin's network with one member's tensors embedded, as a file would hold them.
-pub fn embedded(network: &Network<'_>, aligned: &Aligned, member: usize) -> Vec<u8> {
-    let mix = Mix::unit(member, aligned.pool.members.len());
-    let fed: Vec<Fed> = (0..aligned.pool.parameters.len())
-        .map(|index| {
-            let elements = elements(&aligned.pool, index, &mix);
-            let name = format!("landscape.{index}");
-            fed(aligned, index, &name, Some(elements))
-        })
-        .collect();
-    skeleton::model(network, &fed).encode_to_vec()
-}
-
-/// How many of the network's nodes depend on no tensor that differs between the members, and how
-/// many it has between inputs and outputs.
-pub fn frozen_nodes(network: &Network<'_>, aligned: &Aligned) -> (usize, usize) {
-    let parameters = aligned.pool.parameters.iter().enumerate();
-    let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
-    let fed: Vec<Fed> = moving
-        .map(|(index, _)| fed(aligned, index, &format!("landscape.{index}"), None))
-        .collect();
-    let names = fed.iter().map(|fed| fed.name.clone()).collect();
-    let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
-    let inputs: Vec<String> = network.inputs().into_iter().map(String::from).collect();
-    Dependence::of(&graph, &names, &inputs).frozen_nodes()
-}
-
-fn fed(aligned: &Aligned, index: usize, name: &str, elements: Option<Vec<u8>>) -> Fed {
-    let parameter = &aligned.pool.parameters[index];
-    Fed {
-        name: name.to_string(),
-        dtype: parameter.dtype,
-        shape: parameter.shape.clone(),
-        places: aligned.places[index].clone(),
-        elements,
-    }
-}
-
-/// A mixed parameter as little-endian bytes of the graph's type.
-fn elements(pool: &Pool, index: usize, mix: &Mix) -> Vec<u8> {
-    let len = pool.parameters[index].len();
-    let mut scratch = Scratch::default();
-    macro_rules! bytes {
-        ($variant:ident, $zero:expr) => {{
-            let mut out = vec![$zero; len];
-            mix_into(pool, index, mix, MixOut::$variant(&mut out), &mut scratch);
-            out.iter().flat_map(|x| x.to_le_bytes()).collect()
-        }};
-    }
-    match pool.parameters[index].dtype {
-        Dtype::F64 => bytes!(F64, 0.0_f64),
-        Dtype::F16 => bytes!(F16, f16::ZERO),
-        Dtype::Bf16 => bytes!(Bf16, bf16::ZERO),
-        _ => bytes!(F32, 0.0_f32),
-    }
-}
-
-/// Writes a mixed parameter into a tensor of the graph's type.
-fn fill(
-    pool: &Pool,
-    index: usize,
-    mix: &Mix,
-    value: &mut DynValue,
-    scratch: &mut Scratch,
-) -> ort::Result<()> {
-    let out = match pool.parameters[index].dtype {
-        Dtype::F64 => MixOut::F64(value.try_extract_tensor_mut::<f64>()?.1),
-        Dtype::F16 => MixOut::F16(value.try_extract_tensor_mut::<f16>()?.1),
-        Dtype::Bf16 => MixOut::Bf16(value.try_extract_tensor_mut::<bf16>()?.1),
-        _ => MixOut::F32(value.try_extract_tensor_mut::<f32>()?.1),
-    };
-    mix_into(pool, index, mix, out, scratch);
-    Ok(())
-}
-
-fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
-    let (shape, len) = (shape.to_vec(), shape.iter().product());
-    Ok(match dtype {
-        Dtype::F64 => Tensor::from_array((shape, vec![0.0_f64; len]))?.into_dyn(),
-        Dtype::F16 => Tensor::from_array((shape, vec![f16::ZERO; len]))?.into_dyn(),
-        Dtype::Bf16 => Tensor::from_array((shape, vec![bf16::ZERO; len]))?.into_dyn(),
-        _ => Tensor::from_array((shape, vec![0.0_f32; len]))?.into_dyn(),
-    })
 }
 
 fn failed(step: &str, error: &ort::Error) -> Error {

@@ -3,36 +3,26 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use ort::session::{Session, SessionInputValue};
+use ort::session::{
+    HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs,
+};
 use ort::value::{DynValue, Tensor};
 
-use super::buffer::{Buffer, to_f32};
+use super::buffer::to_f32;
+use super::part::Part;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::evaluate::metrics::Tally;
-use crate::graph::in_graph;
+use crate::graph::{epilogue, in_graph};
 use crate::space::mix::Mix;
-
-/// Samples of one data set made ready for every model.
-pub struct Part {
-    /// Place of the first sample in the data set's order.
-    pub begin: usize,
-    /// Classes.
-    pub labels: Vec<usize>,
-    /// What the network takes: one buffer an input.
-    pub inputs: Vec<Buffer>,
-    /// What the frozen part of the network made of it: one buffer a value of the frontier.
-    pub features: Vec<Buffer>,
-    /// Index of the data set.
-    pub dataset: usize,
-}
 
 /// What an input of a session is fed with.
 #[derive(Debug, Clone, Copy)]
 enum Feed {
     Input(usize),
     Feature(usize),
+    Labels,
     Coefficient(usize, Dtype),
     Weight(usize),
 }
@@ -42,64 +32,56 @@ pub struct Model {
     session: Session,
     feeds: Vec<(String, Feed)>,
     output: String,
+    /// Which of the engine's devices it is on.
+    device: usize,
+    /// Asks for logits alone.
+    logits: RunOptions<HasSelectedOutputs>,
+    /// Asks for losses alone, where the graph computes them.
+    losses: Option<RunOptions<HasSelectedOutputs>>,
     /// Mixed weights, in the engine's order, where they are inputs.
     pub weights: Vec<DynValue>,
 }
 
 impl Model {
     /// A session over a graph written here: inputs are known by name.
-    pub fn new(engine: &Engine<'_>, session: Session) -> Self {
-        let dtypes = [Dtype::F32, Dtype::F64];
-        let members = engine.pool.members.len();
-        let feed = |name: &str| {
-            let same = |other: &str| other == name;
-            let inputs = &engine.interface.inputs;
-            if let Some(index) = inputs.iter().position(|input| same(&input.name)) {
-                return Feed::Input(index);
-            }
-            let features = engine.features();
-            if let Some(index) = features.iter().position(|feature| same(&feature.name)) {
-                return Feed::Feature(index);
-            }
-            if let Some(index) = engine.moving.iter().position(|(_, weight)| same(weight)) {
-                return Feed::Weight(index);
-            }
-            let coefficients = (1..members).flat_map(|m| dtypes.map(|dtype| (m, dtype)));
-            let mut coefficients =
-                coefficients.filter(|&(m, dtype)| same(&in_graph::coefficient(m, dtype)));
-            let (member, dtype) = coefficients.next().unwrap_or((1, Dtype::F32));
-            Feed::Coefficient(member, dtype)
-        };
-        let feeds = session
-            .inputs()
-            .iter()
-            .map(|input| (input.name().to_string(), feed(input.name())));
-        Self {
-            feeds: feeds.collect(),
-            output: engine.interface.output_name.clone(),
+    pub fn new(engine: &Engine<'_>, session: Session, device: usize) -> ort::Result<Self> {
+        let inputs = session.inputs().iter();
+        let feeds: Vec<(String, Feed)> = inputs
+            .map(|input| (input.name().to_string(), feed(engine, input.name())))
+            .collect();
+        let mut inputs = feeds.iter();
+        let losses = inputs
+            .any(|(_, feed)| matches!(feed, Feed::Labels))
+            .then(|| only(&[epilogue::LOSS, epilogue::CORRECT]));
+        let output = engine.interface.output_name.clone();
+        Ok(Self {
+            logits: only(&[&output])?,
+            losses: losses.transpose()?,
+            feeds,
+            output,
+            device,
             weights: Vec::new(),
             session,
-        }
+        })
     }
 
     /// A session over a file: another export may call its inputs and outputs otherwise; they
     /// correspond in order.
-    pub fn of_file(engine: &Engine<'_>, session: Session) -> Self {
-        let names = session
-            .inputs()
-            .iter()
-            .map(|input| input.name().to_string());
-        Self {
-            feeds: names
-                .enumerate()
-                .map(|(k, name)| (name, Feed::Input(k)))
+    pub fn of_file(engine: &Engine<'_>, session: Session, device: usize) -> ort::Result<Self> {
+        let inputs = session.inputs().iter().enumerate();
+        let output = session.outputs()[engine.interface.output].name();
+        let output = output.to_string();
+        Ok(Self {
+            feeds: inputs
+                .map(|(k, input)| (input.name().to_string(), Feed::Input(k)))
                 .collect(),
-            output: session.outputs()[engine.interface.output]
-                .name()
-                .to_string(),
+            logits: only(&[&output])?,
+            losses: None,
+            output,
+            device,
             weights: Vec::new(),
             session,
-        }
+        })
     }
 
     /// Adds the samples at `places` of the data set's order, which lie in `part`, to a tally.
@@ -119,39 +101,100 @@ impl Model {
         for from in places.step_by(batch) {
             engine.check_stop()?;
             let rows = (from - part.begin, end.min(from + batch) - part.begin);
-            self.run(engine, mix, part, rows, |row, logits| {
+            if self.losses(engine, mix, part, rows, tally)? {
+                continue;
+            }
+            self.logits(engine, mix, part, rows, |row, logits| {
                 tally.add(logits, part.labels[rows.0 + row]);
             })?;
         }
         Ok(())
     }
 
-    /// Runs rows `from..to` of a part; gives each row of logits to `visit` and returns the number
-    /// of classes. A graph with a batch size of its own gets its batch filled up with copies of
-    /// the first sample, whose logits are left out.
-    pub fn run(
+    /// Adds the losses of rows `from..to` that the graph computed; `false`, and nothing added,
+    /// where it does not, or where one is not finite: what that means is decided from the logits,
+    /// in one place.
+    fn losses(
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
         part: &Part,
-        (from, to): (usize, usize),
+        rows: (usize, usize),
+        tally: &mut Tally,
+    ) -> Result<bool> {
+        if self.losses.is_none() {
+            return Ok(false);
+        }
+        let reading = |error: ort::Error| failed("reading the losses", &error);
+        let outputs = self.run(engine, mix, part, rows, true)?;
+        let losses = outputs[epilogue::LOSS].try_extract_tensor::<f64>();
+        let correct = outputs[epilogue::CORRECT].try_extract_tensor::<bool>();
+        let (losses, correct) = (losses.map_err(reading)?.1, correct.map_err(reading)?.1);
+        let count = rows.1 - rows.0;
+        let is_plain = losses.len() >= count && losses[..count].iter().all(|loss| loss.is_finite());
+        if is_plain {
+            for (loss, correct) in losses.iter().zip(correct).take(count) {
+                tally.add_loss(*loss, *correct);
+            }
+        }
+        Ok(is_plain)
+    }
+
+    /// Runs rows `from..to` of a part; gives each row of logits to `visit` and returns the number
+    /// of classes. A graph with a batch size of its own gets its batch filled up with copies of
+    /// the first sample, whose logits are left out.
+    ///
+    /// # Errors
+    /// When the network cannot be run, or gives something else than [batch, classes].
+    pub fn logits(
+        &mut self,
+        engine: &Engine<'_>,
+        mix: Option<&Mix>,
+        part: &Part,
+        rows: (usize, usize),
         mut visit: impl FnMut(usize, &[f32]),
     ) -> Result<usize> {
-        let rows = to - from;
-        let batch = engine.interface.fixed_batch.unwrap_or(rows);
-        let data = &engine.datasets[part.dataset];
-        let Self {
-            session,
-            feeds,
-            output,
-            weights,
-        } = self;
+        let count = rows.1 - rows.0;
+        let batch = engine.interface.fixed_batch.unwrap_or(count);
+        let output = self.output.clone();
+        let outputs = self.run(engine, mix, part, rows, false)?;
+        let logits = &outputs[output.as_str()];
+        let (shape, values) =
+            to_f32(logits).map_err(|error| failed("reading the logits", &error))?;
+        match shape.as_slice() {
+            [rows, classes] if *rows == batch as i64 && *classes > 0 => {
+                let classes = *classes as usize;
+                for (row, logits) in values.chunks_exact(classes).take(count).enumerate() {
+                    visit(row, logits);
+                }
+                Ok(classes)
+            }
+            _ => Err(Error::input(
+                &engine.pool.members[0].path,
+                format!(
+                    "output `{output}` has shape {shape:?} for {batch} samples; a classifier's \
+                     logits, [batch, classes], are needed"
+                ),
+            )
+            .help("another output can be named with --output NAME")),
+        }
+    }
+
+    /// Runs rows `from..to` of a part, for the losses or for the logits.
+    fn run(
+        &mut self,
+        engine: &Engine<'_>,
+        mix: Option<&Mix>,
+        part: &Part,
+        rows: (usize, usize),
+        losses: bool,
+    ) -> Result<SessionOutputs<'_>> {
+        let weights = &self.weights;
         let value = |feed: Feed| -> ort::Result<SessionInputValue<'_>> {
             match feed {
-                Feed::Input(k) => part.inputs[k].rows((from, to), data.sample_shape(k), batch),
-                Feed::Feature(k) => {
-                    part.features[k].rows((from, to), &engine.features()[k].shape, batch)
-                }
+                Feed::Input(k) => part.input(engine, k, rows, self.device),
+                Feed::Feature(k) => part.feature(engine, k, rows, self.device),
+                Feed::Labels => part.classes(engine, rows, self.device),
                 Feed::Weight(k) => Ok((&weights[k]).into()),
                 Feed::Coefficient(member, dtype) => {
                     let c = mix.map_or(0.0, |mix| mix.coefficients()[member]);
@@ -163,34 +206,52 @@ impl Model {
                 }
             }
         };
-        let feed = feeds.iter().map(|(name, feed)| {
-            let value = value(*feed)?;
-            Ok((Cow::from(name.as_str()), value))
-        });
-        let outputs = feed
+        let feeds = self.feeds.iter();
+        let feeds = feeds.map(|(name, feed)| Ok((Cow::from(name.as_str()), value(*feed)?)));
+        let options = match &self.losses {
+            Some(options) if losses => options,
+            _ => &self.logits,
+        };
+        feeds
             .collect::<ort::Result<Vec<_>>>()
-            .and_then(|feed| session.run(feed))
-            .map_err(|error| failed(&format!("running {}", data.path().display()), &error))?;
-        let logits = &outputs[output.as_str()];
-        let (shape, values) =
-            to_f32(logits).map_err(|error| failed("reading the logits", &error))?;
-        match shape.as_slice() {
-            [count, classes] if *count == batch as i64 && *classes > 0 => {
-                let classes = *classes as usize;
-                for (row, logits) in values.chunks_exact(classes).take(rows).enumerate() {
-                    visit(row, logits);
-                }
-                Ok(classes)
-            }
-            _ => Err(Error::input(
-                &engine.pool.members[0].path,
-                format!(
-                    "output `{}` has shape {shape:?} for {batch} samples; a classifier's logits, \
-                     [batch, classes], are needed",
-                    output
-                ),
-            )
-            .help("another output can be named with --output NAME")),
-        }
+            .and_then(|feeds| self.session.run_with_options(feeds, options))
+            .map_err(|error| {
+                let data = engine.datasets[part.dataset].path();
+                failed(&format!("running {}", data.display()), &error)
+            })
     }
+}
+
+/// What an input of a graph written here is fed with.
+fn feed(engine: &Engine<'_>, name: &str) -> Feed {
+    let same = |other: &str| other == name;
+    let inputs = &engine.interface.inputs;
+    if let Some(index) = inputs.iter().position(|input| same(&input.name)) {
+        return Feed::Input(index);
+    }
+    let features = engine.features();
+    if let Some(index) = features.iter().position(|feature| same(&feature.name)) {
+        return Feed::Feature(index);
+    }
+    if same(epilogue::LABELS) {
+        return Feed::Labels;
+    }
+    if let Some(index) = engine.moving.iter().position(|(_, weight)| same(weight)) {
+        return Feed::Weight(index);
+    }
+    let members = 1..engine.pool.members.len();
+    let dtypes = [Dtype::F32, Dtype::F64];
+    let mut coefficients = members.flat_map(|member| dtypes.map(|dtype| (member, dtype)));
+    let coefficient =
+        coefficients.find(|&(member, dtype)| same(&in_graph::coefficient(member, dtype)));
+    let (member, dtype) = coefficient.unwrap_or((1, Dtype::F32));
+    Feed::Coefficient(member, dtype)
+}
+
+/// Asks for these outputs and no others.
+fn only(names: &[&str]) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let outputs = names
+        .iter()
+        .fold(OutputSelector::no_default(), |all, name| all.with(*name));
+    Ok(RunOptions::new()?.with_outputs(outputs))
 }

@@ -1,0 +1,188 @@
+//! A worker: the sessions of one thread, and the buffers that mixed weights are written to.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use half::{bf16, f16};
+use ort::session::Session;
+use ort::value::{DynValue, Tensor};
+
+use super::layout::Layout;
+use super::model::Model;
+use super::request::Binding;
+use super::{Engine, Untouched, failed};
+use crate::checkpoint::tensor::Dtype;
+use crate::error::{Error, Result};
+use crate::graph::in_graph;
+use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
+use crate::space::pool::Pool;
+
+/// One worker: weight buffers that each session copies from, or a session for all mixes.
+pub struct Worker<'e> {
+    engine: &'e Engine<'e>,
+    layout: Layout,
+    number: usize,
+    weights: Vec<Arc<DynValue>>,
+    scratch: Scratch,
+    model: Option<Model>,
+}
+
+impl<'e> Worker<'e> {
+    /// A worker that has nothing yet.
+    pub fn new(engine: &'e Engine<'e>, layout: &Layout) -> Self {
+        Self {
+            engine,
+            layout: *layout,
+            number: engine.workers.fetch_add(1, Ordering::Relaxed),
+            weights: Vec::new(),
+            scratch: Scratch::default(),
+            model: None,
+        }
+    }
+
+    /// The model of a mix.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses it.
+    pub fn model(&mut self, mix: &Mix) -> Result<&mut Model> {
+        let built = match (self.layout.binding, &self.model) {
+            (Binding::InGraph | Binding::Inputs, Some(_)) => Ok(()),
+            (binding, _) => self.build(binding, mix),
+        };
+        built.map_err(|error| failed("building the session", &error))?;
+        if self.layout.binding == Binding::Inputs {
+            let filled = self.fill_inputs(mix);
+            filled.map_err(|error| failed("mixing weights", &error))?;
+        }
+        self.model
+            .as_mut()
+            .ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
+    }
+
+    fn build(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
+        // The old session's memory is given back before the new one takes as much.
+        self.model = None;
+        let session = match binding {
+            Binding::InGraph => self.mixing_session()?,
+            Binding::Inputs => self.open_session()?,
+            Binding::Baked | Binding::Auto => self.baked_session(mix)?,
+        };
+        self.model = Some(Model::new(self.engine, session, self.number)?);
+        Ok(())
+    }
+
+    fn open_session(&self) -> ort::Result<Session> {
+        let mut builder = self.engine.builder(self.layout.threads, self.number)?;
+        builder.commit_from_memory(self.engine.graphs.bytes(Binding::Inputs))
+    }
+
+    /// Writes a mix's weights where the session reads them.
+    fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
+        let Some(model) = &mut self.model else {
+            return Ok(());
+        };
+        let engine = self.engine;
+        for (at, (index, _)) in engine.moving.iter().enumerate() {
+            if model.weights.len() == at {
+                let parameter = &engine.pool.parameters[*index];
+                model
+                    .weights
+                    .push(empty(parameter.dtype, &parameter.shape)?);
+            }
+            fill(
+                engine.pool,
+                *index,
+                mix,
+                &mut model.weights[at],
+                &mut self.scratch,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint's own file, run as it is.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses it.
+    pub fn file(&self, file: &Untouched<'_>) -> Result<Model> {
+        let session = self
+            .engine
+            .builder(self.layout.threads, self.number)
+            .and_then(|mut builder| match file {
+                Untouched::File(path) => builder.commit_from_file(path),
+                Untouched::Bytes(bytes) => builder.commit_from_memory(bytes),
+            });
+        session
+            .and_then(|session| Model::of_file(self.engine, session, self.number))
+            .map_err(|error| failed("loading the untouched checkpoint", &error))
+    }
+
+    fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
+        let engine = self.engine;
+        let mut builder = engine.builder(self.layout.threads, self.number)?;
+        for (at, (index, name)) in engine.moving.iter().enumerate() {
+            let parameter = &engine.pool.parameters[*index];
+            if self.weights.len() == at {
+                self.weights
+                    .push(Arc::new(empty(parameter.dtype, &parameter.shape)?));
+            }
+            let weight = &mut self.weights[at];
+            if Arc::get_mut(weight).is_none() {
+                *weight = Arc::new(empty(parameter.dtype, &parameter.shape)?);
+            }
+            if let Some(value) = Arc::get_mut(weight) {
+                fill(engine.pool, *index, mix, value, &mut self.scratch)?;
+            }
+            builder = builder.with_external_initializer(name, Arc::clone(weight))?;
+        }
+        builder.commit_from_memory(engine.graphs.bytes(Binding::Baked))
+    }
+
+    fn mixing_session(&mut self) -> ort::Result<Session> {
+        let engine = self.engine;
+        let mut builder = engine.builder(self.layout.threads, self.number)?;
+        let members = engine.pool.members.len();
+        for (index, name) in &engine.moving {
+            let parameter = &engine.pool.parameters[*index];
+            for member in 0..members {
+                let mix = match member {
+                    0 => Mix::unit(0, members),
+                    _ => Mix::delta(member, members),
+                };
+                let mut value = empty(parameter.dtype, &parameter.shape)?;
+                fill(engine.pool, *index, &mix, &mut value, &mut self.scratch)?;
+                let part = in_graph::part(name, member);
+                builder = builder.with_external_initializer(&part, Arc::new(value))?;
+            }
+        }
+        builder.commit_from_memory(engine.graphs.bytes(Binding::InGraph))
+    }
+}
+
+/// Writes a mixed parameter into a tensor of the graph's type.
+fn fill(
+    pool: &Pool,
+    index: usize,
+    mix: &Mix,
+    value: &mut DynValue,
+    scratch: &mut Scratch,
+) -> ort::Result<()> {
+    let out = match pool.parameters[index].dtype {
+        Dtype::F64 => MixOut::F64(value.try_extract_tensor_mut::<f64>()?.1),
+        Dtype::F16 => MixOut::F16(value.try_extract_tensor_mut::<f16>()?.1),
+        Dtype::Bf16 => MixOut::Bf16(value.try_extract_tensor_mut::<bf16>()?.1),
+        _ => MixOut::F32(value.try_extract_tensor_mut::<f32>()?.1),
+    };
+    mix_into(pool, index, mix, out, scratch);
+    Ok(())
+}
+
+fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
+    let (shape, len) = (shape.to_vec(), shape.iter().product());
+    Ok(match dtype {
+        Dtype::F64 => Tensor::from_array((shape, vec![0.0_f64; len]))?.into_dyn(),
+        Dtype::F16 => Tensor::from_array((shape, vec![f16::ZERO; len]))?.into_dyn(),
+        Dtype::Bf16 => Tensor::from_array((shape, vec![bf16::ZERO; len]))?.into_dyn(),
+        _ => Tensor::from_array((shape, vec![0.0_f32; len]))?.into_dyn(),
+    })
+}
