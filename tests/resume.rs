@@ -235,3 +235,33 @@ fn the_graph_computes_the_losses_that_the_host_does() {
     }
     assert!(seen.0 > 0 && seen.1 > 0, "finite and not: {seen:?}");
 }
+
+#[test]
+fn an_adaptive_grid_measures_some_points_of_the_whole_one_and_says_which() {
+    let rows = |more: &[&str]| {
+        let out = tempfile::tempdir().unwrap();
+        let grid = ["--steps", "18"];
+        finish(out.path(), &[&grid, more].concat());
+        let text = csv(out.path());
+        let mut rows = csv::Reader::from_reader(text.as_bytes());
+        let rows = rows.deserialize::<std::collections::HashMap<String, String>>();
+        rows.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (whole, adaptive) = (rows(&[]), rows(&["--adaptive"]));
+    assert_eq!(whole.len(), adaptive.len());
+    let mut measured = 0;
+    for (whole, adaptive) in whole.iter().zip(&adaptive) {
+        if adaptive["measured"] == "true" {
+            assert_eq!(whole, adaptive);
+            measured += 1;
+        } else {
+            let place = |row: &std::collections::HashMap<String, String>| {
+                ["i", "j", "x", "y", "dataset"].map(|key| row[key].clone())
+            };
+            assert_eq!(place(whole), place(adaptive));
+            assert_eq!((&*adaptive["samples"], &*adaptive["loss_se"]), ("0", "NaN"));
+        }
+    }
+    let part = f64::from(measured) / whole.len() as f64;
+    assert!((0.05..1.0).contains(&part), "{part}");
+}

@@ -1,4 +1,5 @@
 //! Analyses: which mixes to ask for, and how to arrange the answers.
 
+pub mod adaptive;
 pub mod check;
 pub mod plane;

@@ -1,5 +1,6 @@
 //! The plane through θ0, θ1, θ2 (Figure 2 of "Model soups").
 
+use super::adaptive::Refinement;
 use crate::evaluate::Answers;
 use crate::result::grid::Grid;
 use crate::result::plane::{Checkpoint, GridValue, Minimum, NamedScore};
@@ -22,14 +23,15 @@ pub struct Surface {
     pub minimum: Vec<Minimum>,
 }
 
-/// The mixes that a plane asks for: the grid, the three models, their midpoint soup (0, ½, ½), and
+/// The mixes that a plane asks for: the grid's measured points, the three models, their midpoint soup (0, ½, ½), and
 /// θ1 and θ2 as the points of the plane where they lie.
-pub fn mixes(basis: &PlaneBasis, grid: &Grid) -> Vec<Mix> {
+pub fn mixes(basis: &PlaneBasis, grid: &Grid, refinement: &Refinement) -> Vec<Mix> {
     let geometry = basis.geometry;
     let models = (0..3).map(|member| Mix::unit(member, 3));
     // At θ0 the plane's coefficients are exact; the check there is against the file.
     let on_plane = [geometry.a, geometry.b].map(|[x, y]| basis.mix(x, y));
-    grid.points()
+    let points = refinement.points().map(|index| grid.point(index));
+    points
         .map(|(x, y)| basis.mix(x, y))
         .chain(models)
         .chain([Mix::new(vec![0.0, 0.5, 0.5])])
@@ -37,14 +39,20 @@ pub fn mixes(basis: &PlaneBasis, grid: &Grid) -> Vec<Mix> {
         .collect()
 }
 
-/// Arranges the answers to [`mixes`].
-pub fn arrange(answers: &Answers, basis: &PlaneBasis, grid: &Grid, names: &[String; 3]) -> Surface {
+/// Arranges the answers to [`mixes`]; values between measured points are interpolated.
+pub fn arrange(
+    answers: &Answers,
+    basis: &PlaneBasis,
+    grid: &Grid,
+    refinement: &Refinement,
+    names: &[String; 3],
+) -> Surface {
     let [a, b] = [basis.geometry.a, basis.geometry.b];
     let middle = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
-    let (on_grid, rest) = answers.scores.split_at(grid.len());
+    let (on_grid, rest) = answers.scores.split_at(refinement.points().count());
     let datasets = &answers.datasets;
     let scores: Vec<Vec<Score>> = (0..datasets.len())
-        .map(|dataset| on_grid.iter().map(|scores| scores[dataset]).collect())
+        .map(|dataset| spread(on_grid.iter().map(|scores| scores[dataset]), refinement))
         .collect();
     let points = [[0.0, 0.0], a, b, middle];
     let labels = names.iter().map(String::as_str).chain(["soup"]);
@@ -64,9 +72,38 @@ pub fn arrange(answers: &Answers, basis: &PlaneBasis, grid: &Grid, names: &[Stri
             .collect(),
         checkpoints: checkpoints.collect(),
         on_plane: vec![rest[0].clone(), rest[4].clone(), rest[5].clone()],
-        minimum: minima(datasets, &scores, grid),
+        minimum: minima(datasets, &scores, grid, refinement),
         scores,
     }
+}
+
+/// Puts the scores of measured points in their places; between them, loss and error alone are
+/// known, by interpolation.
+fn spread(measured: impl Iterator<Item = Score>, refinement: &Refinement) -> Vec<Score> {
+    let unknown = Score {
+        loss: f64::NAN,
+        loss_se: f64::NAN,
+        error: f64::NAN,
+        error_se: f64::NAN,
+        nonfinite: 0,
+    };
+    let mut scores = vec![unknown; refinement.measured().len()];
+    for (index, score) in refinement.points().zip(measured) {
+        scores[index] = score;
+    }
+    let filled = |value: fn(&Score) -> f64| {
+        let mut values: Vec<f64> = scores.iter().map(value).collect();
+        refinement.interpolate(&mut values);
+        values
+    };
+    let (losses, errors) = (filled(|score| score.loss), filled(|score| score.error));
+    for (index, score) in scores.iter_mut().enumerate() {
+        if !refinement.measured()[index] {
+            (score.loss, score.error) = (losses[index], errors[index]);
+            score.nonfinite = usize::from(!score.loss.is_finite());
+        }
+    }
+    scores
 }
 
 fn named(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<NamedScore> {
@@ -81,13 +118,18 @@ fn named(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<NamedScore> {
         .collect()
 }
 
-fn minima(datasets: &[DatasetInfo], scores: &[Vec<Score>], grid: &Grid) -> Vec<Minimum> {
+fn minima(
+    datasets: &[DatasetInfo],
+    scores: &[Vec<Score>],
+    grid: &Grid,
+    refinement: &Refinement,
+) -> Vec<Minimum> {
     let of = |name: &str, sets: &[&Vec<Score>]| {
         let mean = |value: fn(&Score) -> f64, index: usize| {
             sets.iter().map(|scores| value(&scores[index])).sum::<f64>() / sets.len() as f64
         };
         let smallest = |value: fn(&Score) -> f64| {
-            let values = (0..grid.len()).map(|index| (index, mean(value, index)));
+            let values = refinement.points().map(|index| (index, mean(value, index)));
             let finite = values.filter(|(_, value)| value.is_finite());
             let (index, value) = finite.min_by(|a, b| a.1.total_cmp(&b.1))?;
             let ((i, j), (x, y)) = (grid.ij(index), grid.point(index));
@@ -135,8 +177,9 @@ mod tests {
             ys: linspace(-2.0, 2.0, 4),
         };
         let names = ["zs", "a", "b"].map(String::from);
-        let answers = loss.evaluate(&mixes(&basis, &grid), &()).unwrap();
-        let surface = arrange(&answers, &basis, &grid, &names);
+        let whole = Refinement::whole(&grid);
+        let answers = loss.evaluate(&mixes(&basis, &grid, &whole), &()).unwrap();
+        let surface = arrange(&answers, &basis, &grid, &whole, &names);
         // The formula, from coordinates alone: L is a quadratic polynomial in (x, y), so it is
         // fixed by the vectors u1, u2 built by hand.
         let d1 = [2.0, 1.0, 1.0];

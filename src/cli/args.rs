@@ -19,6 +19,8 @@ pub struct Arguments {
 pub enum Command {
     /// Draw loss and error on the plane through θ0, θ1, θ2 (Figure 2 of "Model soups")
     Plane(Box<PlaneArgs>),
+    /// Compare batch sizes, threads and bindings for a plane on this machine
+    Bench(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
     Draw(DrawArgs),
     /// List a network's parameters and how checkpoints fit them
@@ -93,9 +95,9 @@ pub struct PlaneArgs {
     /// Stem of the output files
     #[arg(long, default_value = "plane")]
     pub name: String,
-    /// Only measure how batch sizes, threads and bindings compare on this network
-    #[arg(long)]
-    pub measure: bool,
+    /// Evaluate a coarse grid, refine it where contours pass and interpolate the rest
+    #[arg(long, conflicts_with_all = ["max_time", "tolerance"])]
+    pub adaptive: bool,
 }
 
 /// Data sets, and how to evaluate them.

@@ -23,6 +23,15 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
     Ok(())
 }
 
+impl From<PanelsArg> for Panels {
+    fn from(panels: PanelsArg) -> Self {
+        match panels {
+            PanelsArg::Paper => Self::Paper,
+            PanelsArg::All => Self::All,
+        }
+    }
+}
+
 /// `DIR/plots` for `DIR/notebooks-data/NAME.csv`, else the CSV's own folder.
 fn plots_of(csv: &Path) -> PathBuf {
     let folder = csv.parent().unwrap_or(Path::new(""));
@@ -35,11 +44,7 @@ fn plots_of(csv: &Path) -> PathBuf {
 
 /// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
 pub fn figures(plane: &Plane, panels: PanelsArg, folder: &Path, name: &str) -> Result<PathBuf> {
-    let panels = match panels {
-        PanelsArg::Paper => Panels::Paper,
-        PanelsArg::All => Panels::All,
-    };
-    let drawing = draw(plane, panels)?;
+    let drawing = draw(plane, panels.into())?;
     let png = folder.join(format!("{name}.png"));
     atomic::write(&png, |out| out.write_all(&drawing.png))?;
     let svg = folder.join(format!("{name}.svg"));

@@ -5,6 +5,7 @@ pub mod config;
 mod doctor;
 mod draw;
 mod inspect;
+mod job;
 mod plan;
 mod plane;
 mod progress;
@@ -34,7 +35,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     };
     ctrlc::set_handler(handler).map_err(|error| Error::runtime("signal handler", error))?;
     match &arguments.command {
-        Command::Plane(arguments) => plane::run(arguments).map(|()| 0),
+        Command::Plane(arguments) => plane::run(arguments, false).map(|()| 0),
+        Command::Bench(arguments) => plane::run(arguments, true).map(|()| 0),
         Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
         Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),
         Command::Doctor(arguments) => Ok(doctor::run(arguments)),

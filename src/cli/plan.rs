@@ -77,6 +77,14 @@ impl Plan {
             (None, None) => None,
             _ => return Err(Error::flag("--x, --y", "set both or none")),
         };
+        let request = request(run, config)?;
+        if arguments.adaptive && (request.max_time.is_some() || request.tolerance.is_some()) {
+            return Err(Error::flag(
+                "--adaptive",
+                "cannot go with --max-time or --tolerance: points refined later would have other \
+                 samples",
+            ));
+        }
         let mut ignore = config.ignore.clone();
         ignore.extend(common.ignore.iter().cloned());
         Ok(Self {
@@ -108,7 +116,7 @@ impl Plan {
             data: data(run, config)?,
             limit: run.limit.or(config.limit),
             seed: run.seed.or(config.seed).unwrap_or(0),
-            request: request(run, config)?,
+            request,
             fresh: run.fresh,
         })
     }

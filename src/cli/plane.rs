@@ -1,7 +1,7 @@
 //! `landscape plane`: from what was typed to the figure and its data.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -9,22 +9,23 @@ use sha2::{Digest, Sha256};
 
 use super::args::PlaneArgs;
 use super::config::Config;
+use super::job::Job;
 use super::plan::Plan;
 use super::progress::Meter;
 use super::{STOP, draw, note, open_origin, print};
-use crate::analysis::check;
-use crate::analysis::plane::{self as analysis, Surface};
+use crate::analysis::adaptive::{Contours, Refinement};
+use crate::analysis::plane as analysis;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::{self, Interface};
-use crate::evaluate::onnx::{Engine, Untouched, embedded, size};
+use crate::evaluate::onnx::{Engine, Untouched, embedded};
 use crate::evaluate::runtime::Runtime;
-use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
+use crate::evaluate::{Answers, Evaluator};
+use crate::figure::panel::contours;
 use crate::graph::network::Network;
-use crate::result::grid::Grid;
-use crate::result::plane::{Check, Plane, Summary};
+use crate::result::plane::Plane;
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
 use crate::result::{atomic, plane_file};
@@ -32,8 +33,8 @@ use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned};
 use crate::space::plane::PlaneBasis;
 
-/// Runs the command.
-pub fn run(arguments: &PlaneArgs) -> Result<()> {
+/// Runs the command, or only compares how it could be laid out on this machine.
+pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     let start = Instant::now();
     let (config, config_path) = Config::load(arguments.common.config.as_deref())?;
     let plan = Plan::new(arguments, &config)?;
@@ -91,12 +92,12 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     )?
     .with_files(untouched(&network, &aligned, &checkpoints)?)
     .keeping(&keep)?;
-    if arguments.measure {
-        return measure(&engine);
+    if only_compare {
+        return compare(&engine);
     }
     let [a, b] = &checkpoints;
     let job = Job {
-        arguments,
+        name: &arguments.name,
         plan: &plan,
         aligned: &aligned,
         names: [origin_name, a.name.clone(), b.name.clone()],
@@ -109,6 +110,11 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
             provider: plan.request.device.provider().to_string(),
             wall_seconds: 0.0,
         },
+        refinement: Mutex::new(if arguments.adaptive {
+            Refinement::coarse(&grid)
+        } else {
+            Refinement::whole(&grid)
+        }),
         basis,
         grid,
         start,
@@ -116,9 +122,8 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
         layout: OnceLock::new(),
         frozen: engine.frozen_nodes(),
     };
-    let answers = engine.evaluate(&analysis::mixes(&job.basis, &job.grid), &job)?;
+    let (answers, mut plane) = measured(&engine, &job)?;
     let rate = job.meter.get().map_or(0.0, Meter::finish);
-    let mut plane = job.assemble(&answers);
     let whole = datasets.iter().map(Dataset::len);
     let samples = |sets: &[DatasetInfo]| sets.iter().map(|set| set.samples).sum::<usize>();
     let (done, whole) = (samples(&answers.datasets), whole.sum::<usize>());
@@ -136,124 +141,39 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     Ok(())
 }
 
+/// Evaluates the grid, or refines it until every contour is measured.
+fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<(Answers, Plane)> {
+    loop {
+        // What was evaluated before is remembered.
+        let mixes = analysis::mixes(&job.basis, &job.grid, &job.refinement());
+        let answers = engine.evaluate(&mixes, job)?;
+        let plane = job.assemble(&answers);
+        let contours = contours(&plane, job.plan.panels.into());
+        let surfaces = contours.into_iter();
+        let surfaces: Vec<Contours> = surfaces
+            .map(|(values, levels)| Contours { values, levels })
+            .collect();
+        if !job.refinement().refine(&surfaces) {
+            return Ok((answers, plane));
+        }
+    }
+}
+
 /// Prints how layouts compare.
-fn measure(engine: &Engine<'_>) -> Result<()> {
-    print(&format!(
-        "{:>12}  {:>12}  layout",
-        "samples/s", "ms to build"
-    ));
+fn compare(engine: &Engine<'_>) -> Result<()> {
+    let line = |first: &str, second: &str, layout: &str| {
+        print(&format!("{first:>12}  {second:>12}  {layout}"));
+    };
+    line("samples/s", "ms to build", "layout");
     for (layout, measured) in engine.compare()? {
-        let (rate, build) = (measured.rate, 1e3 * measured.build);
-        print(&format!("{rate:>12.1}  {build:>12.2}  {layout}"));
+        let rate = format!("{:.1}", measured.rate);
+        line(
+            &rate,
+            &format!("{:.2}", 1e3 * measured.build),
+            &layout.to_string(),
+        );
     }
     Ok(())
-}
-
-/// All that turns answers into a plane and its files.
-struct Job<'j> {
-    arguments: &'j PlaneArgs,
-    plan: &'j Plan,
-    aligned: &'j Aligned,
-    names: [String; 3],
-    provenance: Provenance,
-    basis: PlaneBasis,
-    grid: Grid,
-    start: Instant,
-    meter: OnceLock<Meter>,
-    layout: OnceLock<String>,
-    frozen: Option<(usize, usize)>,
-}
-
-impl Job<'_> {
-    fn assemble(&self, answers: &Answers) -> Plane {
-        let surface = analysis::arrange(answers, &self.basis, &self.grid, &self.names);
-        let datasets = &answers.datasets;
-        let checks = check::against_files(datasets, &self.names, &answers.files, &surface.on_plane);
-        let warnings = warnings(self.aligned, &checks, &surface);
-        let mut provenance = self.provenance.clone();
-        provenance.wall_seconds = self.start.elapsed().as_secs_f64();
-        if let Some(layout) = self.layout.get() {
-            let layout = layout.clone();
-            provenance.settings.insert("layout".to_string(), layout);
-        }
-        Plane {
-            coefficients: surface.coefficients,
-            datasets: datasets.clone(),
-            scores: surface.scores,
-            summary: Summary {
-                geometry: self.basis.geometry,
-                checkpoints: surface.checkpoints,
-                minimum: surface.minimum,
-                checks,
-                warnings,
-                provenance,
-            },
-            grid: self.grid.clone(),
-        }
-    }
-}
-
-impl Watch for Job<'_> {
-    fn begins(&self, outlook: &Outlook) {
-        let Outlook {
-            models,
-            samples,
-            chunks,
-            done,
-            ..
-        } = outlook;
-        let mut line = format!(
-            "{models} models × {samples} samples, about {}, {} of memory",
-            brief(outlook.seconds),
-            size(outlook.memory)
-        );
-        if let Some((frozen, all)) = self.frozen {
-            line.push_str(&format!(
-                "; {frozen} of {all} nodes are frozen and run once"
-            ));
-        }
-        if *chunks > 1 {
-            line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
-        }
-        if *done > 0 {
-            let part = 100.0 * *done as f64 / (models * samples) as f64;
-            line.push_str(&format!(
-                "; {part:.0} % were done before (--fresh begins anew)"
-            ));
-        }
-        note(&line);
-        let _ = self.layout.set(outlook.layout.clone());
-        let _ = self.meter.set(Meter::new(*models, *samples, *done));
-    }
-
-    fn progress(&self, models: usize, samples: usize) {
-        if let Some(meter) = self.meter.get() {
-            meter.add(models, samples);
-        }
-    }
-
-    fn sharpened(&self, answers: &Answers) -> Result<()> {
-        let name = format!("{}.partial", self.arguments.name);
-        let mut plane = self.assemble(answers);
-        plane
-            .summary
-            .warnings
-            .push("partial: the run goes on".to_string());
-        let csv = self.plan.csv(&name);
-        plane_file::write(&plane, &csv, &plane_file::json_beside(&csv))?;
-        draw::figures(&plane, self.plan.panels, &self.plan.plots(), &name)?;
-        Ok(())
-    }
-}
-
-/// Seconds as a person would say them.
-fn brief(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => "1 s".to_string(),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// The command line, the program by its name alone: its folder says nothing about the result.
@@ -301,28 +221,6 @@ fn untouched<'m>(
         });
     }
     Ok(models)
-}
-
-fn warnings(aligned: &Aligned, checks: &[Check], surface: &Surface) -> Vec<String> {
-    let mut warnings = aligned.warnings.clone();
-    for check in checks.iter().filter(|check| !check.agrees) {
-        warnings.push(format!(
-            "{} on {}: its file gives loss {:.6}, the plane {:.6}, {} samples differ; do not trust this plane",
-            check.name, check.dataset, check.loss_file, check.loss_plane, check.error_difference
-        ));
-    }
-    let nonfinite = surface
-        .scores
-        .iter()
-        .flatten()
-        .filter(|score| score.nonfinite > 0)
-        .count();
-    if nonfinite > 0 {
-        warnings.push(format!(
-            "{nonfinite} values of the surface are NaN or infinite; they are hatched"
-        ));
-    }
-    warnings
 }
 
 /// The files that weights come from.
@@ -386,6 +284,13 @@ fn write(arguments: &PlaneArgs, plan: &Plan, plane: &Plane, rate: f64) -> Result
     print(&format!(
         "self-check: {agree} of {all} values of the untouched files agree with the plane"
     ));
+    let measured = plane.measured.iter().filter(|measured| **measured).count();
+    let points = plane.grid.len();
+    if measured < points {
+        print(&format!(
+            "{measured} of {points} grid points were evaluated, the others interpolated"
+        ));
+    }
     print(&format!(
         "{rate:.0} samples/s, {:.1} s",
         plane.summary.provenance.wall_seconds

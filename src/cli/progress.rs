@@ -11,8 +11,8 @@ use super::note;
 /// Counts points and samples that are done.
 pub struct Meter {
     bar: Option<ProgressBar>,
-    points: usize,
-    samples: usize,
+    points: AtomicUsize,
+    samples: AtomicUsize,
     points_done: AtomicUsize,
     samples_done: AtomicUsize,
     start: Instant,
@@ -24,10 +24,10 @@ pub struct Meter {
 const LINE_EVERY: usize = 10_000;
 
 impl Meter {
-    /// A meter for `points` models of `samples` samples each, of which `done` are done.
-    pub fn new(points: usize, samples: usize, done: usize) -> Self {
+    /// A meter for `points` models and, over all of them, `samples` samples.
+    pub fn new(points: usize, samples: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new((points * samples).saturating_sub(done) as u64);
+            let bar = ProgressBar::new(samples as u64);
             let template = "{bar:30} {msg} {per_sec} samples, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
@@ -37,8 +37,8 @@ impl Meter {
         });
         Self {
             bar,
-            points,
-            samples: (points * samples).saturating_sub(done),
+            points: AtomicUsize::new(points),
+            samples: AtomicUsize::new(samples),
             points_done: AtomicUsize::new(0),
             samples_done: AtomicUsize::new(0),
             start: Instant::now(),
@@ -46,13 +46,23 @@ impl Meter {
         }
     }
 
+    /// Adds more to do.
+    pub fn extend(&self, points: usize, samples: usize) {
+        self.points.fetch_add(points, Ordering::Relaxed);
+        self.samples.fetch_add(samples, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc_length(samples as u64);
+        }
+    }
+
     /// Adds what was done; called from any worker.
     pub fn add(&self, points: usize, samples: usize) {
         let points = self.points_done.fetch_add(points, Ordering::Relaxed) + points;
         let samples = self.samples_done.fetch_add(samples, Ordering::Relaxed) + samples;
+        let all = self.points.load(Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.set_position(samples as u64);
-            bar.set_message(format!("{points}/{} points", self.points));
+            bar.set_message(format!("{points}/{all} points"));
             return;
         }
         let elapsed = self.start.elapsed();
@@ -66,10 +76,9 @@ impl Meter {
                 .is_ok();
         if mine {
             let rate = samples as f64 / elapsed.as_secs_f64();
-            let left = self.samples.saturating_sub(samples) as f64 / rate;
+            let left = self.samples.load(Ordering::Relaxed).saturating_sub(samples) as f64 / rate;
             note(&format!(
-                "{points}/{} points, {rate:.0} samples/s, {left:.0} s left",
-                self.points
+                "{points}/{all} points, {rate:.0} samples/s, {left:.0} s left"
             ));
         }
     }

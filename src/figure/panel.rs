@@ -1,5 +1,6 @@
 //! The panels of Figure 2: which surfaces of a plane are shown.
 
+use super::levels::Levels;
 use crate::result::plane::Plane;
 use crate::result::score::{Role, Score};
 
@@ -22,6 +23,16 @@ pub struct Panel {
     pub values: Vec<f64>,
     /// Standard error at the smallest value.
     pub noise: f64,
+}
+
+/// The surfaces that a figure of a plane shows, each with the levels of its contours.
+pub fn contours(plane: &Plane, panels: Panels) -> Vec<(Vec<f64>, Vec<f64>)> {
+    let chosen = choose(plane, panels).into_iter().map(|panel| {
+        let levels = Levels::new(&panel.values, panel.noise);
+        let levels = levels.map_or(Vec::new(), |levels| levels.values);
+        (panel.values, levels)
+    });
+    chosen.collect()
 }
 
 /// The panels of a plane, in the order of the paper.
@@ -79,7 +90,7 @@ pub fn choose(plane: &Plane, panels: Panels) -> Vec<Panel> {
 fn loss(plane: &Plane, dataset: usize, title: String) -> Panel {
     let scores = &plane.scores[dataset];
     let values: Vec<f64> = scores.iter().map(|score| score.loss).collect();
-    let noise = lowest(&values).map_or(0.0, |index| scores[index].loss_se);
+    let noise = lowest(plane, &values).map_or(0.0, |index| scores[index].loss_se);
     Panel {
         title,
         unit: "nats",
@@ -105,7 +116,7 @@ fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
             100.0 * at(index).map(value).sum::<f64>() / k
         })
         .collect();
-    let noise = lowest(&values).map_or(0.0, |index| {
+    let noise = lowest(plane, &values).map_or(0.0, |index| {
         100.0
             * at(index)
                 .map(|score| score.error_se.powi(2))
@@ -121,12 +132,13 @@ fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
     }
 }
 
-/// Index of the smallest finite value.
-pub fn lowest(values: &[f64]) -> Option<usize> {
-    let finite = values
+/// Index of the smallest finite value that was measured.
+pub fn lowest(plane: &Plane, values: &[f64]) -> Option<usize> {
+    let measured = values
         .iter()
         .enumerate()
-        .filter(|(_, value)| value.is_finite());
+        .filter(|(k, _)| plane.measured[*k]);
+    let finite = measured.filter(|(_, value)| value.is_finite());
     finite
         .min_by(|a, b| a.1.total_cmp(b.1))
         .map(|(index, _)| index)

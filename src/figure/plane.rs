@@ -133,7 +133,7 @@ impl Figure<'_> {
 
     fn marks(&self, panel: &Panel) -> Vec<(Mark, (f64, f64))> {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
-        let minimum = lowest(&panel.values).map(|index| self.plane.grid.point(index));
+        let minimum = lowest(self.plane, &panel.values).map(|index| self.plane.grid.point(index));
         let models = marks.into_iter().zip(self.models());
         models
             .chain(minimum.map(|point| (Mark::Minimum, point)))
@@ -241,6 +241,7 @@ mod tests {
             scores: Vec::new(),
         };
         Plane {
+            measured: vec![true; grid.len()],
             coefficients: vec![[0.0; 3]; grid.len()],
             datasets: datasets
                 .map(|(name, role)| DatasetInfo {

@@ -17,6 +17,8 @@ pub struct Plane {
     pub datasets: Vec<DatasetInfo>,
     /// `scores[dataset][grid index]`.
     pub scores: Vec<Vec<Score>>,
+    /// Which grid points were measured; loss and error of the others are interpolated.
+    pub measured: Vec<bool>,
     /// What `NAME.json` holds.
     pub summary: Summary,
 }

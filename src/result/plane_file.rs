@@ -28,6 +28,14 @@ struct Row {
     error: f64,
     error_se: f64,
     nonfinite: usize,
+    /// Whether it was evaluated; else it is interpolated, from no samples of its own.
+    #[serde(default = "always")]
+    measured: bool,
+}
+
+/// Files of earlier versions hold measured points alone.
+fn always() -> bool {
+    true
 }
 
 /// Writes both files; the CSV by grid point, then data set.
@@ -55,7 +63,7 @@ fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
         let [c_origin, c_a, c_b] = plane.coefficients[index];
         let sets = plane.datasets.iter().zip(&plane.scores);
         sets.map(move |(dataset, scores)| {
-            let score = scores[index];
+            let (score, measured) = (scores[index], plane.measured[index]);
             Row {
                 i,
                 j,
@@ -66,12 +74,13 @@ fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
                 c_b,
                 dataset: dataset.name.clone(),
                 role: dataset.role,
-                samples: dataset.samples,
+                samples: if measured { dataset.samples } else { 0 },
                 loss: score.loss,
                 loss_se: score.loss_se,
                 error: score.error,
                 error_se: score.error_se,
                 nonfinite: score.nonfinite,
+                measured,
             }
         })
     })
@@ -131,8 +140,10 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
     }
     let mut coefficients = vec![None; points];
     let mut scores = vec![vec![None; points]; datasets.len()];
+    let mut measured = vec![true; points];
     for row in rows {
         let index = grid.index(row.i, row.j);
+        measured[index] &= row.measured;
         coefficients[index] = Some([row.c_origin, row.c_a, row.c_b]);
         let dataset = datasets
             .iter()
@@ -161,6 +172,7 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
                 coefficients,
                 datasets,
                 scores,
+                measured,
                 summary,
             })
         }
@@ -240,6 +252,7 @@ mod tests {
                 .collect(),
             datasets: vec![info("test", Role::Test), info("s,1", Role::Shift)],
             scores: vec![(0..6).map(score).collect(), (6..12).map(score).collect()],
+            measured: (0..6).map(|index| index != 4).collect(),
             summary: Summary {
                 geometry: Geometry {
                     norm_a: 1.0,
@@ -288,8 +301,7 @@ mod tests {
         let back = read(&csv).unwrap();
         assert_eq!(format!("{written:?}"), format!("{back:?}"));
         let text = std::fs::read_to_string(&csv).unwrap();
-        let header =
-            "i,j,x,y,c_origin,c_a,c_b,dataset,role,samples,loss,loss_se,error,error_se,nonfinite";
+        let header = "i,j,x,y,c_origin,c_a,c_b,dataset,role,samples,loss,loss_se,error,error_se,nonfinite,measured";
         assert_eq!(text.lines().next(), Some(header));
         assert!(text.contains(",NaN,inf,"));
     }
