@@ -39,12 +39,15 @@ PYTHON ?= python3
 bench: runtime-if-needed ## time the plane against other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env
-	$(BENCH)/env/bin/pip install --quiet torch numpy onnx onnxscript onnxruntime safetensors matplotlib
+	$(BENCH)/env/bin/pip install --quiet torch numpy onnx onnxscript onnxruntime safetensors matplotlib loss-landscape-3d==0.1.3
 	$(BENCH)/env/bin/python bench/networks.py $(BENCH)/networks
 	@case "$${CARGO_TARGET_DIR:-target}" in \
 	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
 	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
-	esac; $(BENCH)/env/bin/python bench/bench.py $$program $(BENCH)/networks
+	esac; for part in bench limits; do \
+	  $(BENCH)/env/bin/python bench/$$part.py $$program $(BENCH)/networks || exit; \
+	done
+	$(CARGO) bench --bench gram $(CARGO_FLAGS)
 
 runtime: ## put ONNX Runtime into the cache folder, unless it is there
 	@scripts/get-onnxruntime.sh

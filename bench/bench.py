@@ -1,4 +1,4 @@
-"""Times `landscape plane` against bare ONNX Runtime, PyTorch and weights as inputs.
+"""Times `landscape plane` against bare ONNX Runtime, PyTorch, weights as inputs and a package.
 
     python bench.py PROGRAM FOLDER [NETWORK ...]
 
@@ -8,24 +8,15 @@ a process of its own, in turn; the floor before and after the plane, the mean of
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from process import run
 
 here = Path(__file__).resolve().parent
 program, folder = sys.argv[1], Path(sys.argv[2]).resolve()
 names = sys.argv[3:] or ["digits", "transformer", "transformer-head", "resnet18"]
 rows = []
-
-
-def run(command, where):
-    """Output and peak memory in MiB of a finished process."""
-    child = subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0, command
-    return output, usage.ru_maxrss / 1024
 
 
 def loop(how, where, seconds):
@@ -53,7 +44,11 @@ for name in names:
     floor = ((before[0] + after[0]) / 2, before[1], before[2])
     tools = [("onnxruntime, constant weights", floor), ("landscape plane", ours)]
     tools += [("PyTorch loop", loop("torch", where, 18)), ("onnxruntime, weights as inputs", loop("inputs", where, 12))]
+    tools += [("loss-landscape-3d", loop("peer", where, 18))]
     for tool, (rate, setting, memory) in tools:
+        if rate == 0:
+            print(name, tool, f"left out: {setting}", sep=" | ", flush=True)
+            continue
         rows.append([name, tool, f"{rate:.1f}", f"{floor[0] / rate:.3f}", f"{memory:.0f}", setting])
         print(*rows[-1], sep=" | ", flush=True)
 
@@ -68,17 +63,20 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+colors = ["#999999", "#0072B2", "#E69F00", "#009E73", "#CC79A7"]
 tools = list(dict.fromkeys(row[1] for row in rows))
-figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+figure, axes = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 for k, tool in enumerate(tools):
-    values = [1 / float(row[3]) for row in rows if row[1] == tool]
-    places = [i + 0.2 * (k - 1.5) for i in range(len(names))]
-    bars = axes.bar(places, values, 0.18, label=tool, color=["#999999", "#0072B2", "#E69F00", "#009E73"][k])
-    axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    mine = [row for row in rows if row[1] == tool]
+    places = [names.index(row[0]) + 0.17 * (k - 2) for row in mine]
+    bars = axes.bar(places, [1 / float(row[3]) for row in mine], 0.15, label=tool, color=colors[k])
+    axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=1)
 axes.set_xticks(range(len(names)), names)
 axes.set_yscale("log")
-axes.set_ylim(top=axes.get_ylim()[1] * 1.6)
+bottom, top = axes.get_ylim()
+axes.set_ylim(min(0.1, bottom), 1.2 * top)
+axes.yaxis.set_major_formatter("{x:g}")
 axes.set_ylabel("samples/s over bare ONNX Runtime's")
-axes.legend(fontsize=8, ncols=2, frameon=False)
+figure.legend(loc="outside upper center", fontsize=8, ncols=3, frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
 figure.savefig(root / "plots" / "bench.png", dpi=200)

@@ -1,6 +1,6 @@
 """What `landscape plane` is held against, each in a process of its own.
 
-    python loops.py floor|torch|inputs FOLDER SECONDS
+    python loops.py floor|torch|inputs|peer FOLDER SECONDS
 
 Evaluates points of the plane of FOLDER (networks.py) for about SECONDS; prints samples a second
 and the setting.
@@ -8,8 +8,10 @@ and the setting.
 floor   bare ONNX Runtime, constant weights: the best of sessions × threads × batch sizes.
 torch   the short PyTorch loop: inference mode, weights updated in place, batched.
 inputs  a Python loop over onnxruntime that feeds the weights as inputs of the graph.
+peer    the package loss-landscape-3d, loss and error; a rate of 0 where it cannot, with the reason.
 """
 
+import contextlib
 import itertools
 import os
 import sys
@@ -72,18 +74,31 @@ def floor():
     return max(trials)
 
 
-def by_torch():
+def torch_batches(size):
     import torch
-    import torch.nn.functional as F
+
+    return [(torch.tensor(i), torch.tensor(l)) for i, l in batches(size)]
+
+
+def torch_network():
+    """The module and the tensors of θ0 and the two checkpoints."""
+    import torch
     from networks import NETWORKS
     from safetensors.torch import load_file
 
     torch.set_num_threads(cores)
-    net = NETWORKS[folder.name][0]().eval()
-    zs, a, b = (load_file(folder / f"{stem}.safetensors") for stem in ("zs", "ft1", "ft2"))
+    stems = ("zs", "ft1", "ft2")
+    return NETWORKS[folder.name][0]().eval(), *(load_file(folder / f"{stem}.safetensors") for stem in stems)
+
+
+def by_torch():
+    import torch
+    import torch.nn.functional as F
+
+    net, zs, a, b = torch_network()
     best = None
     for size in (32, 128, 512):
-        loader = [(torch.tensor(i), torch.tensor(l)) for i, l in batches(size)]
+        loader = torch_batches(size)
         points, done, start = itertools.product(np.linspace(-0.5, 1.5, 21), repeat=2), 0, time.perf_counter()
         with torch.inference_mode():
             for p, q in points:
@@ -137,5 +152,57 @@ def inputs():
     return best
 
 
-best, setting = {"floor": floor, "torch": by_torch, "inputs": inputs}[how]()
+class Over(Exception):
+    """The time is up."""
+
+
+class Timed:
+    """A loader that counts what is drawn from it and stops its reader when the time is up."""
+
+    def __init__(self, loader, budget):
+        self.loader, self.done, self.start = loader, 0, time.perf_counter()
+        self.end = self.start + budget
+
+    def __iter__(self):
+        for batch in self.loader:
+            yield batch
+            self.done += len(batch[0])
+            if time.perf_counter() > self.end:
+                raise Over
+
+
+def peer():
+    try:
+        import torch
+        import torch.nn.functional as F
+        from loss_landscape_3d import LossLandscapeCalculator
+    except ImportError as error:
+        return 0.0, str(error)
+
+    net, zs, a, b = torch_network()
+    # Its state must be complete, counters of batch norm included.
+    net.load_state_dict(zs, strict=False)
+    center = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    to_a, to_b = ({name: end[name] - zs[name] for name in zs} for end in (a, b))
+
+    def wrong(logits, answers):
+        return (logits.argmax(1) != answers).float().mean().item()
+
+    best, grid = (0.0, ""), np.linspace(-0.5, 1.5, 21)
+    for size in (32, 128, 512):
+        # Batches ready in a list: a DataLoader would collate them anew at each point. The package
+        # asks for no_grad only; inference mode is what the loop above has, too.
+        loader = Timed(torch_batches(size), seconds / 3)
+        with contextlib.suppress(Over), torch.inference_mode():
+            try:
+                calculator = LossLandscapeCalculator(net, loader, F.cross_entropy)
+                calculator.calculate(grid, grid, to_a, to_b, center, metric_fn=wrong)
+            except RuntimeError as error:
+                return 0.0, str(error).splitlines()[0]
+        took = time.perf_counter() - loader.start
+        best = max(best, (loader.done / took, f"{cores} threads batch {size}"))
+    return best
+
+
+best, setting = {"floor": floor, "torch": by_torch, "inputs": inputs, "peer": peer}[how]()
 print(best, setting, sep="\t")

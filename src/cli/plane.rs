@@ -201,8 +201,8 @@ fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
 
 /// The checkpoints as they are, to be run beside their mixes.
 fn untouched<'m>(
-    network: &Network<'m>,
-    aligned: &Aligned,
+    network: &'m Network<'m>,
+    aligned: &'m Aligned,
     checkpoints: &'m [Checkpoint],
 ) -> Result<Vec<Untouched<'m>>> {
     let types = |network: &Network<'_>| -> Result<Vec<InputDtype>> {
@@ -217,7 +217,7 @@ fn untouched<'m>(
             Content::Onnx(model) if types(&Network::of(model))? == own => {
                 Untouched::File(&model.path)
             }
-            _ => Untouched::Bytes(embedded(network, aligned, index + 1)),
+            _ => Untouched::Written(Box::new(move || embedded(network, aligned, index + 1))),
         });
     }
     Ok(models)

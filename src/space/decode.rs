@@ -45,6 +45,19 @@ pub fn add(source: &Source, start: usize, coefficient: f64, sum: &mut [f64]) {
     }
 }
 
+/// Writes θ to `out` for the elements from `start` on, in the graph's order; see [`add`].
+pub fn read(source: &Source, start: usize, out: &mut [f64]) {
+    let is_plain = !source.transposed && source.tensor.dtype == Dtype::F32;
+    if !is_plain {
+        out.fill(0.0);
+        return add(source, start, 1.0, out);
+    }
+    let (elements, _) = source.tensor.bytes.as_chunks::<4>();
+    for (out, &bytes) in out.iter_mut().zip(&elements[start..]) {
+        *out = f64::from(f32::from_le_bytes(bytes));
+    }
+}
+
 fn add_as<const N: usize>(
     source: &Source,
     start: usize,

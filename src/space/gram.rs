@@ -1,10 +1,13 @@
 //! Inner products of the deltas δᵢ = θᵢ − θ0, in one streaming pass over the mapped files.
 
-use ndarray::Array2;
+use std::ops::Range;
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
 use super::decode;
-use super::pool::{Parameter, Pool, Source};
+use super::pool::Pool;
 
 /// ⟨δᵢ, δⱼ⟩ for the checkpoints of a pool, in f64.
 #[derive(Debug, Clone)]
@@ -27,25 +30,33 @@ struct Part {
 }
 
 impl Gram {
-    /// Streams every parameter of every member once. Sums run over blocks in a fixed order, so
-    /// the result does not depend on the number of threads.
+    /// Streams every parameter of every member once. Sums run over segments of a fixed length in a
+    /// fixed order, so the result does not depend on the number of threads.
     pub fn of(pool: &Pool) -> Self {
-        let parts: Vec<Part> = (0..pool.parameters.len())
-            .into_par_iter()
-            .map(|index| part(pool, index))
+        let segments: Vec<(usize, Range<usize>)> = (0..pool.parameters.len())
+            .flat_map(|index| segments(pool, index))
             .collect();
-        let k = pool.members.len() - 1;
+        let parts: Vec<Part> = segments
+            .par_iter()
+            .map(|(index, range)| part(pool, *index, range.clone()))
+            .collect();
+        let (k, members) = (pool.members.len() - 1, pool.members.len());
+        let parameters = pool.parameters.len();
         let mut gram = Self {
-            per_parameter: Vec::new(),
+            per_parameter: vec![Array2::zeros((k, k)); parameters],
             total: Array2::zeros((k, k)),
-            squared_origin: Vec::new(),
-            nonfinite: Vec::new(),
+            squared_origin: vec![0.0; parameters],
+            nonfinite: vec![vec![0; members]; parameters],
         };
-        for part in parts {
-            gram.total += &part.gram;
-            gram.per_parameter.push(part.gram);
-            gram.squared_origin.push(part.squared_origin);
-            gram.nonfinite.push(part.nonfinite);
+        for ((index, _), part) in segments.iter().zip(parts) {
+            gram.per_parameter[*index] += &part.gram;
+            gram.squared_origin[*index] += part.squared_origin;
+            for (all, count) in gram.nonfinite[*index].iter_mut().zip(part.nonfinite) {
+                *all += count;
+            }
+        }
+        for part in &gram.per_parameter {
+            gram.total += part;
         }
         gram
     }
@@ -69,7 +80,7 @@ impl Gram {
     }
 }
 
-fn part(pool: &Pool, index: usize) -> Part {
+fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
     let members = pool.members.len();
     let k = members - 1;
     let counts = pool.parameters[index].counts();
@@ -78,66 +89,75 @@ fn part(pool: &Pool, index: usize) -> Part {
         squared_origin: 0.0,
         nonfinite: vec![0; members],
     };
-    for_each_block(pool, index, |blocks| {
-        for (count, block) in part.nonfinite.iter_mut().zip(&*blocks) {
-            *count += block.iter().filter(|value| !value.is_finite()).count();
+    for_each_block(pool, index, range, |start, mut blocks| {
+        let mut squares = Array2::zeros((k, k));
+        let (origin, mut deltas) = blocks.view_mut().split_at(Axis(0), 1);
+        let origin = origin.row(0);
+        let squared_origin = origin.dot(&origin);
+        for mut delta in deltas.rows_mut() {
+            delta -= &origin;
         }
-        if !counts {
-            return;
+        general_mat_mul(1.0, &deltas, &deltas.t(), 0.0, &mut squares);
+        if !squared_origin.is_finite() || squares.diag().iter().any(|square| !square.is_finite()) {
+            count_nonfinite(
+                pool,
+                index,
+                start..start + blocks.ncols(),
+                &mut part.nonfinite,
+            );
         }
-        let (origin, rest) = blocks.split_at_mut(1);
-        part.squared_origin += dot(&origin[0], &origin[0]);
-        for block in rest.iter_mut() {
-            for (value, origin) in block.iter_mut().zip(&origin[0]) {
-                *value -= origin;
-            }
-        }
-        for i in 0..k {
-            for j in i..k {
-                part.gram[[i, j]] += dot(&rest[i], &rest[j]);
-            }
+        if counts {
+            part.gram += &squares;
+            part.squared_origin += squared_origin;
         }
     });
-    for i in 0..k {
-        for j in 0..i {
-            part.gram[[i, j]] = part.gram[[j, i]];
-        }
-    }
     part
 }
 
-/// Visits a parameter block by block: one slice of f64 a member, in the graph's order.
-pub fn for_each_block(pool: &Pool, index: usize, mut visit: impl FnMut(&mut [Vec<f64>])) {
-    let parameter: &Parameter = &pool.parameters[index];
-    let sources: Vec<&Source> = pool
-        .members
-        .iter()
-        .map(|member| &member.sources[index])
-        .collect();
-    let transposed = sources.iter().any(|source| source.transposed);
-    let block = decode::block_len(&parameter.shape, transposed);
-    let mut blocks = vec![Vec::with_capacity(block); sources.len()];
-    for start in (0..parameter.len()).step_by(block) {
-        let count = block.min(parameter.len() - start);
-        for (values, source) in blocks.iter_mut().zip(&sources) {
-            values.clear();
-            values.resize(count, 0.0);
-            decode::add(source, start, 1.0, values);
+/// Adds how many values of each member are NaN or infinite.
+fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut [usize]) {
+    for_each_block(pool, index, range, |_, blocks| {
+        for (count, row) in counts.iter_mut().zip(blocks.rows()) {
+            *count += row.iter().filter(|value| !value.is_finite()).count();
         }
-        visit(&mut blocks);
-    }
+    });
 }
 
-/// Four partial sums, so that rounding errors stay small and the loop vectorizes.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 4];
-    let (a, a_rest) = a.as_chunks::<4>();
-    let (b, b_rest) = b.as_chunks::<4>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..4 {
-            sums[lane] += a[lane] * b[lane];
+/// Elements that one thread sums at a time, about.
+const SEGMENT: usize = 1 << 18;
+
+/// A parameter's elements in segments of whole blocks.
+fn segments(pool: &Pool, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+    let len = pool.parameters[index].len();
+    let step = SEGMENT.next_multiple_of(block_len(pool, index));
+    let starts = (0..len).step_by(step);
+    starts.map(move |start| (index, start..len.min(start + step)))
+}
+
+fn block_len(pool: &Pool, index: usize) -> usize {
+    let mut members = pool.members.iter();
+    let transposed = members.any(|member| member.sources[index].transposed);
+    decode::block_len(&pool.parameters[index].shape, transposed)
+}
+
+/// Visits a range of a parameter block by block: where the block begins, and one row of f64 a
+/// member, in the graph's order. The range begins at a whole number of blocks.
+pub fn for_each_block(
+    pool: &Pool,
+    index: usize,
+    range: Range<usize>,
+    mut visit: impl FnMut(usize, ArrayViewMut2<f64>),
+) {
+    let block = block_len(pool, index);
+    let mut blocks = Array2::zeros((pool.members.len(), block.min(range.len())));
+    for start in range.clone().step_by(block) {
+        let count = block.min(range.end - start);
+        let mut part = blocks.slice_mut(s![.., ..count]);
+        for (mut row, member) in part.rows_mut().into_iter().zip(&pool.members) {
+            if let Some(values) = row.as_slice_mut() {
+                decode::read(&member.sources[index], start, values);
+            }
         }
+        visit(start, part);
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }

@@ -127,9 +127,10 @@ fn rest(pool: &Pool, slope: f64) -> (f64, f64) {
         if !parameter.counts() {
             continue;
         }
-        for_each_block(pool, index, |blocks| {
+        for_each_block(pool, index, 0..parameter.len(), |_, blocks| {
             let (mut block_inner, mut block_squared) = (0.0, 0.0);
-            for ((origin, a), b) in blocks[0].iter().zip(&blocks[1]).zip(&blocks[2]) {
+            let [origin, a, b] = [0, 1, 2].map(|member| blocks.row(member));
+            for ((origin, a), b) in origin.iter().zip(a).zip(b) {
                 let (a, b) = (a - origin, b - origin);
                 let r = b - slope * a;
                 block_inner += r * a;

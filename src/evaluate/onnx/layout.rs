@@ -93,6 +93,12 @@ const GPU_BATCH: usize = 256;
 /// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
 pub const SETTLED: u64 = 4 << 30;
 
+/// How long each rival is measured before a run: six of them delay its start by under a second.
+const TRIAL: Duration = Duration::from_millis(120);
+
+/// Batches that are measured at least, however long they take.
+const BATCHES: usize = 4;
+
 /// How long each layout is measured when only that is wanted.
 const LONG: Duration = Duration::from_millis(1000);
 
@@ -106,6 +112,9 @@ const BETTER: f64 = 1.03;
 /// What to measure with: at most so many samples.
 const SAMPLES: usize = 512;
 
+/// Layouts to try beside one, for a number of cores.
+type Rivals = fn(&Engine<'_>, &Layout, usize) -> Vec<Layout>;
+
 /// Chooses a layout for `models` models, with the data in one chunk; tells what it achieved.
 ///
 /// # Errors
@@ -117,12 +126,13 @@ pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Measured)> 
     let mut layout = plain(engine, cores);
     let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
     let seconds = best.seconds(models, samples, &layout);
-    if seconds > SHORT {
-        let budget = Duration::from_secs_f64((0.004 * seconds).clamp(0.08, 1.0));
-        best = measure(engine, &part, &layout, budget)?;
-        for rivals in [batches, divisions, bindings] {
+    let stages: [Rivals; 3] = [batches, divisions, bindings];
+    let is_open = |rivals: &Rivals| !rivals(engine, &layout, cores).is_empty();
+    if seconds > SHORT && stages.iter().any(is_open) {
+        best = measure(engine, &part, &layout, TRIAL)?;
+        for rivals in stages {
             for other in rivals(engine, &layout, cores) {
-                let measured = measure(engine, &part, &other, budget)?;
+                let measured = measure(engine, &part, &other, TRIAL)?;
                 let now = best.seconds(models, samples, &layout);
                 if measured.seconds(models, samples, &other) * BETTER < now {
                     (layout, best) = (other, measured);
@@ -253,17 +263,20 @@ pub fn measure(
         let start = Instant::now();
         let model = worker.model(&mix)?;
         let build = start.elapsed().as_secs_f64();
-        let (mut tally, mut done) = (Tally::default(), 0);
+        let (mut tally, mut done, mut batches) = (Tally::default(), 0, 0);
         let all = part.begin..part.begin + part.labels.len();
         let first = all.start..all.end.min(all.start + layout.batch);
         model.score(engine, Some(&mix), part, first, layout.batch, &mut tally)?;
         let start = Instant::now();
-        while start.elapsed() < budget || done == 0 {
+        let least = if budget < TRIAL { 1 } else { BATCHES };
+        let is_enough = |batches| start.elapsed() >= budget && batches >= least;
+        while !is_enough(batches) {
             for from in all.clone().step_by(layout.batch) {
                 let batch = from..all.end.min(from + layout.batch);
                 done += batch.len();
                 model.score(engine, Some(&mix), part, batch, layout.batch, &mut tally)?;
-                if start.elapsed() >= budget {
+                batches += 1;
+                if is_enough(batches) {
                     break;
                 }
             }

@@ -93,8 +93,8 @@ pub struct Engine<'a> {
 pub enum Untouched<'a> {
     /// A file.
     File(&'a Path),
-    /// The bytes of an ONNX model.
-    Bytes(Vec<u8>),
+    /// An ONNX model that is written when its turn comes: it may be large.
+    Written(Box<dyn Fn() -> Vec<u8> + Sync + 'a>),
 }
 
 impl<'a> Engine<'a> {
@@ -320,7 +320,8 @@ impl<'a> Engine<'a> {
         self.sample_bytes() * self.samples() as u64
     }
 
-    /// Bytes of all sessions: weights as handed over and as packed, or a copy a member.
+    /// Bytes of all sessions: weights as handed over, as packed, and once more while a session is
+    /// built; or a copy a member.
     fn session_bytes(&self, layout: &Layout) -> u64 {
         let weights: usize = self
             .pool
@@ -329,9 +330,8 @@ impl<'a> Engine<'a> {
             .map(|parameter| parameter.len() * parameter.dtype.size().unwrap_or(4))
             .sum();
         let copies = match layout.binding {
-            Binding::InGraph => self.pool.members.len() + 1,
-            Binding::Inputs => 1,
-            _ => 2,
+            Binding::InGraph => self.pool.members.len() + 2,
+            _ => 3,
         };
         (weights * copies * layout.workers) as u64
     }

@@ -110,7 +110,7 @@ impl<'e> Worker<'e> {
             .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
                 Untouched::File(path) => builder.commit_from_file(path),
-                Untouched::Bytes(bytes) => builder.commit_from_memory(bytes),
+                Untouched::Written(write) => builder.commit_from_memory(&write()),
             });
         session
             .and_then(|session| Model::of_file(self.engine, session, self.number))
