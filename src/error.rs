@@ -68,7 +68,7 @@ impl Error {
             "",
             "stopped before the end; what is finished is kept",
         )
-        .help("the same command goes on where it was")
+        .help("the same command (without --fresh) goes on where it was")
     }
 
     /// Adds what to do about it.

@@ -2,4 +2,5 @@
 
 pub mod adaptive;
 pub mod check;
+pub mod line;
 pub mod plane;

@@ -45,7 +45,7 @@ pub fn arrange(
     basis: &PlaneBasis,
     grid: &Grid,
     refinement: &Refinement,
-    names: &[String; 3],
+    names: &[String],
 ) -> Surface {
     let [a, b] = [basis.geometry.a, basis.geometry.b];
     let middle = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
@@ -63,7 +63,7 @@ pub fn arrange(
             name: name.to_string(),
             x,
             y,
-            scores: named(datasets, scores),
+            scores: NamedScore::all(datasets, scores),
         });
     Surface {
         coefficients: grid
@@ -104,18 +104,6 @@ fn spread(measured: impl Iterator<Item = Score>, refinement: &Refinement) -> Vec
         }
     }
     scores
-}
-
-fn named(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<NamedScore> {
-    let pairs = datasets.iter().zip(scores);
-    pairs
-        .map(|(dataset, score)| NamedScore {
-            dataset: dataset.name.clone(),
-            role: dataset.role,
-            samples: dataset.samples,
-            score: *score,
-        })
-        .collect()
 }
 
 fn minima(

@@ -20,9 +20,16 @@ pub fn map(path: &Path) -> Result<Bytes> {
     if metadata.len() == 0 {
         return Err(Error::input(path, "the file is empty"));
     }
+    map_open(&file, path)
+}
+
+/// Maps a file that is open and not empty; `path` is for messages.
+///
+/// # Errors
+/// When the system refuses.
+pub fn map_open(file: &File, path: &Path) -> Result<Bytes> {
     // SAFETY: the mapping is read-only; a file that another process truncates while it is
     // mapped ends the program, as with every memory-mapping reader.
-    let mapping =
-        unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::read(path, &error))?;
+    let mapping = unsafe { memmap2::Mmap::map(file) }.map_err(|error| Error::read(path, &error))?;
     Ok(Bytes::from_owner(mapping))
 }

@@ -19,6 +19,8 @@ pub struct Arguments {
 pub enum Command {
     /// Draw loss and error on the plane through θ0, θ1, θ2 (Figure 2 of "Model soups")
     Plane(Box<PlaneArgs>),
+    /// Soups and ensembles along the path between two checkpoints, and the barriers
+    Line(Box<LineArgs>),
     /// Compare batch sizes, threads and bindings for a plane on this machine
     Bench(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
@@ -89,15 +91,49 @@ pub struct PlaneArgs {
     /// Data sets and how to run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Folder for plots/ and notebooks-data/ [default: .]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Stem of the output files
     #[arg(long, default_value = "plane")]
     pub name: String,
     /// Evaluate a coarse grid, refine it where contours pass and interpolate the rest
     #[arg(long, conflicts_with_all = ["max_time", "tolerance"])]
     pub adaptive: bool,
+}
+
+/// `landscape line`.
+#[derive(Debug, Args)]
+pub struct LineArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// Where the path begins: .onnx or .safetensors [default: the origin]
+    #[arg(long, value_name = "CKPT")]
+    pub a: Option<PathBuf>,
+    /// Where it ends
+    #[arg(long, value_name = "CKPT")]
+    pub b: PathBuf,
+    /// A checkpoint on the way; may be given several times
+    #[arg(long, value_name = "CKPT")]
+    pub through: Vec<PathBuf>,
+    /// Points from each checkpoint to the next, both included
+    #[arg(long, value_name = "N", default_value_t = 21)]
+    pub steps: usize,
+    /// Points (ends included) instead: 0 is --a, 1 the next checkpoint; it may reach beyond
+    #[arg(
+        long,
+        value_name = "MIN:MAX:N",
+        conflicts_with = "steps",
+        allow_hyphen_values = true
+    )]
+    pub alpha: Option<String>,
+    /// Panels of the figure
+    #[arg(long, value_enum, default_value = "paper")]
+    pub panels: PanelsArg,
+    /// Data sets and how to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Stem of the output files
+    #[arg(long, default_value = "line")]
+    pub name: String,
 }
 
 /// Data sets, and how to evaluate them.
@@ -157,6 +193,9 @@ pub struct RunArgs {
     /// Stop when every standard error of the error is at most this, such as 0.2%
     #[arg(long, value_name = "PART")]
     pub tolerance: Option<String>,
+    /// Folder for plots/ and notebooks-data/ [default: .]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// The ONNX Runtime library, or its folder
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,

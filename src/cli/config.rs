@@ -22,6 +22,8 @@ pub struct Config {
     pub output: Option<String>,
     pub out: Option<PathBuf>,
     pub device: Option<String>,
+    pub precision: Option<String>,
+    pub losses: Option<String>,
     pub limit: Option<usize>,
     pub seed: Option<u64>,
     pub batch: Option<usize>,

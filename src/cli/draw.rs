@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::{DrawArgs, PanelsArg};
 use super::print;
 use crate::error::Result;
+use crate::figure::page::Drawing;
 use crate::figure::panel::Panels;
 use crate::figure::plane::draw;
 use crate::result::plane::Plane;
@@ -44,7 +45,11 @@ fn plots_of(csv: &Path) -> PathBuf {
 
 /// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
 pub fn figures(plane: &Plane, panels: PanelsArg, folder: &Path, name: &str) -> Result<PathBuf> {
-    let drawing = draw(plane, panels.into())?;
+    write(&draw(plane, panels.into())?, folder, name)
+}
+
+/// Writes a drawing as `NAME.png` and `NAME.svg`; returns the PNG's path.
+pub fn write(drawing: &Drawing, folder: &Path, name: &str) -> Result<PathBuf> {
     let png = folder.join(format!("{name}.png"));
     atomic::write(&png, |out| out.write_all(&drawing.png))?;
     let svg = folder.join(format!("{name}.svg"));

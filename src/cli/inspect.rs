@@ -111,7 +111,7 @@ fn table(network: &Network<'_>, aligned: &Aligned) {
     if pool.members.len() > 1 {
         let (frozen, all) = frozen_nodes(network, aligned);
         print(&format!(
-            "frozen: {} of {} parameters; {frozen} of {all} nodes depend on no other and are run once",
+            "frozen: {} of {} parameters; {frozen} of {all} nodes depend on no other and can be run once",
             pool.parameters.iter().filter(|one| one.frozen).count(),
             pool.parameters.len()
         ));

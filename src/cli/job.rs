@@ -1,16 +1,16 @@
 //! A plane on its way: what is said while it is computed, and what is shown of it.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::args::PanelsArg;
+use super::draw;
 use super::plan::Plan;
-use super::progress::Meter;
-use super::{draw, note};
+use super::progress::Progress;
 use crate::analysis::adaptive::Refinement;
 use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
-use crate::evaluate::onnx::size;
 use crate::evaluate::{Answers, Outlook, Watch};
 use crate::result::grid::Grid;
 use crate::result::plane::{Check, Plane, Summary};
@@ -27,8 +27,10 @@ pub struct Job<'j> {
     pub plan: &'j Plan,
     /// The checkpoints, aligned.
     pub aligned: &'j Aligned,
+    /// Panels of the figure.
+    pub panels: PanelsArg,
     /// Names of θ0, θ1, θ2.
-    pub names: [String; 3],
+    pub names: Vec<String>,
     /// Where the numbers come from.
     pub provenance: Provenance,
     /// The plane.
@@ -39,12 +41,8 @@ pub struct Job<'j> {
     pub refinement: Mutex<Refinement>,
     /// When the run began.
     pub start: Instant,
-    /// Nodes that are frozen, and all.
-    pub frozen: Option<(usize, usize)>,
     /// What is done.
-    pub meter: OnceLock<Meter>,
-    /// How the work is laid out, once it is known.
-    pub layout: OnceLock<String>,
+    pub progress: Progress,
 }
 
 impl Job<'_> {
@@ -61,12 +59,7 @@ impl Job<'_> {
         let datasets = &answers.datasets;
         let checks = check::against_files(datasets, &self.names, &answers.files, &surface.on_plane);
         let warnings = warnings(self.aligned, &checks, &surface);
-        let mut provenance = self.provenance.clone();
-        provenance.wall_seconds = self.start.elapsed().as_secs_f64();
-        if let Some(layout) = self.layout.get() {
-            let layout = layout.clone();
-            provenance.settings.insert("layout".to_string(), layout);
-        }
+        let provenance = self.progress.recorded(&self.provenance, self.start);
         Plane {
             coefficients: surface.coefficients,
             datasets: datasets.clone(),
@@ -83,68 +76,15 @@ impl Job<'_> {
             grid: self.grid.clone(),
         }
     }
-
-    /// What is said when the run begins.
-    fn plan_of(&self, outlook: &Outlook) -> String {
-        let Outlook {
-            models,
-            samples,
-            chunks,
-            done,
-            ..
-        } = outlook;
-        let mut line = format!(
-            "{models} models × {samples} samples, about {}, {} of memory",
-            brief(outlook.seconds),
-            size(outlook.memory)
-        );
-        if let Some((frozen, all)) = self.frozen {
-            line.push_str(&format!(
-                "; {frozen} of {all} nodes are frozen and run once"
-            ));
-        }
-        if *chunks > 1 {
-            line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
-        }
-        if *done > 0 {
-            let part = 100.0 * *done as f64 / (models * samples) as f64;
-            line.push_str(&format!(
-                "; {part:.0} % were done before (--fresh begins anew)"
-            ));
-        }
-        line
-    }
 }
 
 impl Watch for Job<'_> {
     fn begins(&self, outlook: &Outlook) {
-        let Outlook {
-            models,
-            samples,
-            done,
-            ..
-        } = *outlook;
-        let points = models - done / samples.max(1);
-        match self.meter.get() {
-            None => {
-                note(&self.plan_of(outlook));
-                let meter = Meter::new(points, models * samples - done);
-                let _ = self.meter.set(meter);
-            }
-            // A later call refines the grid.
-            Some(meter) => {
-                let seconds = brief(outlook.seconds);
-                note(&format!("refining: {points} more points, about {seconds}"));
-                meter.extend(points, models * samples - done);
-            }
-        }
-        let _ = self.layout.set(outlook.layout.clone());
+        self.progress.begins(outlook);
     }
 
     fn progress(&self, models: usize, samples: usize) {
-        if let Some(meter) = self.meter.get() {
-            meter.add(models, samples);
-        }
+        self.progress.progress(models, samples);
     }
 
     fn sharpened(&self, answers: &Answers) -> Result<()> {
@@ -156,18 +96,8 @@ impl Watch for Job<'_> {
             .push("partial: the run goes on".to_string());
         let csv = self.plan.csv(&name);
         plane_file::write(&plane, &csv, &plane_file::json_beside(&csv))?;
-        draw::figures(&plane, self.plan.panels, &self.plan.plots(), &name)?;
+        draw::figures(&plane, self.panels, &self.plan.plots(), &name)?;
         Ok(())
-    }
-}
-
-/// Seconds as a person would say them.
-fn brief(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => "1 s".to_string(),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
     }
 }
 

@@ -6,10 +6,13 @@ mod doctor;
 mod draw;
 mod inspect;
 mod job;
+mod line;
 mod plan;
 mod plane;
+mod prepare;
 mod progress;
 mod units;
+mod window;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     ctrlc::set_handler(handler).map_err(|error| Error::runtime("signal handler", error))?;
     match &arguments.command {
         Command::Plane(arguments) => plane::run(arguments, false).map(|()| 0),
+        Command::Line(arguments) => line::run(arguments).map(|()| 0),
         Command::Bench(arguments) => plane::run(arguments, true).map(|()| 0),
         Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
         Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),

@@ -1,22 +1,18 @@
-//! What `landscape plane` is to do: flags over `landscape.toml` over defaults, checked.
+//! What a command that evaluates is to do: flags over `landscape.toml` over defaults, checked.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{BindingArg, LossesArg, PanelsArg, PlaneArgs, PrecisionArg, RunArgs};
+use super::args::{BindingArg, Common, LossesArg, PrecisionArg, RunArgs};
 use super::config::Config;
 use super::units;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::Interface;
 use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
-use crate::result::grid::{Grid, linspace};
+use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
 use crate::space::matching::Options;
-use crate::space::plane::PlaneBasis;
-
-/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
-const POINTS: usize = 1_000_000;
 
 /// What was typed and configured, checked.
 pub struct Plan {
@@ -32,11 +28,6 @@ pub struct Plan {
     pub output: Option<String>,
     /// Where folders of results are made.
     pub out: PathBuf,
-    /// Panels of the figure.
-    pub panels: PanelsArg,
-    steps: usize,
-    margin: f64,
-    ranges: Option<(Vec<f64>, Vec<f64>)>,
     data: Vec<Source>,
     limit: Option<usize>,
     seed: u64,
@@ -50,41 +41,8 @@ impl Plan {
     ///
     /// # Errors
     /// When a value is missing or impossible.
-    pub fn new(arguments: &PlaneArgs, config: &Config) -> Result<Self> {
-        let common = &arguments.common;
-        let run = &arguments.run;
+    pub fn new(common: &Common, run: &RunArgs, config: &Config) -> Result<Self> {
         let origin = common.origin.clone().or_else(|| config.origin.clone());
-        let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
-        let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
-        if !(2..=10_000).contains(&steps) {
-            return Err(Error::flag(
-                "--steps",
-                format!("is {steps}; 2 to 10000 are possible"),
-            ));
-        }
-        if !margin.is_finite() || margin < 0.0 {
-            return Err(Error::flag(
-                "--margin",
-                format!("is {margin}; 0 or more is needed"),
-            ));
-        }
-        let typed = arguments.steps.is_some() || arguments.margin.is_some();
-        let configured = |value: &Option<String>| value.clone().filter(|_| !typed);
-        let x = arguments.x.clone().or_else(|| configured(&config.plane.x));
-        let y = arguments.y.clone().or_else(|| configured(&config.plane.y));
-        let ranges = match (x, y) {
-            (Some(x), Some(y)) => Some((range("--x", &x)?, range("--y", &y)?)),
-            (None, None) => None,
-            _ => return Err(Error::flag("--x, --y", "set both or none")),
-        };
-        let request = request(run, config)?;
-        if arguments.adaptive && (request.max_time.is_some() || request.tolerance.is_some()) {
-            return Err(Error::flag(
-                "--adaptive",
-                "cannot go with --max-time or --tolerance: points refined later would have other \
-                 samples",
-            ));
-        }
         let mut ignore = config.ignore.clone();
         ignore.extend(common.ignore.iter().cloned());
         Ok(Self {
@@ -104,19 +62,15 @@ impl Plan {
                 .or_else(|| config.onnxruntime.clone()),
             options: Options { ignore },
             output: run.output.clone().or_else(|| config.output.clone()),
-            out: arguments
+            out: run
                 .out
                 .clone()
                 .or_else(|| config.out.clone())
                 .unwrap_or_else(|| ".".into()),
-            panels: panels(arguments, config)?,
-            steps,
-            margin,
-            ranges,
             data: data(run, config)?,
             limit: run.limit.or(config.limit),
             seed: run.seed.or(config.seed).unwrap_or(0),
-            request,
+            request: request(run, config)?,
             fresh: run.fresh,
         })
     }
@@ -129,28 +83,6 @@ impl Plan {
     /// The folder of figures.
     pub fn plots(&self) -> PathBuf {
         self.out.join("plots")
-    }
-
-    /// The grid over a plane.
-    ///
-    /// # Errors
-    /// When it has more points than anybody could wait for.
-    pub fn grid(&self, basis: &PlaneBasis) -> Result<Grid> {
-        let grid = match &self.ranges {
-            Some((xs, ys)) => Grid {
-                xs: xs.clone(),
-                ys: ys.clone(),
-            },
-            None => basis.grid(self.steps, self.margin),
-        };
-        if grid.len() > POINTS {
-            let (nx, ny) = (grid.xs.len(), grid.ys.len());
-            return Err(Error::flag(
-                "grid",
-                format!("has {nx}×{ny} points; at most {POINTS} are possible"),
-            ));
-        }
-        Ok(grid)
     }
 
     /// Reads the data sets for a network's inputs.
@@ -199,29 +131,17 @@ impl Plan {
 
     /// Removes what a run that is finished showed on the way.
     pub fn remove_partial(&self, name: &str) {
-        let partial = |ending: &str| format!("{name}.partial.{ending}");
-        let csv = self.csv(name);
+        let partial = format!("{name}.partial");
+        let csv = self.csv(&partial);
         for file in [
-            csv.with_file_name(partial("csv")),
-            csv.with_file_name(partial("json")),
-            self.plots().join(partial("png")),
-            self.plots().join(partial("svg")),
+            json_beside(&csv),
+            csv,
+            self.plots().join(format!("{partial}.png")),
+            self.plots().join(format!("{partial}.svg")),
         ] {
             // Mostly there is none.
             let _ = std::fs::remove_file(file);
         }
-    }
-}
-
-fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
-    match (arguments.panels, config.plane.panels.as_deref()) {
-        (Some(panels), _) => Ok(panels),
-        (None, None | Some("paper")) => Ok(PanelsArg::Paper),
-        (None, Some("all")) => Ok(PanelsArg::All),
-        (None, Some(other)) => Err(Error::flag(
-            "panels",
-            format!("is `{other}`; `paper` or `all`"),
-        )),
     }
 }
 
@@ -236,13 +156,19 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
         )
     })?;
     let request = Request {
-        losses: match run.losses {
-            Some(LossesArg::Graph) => Losses::Graph,
-            None if device != Device::Cpu => Losses::Graph,
-            _ => Losses::Host,
+        losses: match (run.losses, config.losses.as_deref()) {
+            (Some(LossesArg::Graph), _) | (None, Some("graph")) => Losses::Graph,
+            (Some(LossesArg::Host), _) | (None, Some("host")) => Losses::Host,
+            (None, None) if device != Device::Cpu => Losses::Graph,
+            (None, None) => Losses::Host,
+            (None, Some(other)) => return Err(one_of("losses", other, "host or graph")),
         },
         device,
-        tf32: run.precision == Some(PrecisionArg::Tf32),
+        tf32: match (run.precision, config.precision.as_deref()) {
+            (Some(PrecisionArg::Tf32), _) | (None, Some("tf32")) => true,
+            (Some(PrecisionArg::Full), _) | (None, Some("full") | None) => false,
+            (None, Some(other)) => return Err(one_of("precision", other, "full or tf32")),
+        },
         workers: run.workers.or(config.workers),
         threads: run.threads.or(config.threads),
         batch: run.batch.or(config.batch),
@@ -283,11 +209,13 @@ fn binding(run: &RunArgs, config: &Config) -> Result<Binding> {
         (Some(BindingArg::Baked), _) => Ok(Binding::Baked),
         (Some(BindingArg::InGraph), _) => Ok(Binding::InGraph),
         (Some(BindingArg::Inputs), _) => Ok(Binding::Inputs),
-        (None, Some(name)) => Binding::parse(name).ok_or_else(|| {
-            let possible = "auto, baked, in-graph or inputs";
-            Error::flag("binding", format!("is `{name}`; {possible} is possible"))
-        }),
+        (None, Some(name)) => Binding::parse(name)
+            .ok_or_else(|| one_of("binding", name, "auto, baked, in-graph or inputs")),
     }
+}
+
+fn one_of(key: &str, found: &str, possible: &str) -> Error {
+    Error::flag(key, format!("is `{found}`; {possible} is possible"))
 }
 
 /// A flag's value over the file's, read by `read`, which names what is possible.
@@ -362,26 +290,4 @@ fn source(name: &str, role: Role, path: &Path) -> Source {
         role,
         path: path.to_path_buf(),
     }
-}
-
-/// `MIN:MAX:N`, ends included.
-fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
-    let fault = || {
-        Error::flag(
-            flag,
-            format!("is `{text}`; MIN:MAX:N with MIN < MAX and N from 2 on is needed"),
-        )
-    };
-    let parts: Vec<&str> = text.split(':').collect();
-    let [min, max, n] = parts.as_slice() else {
-        return Err(fault());
-    };
-    let (Ok(min), Ok(max), Ok(n)) = (min.parse::<f64>(), max.parse::<f64>(), n.parse::<usize>())
-    else {
-        return Err(fault());
-    };
-    if !min.is_finite() || !max.is_finite() || min >= max || !(2..=10_000).contains(&n) {
-        return Err(fault());
-    }
-    Ok(linspace(min, max, n))
 }

@@ -1,66 +1,39 @@
 //! `landscape plane`: from what was typed to the figure and its data.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-
 use super::args::PlaneArgs;
-use super::config::Config;
 use super::job::Job;
-use super::plan::Plan;
-use super::progress::Meter;
-use super::{STOP, draw, note, open_origin, print};
+use super::prepare::{Inputs, Material};
+use super::progress::Progress;
+use super::window::Window;
+use super::{draw, note, print};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::plane as analysis;
-use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, file};
-use crate::data::{Dataset, InputDtype};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::evaluate::interface::{self, Interface};
-use crate::evaluate::onnx::{Engine, Untouched, embedded};
-use crate::evaluate::runtime::Runtime;
+use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::figure::panel::contours;
-use crate::graph::network::Network;
 use crate::result::plane::Plane;
-use crate::result::provenance::Provenance;
+use crate::result::plane_file;
 use crate::result::score::DatasetInfo;
-use crate::result::{atomic, plane_file};
-use crate::space::gram::Gram;
-use crate::space::matching::{self, Aligned};
 use crate::space::plane::PlaneBasis;
 
 /// Runs the command, or only compares how it could be laid out on this machine.
 pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     let start = Instant::now();
-    let (config, config_path) = Config::load(arguments.common.config.as_deref())?;
-    let plan = Plan::new(arguments, &config)?;
-    let runtime = Runtime::load(plan.onnxruntime.as_deref())?;
-    let (origin_name, model) = open_origin(&plan.origin)?;
-    let network = Network::of(&model);
-    let checkpoints = [
-        Checkpoint::open(&arguments.a)?,
-        Checkpoint::open(&arguments.b)?,
-    ];
-    let weights = plan
-        .origin_weights
-        .as_deref()
-        .map(Checkpoint::open)
-        .transpose()?;
-    let aligned = matching::pool(
-        &network,
-        &origin_name,
-        &checkpoints,
-        weights.as_ref(),
-        &plan.options,
+    let inputs = Inputs::open(
+        &arguments.common,
+        &arguments.run,
+        &[&arguments.a, &arguments.b],
     )?;
-    let gram = Gram::of(&aligned.pool);
-    refuse_nonfinite(&aligned, &gram)?;
+    let window = Window::new(arguments, &inputs.plan, &inputs.config)?;
+    let network = inputs.network();
+    let (aligned, gram) = inputs.align(&network)?;
     let basis = PlaneBasis::of(&aligned.pool, &gram)?;
-    let grid = plan.grid(&basis)?;
+    let grid = window.grid(&basis)?;
     let geometry = basis.geometry;
     note(&format!(
         "‖δ1‖ = {:.4}, ‖δ2‖ = {:.4}, angle {:.2}°; {}×{} points",
@@ -70,46 +43,22 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         grid.xs.len(),
         grid.ys.len()
     ));
-    let interface = Interface::of(&network, plan.output.as_deref())?;
-    let datasets = plan.read_data(&interface, &config)?;
-    let models = hashes(&model_files(&plan, &model, &checkpoints))?;
-    let data = datasets
-        .iter()
-        .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
-    let content: Vec<(String, String)> = models.into_iter().chain(data).collect();
-    let config_file = hashes(config_path.as_slice())?;
-    atomic::probe(&plan.csv(&arguments.name))?;
-    atomic::probe(&plan.plots().join(&arguments.name))?;
-    let keep = plan.keep(&arguments.name, &content, &config);
-    let engine = Engine::new(
-        runtime,
-        &network,
-        &aligned,
-        interface,
-        &datasets,
-        plan.request.clone(),
-        &STOP,
-    )?
-    .with_files(untouched(&network, &aligned, &checkpoints)?)
-    .keeping(&keep)?;
+    let material = Material::read(&inputs, &network)?;
+    let engine = material.engine(&inputs, &network, &aligned)?;
     if only_compare {
         return compare(&engine);
     }
-    let [a, b] = &checkpoints;
+    let engine = material.keeping(engine, &inputs, &arguments.name)?;
+    let names = inputs.checkpoints.iter().map(|model| model.name.clone());
     let job = Job {
         name: &arguments.name,
-        plan: &plan,
+        plan: &inputs.plan,
+        panels: window.panels,
         aligned: &aligned,
-        names: [origin_name, a.name.clone(), b.name.clone()],
-        provenance: Provenance {
-            command: command(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            files: content.into_iter().chain(config_file).collect(),
-            settings: plan.recorded(),
-            onnxruntime: runtime.version().to_string(),
-            provider: plan.request.device.provider().to_string(),
-            wall_seconds: 0.0,
-        },
+        names: std::iter::once(inputs.origin_name.clone())
+            .chain(names)
+            .collect(),
+        provenance: material.provenance(&inputs),
         refinement: Mutex::new(if arguments.adaptive {
             Refinement::coarse(&grid)
         } else {
@@ -118,13 +67,11 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         basis,
         grid,
         start,
-        meter: OnceLock::new(),
-        layout: OnceLock::new(),
-        frozen: engine.frozen_nodes(),
+        progress: Progress::new(engine.frozen_nodes()),
     };
     let (answers, mut plane) = measured(&engine, &job)?;
-    let rate = job.meter.get().map_or(0.0, Meter::finish);
-    let whole = datasets.iter().map(Dataset::len);
+    let rate = job.progress.finish();
+    let whole = material.datasets.iter().map(Dataset::len);
     let samples = |sets: &[DatasetInfo]| sets.iter().map(|set| set.samples).sum::<usize>();
     let (done, whole) = (samples(&answers.datasets), whole.sum::<usize>());
     let is_whole = done == whole;
@@ -133,8 +80,8 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
             "stopped by a limit after {done} of {whole} samples; every value is of these"
         ));
     }
-    write(arguments, &plan, &plane, rate)?;
-    plan.remove_partial(&arguments.name);
+    write(arguments, &job, &plane, rate)?;
+    inputs.plan.remove_partial(&arguments.name);
     if is_whole {
         engine.forget();
     }
@@ -148,7 +95,7 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<(Answers, Plane)> {
         let mixes = analysis::mixes(&job.basis, &job.grid, &job.refinement());
         let answers = engine.evaluate(&mixes, job)?;
         let plane = job.assemble(&answers);
-        let contours = contours(&plane, job.plan.panels.into());
+        let contours = contours(&plane, job.panels.into());
         let surfaces = contours.into_iter();
         let surfaces: Vec<Contours> = surfaces
             .map(|(values, levels)| Contours { values, levels })
@@ -176,87 +123,12 @@ fn compare(engine: &Engine<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The command line, the program by its name alone: its folder says nothing about the result.
-fn command() -> Vec<String> {
-    let program = env!("CARGO_PKG_NAME").to_string();
-    std::iter::once(program)
-        .chain(std::env::args().skip(1))
-        .collect()
-}
-
-fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
-    let Some((parameter, member, count)) = gram.first_nonfinite() else {
-        return Ok(());
-    };
-    let member = &aligned.pool.members[member];
-    Err(Error::input(
-        &member.path,
-        format!(
-            "{count} values of `{}` are NaN or infinite; a plane needs finite weights",
-            member.sources[parameter].name
-        ),
-    )
-    .help("did this training run diverge?"))
-}
-
-/// The checkpoints as they are, to be run beside their mixes.
-fn untouched<'m>(
-    network: &'m Network<'m>,
-    aligned: &'m Aligned,
-    checkpoints: &'m [Checkpoint],
-) -> Result<Vec<Untouched<'m>>> {
-    let types = |network: &Network<'_>| -> Result<Vec<InputDtype>> {
-        let inputs = interface::inputs(network)?;
-        Ok(inputs.into_iter().map(|input| input.dtype).collect())
-    };
-    let own = types(network)?;
-    let mut models = vec![Untouched::File(&network.model.path)];
-    for (index, checkpoint) in checkpoints.iter().enumerate() {
-        // A graph of another precision cannot be fed the same data.
-        models.push(match &checkpoint.content {
-            Content::Onnx(model) if types(&Network::of(model))? == own => {
-                Untouched::File(&model.path)
-            }
-            _ => Untouched::Written(Box::new(move || embedded(network, aligned, index + 1))),
-        });
-    }
-    Ok(models)
-}
-
-/// The files that weights come from.
-fn model_files(plan: &Plan, origin: &Model, checkpoints: &[Checkpoint]) -> Vec<PathBuf> {
-    let mut paths = vec![plan.origin.clone()];
-    paths.extend(origin.external.iter().cloned());
-    paths.extend(plan.origin_weights.clone());
-    for checkpoint in checkpoints {
-        paths.push(checkpoint.path.clone());
-        if let Content::Onnx(model) = &checkpoint.content {
-            paths.extend(model.external.iter().cloned());
-        }
-    }
-    paths
-}
-
-/// SHA-256 of each file's content, in the order given.
-fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
-    let hash = |path: &PathBuf| {
-        let bytes = file::map(Path::new(path))?;
-        let digest = Sha256::digest(&bytes);
-        let hex = digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
-        Ok((path.display().to_string(), hex))
-    };
-    paths.par_iter().map(hash).collect()
-}
-
-fn write(arguments: &PlaneArgs, plan: &Plan, plane: &Plane, rate: f64) -> Result<()> {
+fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Result<()> {
     let name = &arguments.name;
-    let csv = plan.csv(name);
+    let csv = job.plan.csv(name);
     let json = plane_file::json_beside(&csv);
     plane_file::write(plane, &csv, &json)?;
-    let png = draw::figures(plane, plan.panels, &plan.plots(), name)?;
+    let png = draw::figures(plane, job.panels, &job.plan.plots(), name)?;
     for warning in &plane.summary.warnings {
         note(&format!("warning: {warning}"));
     }

@@ -1,15 +1,128 @@
 //! Progress of long work: a bar at a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::note;
+use crate::evaluate::onnx::size;
+use crate::evaluate::{Outlook, Watch};
+use crate::result::provenance::Provenance;
+
+/// Says what a run is going to take, and how far it is.
+#[derive(Default)]
+pub struct Progress {
+    meter: OnceLock<Meter>,
+    /// How the work is laid out, once it is known.
+    layout: OnceLock<String>,
+    /// Nodes that are frozen, and all.
+    frozen: Option<(usize, usize)>,
+}
+
+impl Progress {
+    /// Progress on a network of which so many nodes are frozen, of so many.
+    pub fn new(frozen: Option<(usize, usize)>) -> Self {
+        Self {
+            frozen,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the bar away; returns samples per second.
+    pub fn finish(&self) -> f64 {
+        self.meter.get().map_or(0.0, Meter::finish)
+    }
+
+    /// Where numbers come from, with the layout and the time since `start`.
+    pub fn recorded(&self, provenance: &Provenance, start: Instant) -> Provenance {
+        let mut provenance = provenance.clone();
+        provenance.wall_seconds = start.elapsed().as_secs_f64();
+        if let Some(layout) = self.layout.get() {
+            let layout = layout.clone();
+            provenance.settings.insert("layout".to_string(), layout);
+        }
+        provenance
+    }
+
+    /// What is said when the run begins.
+    fn plan(&self, outlook: &Outlook) -> String {
+        let Outlook {
+            models,
+            samples,
+            chunks,
+            done,
+            ..
+        } = outlook;
+        let mut line = format!(
+            "{models} models × {samples} samples, about {}, {} of memory",
+            brief(outlook.seconds),
+            size(outlook.memory)
+        );
+        if let Some((frozen, all)) = self.frozen {
+            line.push_str(&format!(
+                "; {frozen} of {all} nodes are frozen and run once"
+            ));
+        }
+        if *chunks > 1 {
+            line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
+        }
+        if *done > 0 {
+            let part = 100.0 * *done as f64 / (models * samples) as f64;
+            line.push_str(&format!(
+                "; {part:.0} % were done before (--fresh begins anew)"
+            ));
+        }
+        line
+    }
+}
+
+impl Watch for Progress {
+    fn begins(&self, outlook: &Outlook) {
+        let Outlook {
+            models,
+            samples,
+            done,
+            ..
+        } = *outlook;
+        let points = models - done / samples.max(1);
+        match self.meter.get() {
+            None => {
+                note(&self.plan(outlook));
+                let meter = Meter::new(points, models * samples - done);
+                let _ = self.meter.set(meter);
+            }
+            // A later call refines the grid.
+            Some(meter) => {
+                let seconds = brief(outlook.seconds);
+                note(&format!("refining: {points} more points, about {seconds}"));
+                meter.extend(points, models * samples - done);
+            }
+        }
+        let _ = self.layout.set(outlook.layout.clone());
+    }
+
+    fn progress(&self, models: usize, samples: usize) {
+        if let Some(meter) = self.meter.get() {
+            meter.add(models, samples);
+        }
+    }
+}
+
+/// Seconds as a person would say them.
+fn brief(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "1 s".to_string(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
 
 /// Counts points and samples that are done.
-pub struct Meter {
+struct Meter {
     bar: Option<ProgressBar>,
     points: AtomicUsize,
     samples: AtomicUsize,
@@ -25,7 +138,7 @@ const LINE_EVERY: usize = 10_000;
 
 impl Meter {
     /// A meter for `points` models and, over all of them, `samples` samples.
-    pub fn new(points: usize, samples: usize) -> Self {
+    fn new(points: usize, samples: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(samples as u64);
             let template = "{bar:30} {msg} {per_sec} samples, {eta} left";
@@ -47,7 +160,7 @@ impl Meter {
     }
 
     /// Adds more to do.
-    pub fn extend(&self, points: usize, samples: usize) {
+    fn extend(&self, points: usize, samples: usize) {
         self.points.fetch_add(points, Ordering::Relaxed);
         self.samples.fetch_add(samples, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
@@ -56,7 +169,7 @@ impl Meter {
     }
 
     /// Adds what was done; called from any worker.
-    pub fn add(&self, points: usize, samples: usize) {
+    fn add(&self, points: usize, samples: usize) {
         let points = self.points_done.fetch_add(points, Ordering::Relaxed) + points;
         let samples = self.samples_done.fetch_add(samples, Ordering::Relaxed) + samples;
         let all = self.points.load(Ordering::Relaxed);
@@ -84,7 +197,7 @@ impl Meter {
     }
 
     /// Takes the bar away; returns samples per second.
-    pub fn finish(&self) -> f64 {
+    fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -69,7 +69,8 @@ impl Journal {
         let path = folder.join(format!("{name}-{}.journal", &key[..key.len().min(12)]));
         let lock = folder.join(format!("{name}.lock"));
         let fail = |error: io::Error| Error::write(&path, &error);
-        fs::create_dir_all(&folder).map_err(fail)?;
+        // A name may have folders in it.
+        fs::create_dir_all(lock.parent().unwrap_or(&folder)).map_err(fail)?;
         let locked = take(&lock)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -147,9 +148,13 @@ impl Journal {
         // Left over, it would only take room.
         let _ = fs::remove_file(&kept.path);
         let _ = fs::remove_file(&kept.lock);
-        if let Some(folder) = kept.path.parent() {
+        let folders = kept.path.ancestors().skip(1);
+        for folder in folders {
             // Not while another journal is in it.
-            let _ = fs::remove_dir(folder);
+            let gone = fs::remove_dir(folder).is_ok();
+            if !gone || folder.ends_with(FOLDER) {
+                break;
+            }
         }
     }
 
@@ -163,7 +168,7 @@ impl Kept {
         let mut output = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         output.write(line(text).as_bytes()).map_err(|error| {
             Error::write(&self.path, &error)
-                .help("make room and run the same command again: it goes on where it was")
+                .help("make room and run the same command again (without --fresh): it goes on where it was")
         })
     }
 }
@@ -173,6 +178,7 @@ impl Output {
         let before = self.file.stream_position()?;
         if let Err(error) = self.file.write_all(line) {
             self.file.set_len(before)?;
+            self.file.seek(SeekFrom::Start(before))?;
             return Err(error);
         }
         if self.synced.elapsed() >= SYNC {

@@ -7,6 +7,7 @@
 pub mod doctor;
 pub mod interface;
 pub mod journal;
+pub mod logits;
 pub mod metrics;
 pub mod onnx;
 pub mod quadratic;

@@ -4,6 +4,7 @@
 //! chunk sharpens all of them. A tally runs over the samples of a data set in one fixed order,
 //! whatever the chunks and whoever computes, so that results depend on neither.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -84,6 +85,33 @@ pub fn ends(sizes: &[usize], chunks: usize, batch: usize) -> Vec<Vec<usize>> {
     ends
 }
 
+/// Samples of each data set that a model's tallies have.
+fn counts(sets: &[Tally]) -> Vec<usize> {
+    sets.iter().map(Tally::samples).collect()
+}
+
+/// Starts models over that are ahead of most: a limit stops where all have the same samples, and
+/// would have to wait for the others to come so far.
+fn level(tallies: &mut [Vec<Tally>]) {
+    let mut groups: HashMap<Vec<usize>, usize> = HashMap::new();
+    for sets in &*tallies {
+        *groups.entry(counts(sets)).or_default() += 1;
+    }
+    let most = groups
+        .into_iter()
+        .max_by_key(|(counts, models)| (*models, counts.clone()));
+    let Some((usual, _)) = most else { return };
+    for sets in tallies {
+        if counts(sets)
+            .iter()
+            .zip(&usual)
+            .any(|(count, usual)| count > usual)
+        {
+            sets.fill(Tally::default());
+        }
+    }
+}
+
 impl Schedule {
     /// Runs the work; gives the tallies of all models to `sharpened` after each chunk but the
     /// last, and returns them at the end. What the journal holds is not computed again.
@@ -101,6 +129,9 @@ impl Schedule {
         let mut tallies: Vec<Vec<Tally>> = known
             .map(|known| known.unwrap_or_else(|| vec![Tally::default(); sets]))
             .collect();
+        if self.limits != Limits::default() {
+            level(&mut tallies);
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.workers)
             .build()
@@ -125,6 +156,12 @@ impl Schedule {
                 .collect();
             if !todo.is_empty() {
                 let started = Instant::now();
+                let size: usize = begin.iter().zip(end).map(|(begin, end)| end - begin).sum();
+                let missing: usize = todo
+                    .iter()
+                    .flat_map(|&model| tallies[model].iter().zip(end).zip(&begin))
+                    .map(|((tally, end), begin)| end.saturating_sub(tally.samples().max(*begin)))
+                    .sum();
                 let ranges: Vec<Range<usize>> =
                     begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
                 let chunk = work.chunk(&ranges)?;
@@ -139,13 +176,14 @@ impl Schedule {
                 };
                 let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
                 outcomes.into_iter().collect::<Result<()>>()?;
-                let part = todo.len() as f64 / self.models.len() as f64;
-                measured = Some(started.elapsed().div_f64(part));
+                let part = missing as f64 / (self.models.len() * size.max(1)) as f64;
+                measured = Some(started.elapsed().div_f64(part.max(1e-9)));
+                let is_level = tallies.iter().all(|sets| counts(sets) == *end);
+                if index + 1 < self.ends.len() && is_level {
+                    sharpened(&tallies)?;
+                }
             }
             begin.clone_from(end);
-            if index + 1 < self.ends.len() {
-                sharpened(&tallies)?;
-            }
         }
         Ok(tallies)
     }

@@ -34,8 +34,14 @@ pub fn draw<B: DrawingBackend>(
     let surface = Surface::new(grid, values, ceiling(levels));
     let scale = Scale::new(levels);
     page.raster(view.corners(), |across, down| {
-        let xs: Vec<f64> = across.iter().map(|dx| view.x.0 + dx / view.scale).collect();
-        let ys: Vec<f64> = down.iter().map(|dy| view.y.1 - dy / view.scale).collect();
+        let xs: Vec<f64> = across
+            .iter()
+            .map(|dx| view.x.0 + dx / view.scale[0])
+            .collect();
+        let ys: Vec<f64> = down
+            .iter()
+            .map(|dy| view.y.1 - dy / view.scale[1])
+            .collect();
         let values = surface.sample(&xs, &ys);
         values.into_iter().map(|value| scale.color(value)).collect()
     })?;

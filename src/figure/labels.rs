@@ -91,7 +91,7 @@ mod tests {
         let view = View {
             left: 0.0,
             top: 0.0,
-            scale: 1.0,
+            scale: [1.0, 1.0],
             x: (0.0, 300.0),
             y: (0.0, 300.0),
         };

@@ -3,10 +3,13 @@
 mod contour;
 mod field;
 mod labels;
+mod legend;
 mod levels;
+pub mod line;
 mod marks;
-mod page;
+pub mod page;
 pub mod panel;
 pub mod plane;
+pub mod scatter;
 mod theme;
 mod view;

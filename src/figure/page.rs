@@ -103,9 +103,16 @@ impl<B: DrawingBackend> Page<'_, B> {
 
     /// The outline of a rectangle.
     pub fn outline(&self, [from, to]: [Place; 2], width: f64) -> Outcome<B> {
-        // As a path: plotters gives rectangles of an SVG no line width.
-        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
-        self.line(&[&corners[..], &corners[1..2]].concat(), theme::INK, width)
+        // As lines: plotters gives rectangles of an SVG no line width, and a path that runs over
+        // itself leaves a gap there. Each is half its width longer, so that corners are full.
+        let half = width / 2.0;
+        for y in [from.1, to.1] {
+            self.line(&[(from.0 - half, y), (to.0 + half, y)], theme::INK, width)?;
+        }
+        for x in [from.0, to.0] {
+            self.line(&[(x, from.1 - half), (x, to.1 + half)], theme::INK, width)?;
+        }
+        Ok(())
     }
 
     /// Text; `_` lowers the digit behind it: `θ_0`, `distance along u_1`. The bundled font has
@@ -214,6 +221,25 @@ pub trait Drawn {
     /// # Errors
     /// When the canvas fails.
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B>;
+}
+
+/// A figure in both formats.
+pub struct Drawing {
+    /// PNG, 300 dots an inch.
+    pub png: Vec<u8>,
+    /// SVG of the same layout.
+    pub svg: String,
+}
+
+/// Draws a figure in both formats.
+///
+/// # Errors
+/// When drawing or encoding fails.
+pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
+    Ok(Drawing {
+        png: png(figure)?,
+        svg: svg(figure)?,
+    })
 }
 
 /// An SVG of the figure.

@@ -2,7 +2,7 @@
 
 use super::levels::Levels;
 use crate::result::plane::Plane;
-use crate::result::score::{Role, Score};
+use crate::result::score::{DatasetInfo, Role, Score};
 
 /// Which panels are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,27 @@ pub enum Panels {
     Paper,
     /// These, validation error, and one a shift set.
     All,
+}
+
+/// Scores to choose panels from.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// The data sets.
+    pub datasets: &'a [DatasetInfo],
+    /// `scores[data set][point]`.
+    pub scores: &'a [Vec<Score>],
+    /// Which points were measured; all where it is shorter.
+    pub measured: &'a [bool],
+}
+
+impl<'a> From<&'a Plane> for Scored<'a> {
+    fn from(plane: &'a Plane) -> Self {
+        Self {
+            datasets: &plane.datasets,
+            scores: &plane.scores,
+            measured: &plane.measured,
+        }
+    }
 }
 
 /// One surface of the figure.
@@ -27,7 +48,7 @@ pub struct Panel {
 
 /// The surfaces that a figure of a plane shows, each with the levels of its contours.
 pub fn contours(plane: &Plane, panels: Panels) -> Vec<(Vec<f64>, Vec<f64>)> {
-    let chosen = choose(plane, panels).into_iter().map(|panel| {
+    let chosen = choose(plane.into(), panels).into_iter().map(|panel| {
         let levels = Levels::new(&panel.values, panel.noise);
         let levels = levels.map_or(Vec::new(), |levels| levels.values);
         (panel.values, levels)
@@ -35,26 +56,26 @@ pub fn contours(plane: &Plane, panels: Panels) -> Vec<(Vec<f64>, Vec<f64>)> {
     chosen.collect()
 }
 
-/// The panels of a plane, in the order of the paper.
-pub fn choose(plane: &Plane, panels: Panels) -> Vec<Panel> {
+/// The panels, in the order of the paper.
+pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
     let of = |role: Role| {
-        plane
+        scored
             .datasets
             .iter()
             .position(|dataset| dataset.role == role)
     };
-    let name = |index: usize| plane.datasets[index].name.as_str();
-    let shifts: Vec<usize> = (0..plane.datasets.len())
-        .filter(|&index| plane.datasets[index].role == Role::Shift)
+    let name = |index: usize| scored.datasets[index].name.as_str();
+    let shifts: Vec<usize> = (0..scored.datasets.len())
+        .filter(|&index| scored.datasets[index].role == Role::Shift)
         .collect();
     let mut chosen = Vec::new();
     let (train, test) = (of(Role::Train), of(Role::Test));
     let first = train.or(test).or(of(Role::Val));
     match first {
-        Some(first) => chosen.push(loss(plane, first, format!("{} loss (nats)", name(first)))),
+        Some(first) => chosen.push(loss(scored, first, format!("{} loss (nats)", name(first)))),
         None if shifts.len() == 1 => {
             chosen.push(loss(
-                plane,
+                scored,
                 shifts[0],
                 format!("{} loss (nats)", name(shifts[0])),
             ));
@@ -64,33 +85,37 @@ pub fn choose(plane: &Plane, panels: Panels) -> Vec<Panel> {
     let second = test.or(of(Role::Val)).or(train);
     if let Some(second) = second {
         chosen.push(error(
-            plane,
+            scored,
             &[second],
             format!("{} error (%)", name(second)),
         ));
     }
     match shifts.as_slice() {
         [] => {}
-        [one] => chosen.push(error(plane, &[*one], format!("{} error (%)", name(*one)))),
+        [one] => chosen.push(error(scored, &[*one], format!("{} error (%)", name(*one)))),
         many => {
             let title = format!("mean error over {} shifts (%)", many.len());
-            chosen.push(error(plane, many, title));
+            chosen.push(error(scored, many, title));
         }
     }
     if panels == Panels::All {
         let val = of(Role::Val).filter(|val| second != Some(*val));
         let several = if shifts.len() > 1 { shifts } else { Vec::new() };
         for index in val.into_iter().chain(several) {
-            chosen.push(error(plane, &[index], format!("{} error (%)", name(index))));
+            chosen.push(error(
+                scored,
+                &[index],
+                format!("{} error (%)", name(index)),
+            ));
         }
     }
     chosen
 }
 
-fn loss(plane: &Plane, dataset: usize, title: String) -> Panel {
-    let scores = &plane.scores[dataset];
+fn loss(scored: Scored<'_>, dataset: usize, title: String) -> Panel {
+    let scores = &scored.scores[dataset];
     let values: Vec<f64> = scores.iter().map(|score| score.loss).collect();
-    let noise = lowest(plane, &values).map_or(0.0, |index| scores[index].loss_se);
+    let noise = lowest(scored, &values).map_or(0.0, |index| scores[index].loss_se);
     Panel {
         title,
         unit: "nats",
@@ -100,10 +125,10 @@ fn loss(plane: &Plane, dataset: usize, title: String) -> Panel {
 }
 
 /// Unweighted mean over data sets, in percent; its standard error is √Σse²/k.
-fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
+fn error(scored: Scored<'_>, datasets: &[usize], title: String) -> Panel {
     let k = datasets.len() as f64;
-    let at = |index: usize| datasets.iter().map(move |&set| &plane.scores[set][index]);
-    let values: Vec<f64> = (0..plane.grid.len())
+    let at = |index: usize| datasets.iter().map(move |&set| &scored.scores[set][index]);
+    let values: Vec<f64> = (0..scored.scores[0].len())
         .map(|index| {
             // An error counted from logits that are NaN says nothing of the surface.
             let value = |score: &Score| {
@@ -116,7 +141,7 @@ fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
             100.0 * at(index).map(value).sum::<f64>() / k
         })
         .collect();
-    let noise = lowest(plane, &values).map_or(0.0, |index| {
+    let noise = lowest(scored, &values).map_or(0.0, |index| {
         100.0
             * at(index)
                 .map(|score| score.error_se.powi(2))
@@ -133,11 +158,11 @@ fn error(plane: &Plane, datasets: &[usize], title: String) -> Panel {
 }
 
 /// Index of the smallest finite value that was measured.
-pub fn lowest(plane: &Plane, values: &[f64]) -> Option<usize> {
+pub fn lowest(scored: Scored<'_>, values: &[f64]) -> Option<usize> {
     let measured = values
         .iter()
         .enumerate()
-        .filter(|(k, _)| plane.measured[*k]);
+        .filter(|(k, _)| scored.measured.get(*k) != Some(&false));
     let finite = measured.filter(|(_, value)| value.is_finite());
     finite
         .min_by(|a, b| a.1.total_cmp(b.1))

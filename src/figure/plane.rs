@@ -8,19 +8,11 @@ use super::field;
 use super::labels::Taken;
 use super::levels::Levels;
 use super::marks::{self, Mark};
-use super::page::{self, Anchor, Drawn, Outcome, Page, Place};
+use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, choose, lowest};
 use super::view::{TEXT, View};
 use crate::error::{Error, Result};
 use crate::result::plane::Plane;
-
-/// A figure in both formats.
-pub struct Drawing {
-    /// PNG, about 2300 pixels wide for three panels.
-    pub png: Vec<u8>,
-    /// SVG of the same layout.
-    pub svg: String,
-}
 
 /// Draws the plane.
 ///
@@ -35,12 +27,9 @@ pub fn draw(plane: &Plane, panels: Panels) -> Result<Drawing> {
     }
     let figure = Figure {
         plane,
-        panels: choose(plane, panels),
+        panels: choose(plane.into(), panels),
     };
-    Ok(Drawing {
-        png: page::png(&figure)?,
-        svg: page::svg(&figure)?,
-    })
+    page::drawing(&figure)
 }
 
 struct Figure<'a> {
@@ -133,7 +122,8 @@ impl Figure<'_> {
 
     fn marks(&self, panel: &Panel) -> Vec<(Mark, (f64, f64))> {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
-        let minimum = lowest(self.plane, &panel.values).map(|index| self.plane.grid.point(index));
+        let minimum =
+            lowest(self.plane.into(), &panel.values).map(|index| self.plane.grid.point(index));
         let models = marks.into_iter().zip(self.models());
         models
             .chain(minimum.map(|point| (Mark::Minimum, point)))
@@ -318,7 +308,7 @@ mod tests {
     fn one_scale_serves_both_axes_and_markers_lie_inside() {
         let plane = plane(21, 16, bowl);
         let figure = Figure {
-            panels: choose(&plane, Panels::Paper),
+            panels: choose((&plane).into(), Panels::Paper),
             plane: &plane,
         };
         let view = figure.view(1);

@@ -18,6 +18,10 @@ pub const FIRST: RGBColor = RGBColor(0, 114, 178);
 pub const SECOND: RGBColor = RGBColor(230, 159, 0);
 /// The soup: red-purple, apart from both.
 pub const SOUP: RGBColor = RGBColor(204, 60, 90);
+/// Ensembles: bluish green of the Okabe–Ito palette.
+pub const ENSEMBLE: RGBColor = RGBColor(0, 158, 115);
+/// What lies between a barrier and the line it rises above.
+pub const SHADE: RGBColor = RGBColor(245, 222, 227);
 /// Cells that are not finite.
 pub const HATCHED: RGBColor = RGBColor(215, 215, 215);
 

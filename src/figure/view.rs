@@ -20,8 +20,8 @@ pub struct View {
     pub left: f64,
     /// Upper edge.
     pub top: f64,
-    /// Pixels a unit of the data.
-    pub scale: f64,
+    /// Pixels a unit of the data, across and up.
+    pub scale: [f64; 2],
     /// Ends of the x axis.
     pub x: (f64, f64),
     /// Ends of the y axis.
@@ -36,7 +36,18 @@ impl View {
         Self {
             left,
             top,
-            scale: side / (x.1 - x.0).max(y.1 - y.0),
+            scale: [side / (x.1 - x.0).max(y.1 - y.0); 2],
+            x,
+            y,
+        }
+    }
+
+    /// Axes that fill a rectangle, each with a scale of its own.
+    pub fn filling(x: (f64, f64), y: (f64, f64), (left, top): Place, size: Place) -> Self {
+        Self {
+            left,
+            top,
+            scale: [size.0 / (x.1 - x.0), size.1 / (y.1 - y.0)],
             x,
             y,
         }
@@ -44,12 +55,12 @@ impl View {
 
     /// Lower edge.
     pub fn bottom(&self) -> f64 {
-        self.top + (self.y.1 - self.y.0) * self.scale
+        self.top + (self.y.1 - self.y.0) * self.scale[1]
     }
 
     /// Right edge.
     pub fn right(&self) -> f64 {
-        self.left + (self.x.1 - self.x.0) * self.scale
+        self.left + (self.x.1 - self.x.0) * self.scale[0]
     }
 
     /// Upper left and lower right corner.
@@ -59,8 +70,8 @@ impl View {
 
     /// Where a point of the data lies.
     pub fn place(&self, (x, y): (f64, f64)) -> Place {
-        let across = self.left + (x - self.x.0) * self.scale;
-        (across, self.bottom() - (y - self.y.0) * self.scale)
+        let across = self.left + (x - self.x.0) * self.scale[0];
+        (across, self.bottom() - (y - self.y.0) * self.scale[1])
     }
 
     /// Where the points of a line lie.
@@ -73,19 +84,30 @@ impl View {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
-    /// Frame, title, names of the axes and ticks.
+    /// Frame, title, names of the axes and ticks at round values.
     pub fn frame<B: DrawingBackend>(
         &self,
         page: &Page<'_, B>,
         title: &str,
         names: [&str; 2],
     ) -> Outcome<B> {
+        self.frame_with(page, title, names, &[ticks(self.x), ticks(self.y)])
+    }
+
+    /// The same with these ticks: where they stand, and what is written there.
+    pub fn frame_with<B: DrawingBackend>(
+        &self,
+        page: &Page<'_, B>,
+        title: &str,
+        names: [&str; 2],
+        [across, up]: &[Vec<(f64, String)>; 2],
+    ) -> Outcome<B> {
         page.outline(self.corners(), 2.0)?;
         let middle = f64::midpoint(self.left, self.right());
         page.write(title, (middle, self.top - 30.0), TITLE, Anchor::Middle)?;
         let below = (middle, self.bottom() + 56.0);
         page.write(names[0], below, TEXT, Anchor::Top)?;
-        let ticks_wide = ticks(self.y)
+        let ticks_wide = up
             .iter()
             .map(|(_, label)| super::page::width(label, SMALL))
             .fold(0.0, f64::max);
@@ -94,15 +116,15 @@ impl View {
             f64::midpoint(self.top, self.bottom()),
         );
         page.write(names[1], beside, TEXT, Anchor::Upwards)?;
-        for (value, label) in ticks(self.x) {
-            let (x, y) = self.place((value, self.y.0));
+        for (value, label) in across {
+            let (x, y) = self.place((*value, self.y.0));
             page.line(&[(x, y), (x, y + 8.0)], theme::INK, 2.0)?;
-            page.write(&label, (x, y + 16.0), SMALL, Anchor::Top)?;
+            page.write(label, (x, y + 16.0), SMALL, Anchor::Top)?;
         }
-        for (value, label) in ticks(self.y) {
-            let (x, y) = self.place((self.x.0, value));
+        for (value, label) in up {
+            let (x, y) = self.place((self.x.0, *value));
             page.line(&[(x - 8.0, y), (x, y)], theme::INK, 2.0)?;
-            page.write(&label, (x - 14.0, y), SMALL, Anchor::Right)?;
+            page.write(label, (x - 14.0, y), SMALL, Anchor::Right)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod grid;
+pub mod line;
 pub mod number;
 pub mod plane;
 pub mod plane_file;

@@ -85,6 +85,21 @@ pub struct NamedScore {
     pub score: Score,
 }
 
+impl NamedScore {
+    /// The scores of a model, one a data set.
+    pub fn all(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<Self> {
+        let pairs = datasets.iter().zip(scores);
+        pairs
+            .map(|(dataset, score)| Self {
+                dataset: dataset.name.clone(),
+                role: dataset.role,
+                samples: dataset.samples,
+                score: *score,
+            })
+            .collect()
+    }
+}
+
 /// Where a data set is smallest on the grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Minimum {

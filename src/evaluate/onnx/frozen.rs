@@ -12,7 +12,7 @@ use super::{Engine, failed};
 use crate::checkpoint::onnx::proto::{
     Dimension, DimensionValue, ModelProto, TensorShapeProto, TensorType, TypeProto, TypeValue,
 };
-use crate::data::InputDtype;
+use crate::data::{Dataset, InputDtype};
 use crate::error::Result;
 use crate::graph::split::{Dependence, exposing};
 
@@ -61,6 +61,9 @@ pub fn split(
     skeleton: &ModelProto,
     moving: &HashSet<String>,
 ) -> Result<Option<(Frozen, ModelProto)>> {
+    if !alike(engine) {
+        return Ok(None);
+    }
     let graph = skeleton.graph.clone().unwrap_or_default();
     let inputs = engine.interface.inputs.iter();
     let inputs: Vec<String> = inputs.map(|input| input.name.clone()).collect();
@@ -96,14 +99,26 @@ pub fn split(
     }
 }
 
-/// Runs a prefix on a few samples; gives the values whose first axis is the batch.
+/// Whether the samples of all data sets have one shape: then the features have one, too.
+fn alike(engine: &Engine<'_>) -> bool {
+    let shapes = |data: &Dataset| -> Vec<Vec<usize>> {
+        let inputs = 0..engine.interface.inputs.len();
+        inputs.map(|k| data.sample_shape(k).to_vec()).collect()
+    };
+    let mut pairs = engine.datasets.windows(2);
+    pairs.all(|pair| shapes(&pair[0]) == shapes(&pair[1]))
+}
+
+/// Runs a prefix on two small batches; gives the values whose first axis is the batch. With a
+/// batch size of the network's own, an axis that is as long by chance makes a value doubtful.
 fn look(engine: &Engine<'_>, prefix: &[u8], names: &[String]) -> Result<Vec<Option<Feature>>> {
     let mut session = engine.session_of(prefix, engine.request.threads.unwrap_or(1))?;
-    let rows = engine.datasets[0].len().min(3);
-    let part = Part::new(engine, 0, 0..rows);
+    let fixed = engine.interface.fixed_batch;
+    let part = Part::new(engine, 0, 0..engine.datasets[0].len().min(3));
     let mut found: Vec<Option<Feature>> = Vec::new();
-    for rows in [rows, rows.min(2)] {
-        let batch = engine.interface.fixed_batch.unwrap_or(rows);
+    for size in [3, 2] {
+        let batch = fixed.unwrap_or(size);
+        let rows = batch.min(part.labels.len());
         let outputs = run(engine, &mut session, &part, (0, rows), batch)?;
         let features = names.iter().map(|name| {
             let value = &outputs[name.as_str()];
@@ -111,7 +126,8 @@ fn look(engine: &Engine<'_>, prefix: &[u8], names: &[String]) -> Result<Vec<Opti
             let dtype = dtype_of(value.dtype())?;
             let (first, rest) = shape.split_first()?;
             let shape: Vec<usize> = rest.iter().map(|&dim| dim as usize).collect();
-            (*first == batch as i64 && !shape.contains(&0)).then(|| Feature {
+            let is_doubtful = fixed.is_some_and(|batch| shape.contains(&batch));
+            (*first == batch as i64 && !shape.contains(&0) && !is_doubtful).then(|| Feature {
                 name: name.clone(),
                 dtype,
                 shape,
@@ -135,14 +151,20 @@ fn look(engine: &Engine<'_>, prefix: &[u8], names: &[String]) -> Result<Vec<Opti
 ///
 /// # Errors
 /// When the network cannot be run, or the user stopped the run.
-pub fn fill(engine: &Engine<'_>, session: &mut Session, part: &mut Part) -> Result<()> {
+pub fn fill(
+    engine: &Engine<'_>,
+    session: &mut Session,
+    part: &mut Part,
+    batch: usize,
+) -> Result<()> {
     let rows = part.labels.len();
     let features = engine.features();
     let mut buffers: Vec<Buffer> = features
         .iter()
         .map(|feature| Buffer::new(feature.dtype, 0))
         .collect();
-    let step = engine.interface.fixed_batch.unwrap_or(32);
+    // In the batches of the moving part, so that no cut of the data changes a bit.
+    let step = engine.interface.fixed_batch.unwrap_or(batch);
     for from in (0..rows).step_by(step) {
         engine.check_stop()?;
         let to = rows.min(from + step);

@@ -94,7 +94,7 @@ const GPU_BATCH: usize = 256;
 pub const SETTLED: u64 = 4 << 30;
 
 /// How long each rival is measured before a run: six of them delay its start by under a second.
-const TRIAL: Duration = Duration::from_millis(120);
+const TRIAL: Duration = Duration::from_millis(80);
 
 /// Batches that are measured at least, however long they take.
 const BATCHES: usize = 4;
@@ -122,8 +122,8 @@ type Rivals = fn(&Engine<'_>, &Layout, usize) -> Vec<Layout>;
 pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Measured)> {
     let samples = engine.samples();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
     let mut layout = plain(engine, cores);
+    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES), layout.batch)?;
     let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
     let seconds = best.seconds(models, samples, &layout);
     let stages: [Rivals; 3] = [batches, divisions, bindings];
@@ -192,7 +192,7 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
 pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plain = plain(engine, cores);
-    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES))?;
+    let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES), plain.batch)?;
     let rivals = [batches, divisions, bindings];
     let rivals = rivals
         .iter()
@@ -321,7 +321,7 @@ pub fn chunks(
     measured: &Measured,
 ) -> Result<usize> {
     let samples = engine.samples();
-    let seconds = measured.seconds(models, samples, layout);
+    let seconds = measured.seconds(models, samples, layout) + engine.once_seconds(layout);
     let mut room = room(engine, layout)?;
     if engine.request.losses == Losses::Graph && layout.binding != Binding::Baked {
         room = room.min(SETTLED);
@@ -345,7 +345,8 @@ pub fn chunks(
     };
     let limited = engine.request.max_time.is_some() || engine.request.tolerance.is_some();
     let wanted = if limited {
-        wanted.min(affordable.max(10.0)).min(1000.0)
+        // A limit is worth building sessions more often.
+        wanted.min(1000.0)
     } else {
         wanted.min(affordable).min(20.0)
     };

@@ -22,7 +22,7 @@ mod worker;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -40,6 +40,7 @@ pub use self::request::{Binding, Device, Losses, Request};
 use self::worker::Worker;
 use super::interface::Interface;
 use super::journal::{Journal, ModelKey};
+use super::logits::{self, Logits};
 use super::metrics::Tally;
 use super::runtime::Runtime;
 use super::schedule::{Limits, Schedule, Work, ends};
@@ -85,6 +86,10 @@ pub struct Engine<'a> {
     journal: Mutex<Journal>,
     chosen: OnceLock<(Layout, Measured)>,
     start: Instant,
+    /// Logits a sample.
+    classes: usize,
+    /// Nanoseconds that the frozen part takes for a sample, as it was last seen.
+    prefix_nanos: AtomicU64,
     /// Workers set up so far: they take the devices in turn.
     workers: AtomicUsize,
 }
@@ -136,6 +141,8 @@ impl<'a> Engine<'a> {
             journal: Mutex::default(),
             chosen: OnceLock::new(),
             start: Instant::now(),
+            classes: 0,
+            prefix_nanos: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
         };
         engine.check_device()?;
@@ -160,7 +167,7 @@ impl<'a> Engine<'a> {
         let members = engine.pool.members.len();
         let losses = epilogue::append(graph.clone(), &engine.interface.output_name);
         engine.graphs = Graphs::new(graph, fed, members);
-        engine.check_labels(&network.model.path)?;
+        engine.classes = engine.check_labels(&network.model.path)?;
         if engine.request.losses == Losses::Graph {
             // Operators that are too old for it leave the losses to the host.
             if let Some(graph) = losses {
@@ -199,7 +206,8 @@ impl<'a> Engine<'a> {
         self.frozen.as_ref().map(|frozen| frozen.nodes)
     }
 
-    fn check_labels(&self, path: &Path) -> Result<()> {
+    /// Tries the network on the first samples of each data set; returns the number of classes.
+    fn check_labels(&self, path: &Path) -> Result<usize> {
         let layout = Layout {
             workers: 1,
             threads: self.request.threads.unwrap_or(1),
@@ -210,15 +218,17 @@ impl<'a> Engine<'a> {
         let mix = Mix::unit(0, self.pool.members.len());
         let mut worker = Worker::new(self, &layout);
         let model = worker.model(&mix)?;
+        let mut all_classes = 0;
         for (index, dataset) in self.datasets.iter().enumerate() {
             let rows = layout.batch.min(dataset.len());
-            let part = self.part_of(index, 0..rows)?;
+            let part = self.part_of(index, 0..rows, layout.batch)?;
             let classes = model.logits(self, Some(&mix), &part, (0, rows), |_, _| {})?;
+            all_classes = classes;
             dataset
                 .check_labels(classes)
                 .map_err(|error| error.help(format!("{} is the network", path.display())))?;
         }
-        Ok(())
+        Ok(all_classes)
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -265,8 +275,11 @@ impl<'a> Engine<'a> {
                  --onnxruntime PATH",
             ));
         }
-        let built = self.builder(1, 0);
-        built.map(|_| ()).map_err(|error| {
+        let Device::Cuda(devices) = &self.request.device else {
+            return Ok(());
+        };
+        let mut built = (0..devices.len()).map(|device| self.builder(1, device).map(|_| ()));
+        built.try_for_each(|built| built).map_err(|error| {
             Error::runtime("--device", format!("CUDA cannot be used: {error}")).help(
                 "the message names what is missing: a driver, CUDA or cuDNN on the loader's path",
             )
@@ -338,13 +351,26 @@ impl<'a> Engine<'a> {
 
     /// Samples of a data set, by their places in its order, with what the frozen part makes of
     /// them.
-    fn part_of(&self, dataset: usize, places: Range<usize>) -> Result<Part> {
+    fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Part> {
         let mut part = Part::new(self, dataset, places);
         if let Some(frozen) = &self.frozen {
-            let mut session = self.session_of(&frozen.prefix, self.request.threads.unwrap_or(1))?;
-            frozen::fill(self, &mut session, &mut part)?;
+            // No other session runs meanwhile.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let threads = self.request.threads.unwrap_or(cores);
+            let mut session = self.session_of(&frozen.prefix, threads)?;
+            let start = Instant::now();
+            frozen::fill(self, &mut session, &mut part, batch)?;
+            let nanos = start.elapsed().as_nanos() / part.labels.len().max(1) as u128;
+            self.prefix_nanos.store(nanos as u64, Ordering::Relaxed);
         }
         Ok(part)
+    }
+
+    /// Seconds for what is run once: the frozen part, and the untouched files through it.
+    fn once_seconds(&self, layout: &Layout) -> f64 {
+        let nanos = self.prefix_nanos.load(Ordering::Relaxed) as f64;
+        let files = self.files.len() as f64 / layout.workers as f64;
+        1e-9 * nanos * self.samples() as f64 * (1.0 + files)
     }
 
     /// Says which runs may share what is finished: inputs and settings, by content.
@@ -377,7 +403,8 @@ impl<'a> Engine<'a> {
             None => match journal.layout().and_then(Layout::parse) {
                 Some(mut layout) => {
                     layout.workers = self.request.workers.unwrap_or(layout.workers);
-                    let part = self.part_of(0, 0..self.datasets[0].len().min(layout.batch))?;
+                    let part =
+                        self.part_of(0, 0..self.datasets[0].len().min(layout.batch), layout.batch)?;
                     let budget = std::time::Duration::from_millis(30);
                     (layout, layout::measure(self, &part, &layout, budget)?)
                 }
@@ -388,6 +415,56 @@ impl<'a> Engine<'a> {
         layout.chunks = layout::chunks(self, models, &layout, &measured)?;
         journal.begin(&layout.to_string())?;
         Ok((layout, measured))
+    }
+
+    /// Logits of mixes on the first samples of each data set, as many as `samples` says, in a
+    /// scratch file in `folder`.
+    ///
+    /// # Errors
+    /// When the network cannot be run, the disk is full, or the user stopped the run.
+    pub fn logits(
+        &self,
+        mixes: &[Mix],
+        samples: &[usize],
+        folder: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Logits> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (layout, _) = self.lay_out(&mut journal, mixes.len())?;
+        let scratch = logits::Scratch::new(folder, mixes.len(), self.classes, samples)?;
+        let run = Run {
+            engine: self,
+            sources: mixes.iter().map(Source::Mix).collect(),
+            layout,
+            watch,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(layout.workers)
+            .build()
+            .map_err(|error| Error::runtime("worker threads", error))?;
+        let mut begin = vec![0; samples.len()];
+        for end in ends(samples, layout.chunks, layout.batch) {
+            let ranges: Vec<Range<usize>> = begin.iter().zip(&end).map(|(&b, &e)| b..e).collect();
+            let chunk = run.chunk(&ranges)?;
+            let next = AtomicUsize::new(0);
+            let outcomes = pool.broadcast(|_| {
+                let outcome = run.write_logits(&chunk, &next, &scratch);
+                if outcome.is_err() {
+                    // Nobody starts another model.
+                    next.store(mixes.len(), Ordering::Relaxed);
+                }
+                outcome
+            });
+            outcomes.into_iter().collect::<Result<()>>()?;
+            begin = end;
+        }
+        let labels = self.datasets.iter().zip(samples).map(|(data, &samples)| {
+            let order = data.order()[..samples].iter();
+            order
+                .map(|&sample| data.labels()[sample] as usize)
+                .collect()
+        });
+        scratch.finish(labels.collect())
     }
 
     /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
@@ -414,7 +491,7 @@ impl<'a> Engine<'a> {
         let done: usize = known.flatten().map(|tally| tally.samples()).sum();
         let all = models * self.samples();
         let chunks = schedule.ends.len();
-        let seconds = measured.seconds(models, self.samples(), layout);
+        let seconds = measured.seconds(models, self.samples(), layout) + self.once_seconds(layout);
         Outlook {
             models,
             samples: self.samples(),
@@ -514,6 +591,40 @@ struct Run<'r> {
     watch: &'r dyn Watch,
 }
 
+impl Run<'_> {
+    /// Takes models until there is none left, and writes their logits on a chunk.
+    fn write_logits(
+        &self,
+        chunk: &[Part],
+        next: &AtomicUsize,
+        scratch: &logits::Scratch,
+    ) -> Result<()> {
+        let engine = self.engine;
+        let mut worker = self.worker()?;
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(Source::Mix(mix)) = self.sources.get(index) else {
+                return Ok(());
+            };
+            let model = worker.model(mix)?;
+            for part in chunk {
+                let count = part.labels.len();
+                let mut rows = Vec::with_capacity(count * engine.classes);
+                for from in (0..count).step_by(self.layout.batch) {
+                    engine.check_stop()?;
+                    let batch = (from, count.min(from + self.layout.batch));
+                    model.logits(engine, Some(mix), part, batch, |_, logits| {
+                        rows.extend_from_slice(logits);
+                    })?;
+                }
+                scratch.write(index, part.dataset, part.begin, &rows)?;
+                self.watch.progress(0, count);
+            }
+            self.watch.progress(1, 0);
+        }
+    }
+}
+
 impl<'r> Work for Run<'r> {
     type Chunk = Vec<Part>;
     type Worker = Worker<'r>;
@@ -521,12 +632,16 @@ impl<'r> Work for Run<'r> {
     fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
         let ranges = ranges.iter().cloned().enumerate();
         let engine = self.engine;
-        let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range));
+        let batch = self.layout.batch;
+        let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
         let mut parts = parts.collect::<Result<Vec<Part>>>()?;
         let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
         if engine.request.losses == Losses::Graph && bytes <= layout::SETTLED {
             for part in &mut parts {
-                part.settle(engine, self.layout.batch)?;
+                // Where a device's memory is too small for it, data goes there with each model.
+                if part.settle(engine, self.layout.batch).is_err() {
+                    engine.check_stop()?;
+                }
             }
         }
         Ok(parts)
@@ -553,13 +668,17 @@ impl<'r> Work for Run<'r> {
                 (&mut own, None)
             }
         };
-        for (part, tally) in chunk.iter().zip(tallies) {
+        for (part, tally) in chunk.iter().zip(&mut *tallies) {
             let end = part.begin + part.labels.len();
             let begin = part.begin.max(tally.samples()).min(end);
             model.score(engine, mix, part, begin..end, self.layout.batch, tally)?;
             self.watch.progress(0, end - begin);
         }
-        self.watch.progress(1, 0);
+        let sets = engine.datasets.iter().zip(&*tallies);
+        let is_whole = sets
+            .into_iter()
+            .all(|(data, tally)| tally.samples() == data.len());
+        self.watch.progress(usize::from(is_whole), 0);
         Ok(())
     }
 }

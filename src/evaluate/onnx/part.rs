@@ -119,7 +119,7 @@ impl Part {
     /// model.
     ///
     /// # Errors
-    /// When a device's memory is full.
+    /// When a device's memory is full; then the part is as before.
     pub fn settle(&mut self, engine: &Engine<'_>, batch: usize) -> Result<()> {
         let (device, numbers) = match &engine.request.device {
             Device::Cpu => (AllocationDevice::CPU, vec![0]),

@@ -1,0 +1,223 @@
+//! `landscape line`: soups and ensembles on the path between checkpoints.
+
+use std::path::Path as FilePath;
+use std::time::Instant;
+
+use super::args::LineArgs;
+use super::prepare::{Inputs, Material};
+use super::progress::Progress;
+use super::window::range;
+use super::{draw, note, print};
+use crate::analysis::check;
+use crate::analysis::line::{Base, Path};
+use crate::error::{Error, Result};
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::{Answers, Evaluator};
+use crate::figure::{line as figure, scatter};
+use crate::result::grid::linspace;
+use crate::result::line::{self, Barriers, Line, Node, Summary};
+use crate::result::plane::NamedScore;
+use crate::result::plane_file::json_beside;
+use crate::result::score::{DatasetInfo, Score};
+use crate::space::mix::Mix;
+
+/// Runs the command.
+pub fn run(arguments: &LineArgs) -> Result<()> {
+    let start = Instant::now();
+    let files: Vec<&FilePath> = arguments
+        .a
+        .iter()
+        .chain(&arguments.through)
+        .chain([&arguments.b])
+        .map(AsRef::as_ref)
+        .collect();
+    let inputs = Inputs::open(&arguments.common, &arguments.run, &files)?;
+    let path = path(arguments)?;
+    let network = inputs.network();
+    let (aligned, _) = inputs.align(&network)?;
+    let material = Material::read(&inputs, &network)?;
+    let engine = material.engine(&inputs, &network, &aligned)?;
+    let engine = material.keeping(engine, &inputs, &arguments.name)?;
+    let progress = Progress::new(engine.frozen_nodes());
+    let members = aligned.pool.members.len();
+    let mut mixes = path.mixes(members);
+    mixes.extend((0..members).map(|member| Mix::unit(member, members)));
+    let answers = engine.evaluate(&mixes, &progress)?;
+    let ensemble = ensembles(&engine, &path, &answers.datasets, &inputs, &progress)?;
+    let rate = progress.finish();
+    let names = inputs.checkpoints.iter().map(|model| model.name.clone());
+    let names: Vec<String> = std::iter::once(inputs.origin_name.clone())
+        .chain(names)
+        .collect();
+    let mut line = arrange(&path, &answers, ensemble, &names);
+    line.summary
+        .warnings
+        .splice(0..0, aligned.warnings.iter().cloned());
+    let whole: usize = material.datasets.iter().map(|data| data.len()).sum();
+    let done: usize = line.datasets.iter().map(|set| set.samples).sum();
+    if done < whole {
+        line.summary.warnings.push(format!(
+            "stopped by a limit after {done} of {whole} samples; every value is of these"
+        ));
+    }
+    line.summary.provenance = progress.recorded(&material.provenance(&inputs), start);
+    write(arguments, &inputs, &line, rate)?;
+    if done == whole {
+        engine.forget();
+    }
+    Ok(())
+}
+
+/// Where models are evaluated.
+fn path(arguments: &LineArgs) -> Result<Path> {
+    let first = usize::from(arguments.a.is_some());
+    let nodes: Vec<usize> = (first..first + arguments.through.len() + 2).collect();
+    let pieces = nodes.len() - 1;
+    let steps = arguments.steps;
+    if !(2..=10_000).contains(&steps) {
+        return Err(Error::flag(
+            "--steps",
+            format!("is {steps}; 2 to 10000 are possible"),
+        ));
+    }
+    let mut alphas = match &arguments.alpha {
+        Some(alpha) => range("--alpha", alpha)?,
+        None => {
+            let piece = |k: usize| {
+                let points = linspace(0.0, 1.0, steps).into_iter();
+                points.map(move |t| k as f64 + t)
+            };
+            (0..pieces).flat_map(piece).collect()
+        }
+    };
+    // The checkpoints within the range belong to the picture.
+    let ends = (alphas[0], alphas[alphas.len() - 1]);
+    let inside = |alpha: &f64| (ends.0..=ends.1).contains(alpha);
+    alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
+    alphas.sort_by(f64::total_cmp);
+    alphas.dedup();
+    Ok(Path { nodes, alphas })
+}
+
+/// Scores of the ensembles, `[data set][α]`, on as many samples as the soups were evaluated on.
+fn ensembles(
+    engine: &Engine<'_>,
+    path: &Path,
+    datasets: &[DatasetInfo],
+    inputs: &Inputs,
+    progress: &Progress,
+) -> Result<Vec<Vec<Score>>> {
+    let members = inputs.checkpoints.len() + 1;
+    let models = path.nodes.iter().map(|&node| Mix::unit(node, members));
+    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
+    let folder = inputs.plan.csv("logits");
+    let folder = folder.parent().unwrap_or(FilePath::new("."));
+    let logits = engine.logits(&models.collect::<Vec<_>>(), &samples, folder, progress)?;
+    let score = |set: usize| {
+        let alphas = path.alphas.iter();
+        alphas
+            .map(|alpha| logits.ensemble(&path.weights(*alpha), set))
+            .collect()
+    };
+    Ok((0..samples.len()).map(score).collect())
+}
+
+/// Arranges the answers to the path's mixes, which the single models follow.
+fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[String]) -> Line {
+    let datasets = &answers.datasets;
+    let (points, rest) = answers.scores.split_at(path.alphas.len());
+    let (nodes, models) = rest.split_at(path.nodes.len());
+    let of = |scores: &[Vec<Score>], set: usize| -> Vec<Score> {
+        scores.iter().map(|sets| sets[set]).collect()
+    };
+    let barriers = datasets.iter().enumerate().map(|(set, dataset)| {
+        let (soups, ends) = (of(points, set), of(nodes, set));
+        let barrier = |base, value| path.barrier(&soups, &ends, base, value);
+        let loss = |score: &Score| (score.loss, score.loss_se);
+        let error = |score: &Score| (score.error, score.error_se);
+        let three = [
+            barrier(Base::Chord, loss),
+            barrier(Base::Chord, error),
+            barrier(Base::Mean, error),
+        ];
+        Barriers::new(dataset, three)
+    });
+    let checks = check::against_files(datasets, names, &answers.files, models);
+    let doubts = checks.iter().filter(|check| !check.agrees).map(|check| {
+        format!(
+            "{} on {}: its file gives loss {:.6}, its mix {:.6}; do not trust this path",
+            check.name, check.dataset, check.loss_file, check.loss_plane
+        )
+    });
+    let node = |(place, (&member, scores)): (usize, (&usize, &Vec<Score>))| Node {
+        name: names[member].clone(),
+        origin: member == 0,
+        alpha: place as f64,
+        scores: NamedScore::all(datasets, scores),
+    };
+    Line {
+        alphas: path.alphas.clone(),
+        soup: (0..datasets.len()).map(|set| of(points, set)).collect(),
+        ensemble,
+        summary: Summary {
+            checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
+            barriers: barriers.collect(),
+            warnings: doubts.collect(),
+            checks,
+            provenance: Default::default(),
+        },
+        datasets: datasets.clone(),
+    }
+}
+
+fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Result<()> {
+    let name = &arguments.name;
+    let csv = inputs.plan.csv(name);
+    line::write(line, &csv, &json_beside(&csv))?;
+    let drawing = figure::draw(line, arguments.panels.into())?;
+    let png = draw::write(&drawing, &inputs.plan.plots(), name)?;
+    let scatter = match figure::scatter(line) {
+        Some(points) => {
+            let name = format!("{name}-shift");
+            let drawing = scatter::draw(&points)?;
+            Some(draw::write(&drawing, &inputs.plan.plots(), &name)?)
+        }
+        None => None,
+    };
+    let summary = &line.summary;
+    for warning in &summary.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    if arguments.common.json {
+        let text =
+            serde_json::to_string(summary).map_err(|error| Error::runtime("--json", error))?;
+        print(&text);
+        return Ok(());
+    }
+    print("barrier       loss (nats)          at α   error (%)            at α   over the mean");
+    for barriers in &summary.barriers {
+        print(&format!(
+            "{:12}  {:8.4} ± {:<8.4}  {:5.2}   {:7.2} ± {:<8.2}  {:5.2}   {:.2} %",
+            barriers.dataset,
+            barriers.barrier_loss,
+            barriers.barrier_loss_se,
+            barriers.argmax_alpha,
+            100.0 * barriers.barrier_error,
+            100.0 * barriers.barrier_error_se,
+            barriers.argmax_alpha_error,
+            100.0 * barriers.frankle_barrier_error,
+        ));
+    }
+    let agree = summary.checks.iter().filter(|check| check.agrees).count();
+    let all = summary.checks.len();
+    print(&format!(
+        "self-check: {agree} of {all} values of the untouched files agree with the path"
+    ));
+    let seconds = summary.provenance.wall_seconds;
+    print(&format!("{rate:.0} samples/s, {seconds:.1} s"));
+    print(&format!("data    {}", csv.display()));
+    for figure in std::iter::once(png).chain(scatter) {
+        print(&format!("figure  {}", figure.display()));
+    }
+    Ok(())
+}

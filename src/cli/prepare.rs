@@ -1,0 +1,244 @@
+//! What every command that evaluates begins with: the network, the checkpoints aligned to it, the
+//! data, and the engine over them.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::args::{Common, RunArgs};
+use super::config::Config;
+use super::plan::Plan;
+use super::{STOP, open_origin};
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::{Checkpoint, Content, file};
+use crate::data::{Dataset, InputDtype};
+use crate::error::{Error, Result};
+use crate::evaluate::interface::{self, Interface};
+use crate::evaluate::onnx::{Engine, Untouched, embedded};
+use crate::evaluate::runtime::Runtime;
+use crate::graph::network::Network;
+use crate::result::atomic;
+use crate::result::provenance::Provenance;
+use crate::space::gram::Gram;
+use crate::space::matching::{self, Aligned};
+
+/// What was named on the command line, opened.
+pub struct Inputs {
+    /// What is to be done.
+    pub plan: Plan,
+    /// The configuration.
+    pub config: Config,
+    config_path: Option<PathBuf>,
+    runtime: &'static Runtime,
+    /// θ0's name.
+    pub origin_name: String,
+    model: Model,
+    /// The checkpoints, in the order they were named.
+    pub checkpoints: Vec<Checkpoint>,
+    weights: Option<Checkpoint>,
+}
+
+impl Inputs {
+    /// Opens the network and the checkpoints.
+    ///
+    /// # Errors
+    /// When a flag, the configuration or a file cannot be used.
+    pub fn open(common: &Common, run: &RunArgs, checkpoints: &[&Path]) -> Result<Self> {
+        let (config, config_path) = Config::load(common.config.as_deref())?;
+        let plan = Plan::new(common, run, &config)?;
+        let runtime = Runtime::load(plan.onnxruntime.as_deref())?;
+        let (origin_name, model) = open_origin(&plan.origin)?;
+        let checkpoints = checkpoints.iter().map(|path| Checkpoint::open(path));
+        let weights = plan.origin_weights.as_deref().map(Checkpoint::open);
+        Ok(Self {
+            checkpoints: checkpoints.collect::<Result<_>>()?,
+            weights: weights.transpose()?,
+            plan,
+            config,
+            config_path,
+            runtime,
+            origin_name,
+            model,
+        })
+    }
+
+    /// The origin's network.
+    pub fn network(&self) -> Network<'_> {
+        Network::of(&self.model)
+    }
+
+    /// The checkpoints, tensor by tensor beside the network's, all finite; with their inner
+    /// products.
+    ///
+    /// # Errors
+    /// When a checkpoint does not fit the network, or holds NaN.
+    pub fn align(&self, network: &Network<'_>) -> Result<(Aligned, Gram)> {
+        let (checkpoints, weights) = (&self.checkpoints, self.weights.as_ref());
+        let options = &self.plan.options;
+        let aligned = matching::pool(network, &self.origin_name, checkpoints, weights, options)?;
+        let gram = Gram::of(&aligned.pool);
+        refuse_nonfinite(&aligned, &gram)?;
+        Ok((aligned, gram))
+    }
+}
+
+/// The data, and what all inputs are by content.
+pub struct Material {
+    interface: Interface,
+    /// The data sets.
+    pub datasets: Vec<Dataset>,
+    content: Vec<(String, String)>,
+    config_file: Vec<(String, String)>,
+}
+
+impl Material {
+    /// Reads the data and hashes all inputs.
+    ///
+    /// # Errors
+    /// When data cannot be read or does not fit the network.
+    pub fn read(inputs: &Inputs, network: &Network<'_>) -> Result<Self> {
+        let interface = Interface::of(network, inputs.plan.output.as_deref())?;
+        let datasets = inputs.plan.read_data(&interface, &inputs.config)?;
+        let models = hashes(&model_files(inputs))?;
+        let data = datasets
+            .iter()
+            .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
+        Ok(Self {
+            content: models.into_iter().chain(data).collect(),
+            config_file: hashes(inputs.config_path.as_slice())?,
+            interface,
+            datasets,
+        })
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses the network.
+    pub fn engine<'e>(
+        &'e self,
+        inputs: &'e Inputs,
+        network: &'e Network<'_>,
+        aligned: &'e Aligned,
+    ) -> Result<Engine<'e>> {
+        let engine = Engine::new(
+            inputs.runtime,
+            network,
+            aligned,
+            self.interface.clone(),
+            &self.datasets,
+            inputs.plan.request.clone(),
+            &STOP,
+        )?;
+        Ok(engine.with_files(untouched(network, aligned, &inputs.checkpoints)?))
+    }
+
+    /// Tries the output folder and keeps there what the engine finishes.
+    ///
+    /// # Errors
+    /// When nothing can be written, or another run writes the same output.
+    pub fn keeping<'e>(
+        &self,
+        engine: Engine<'e>,
+        inputs: &Inputs,
+        name: &str,
+    ) -> Result<Engine<'e>> {
+        let plan = &inputs.plan;
+        atomic::probe(&plan.csv(name))?;
+        atomic::probe(&plan.plots().join(name))?;
+        engine.keeping(&plan.keep(name, &self.content, &inputs.config))
+    }
+
+    /// Where the numbers come from; the time is still to be told.
+    pub fn provenance(&self, inputs: &Inputs) -> Provenance {
+        let files = self.content.iter().chain(&self.config_file);
+        Provenance {
+            command: command(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            files: files.cloned().collect(),
+            settings: inputs.plan.recorded(),
+            onnxruntime: inputs.runtime.version().to_string(),
+            provider: inputs.plan.request.device.provider().to_string(),
+            wall_seconds: 0.0,
+        }
+    }
+}
+
+/// The command line, the program by its name alone: its folder says nothing about the result.
+fn command() -> Vec<String> {
+    let program = env!("CARGO_PKG_NAME").to_string();
+    std::iter::once(program)
+        .chain(std::env::args().skip(1))
+        .collect()
+}
+
+fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
+    let Some((parameter, member, count)) = gram.first_nonfinite() else {
+        return Ok(());
+    };
+    let member = &aligned.pool.members[member];
+    Err(Error::input(
+        &member.path,
+        format!(
+            "{count} values of `{}` are NaN or infinite; a plane needs finite weights",
+            member.sources[parameter].name
+        ),
+    )
+    .help("did this training run diverge?"))
+}
+
+/// The checkpoints as they are, to be run beside their mixes.
+fn untouched<'m>(
+    network: &'m Network<'_>,
+    aligned: &'m Aligned,
+    checkpoints: &'m [Checkpoint],
+) -> Result<Vec<Untouched<'m>>> {
+    // Of each input: its type, and the batch size when it is fixed.
+    let types = |network: &Network<'_>| -> Result<Vec<(InputDtype, Option<usize>)>> {
+        let inputs = interface::inputs(network)?.into_iter();
+        Ok(inputs
+            .map(|input| (input.dtype, input.shape.first().copied().flatten()))
+            .collect())
+    };
+    let own = types(network)?;
+    let mut models = vec![Untouched::File(&network.model.path)];
+    for (index, checkpoint) in checkpoints.iter().enumerate() {
+        // A graph of another precision or batch size cannot be fed the same data.
+        models.push(match &checkpoint.content {
+            Content::Onnx(model) if types(&Network::of(model))? == own => {
+                Untouched::File(&model.path)
+            }
+            _ => Untouched::Written(Box::new(move || embedded(network, aligned, index + 1))),
+        });
+    }
+    Ok(models)
+}
+
+/// The files that weights come from.
+fn model_files(inputs: &Inputs) -> Vec<PathBuf> {
+    let mut paths = vec![inputs.plan.origin.clone()];
+    paths.extend(inputs.model.external.iter().cloned());
+    paths.extend(inputs.plan.origin_weights.clone());
+    for checkpoint in &inputs.checkpoints {
+        paths.push(checkpoint.path.clone());
+        if let Content::Onnx(model) = &checkpoint.content {
+            paths.extend(model.external.iter().cloned());
+        }
+    }
+    paths
+}
+
+/// SHA-256 of each file's content, in the order given.
+fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
+    let hash = |path: &PathBuf| {
+        let bytes = file::map(Path::new(path))?;
+        let digest = Sha256::digest(&bytes);
+        let hex = digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        Ok((path.display().to_string(), hex))
+    };
+    paths.par_iter().map(hash).collect()
+}

@@ -1,0 +1,171 @@
+//! Logits of several models on every sample, computed once and kept in a scratch file, and the
+//! ensembles that they make.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::metrics::Tally;
+use crate::checkpoint::file;
+use crate::error::{Error, Result};
+use crate::result::score::Score;
+
+/// A scratch file that is being filled: f32 rows of [models, samples, classes], the samples of all
+/// data sets one after the other, each in the order in which it is evaluated.
+pub struct Scratch {
+    file: Mutex<File>,
+    shape: Shape,
+}
+
+/// Models, samples and classes.
+#[derive(Debug, Clone)]
+struct Shape {
+    models: usize,
+    classes: usize,
+    /// First row of each data set, and the number of all rows.
+    starts: Vec<usize>,
+}
+
+impl Scratch {
+    /// A file in `folder` that nobody sees and that is gone with the process, for logits of `models`
+    /// models on `samples` of each data set.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn new(folder: &Path, models: usize, classes: usize, samples: &[usize]) -> Result<Self> {
+        let fail = |error: std::io::Error| Error::write(folder, &error);
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let file = tempfile::tempfile_in(folder).map_err(fail)?;
+        let mut starts = vec![0];
+        for samples in samples {
+            starts.push(starts[starts.len() - 1] + samples);
+        }
+        Ok(Self {
+            file: Mutex::new(file),
+            shape: Shape {
+                models,
+                classes,
+                starts,
+            },
+        })
+    }
+
+    /// Writes a model's logits on consecutive samples of a data set, from sample `begin` on.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write(&self, model: usize, dataset: usize, begin: usize, rows: &[f32]) -> Result<()> {
+        let first = self.shape.row(model, dataset) + begin;
+        let bytes: Vec<u8> = rows.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = SeekFrom::Start((first * self.shape.classes * 4) as u64);
+        let written = file.seek(at).and_then(|_| file.write_all(&bytes));
+        written.map_err(|error| Error::write(Path::new("logits"), &error))
+    }
+
+    /// The filled file, with the label of every sample in the order of evaluation.
+    ///
+    /// # Errors
+    /// When it cannot be mapped.
+    pub fn finish(self, labels: Vec<Vec<usize>>) -> Result<Logits> {
+        let file = self
+            .file
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(Logits {
+            bytes: file::map_open(&file, Path::new("logits"))?,
+            shape: self.shape,
+            labels,
+        })
+    }
+}
+
+impl Shape {
+    fn row(&self, model: usize, dataset: usize) -> usize {
+        let samples = self.starts[self.starts.len() - 1];
+        model * samples + self.starts[dataset]
+    }
+}
+
+/// Logits of every model on every sample.
+pub struct Logits {
+    bytes: Bytes,
+    shape: Shape,
+    labels: Vec<Vec<usize>>,
+}
+
+impl Logits {
+    /// Loss and error of Σᵢ wᵢ·logitsᵢ on a data set: an ensemble by logits.
+    ///
+    /// # Panics
+    /// When there is no such model or data set.
+    pub fn ensemble(&self, weights: &[(usize, f64)], dataset: usize) -> Score {
+        let mut tally = Tally::default();
+        let mut mixed = vec![0.0_f64; self.shape.classes];
+        let mut logits = vec![0.0_f32; self.shape.classes];
+        let members: Vec<_> = weights
+            .iter()
+            .map(|&(model, weight)| (self.rows(model, dataset), weight))
+            .collect();
+        for (sample, &label) in self.labels[dataset].iter().enumerate() {
+            mixed.fill(0.0);
+            for (rows, weight) in &members {
+                let row = &rows[sample * self.shape.classes..];
+                for (sum, bytes) in mixed.iter_mut().zip(row) {
+                    *sum += weight * f64::from(f32::from_le_bytes(*bytes));
+                }
+            }
+            for (logit, sum) in logits.iter_mut().zip(&mixed) {
+                *logit = *sum as f32;
+            }
+            tally.add(&logits, label);
+        }
+        tally.score()
+    }
+
+    /// A model's logits on a data set, one row of classes a sample.
+    fn rows(&self, model: usize, dataset: usize) -> &[[u8; 4]] {
+        assert!(model < self.shape.models);
+        let (all, _) = self.bytes.as_chunks::<4>();
+        let first = self.shape.row(model, dataset);
+        let classes = self.shape.classes;
+        &all[first * classes..(first + self.labels[dataset].len()) * classes]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two models, data sets of 3 and 2 samples, 2 classes.
+    fn logits() -> Logits {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(folder.path(), 2, 2, &[3, 2]).unwrap();
+        // In any order and in pieces.
+        scratch.write(1, 1, 0, &[0.0, 4.0, 1.0, 1.0]).unwrap();
+        scratch.write(0, 0, 1, &[2.0, 0.0, 0.0, 3.0]).unwrap();
+        scratch.write(0, 0, 0, &[1.0, 0.0]).unwrap();
+        scratch
+            .write(1, 0, 0, &[0.0, 3.0, 0.0, 1.0, 0.0, 5.0])
+            .unwrap();
+        scratch.write(0, 1, 0, &[2.0, 0.0, 0.0, 0.0]).unwrap();
+        scratch.finish(vec![vec![0, 0, 1], vec![1, 0]]).unwrap()
+    }
+
+    #[test]
+    fn an_ensemble_is_the_weighted_sum_of_logits() {
+        let logits = logits();
+        let cross_entropy = |[right, wrong]: [f64; 2]| (1.0 + (wrong - right).exp()).ln();
+        let score = logits.ensemble(&[(0, 0.25), (1, 0.75)], 0);
+        let rows = [[0.25, 2.25], [0.5, 0.75], [4.5, 0.0]];
+        let loss = rows.map(cross_entropy).iter().sum::<f64>() / 3.0;
+        assert!((score.loss - loss).abs() < 1e-7);
+        assert!((score.error - 2.0 / 3.0).abs() < 1e-15);
+        let alone = logits.ensemble(&[(1, 1.0)], 1);
+        let loss = [[4.0, 0.0], [1.0, 1.0]].map(cross_entropy);
+        assert!((alone.loss - f64::midpoint(loss[0], loss[1])).abs() < 1e-7);
+    }
+}

@@ -1,0 +1,75 @@
+//! The legend below a figure: rows of samples with their names.
+
+use plotters::prelude::*;
+
+use super::marks::Mark;
+use super::page::{self, Anchor, Outcome, Page};
+use super::view::TEXT;
+
+/// Width of the lines that it shows, as they are drawn.
+pub const THICK: f64 = 4.0;
+
+const ROW: f64 = 64.0;
+/// Length of a line.
+const DASH: f64 = 46.0;
+/// Between a sample and its name.
+const NEAR: f64 = 14.0;
+/// Room to the next entry.
+const GAP: f64 = 50.0;
+
+/// What an entry shows.
+#[derive(Debug, Clone, Copy)]
+pub enum Key {
+    /// A line.
+    Line(RGBColor),
+    /// A filled area.
+    Area(RGBColor),
+    /// A marker.
+    Mark(Mark),
+}
+
+/// Rows of entries.
+#[derive(Debug, Clone)]
+pub struct Legend {
+    /// From above.
+    pub rows: Vec<Vec<(Key, String)>>,
+}
+
+impl Legend {
+    /// Width and height in pixels of the layout.
+    pub fn size(&self) -> (f64, f64) {
+        let widths = self.rows.iter().map(|row| width_of(row));
+        (widths.fold(0.0, f64::max), ROW * self.rows.len() as f64)
+    }
+
+    /// Draws it along the lower edge of a page of this size.
+    pub fn draw<B: DrawingBackend>(
+        &self,
+        page: &Page<'_, B>,
+        (width, height): (u32, u32),
+    ) -> Outcome<B> {
+        let top = f64::from(height) - self.size().1;
+        for (index, row) in self.rows.iter().enumerate() {
+            let y = top + (index as f64 + 0.5) * ROW - 8.0;
+            let mut x = (f64::from(width) - width_of(row)) / 2.0;
+            for (key, label) in row {
+                match key {
+                    Key::Line(color) => page.line(&[(x, y), (x + DASH, y)], *color, THICK)?,
+                    Key::Area(color) => page.fill([(x, y - 12.0), (x + DASH, y + 12.0)], *color)?,
+                    Key::Mark(mark) => mark.draw(page, (x + DASH / 2.0, y))?,
+                }
+                page.write(label, (x + DASH + NEAR, y), TEXT, Anchor::Left)?;
+                x += entry_width(label);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn width_of(row: &[(Key, String)]) -> f64 {
+    row.iter().map(|(_, label)| entry_width(label)).sum::<f64>() - GAP
+}
+
+fn entry_width(label: &str) -> f64 {
+    DASH + NEAR + page::width(label, TEXT) + GAP
+}

@@ -1,0 +1,260 @@
+//! A path between checkpoints: soup and ensemble at every point, the straight line between the
+//! ends, and the barrier above it.
+
+use plotters::prelude::*;
+
+use super::legend::{Key, Legend, THICK};
+use super::marks::Mark;
+use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
+use super::panel::{Panel, Panels, Scored, choose};
+use super::scatter::Scatter;
+use super::theme;
+use super::view::View;
+use crate::error::Result;
+use crate::result::line::Line;
+use crate::result::score::{Role, Score};
+
+/// Draws the path.
+///
+/// # Errors
+/// When drawing fails.
+pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
+    let of = |scores: &[Vec<Score>]| {
+        let datasets = &line.datasets;
+        choose(
+            Scored {
+                datasets,
+                scores,
+                measured: &[],
+            },
+            panels,
+        )
+    };
+    let panels = of(&line.soup).into_iter().zip(of(&line.ensemble));
+    let figure = Figure {
+        line,
+        panels: panels.collect(),
+    };
+    page::drawing(&figure)
+}
+
+/// Test accuracy against the mean over the shifts along the path: the figure of WiSE-FT. `None`
+/// without a test set or without shifts.
+pub fn scatter(line: &Line) -> Option<Scatter> {
+    let of = |role: Role| -> Vec<usize> {
+        let sets = 0..line.datasets.len();
+        sets.filter(|&set| line.datasets[set].role == role)
+            .collect()
+    };
+    let (test, shifts) = (*of(Role::Test).first()?, of(Role::Shift));
+    if shifts.is_empty() {
+        return None;
+    }
+    let points = |scores: &[Vec<Score>]| -> Vec<Place> {
+        let point = |k: usize| {
+            let shifted = shifts.iter().map(|&set| scores[set][k].error).sum::<f64>();
+            let error = (scores[test][k].error, shifted / shifts.len() as f64);
+            (1.0 - error.0, 1.0 - error.1)
+        };
+        (0..line.alphas.len()).map(point).collect()
+    };
+    let (soup, ensemble) = (points(&line.soup), points(&line.ensemble));
+    let nodes = line.summary.checkpoints.iter().enumerate();
+    let marks = nodes.filter_map(|(index, node)| {
+        let at = line.alphas.iter().position(|alpha| *alpha == node.alpha)?;
+        Some((node.name.clone(), mark(line, index), soup[at]))
+    });
+    let count = shifts.len();
+    let shifts = match count {
+        1 => format!("{} accuracy (%)", line.datasets[shifts[0]].name),
+        _ => format!("mean accuracy over {count} shifts (%)"),
+    };
+    Some(Scatter {
+        names: ["test accuracy (%)".to_string(), shifts],
+        marks: marks.collect(),
+        paths: vec![
+            ("ensemble of logits".to_string(), theme::ENSEMBLE, ensemble),
+            ("soup".to_string(), theme::SOUP, soup),
+        ],
+    })
+}
+
+struct Figure<'a> {
+    line: &'a Line,
+    /// Soup and ensemble.
+    panels: Vec<(Panel, Panel)>,
+}
+
+// Lengths in pixels of the layout.
+const COLUMNS: usize = 3;
+const SIZE: Place = (560.0, 430.0);
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 34.0;
+const TOP: f64 = 72.0;
+const BOTTOM: f64 = 112.0;
+const CELL: Place = (LEFT + SIZE.0 + RIGHT, TOP + SIZE.1 + BOTTOM);
+
+impl Drawn for Figure<'_> {
+    fn size(&self) -> (u32, u32) {
+        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
+        let rows = self.panels.len().div_ceil(COLUMNS).max(1) as f64;
+        let (wide, tall) = self.legend().size();
+        let width = (columns * CELL.0).max(wide + 40.0);
+        (width.ceil() as u32, (rows * CELL.1 + tall).ceil() as u32)
+    }
+
+    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let columns = self.panels.len().clamp(1, COLUMNS);
+        let spare = (f64::from(self.size().0) - columns as f64 * CELL.0) / 2.0;
+        for (index, (soup, ensemble)) in self.panels.iter().enumerate() {
+            let (column, row) = ((index % COLUMNS) as f64, (index / COLUMNS) as f64);
+            let corner = (spare + column * CELL.0 + LEFT, row * CELL.1 + TOP);
+            self.panel(page, soup, ensemble, corner)?;
+        }
+        self.legend().draw(page, self.size())
+    }
+}
+
+impl Figure<'_> {
+    fn panel<B: DrawingBackend>(
+        &self,
+        page: &Page<'_, B>,
+        soup: &Panel,
+        ensemble: &Panel,
+        corner: Place,
+    ) -> Outcome<B> {
+        let alphas = &self.line.alphas;
+        let x = (alphas[0], alphas[alphas.len() - 1]);
+        let values = soup.values.iter().chain(&ensemble.values);
+        let view = View::filling(x, around(values), corner, SIZE);
+        let chord = self.chord(soup);
+        self.shade(page, &view, &soup.values, &chord)?;
+        let ends: Vec<(f64, f64)> = self.nodes(soup);
+        page.line(&view.places(&ends), theme::ARROW, 2.5)?;
+        for (values, color) in [
+            (&ensemble.values, theme::ENSEMBLE),
+            (&soup.values, theme::SOUP),
+        ] {
+            let points: Vec<(f64, f64)> =
+                alphas.iter().copied().zip(values.iter().copied()).collect();
+            for piece in points.split(|(_, value)| !value.is_finite()) {
+                if piece.len() > 1 {
+                    page.line(&view.places(piece), color, THICK)?;
+                }
+            }
+        }
+        view.frame(page, &soup.title, ["position α on the path", soup.unit])?;
+        for (index, point) in ends.iter().enumerate() {
+            if view.holds(*point) {
+                mark(self.line, index).draw(page, view.place(*point))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The checkpoints: where they stand on the path, and their value.
+    fn nodes(&self, soup: &Panel) -> Vec<(f64, f64)> {
+        let nodes = self.line.summary.checkpoints.iter();
+        let value = |alpha: f64| {
+            let at = self.line.alphas.iter().position(|other| *other == alpha)?;
+            Some((alpha, soup.values[at])).filter(|(_, value)| value.is_finite())
+        };
+        nodes.filter_map(|node| value(node.alpha)).collect()
+    }
+
+    /// The straight line between the checkpoints at every α; NaN outside.
+    fn chord(&self, soup: &Panel) -> Vec<f64> {
+        let nodes = self.nodes(soup);
+        let at = |alpha: &f64| {
+            let mut pairs = nodes.windows(2);
+            let piece = pairs.find(|pair| (pair[0].0..=pair[1].0).contains(alpha));
+            piece.map_or(f64::NAN, |pair| {
+                let t = (alpha - pair[0].0) / (pair[1].0 - pair[0].0);
+                pair[0].1 * (1.0 - t) + pair[1].1 * t
+            })
+        };
+        self.line.alphas.iter().map(at).collect()
+    }
+
+    /// Fills what lies between the straight line and a soup above it.
+    fn shade<B: DrawingBackend>(
+        &self,
+        page: &Page<'_, B>,
+        view: &View,
+        soup: &[f64],
+        chord: &[f64],
+    ) -> Outcome<B> {
+        for (k, pair) in self.line.alphas.windows(2).enumerate() {
+            let rise = [soup[k] - chord[k], soup[k + 1] - chord[k + 1]];
+            if !rise.iter().all(|rise| rise.is_finite()) || rise.iter().all(|rise| *rise <= 0.0) {
+                continue;
+            }
+            // Where one end lies below, from where they cross.
+            let cross = (rise[0] / (rise[0] - rise[1])).clamp(0.0, 1.0);
+            let part = match (rise[0] > 0.0, rise[1] > 0.0) {
+                (true, true) => (0.0, 1.0),
+                (true, false) => (0.0, cross),
+                _ => (cross, 1.0),
+            };
+            let at = |values: &[f64], t: f64| {
+                let alpha = pair[0] + t * (pair[1] - pair[0]);
+                view.place((alpha, values[k] + t * (values[k + 1] - values[k])))
+            };
+            let ring = [
+                at(soup, part.0),
+                at(soup, part.1),
+                at(chord, part.1),
+                at(chord, part.0),
+            ];
+            page.polygon(&ring, theme::SHADE)?;
+        }
+        Ok(())
+    }
+
+    fn legend(&self) -> Legend {
+        let lines = vec![
+            (Key::Line(theme::SOUP), "soup".to_string()),
+            (Key::Line(theme::ENSEMBLE), "ensemble of logits".to_string()),
+            (
+                Key::Line(theme::ARROW),
+                "straight line between the ends".to_string(),
+            ),
+            (Key::Area(theme::SHADE), "barrier".to_string()),
+        ];
+        let nodes = self.line.summary.checkpoints.iter().enumerate();
+        let marks = nodes.map(|(index, node)| {
+            let label = format!("{} (α = {})", node.name, node.alpha);
+            (Key::Mark(mark(self.line, index)), label)
+        });
+        Legend {
+            rows: vec![lines, marks.collect()],
+        }
+    }
+}
+
+/// The marker of a checkpoint, by its place on the path.
+fn mark(line: &Line, index: usize) -> Mark {
+    let nodes = &line.summary.checkpoints;
+    match index {
+        _ if nodes[index].origin => Mark::Origin,
+        0 => Mark::First,
+        _ if index + 1 == nodes.len() => Mark::Second,
+        _ => Mark::Minimum,
+    }
+}
+
+/// The range of the finite values, with some room.
+fn around<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values.filter(|value| value.is_finite()) {
+        (min, max) = (min.min(*value), max.max(*value));
+    }
+    if min > max {
+        return (0.0, 1.0);
+    }
+    let room = match max - min {
+        0.0 => max.abs().max(1.0) * 0.05,
+        height => 0.07 * height,
+    };
+    (min - room, max + room)
+}

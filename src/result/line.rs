@@ -1,0 +1,172 @@
+//! A path between checkpoints: soups and ensembles at every point, written as `NAME.csv` and
+//! `NAME.json`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use super::plane::{Check, NamedScore};
+use super::provenance::Provenance;
+use super::score::{DatasetInfo, Role, Score};
+use crate::error::Result;
+
+/// A finished path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Where on the path, ascending.
+    pub alphas: Vec<f64>,
+    /// The data sets.
+    pub datasets: Vec<DatasetInfo>,
+    /// `soup[data set][α]`: the model whose weights are mixed.
+    pub soup: Vec<Vec<Score>>,
+    /// `ensemble[data set][α]`: the same mix of the checkpoints' logits.
+    pub ensemble: Vec<Vec<Score>>,
+    /// What `NAME.json` holds.
+    pub summary: Summary,
+}
+
+/// The contents of `NAME.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The checkpoints that the path runs through.
+    pub checkpoints: Vec<Node>,
+    /// One entry a data set.
+    pub barriers: Vec<Barriers>,
+    /// The checkpoints' own evaluation held against the untouched files.
+    pub checks: Vec<Check>,
+    /// Things the reader of the figure should know.
+    pub warnings: Vec<String>,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+}
+
+/// A checkpoint on the path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The file's stem.
+    pub name: String,
+    /// Whether it is θ0.
+    pub origin: bool,
+    /// Where it stands: 0 for the first, 1 for the second, …
+    pub alpha: f64,
+    /// One entry a data set.
+    pub scores: Vec<NamedScore>,
+}
+
+/// How far the soups of a path rise above what their ends let expect.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Barrier {
+    /// The largest rise, 0 where none is above 0: at the checkpoints themselves it is 0.
+    #[serde(with = "crate::result::number")]
+    pub height: f64,
+    /// Standard error of the rise at that point, as if the three values were independent: the
+    /// samples are the same, so that it is too large rather than too small.
+    #[serde(with = "crate::result::number")]
+    pub se: f64,
+    /// Where.
+    pub alpha: f64,
+}
+
+/// The barriers on one data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields of the three barriers
+pub struct Barriers {
+    /// `train`, `val`, `test`, or the name given to a shift set.
+    pub dataset: String,
+    /// What it is used for.
+    pub role: Role,
+    /// Samples evaluated.
+    pub samples: usize,
+    /// Loss above the straight line between the ends (Entezari et al. 2022), in nats.
+    #[serde(with = "crate::result::number")]
+    pub barrier_loss: f64,
+    #[serde(with = "crate::result::number")]
+    pub barrier_loss_se: f64,
+    /// Where the loss is that far above.
+    pub argmax_alpha: f64,
+    /// The same of the error, a fraction.
+    #[serde(with = "crate::result::number")]
+    pub barrier_error: f64,
+    #[serde(with = "crate::result::number")]
+    pub barrier_error_se: f64,
+    pub argmax_alpha_error: f64,
+    /// Error above the mean of the ends (Frankle et al. 2020), a fraction.
+    #[serde(with = "crate::result::number")]
+    pub frankle_barrier_error: f64,
+    #[serde(with = "crate::result::number")]
+    pub frankle_barrier_error_se: f64,
+    pub argmax_alpha_frankle: f64,
+}
+
+impl Barriers {
+    /// The three barriers of a data set.
+    pub fn new(dataset: &DatasetInfo, [loss, error, frankle]: [Barrier; 3]) -> Self {
+        Self {
+            dataset: dataset.name.clone(),
+            role: dataset.role,
+            samples: dataset.samples,
+            barrier_loss: loss.height,
+            barrier_loss_se: loss.se,
+            argmax_alpha: loss.alpha,
+            barrier_error: error.height,
+            barrier_error_se: error.se,
+            argmax_alpha_error: error.alpha,
+            frankle_barrier_error: frankle.height,
+            frankle_barrier_error_se: frankle.se,
+            argmax_alpha_frankle: frankle.alpha,
+        }
+    }
+}
+
+/// One row of the CSV: a point of the path on a data set.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    alpha: f64,
+    dataset: &'a str,
+    role: Role,
+    samples: usize,
+    soup_loss: f64,
+    soup_loss_se: f64,
+    soup_error: f64,
+    soup_error_se: f64,
+    ensemble_loss: f64,
+    ensemble_loss_se: f64,
+    ensemble_error: f64,
+    ensemble_error_se: f64,
+}
+
+/// Writes both files; the CSV by point, then data set.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
+    atomic::write(csv, |out| {
+        let mut writer = csv::Writer::from_writer(out);
+        for (point, alpha) in line.alphas.iter().enumerate() {
+            for (set, dataset) in line.datasets.iter().enumerate() {
+                let (soup, ensemble) = (&line.soup[set][point], &line.ensemble[set][point]);
+                let row = Row {
+                    alpha: *alpha,
+                    dataset: &dataset.name,
+                    role: dataset.role,
+                    samples: dataset.samples,
+                    soup_loss: soup.loss,
+                    soup_loss_se: soup.loss_se,
+                    soup_error: soup.error,
+                    soup_error_se: soup.error_se,
+                    ensemble_loss: ensemble.loss,
+                    ensemble_loss_se: ensemble.loss_se,
+                    ensemble_error: ensemble.error,
+                    ensemble_error_se: ensemble.error_se,
+                };
+                writer.serialize(row).map_err(std::io::Error::other)?;
+            }
+        }
+        writer.flush()
+    })?;
+    atomic::write(json, |out| {
+        serde_json::to_writer_pretty(&mut *out, &line.summary)?;
+        out.write_all(b"\n")
+    })
+}

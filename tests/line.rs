@@ -1,0 +1,163 @@
+//! `landscape line` on the bundled example: against PyTorch (`oracle/line.py`), and its refusals.
+//!
+//! Tolerances: losses to 1e-5 relative, as of the plane (float32 forward passes); errors to the
+//! sample.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn line(out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("landscape").unwrap();
+    command
+        .current_dir(root().join("examples/digits"))
+        .args(["line", "--origin", "zs.onnx", "--out"])
+        .arg(out)
+        .args(more);
+    command
+}
+
+fn rows(out: &Path) -> Vec<HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(out.join("notebooks-data/line.csv")).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn soups_and_ensembles_are_those_of_pytorch() {
+    let out = tempfile::tempdir().unwrap();
+    let range = "--alpha=-0.5:1.5:9";
+    line(
+        out.path(),
+        &[
+            "--a", "ft1", "--b", "ft2", range, "--test", "test.npz", "--limit", "0",
+        ],
+    )
+    .assert()
+    .success()
+    .stdout(contains("self-check: 3 of 3"));
+    let rows = rows(out.path());
+    let expected = json(&root().join("tests/oracle/line.json"));
+    for point in expected.as_array().unwrap() {
+        let alpha = point["alpha"].as_f64().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["alpha"].parse::<f64>().unwrap() == alpha)
+            .unwrap();
+        for kind in ["soup", "ensemble"] {
+            let number = |key: &str| row[&format!("{kind}_{key}")].parse::<f64>().unwrap();
+            let loss = point[format!("{kind}_loss")].as_f64().unwrap();
+            let off = (number("loss") / loss - 1.0).abs();
+            assert!(off < 1e-5, "{kind} {alpha}: {} {loss}", number("loss"));
+            let samples: f64 = row["samples"].parse().unwrap();
+            let wrong = (number("error") * samples).round();
+            assert_eq!(Some(wrong as i64), point[format!("{kind}_wrong")].as_i64());
+        }
+    }
+}
+
+#[test]
+fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
+    let out = tempfile::tempdir().unwrap();
+    let path = [
+        "--a", "ft1", "--b", "ft16", "--limit", "300", "--steps", "11",
+    ];
+    line(out.path(), &path).assert().success();
+    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let rows = rows(out.path());
+    for barrier in summary["barriers"].as_array().unwrap() {
+        let rows: Vec<(f64, f64)> = rows
+            .iter()
+            .filter(|row| row["dataset"] == barrier["dataset"].as_str().unwrap())
+            .map(|row| {
+                (
+                    row["alpha"].parse().unwrap(),
+                    row["soup_error"].parse().unwrap(),
+                )
+            })
+            .collect();
+        let (first, last) = (rows[0].1, rows[rows.len() - 1].1);
+        let highest = |base: &dyn Fn(f64) -> f64| {
+            let rises = rows.iter().map(|(alpha, error)| error - base(*alpha));
+            rises.fold(0.0, f64::max)
+        };
+        let near = |key: &str, expected: f64| {
+            let found = barrier[key].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-12, "{barrier}");
+        };
+        near("barrier_error", highest(&|t| (1.0 - t) * first + t * last));
+        near(
+            "frankle_barrier_error",
+            highest(&|_| f64::midpoint(first, last)),
+        );
+        if barrier["role"] == "test" {
+            let height = barrier["barrier_error"].as_f64().unwrap();
+            assert!(height > 0.2 && height > 5.0 * barrier["barrier_error_se"].as_f64().unwrap());
+        }
+    }
+    for name in ["line.png", "line.svg", "line-shift.png", "line-shift.svg"] {
+        assert!(
+            fs::metadata(out.path().join("plots").join(name))
+                .unwrap()
+                .len()
+                > 1000
+        );
+    }
+}
+
+#[test]
+fn a_path_from_the_origin_through_others_stands_at_whole_numbers() {
+    let out = tempfile::tempdir().unwrap();
+    let path = [
+        "--b",
+        "ft2",
+        "--through",
+        "ft1",
+        "--limit",
+        "100",
+        "--steps",
+        "3",
+    ];
+    line(out.path(), &path).assert().success();
+    let alphas: Vec<f64> = rows(out.path())
+        .iter()
+        .filter(|row| row["dataset"] == "test")
+        .map(|row| row["alpha"].parse().unwrap())
+        .collect();
+    assert_eq!(alphas, [0.0, 0.5, 1.0, 1.5, 2.0]);
+    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let names: Vec<&str> = summary["checkpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["zs", "ft1", "ft2"]);
+}
+
+#[test]
+fn impossible_ranges_and_missing_files_are_told() {
+    let out = tempfile::tempdir().unwrap();
+    for (more, message) in [
+        (&["--b", "ft2", "--steps", "1"][..], "--steps: is 1"),
+        (&["--b", "ft2", "--alpha", "1:0:5"], "--alpha: is `1:0:5`"),
+        (&["--b", "nothing"], "nothing"),
+    ] {
+        line(out.path(), more)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+}
