@@ -13,15 +13,17 @@ build: ## build the program (target/release/landscape)
 	$(CARGO) build --release $(CARGO_FLAGS)
 
 # A relative CARGO_TARGET_DIR means the folder make was started in, not the example's.
-demo: runtime-if-needed ## draw the plane of the bundled example into plots/
+demo: runtime-if-needed ## draw the plane and a line of the bundled example into plots/
 	@case "$${CARGO_TARGET_DIR:-/}" in \
 	  /*) ;; \
 	  *) CARGO_TARGET_DIR=$$PWD/$$CARGO_TARGET_DIR; export CARGO_TARGET_DIR ;; \
 	esac; \
 	cd examples/digits && \
-	$(CARGO) run --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml -- \
-	  plane --origin zs.onnx --a ft1 --b ft2 --out ../..
-	@echo "The figure is plots/plane.png (and plane.svg); its numbers are notebooks-data/plane.csv"
+	landscape="$(CARGO) run --quiet --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml --" && \
+	$(CARGO) build --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml && \
+	$$landscape plane --origin zs.onnx --a ft1 --b ft2 --out ../.. && \
+	$$landscape line --origin zs.onnx --a ft1 --b ft16 --out ../..
+	@echo "The figures are in plots/, their numbers in notebooks-data/"
 
 test: runtime-if-needed ## run all tests
 	$(CARGO) test $(CARGO_FLAGS)

@@ -111,12 +111,12 @@ fn compare(engine: &Engine<'_>) -> Result<()> {
     let line = |first: &str, second: &str, layout: &str| {
         print(&format!("{first:>12}  {second:>12}  {layout}"));
     };
-    line("samples/s", "ms to build", "layout");
+    line("samples/s", "ms a model", "layout");
     for (layout, measured) in engine.compare()? {
         let rate = format!("{:.1}", measured.rate);
         line(
             &rate,
-            &format!("{:.2}", 1e3 * measured.build),
+            &format!("{:.2}", 1e3 * measured.each),
             &layout.to_string(),
         );
     }

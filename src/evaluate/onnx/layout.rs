@@ -68,19 +68,17 @@ impl Layout {
 pub struct Measured {
     /// Samples a second, all workers together.
     pub rate: f64,
-    /// Seconds to make a model ready.
-    pub build: f64,
+    /// Seconds to make a worker ready.
+    pub once: f64,
+    /// Seconds to make each further model ready.
+    pub each: f64,
 }
 
 impl Measured {
     /// Seconds for so many models of so many samples, in so many chunks.
     pub fn seconds(&self, models: usize, samples: usize, layout: &Layout) -> f64 {
-        let builds = match layout.binding {
-            Binding::Baked => models * layout.chunks,
-            _ => layout.workers,
-        };
-        let build = self.build * builds as f64 / layout.workers as f64;
-        models as f64 * samples as f64 / self.rate + build
+        let made = (models * layout.chunks) as f64 / layout.workers as f64;
+        models as f64 * samples as f64 / self.rate + self.once + self.each * made
     }
 }
 
@@ -261,8 +259,11 @@ pub fn measure(
     let one = || -> Result<Measured> {
         let mut worker = Worker::new(engine, layout);
         let start = Instant::now();
+        worker.model(&mix)?;
+        let once = start.elapsed().as_secs_f64();
+        let start = Instant::now();
         let model = worker.model(&mix)?;
-        let build = start.elapsed().as_secs_f64();
+        let each = start.elapsed().as_secs_f64();
         let (mut tally, mut done, mut batches) = (Tally::default(), 0, 0);
         let all = part.begin..part.begin + part.labels.len();
         let first = all.start..all.end.min(all.start + layout.batch);
@@ -283,7 +284,8 @@ pub fn measure(
         }
         Ok(Measured {
             rate: done as f64 / start.elapsed().as_secs_f64(),
-            build,
+            once,
+            each,
         })
     };
     let outcomes: Vec<Result<Measured>> = std::thread::scope(|scope| {
@@ -299,14 +301,15 @@ pub fn measure(
     let all = outcomes.into_iter().collect::<Result<Vec<Measured>>>()?;
     Ok(Measured {
         rate: all.iter().map(|one| one.rate).sum(),
-        build: all.iter().map(|one| one.build).sum::<f64>() / all.len() as f64,
+        once: all.iter().map(|one| one.once).sum::<f64>() / all.len() as f64,
+        each: all.iter().map(|one| one.each).sum::<f64>() / all.len() as f64,
     })
 }
 
 /// Seconds after which a long run shows the whole map anew, about.
 const LOOK: f64 = 60.0;
 
-/// The part of a run that may go into building sessions once more.
+/// The part of a run that may go into making all models ready once more.
 const OVERHEAD: f64 = 0.02;
 
 /// In how many parts the data is taken: as few as memory allows, but more on long runs, so that
@@ -337,12 +340,8 @@ pub fn chunks(
         } => 12.0,
         _ => (seconds / LOOK).floor(),
     };
-    let builds = models as f64 * measured.build / layout.workers as f64;
-    let affordable = if layout.binding != Binding::Baked {
-        f64::INFINITY
-    } else {
-        OVERHEAD * seconds / builds.max(1e-9)
-    };
+    let made = models as f64 * measured.each / layout.workers as f64;
+    let affordable = OVERHEAD * seconds / made.max(1e-9);
     let limited = engine.request.max_time.is_some() || engine.request.tolerance.is_some();
     let wanted = if limited {
         // A limit is worth building sessions more often.
