@@ -38,7 +38,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let material = Material::read(&inputs, &network)?;
     let engine = material.engine(&inputs, &network, &aligned)?;
     let engine = material.keeping(engine, &inputs, &arguments.name)?;
-    let progress = Progress::new(engine.frozen_nodes());
+    let progress = Progress::new(engine.frozen_nodes(), false);
     let members = aligned.pool.members.len();
     let mut mixes = path.mixes(members);
     mixes.extend((0..members).map(|member| Mix::unit(member, members)));

@@ -67,7 +67,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         basis,
         grid,
         start,
-        progress: Progress::new(engine.frozen_nodes()),
+        progress: Progress::new(engine.frozen_nodes(), true),
     };
     let (answers, mut plane) = measured(&engine, &job)?;
     let rate = job.progress.finish();

@@ -20,13 +20,17 @@ pub struct Progress {
     layout: OnceLock<String>,
     /// Nodes that are frozen, and all.
     frozen: Option<(usize, usize)>,
+    /// Whether the first part of the data is shown as soon as it is done.
+    shows_parts: bool,
 }
 
 impl Progress {
-    /// Progress on a network of which so many nodes are frozen, of so many.
-    pub fn new(frozen: Option<(usize, usize)>) -> Self {
+    /// Progress on a network of which so many nodes are frozen, of so many; `shows_parts` says
+    /// that partial results are written.
+    pub fn new(frozen: Option<(usize, usize)>, shows_parts: bool) -> Self {
         Self {
             frozen,
+            shows_parts,
             ..Self::default()
         }
     }
@@ -66,7 +70,7 @@ impl Progress {
                 "; {frozen} of {all} nodes are frozen and run once"
             ));
         }
-        if *chunks > 1 {
+        if *chunks > 1 && self.shows_parts {
             line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
         }
         if *done > 0 {

@@ -383,6 +383,29 @@ mod tests {
     }
 
     #[test]
+    fn with_a_limit_models_that_are_ahead_do_not_keep_the_others_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = "k".repeat(64);
+        let mut journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
+        journal.begin("").unwrap();
+        // Another grid got further, and two of its models belong to this one.
+        let ahead = Schedule {
+            models: vec![0, 5],
+            ..schedule(3, 1)
+        };
+        ahead.run(&plenty(), &journal, |_| Ok(())).unwrap();
+        let limited = Schedule {
+            limits: Limits {
+                tolerance: Some(1.0),
+                max_time: None,
+            },
+            ..schedule(3, 2)
+        };
+        let tallies = limited.run(&plenty(), &journal, |_| Ok(())).unwrap();
+        assert!(tallies.iter().all(|sets| counts(sets) == [40, 16]));
+    }
+
+    #[test]
     fn cuts_fall_between_batches() {
         assert_eq!(ends(&[100, 5], 1, 8), [[100, 5]]);
         assert_eq!(ends(&[100, 5], 3, 8), [[40, 5], [72, 5], [100, 5]]);

@@ -241,7 +241,8 @@ impl<'a> Engine<'a> {
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?;
         let Device::Cuda(devices) = &self.request.device else {
-            return Ok(builder);
+            // A plan of the activations' places takes memory beside them and saves no time here.
+            return Ok(builder.with_memory_pattern(false)?);
         };
         let cuda = ep::CUDA::default()
             .with_device_id(devices[device % devices.len()])
