@@ -7,6 +7,8 @@ use landscape::checkpoint::onnx::proto::{
     DataLocation, DimensionValue, StringStringEntryProto, TypeValue,
 };
 
+use safetensors::SafeTensors;
+
 use crate::folder::Folder;
 
 #[test]
@@ -158,20 +160,50 @@ fn flags_that_mean_nothing_are_named() {
     assert!(message.contains("unknown field `limt`"), "{message}");
 }
 
-#[test]
-fn a_network_with_a_batch_size_of_its_own_gives_the_same_losses() {
-    let folder = Folder::new();
-    let expected = folder.losses();
+/// Fixes the batch size of the origin's input.
+fn fix_batch(folder: &Folder, batch: i64) {
     folder.edit_model(|model| {
         let input = &mut model.graph.as_mut().unwrap().input[0];
         let Some(TypeValue::Tensor(tensor)) = &mut input.r#type.as_mut().unwrap().value else {
             panic!("a tensor");
         };
-        tensor.shape.as_mut().unwrap().dim[0].value = Some(DimensionValue::DimValue(3));
+        tensor.shape.as_mut().unwrap().dim[0].value = Some(DimensionValue::DimValue(batch));
     });
-    let found = folder.losses();
-    for (a, b) in expected.iter().zip(&found) {
-        assert!((a / b - 1.0).abs() < 1e-6, "{a} {b}");
+}
+
+/// Makes the fine-tunes θ0's but for the head.
+fn keep_the_head_alone(folder: &Folder) {
+    let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
+    let origin = fs::read(oracle.join("zs.safetensors")).unwrap();
+    let origin = SafeTensors::deserialize(&origin).unwrap();
+    for name in ["ft1.safetensors", "ft2.safetensors"] {
+        let tuned = fs::read(folder.path(name)).unwrap();
+        let tuned = SafeTensors::deserialize(&tuned).unwrap();
+        let views = tuned
+            .iter()
+            .map(|(name, view)| match name.starts_with("head") {
+                true => (name, view),
+                false => (name, origin.tensor(name).unwrap()),
+            });
+        safetensors::serialize_to_file(views, None, &folder.path(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_network_with_a_batch_size_of_its_own_gives_the_same_losses() {
+    for head_alone in [false, true] {
+        let folder = Folder::new();
+        if head_alone {
+            keep_the_head_alone(&folder);
+        }
+        let expected = folder.losses();
+        for batch in [1, 2, 3, 16] {
+            fix_batch(&folder, batch);
+            let found = folder.losses();
+            for (a, b) in expected.iter().zip(&found) {
+                assert!((a / b - 1.0).abs() < 1e-6, "batch {batch}: {a} {b}");
+            }
+        }
     }
 }
 
