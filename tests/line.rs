@@ -107,7 +107,19 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
             assert!(height > 0.2 && height > 5.0 * barrier["barrier_error_se"].as_f64().unwrap());
         }
     }
+    // Drawn again from the files alone, they are the same.
+    let again = tempfile::tempdir().unwrap();
+    Command::cargo_bin("landscape")
+        .unwrap()
+        .arg("draw")
+        .arg(out.path().join("notebooks-data/line.csv"))
+        .arg("--out")
+        .arg(again.path())
+        .assert()
+        .success();
     for name in ["line.png", "line.svg", "line-shift.png", "line-shift.svg"] {
+        let first = fs::read(out.path().join("plots").join(name)).unwrap();
+        assert_eq!(first, fs::read(again.path().join(name)).unwrap(), "{name}");
         assert!(
             fs::metadata(out.path().join("plots").join(name))
                 .unwrap()

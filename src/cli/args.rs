@@ -244,7 +244,7 @@ pub enum PanelsArg {
 /// `landscape draw`.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
-    /// A plane's CSV; its JSON stands beside it
+    /// A plane's or a line's CSV; its JSON stands beside it
     pub csv: PathBuf,
     /// Panels of the figure
     #[arg(long, value_enum, default_value = "paper")]

@@ -5,23 +5,54 @@ use std::path::{Path, PathBuf};
 use super::args::{DrawArgs, PanelsArg};
 use super::print;
 use crate::error::Result;
+use crate::figure;
 use crate::figure::page::Drawing;
 use crate::figure::panel::Panels;
 use crate::figure::plane::draw;
+use crate::result::line::Line;
 use crate::result::plane::Plane;
-use crate::result::{atomic, plane_file};
+use crate::result::{atomic, line, plane_file};
 
 /// Reads the plane and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
-    let plane = plane_file::read(&arguments.csv)?;
     let folder = arguments
         .out
         .clone()
         .unwrap_or_else(|| plots_of(&arguments.csv));
     let name = arguments.csv.file_stem().unwrap_or_default();
-    let png = figures(&plane, arguments.panels, &folder, &name.to_string_lossy())?;
-    print(&png.display().to_string());
+    let (name, panels) = (name.to_string_lossy(), arguments.panels);
+    let drawn = if is_line(&arguments.csv) {
+        line_figures(&line::read(&arguments.csv)?, panels, &folder, &name)?
+    } else {
+        let plane = plane_file::read(&arguments.csv)?;
+        vec![figures(&plane, panels, &folder, &name)?]
+    };
+    for png in drawn {
+        print(&png.display().to_string());
+    }
     Ok(())
+}
+
+/// Whether a CSV begins as that of a path does; any other is told what a plane's lacks.
+fn is_line(csv: &Path) -> bool {
+    let text = std::fs::read(csv).unwrap_or_default();
+    text.starts_with(b"alpha,")
+}
+
+/// Writes the figures of a path; returns the PNGs' paths.
+pub fn line_figures(
+    line: &Line,
+    panels: PanelsArg,
+    folder: &Path,
+    name: &str,
+) -> Result<Vec<PathBuf>> {
+    let drawing = figure::line::draw(line, panels.into())?;
+    let mut drawn = vec![write(&drawing, folder, name)?];
+    if let Some(points) = figure::line::scatter(line) {
+        let drawing = figure::scatter::draw(&points)?;
+        drawn.push(write(&drawing, folder, &format!("{name}-shift"))?);
+    }
+    Ok(drawn)
 }
 
 impl From<PanelsArg> for Panels {

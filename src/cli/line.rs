@@ -13,7 +13,6 @@ use crate::analysis::line::{Base, Path};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
-use crate::figure::{line as figure, scatter};
 use crate::result::grid::linspace;
 use crate::result::line::{self, Barriers, Line, Node, Summary};
 use crate::result::plane::NamedScore;
@@ -174,16 +173,7 @@ fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Resul
     let name = &arguments.name;
     let csv = inputs.plan.csv(name);
     line::write(line, &csv, &json_beside(&csv))?;
-    let drawing = figure::draw(line, arguments.panels.into())?;
-    let png = draw::write(&drawing, &inputs.plan.plots(), name)?;
-    let scatter = match figure::scatter(line) {
-        Some(points) => {
-            let name = format!("{name}-shift");
-            let drawing = scatter::draw(&points)?;
-            Some(draw::write(&drawing, &inputs.plan.plots(), &name)?)
-        }
-        None => None,
-    };
+    let drawn = draw::line_figures(line, arguments.panels, &inputs.plan.plots(), name)?;
     let summary = &line.summary;
     for warning in &summary.warnings {
         note(&format!("warning: {warning}"));
@@ -216,7 +206,7 @@ fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Resul
     let seconds = summary.provenance.wall_seconds;
     print(&format!("{rate:.0} samples/s, {seconds:.1} s"));
     print(&format!("data    {}", csv.display()));
-    for figure in std::iter::once(png).chain(scatter) {
+    for figure in drawn {
         print(&format!("figure  {}", figure.display()));
     }
     Ok(())

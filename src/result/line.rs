@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::plane::{Check, NamedScore};
+use super::plane_file::json_beside;
 use super::provenance::Provenance;
 use super::score::{DatasetInfo, Role, Score};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A finished path.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,10 +121,10 @@ impl Barriers {
 }
 
 /// One row of the CSV: a point of the path on a data set.
-#[derive(Debug, Serialize)]
-struct Row<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
     alpha: f64,
-    dataset: &'a str,
+    dataset: String,
     role: Role,
     samples: usize,
     soup_loss: f64,
@@ -148,7 +149,7 @@ pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
                 let (soup, ensemble) = (&line.soup[set][point], &line.ensemble[set][point]);
                 let row = Row {
                     alpha: *alpha,
-                    dataset: &dataset.name,
+                    dataset: dataset.name.clone(),
                     role: dataset.role,
                     samples: dataset.samples,
                     soup_loss: soup.loss,
@@ -168,5 +169,89 @@ pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
     atomic::write(json, |out| {
         serde_json::to_writer_pretty(&mut *out, &line.summary)?;
         out.write_all(b"\n")
+    })
+}
+
+/// Reads a path from its CSV and the JSON beside it.
+///
+/// # Errors
+/// When a file is missing or is not what [`write()`] makes; the message says where.
+pub fn read(csv: &Path) -> Result<Line> {
+    let json = json_beside(csv);
+    let text = std::fs::read_to_string(&json).map_err(|error| {
+        Error::read(&json, &error).help("the figure's markers come from the .json beside the .csv")
+    })?;
+    let summary: Summary = serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no path's summary: {error}")))?;
+    let mut reader = csv::Reader::from_path(csv)
+        .map_err(|error| Error::input(csv, format!("cannot be read: {error}")))?;
+    let rows = reader
+        .deserialize()
+        .collect::<std::result::Result<Vec<Row>, _>>()
+        .map_err(|error| Error::input(csv, format!("is no path: {error}")))?;
+    assemble(&rows, summary).map_err(|problem| Error::input(csv, problem))
+}
+
+/// How many losses were not finite is not written.
+fn score(loss: f64, loss_se: f64, error: f64, error_se: f64) -> Score {
+    Score {
+        loss,
+        loss_se,
+        error,
+        error_se,
+        nonfinite: usize::from(!loss.is_finite()),
+    }
+}
+
+fn assemble(rows: &[Row], summary: Summary) -> std::result::Result<Line, String> {
+    let mut datasets: Vec<DatasetInfo> = Vec::new();
+    for row in rows {
+        if !datasets.iter().any(|dataset| dataset.name == row.dataset) {
+            datasets.push(DatasetInfo {
+                name: row.dataset.clone(),
+                role: row.role,
+                samples: row.samples,
+            });
+        }
+    }
+    let points = rows.chunks(datasets.len().max(1));
+    let alphas: Vec<f64> = points.clone().map(|point| point[0].alpha).collect();
+    let belongs = |(point, alpha): (&[Row], &f64)| {
+        let names = point.iter().map(|row| &row.dataset);
+        let same = point.iter().all(|row| row.alpha == *alpha);
+        same && names.eq(datasets.iter().map(|dataset| &dataset.name))
+    };
+    let ascends = alphas.windows(2).all(|pair| pair[0] < pair[1]);
+    if alphas.is_empty() || !ascends || !points.zip(&alphas).all(belongs) {
+        return Err("does not have a row for every point and data set, in order".to_string());
+    }
+    let scores = |of: fn(&Row) -> Score| -> Vec<Vec<Score>> {
+        let set = |set: usize| {
+            rows.iter()
+                .skip(set)
+                .step_by(datasets.len())
+                .map(of)
+                .collect()
+        };
+        (0..datasets.len()).map(set).collect()
+    };
+    let soup = scores(|row| {
+        score(
+            row.soup_loss,
+            row.soup_loss_se,
+            row.soup_error,
+            row.soup_error_se,
+        )
+    });
+    let ensemble = scores(|row| {
+        let (loss, error) = (row.ensemble_loss, row.ensemble_error);
+        score(loss, row.ensemble_loss_se, error, row.ensemble_error_se)
+    });
+    Ok(Line {
+        alphas,
+        soup,
+        ensemble,
+        datasets,
+        summary,
     })
 }
