@@ -173,3 +173,27 @@ fn impossible_ranges_and_missing_files_are_told() {
             .stderr(contains(message));
     }
 }
+
+#[test]
+fn a_damaged_csv_and_a_missing_json_are_told() {
+    let out = tempfile::tempdir().unwrap();
+    line(
+        out.path(),
+        &["--b", "ft2", "--steps", "3", "--limit", "100"],
+    )
+    .assert()
+    .success();
+    let csv = out.path().join("notebooks-data/line.csv");
+    let text = fs::read_to_string(&csv).unwrap();
+    let draw = || {
+        let mut command = Command::cargo_bin("landscape").unwrap();
+        command.arg("draw").arg(&csv).arg("--out").arg(out.path());
+        command.assert()
+    };
+    let cut = &text[..text.len() - 40];
+    fs::write(&csv, cut).unwrap();
+    draw().code(2).stderr(contains("line.csv"));
+    fs::write(&csv, &text).unwrap();
+    fs::remove_file(out.path().join("notebooks-data/line.json")).unwrap();
+    draw().code(2).stderr(contains("line.json"));
+}

@@ -1,5 +1,7 @@
 //! `landscape draw`: a figure from files alone.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::args::{DrawArgs, PanelsArg};
@@ -35,8 +37,9 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
 
 /// Whether a CSV begins as that of a path does; any other is told what a plane's lacks.
 fn is_line(csv: &Path) -> bool {
-    let text = std::fs::read(csv).unwrap_or_default();
-    text.starts_with(b"alpha,")
+    let mut start = [0; 6];
+    let read = File::open(csv).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"alpha,"
 }
 
 /// Writes the figures of a path; returns the PNGs' paths.

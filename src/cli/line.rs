@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::args::LineArgs;
 use super::prepare::{Inputs, Material};
 use super::progress::Progress;
-use super::window::range;
+use super::window::{check_steps, range};
 use super::{draw, note, print};
 use crate::analysis::check;
 use crate::analysis::line::{Base, Path};
@@ -44,24 +44,16 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let answers = engine.evaluate(&mixes, &progress)?;
     let ensemble = ensembles(&engine, &path, &answers.datasets, &inputs, &progress)?;
     let rate = progress.finish();
-    let names = inputs.checkpoints.iter().map(|model| model.name.clone());
-    let names: Vec<String> = std::iter::once(inputs.origin_name.clone())
-        .chain(names)
-        .collect();
-    let mut line = arrange(&path, &answers, ensemble, &names);
+    let mut line = arrange(&path, &answers, ensemble, &inputs.names());
     line.summary
         .warnings
         .splice(0..0, aligned.warnings.iter().cloned());
-    let whole: usize = material.datasets.iter().map(|data| data.len()).sum();
-    let done: usize = line.datasets.iter().map(|set| set.samples).sum();
-    if done < whole {
-        line.summary.warnings.push(format!(
-            "stopped by a limit after {done} of {whole} samples; every value is of these"
-        ));
-    }
+    let cut = material.cut(&line.datasets);
+    let is_whole = cut.is_none();
+    line.summary.warnings.extend(cut);
     line.summary.provenance = progress.recorded(&material.provenance(&inputs), start);
     write(arguments, &inputs, &line, rate)?;
-    if done == whole {
+    if is_whole {
         engine.forget();
     }
     Ok(())
@@ -73,12 +65,7 @@ fn path(arguments: &LineArgs) -> Result<Path> {
     let nodes: Vec<usize> = (first..first + arguments.through.len() + 2).collect();
     let pieces = nodes.len() - 1;
     let steps = arguments.steps;
-    if !(2..=10_000).contains(&steps) {
-        return Err(Error::flag(
-            "--steps",
-            format!("is {steps}; 2 to 10000 are possible"),
-        ));
-    }
+    check_steps(steps)?;
     let mut alphas = match &arguments.alpha {
         Some(alpha) => range("--alpha", alpha)?,
         None => {

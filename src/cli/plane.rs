@@ -11,14 +11,12 @@ use super::window::Window;
 use super::{draw, note, print};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::plane as analysis;
-use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
-use crate::evaluate::{Answers, Evaluator};
 use crate::figure::panel::contours;
 use crate::result::plane::Plane;
 use crate::result::plane_file;
-use crate::result::score::DatasetInfo;
 use crate::space::plane::PlaneBasis;
 
 /// Runs the command, or only compares how it could be laid out on this machine.
@@ -49,15 +47,12 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         return compare(&engine);
     }
     let engine = material.keeping(engine, &inputs, &arguments.name)?;
-    let names = inputs.checkpoints.iter().map(|model| model.name.clone());
     let job = Job {
         name: &arguments.name,
         plan: &inputs.plan,
         panels: window.panels,
         aligned: &aligned,
-        names: std::iter::once(inputs.origin_name.clone())
-            .chain(names)
-            .collect(),
+        names: inputs.names(),
         provenance: material.provenance(&inputs),
         refinement: Mutex::new(if arguments.adaptive {
             Refinement::coarse(&grid)
@@ -69,17 +64,11 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         start,
         progress: Progress::new(engine.frozen_nodes(), true),
     };
-    let (answers, mut plane) = measured(&engine, &job)?;
+    let mut plane = measured(&engine, &job)?;
     let rate = job.progress.finish();
-    let whole = material.datasets.iter().map(Dataset::len);
-    let samples = |sets: &[DatasetInfo]| sets.iter().map(|set| set.samples).sum::<usize>();
-    let (done, whole) = (samples(&answers.datasets), whole.sum::<usize>());
-    let is_whole = done == whole;
-    if !is_whole {
-        plane.summary.warnings.push(format!(
-            "stopped by a limit after {done} of {whole} samples; every value is of these"
-        ));
-    }
+    let cut = material.cut(&plane.datasets);
+    let is_whole = cut.is_none();
+    plane.summary.warnings.extend(cut);
     write(arguments, &job, &plane, rate)?;
     inputs.plan.remove_partial(&arguments.name);
     if is_whole {
@@ -89,7 +78,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
 }
 
 /// Evaluates the grid, or refines it until every contour is measured.
-fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<(Answers, Plane)> {
+fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
     loop {
         // What was evaluated before is remembered.
         let mixes = analysis::mixes(&job.basis, &job.grid, &job.refinement());
@@ -101,7 +90,7 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<(Answers, Plane)> {
             .map(|(values, levels)| Contours { values, levels })
             .collect();
         if !job.refinement().refine(&surfaces) {
-            return Ok((answers, plane));
+            return Ok(plane);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::atomic;
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned};
 
@@ -31,8 +32,7 @@ pub struct Inputs {
     pub config: Config,
     config_path: Option<PathBuf>,
     runtime: &'static Runtime,
-    /// θ0's name.
-    pub origin_name: String,
+    origin_name: String,
     model: Model,
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
@@ -63,6 +63,14 @@ impl Inputs {
         })
     }
 
+    /// Names of θ0 and the checkpoints.
+    pub fn names(&self) -> Vec<String> {
+        let checkpoints = self.checkpoints.iter().map(|model| model.name.clone());
+        std::iter::once(self.origin_name.clone())
+            .chain(checkpoints)
+            .collect()
+    }
+
     /// The origin's network.
     pub fn network(&self) -> Network<'_> {
         Network::of(&self.model)
@@ -86,8 +94,7 @@ impl Inputs {
 /// The data, and what all inputs are by content.
 pub struct Material {
     interface: Interface,
-    /// The data sets.
-    pub datasets: Vec<Dataset>,
+    datasets: Vec<Dataset>,
     content: Vec<(String, String)>,
     config_file: Vec<(String, String)>,
 }
@@ -148,6 +155,15 @@ impl Material {
         atomic::probe(&plan.csv(name))?;
         atomic::probe(&plan.plots().join(name))?;
         engine.keeping(&plan.keep(name, &self.content, &inputs.config))
+    }
+
+    /// What is to be said of a run that a limit stopped before all samples were evaluated.
+    pub fn cut(&self, evaluated: &[DatasetInfo]) -> Option<String> {
+        let whole: usize = self.datasets.iter().map(Dataset::len).sum();
+        let done: usize = evaluated.iter().map(|set| set.samples).sum();
+        (done < whole).then(|| {
+            format!("stopped by a limit after {done} of {whole} samples; every value is of these")
+        })
     }
 
     /// Where the numbers come from; the time is still to be told.

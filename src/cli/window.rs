@@ -27,12 +27,7 @@ impl Window {
     pub fn new(arguments: &PlaneArgs, plan: &Plan, config: &Config) -> Result<Self> {
         let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
         let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
-        if !(2..=10_000).contains(&steps) {
-            return Err(Error::flag(
-                "--steps",
-                format!("is {steps}; 2 to 10000 are possible"),
-            ));
-        }
+        check_steps(steps)?;
         if !margin.is_finite() || margin < 0.0 {
             return Err(Error::flag(
                 "--margin",
@@ -85,6 +80,20 @@ impl Window {
         }
         Ok(grid)
     }
+}
+
+/// Refuses numbers of points along a side that nobody wants.
+///
+/// # Errors
+/// When there are fewer than 2 or more than 10000.
+pub fn check_steps(steps: usize) -> Result<()> {
+    if (2..=10_000).contains(&steps) {
+        return Ok(());
+    }
+    Err(Error::flag(
+        "--steps",
+        format!("is {steps}; 2 to 10000 are possible"),
+    ))
 }
 
 fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {

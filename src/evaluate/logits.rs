@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use crate::result::score::Score;
 /// data sets one after the other, each in the order in which it is evaluated.
 pub struct Scratch {
     file: Mutex<File>,
+    /// Its folder, for messages: the file has no name.
+    folder: PathBuf,
     shape: Shape,
 }
 
@@ -45,6 +47,7 @@ impl Scratch {
         }
         Ok(Self {
             file: Mutex::new(file),
+            folder: folder.to_path_buf(),
             shape: Shape {
                 models,
                 classes,
@@ -63,7 +66,7 @@ impl Scratch {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let at = SeekFrom::Start((first * self.shape.classes * 4) as u64);
         let written = file.seek(at).and_then(|_| file.write_all(&bytes));
-        written.map_err(|error| Error::write(Path::new("logits"), &error))
+        written.map_err(|error| Error::write(&self.folder, &error))
     }
 
     /// The filled file, with the label of every sample in the order of evaluation.
@@ -76,7 +79,7 @@ impl Scratch {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         Ok(Logits {
-            bytes: file::map_open(&file, Path::new("logits"))?,
+            bytes: file::map_open(&file, &self.folder)?,
             shape: self.shape,
             labels,
         })

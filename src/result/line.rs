@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::plane::{Check, NamedScore};
-use super::plane_file::json_beside;
+use super::plane_file::read_both;
 use super::provenance::Provenance;
 use super::score::{DatasetInfo, Role, Score};
 use crate::error::{Error, Result};
@@ -177,18 +177,7 @@ pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
 /// # Errors
 /// When a file is missing or is not what [`write()`] makes; the message says where.
 pub fn read(csv: &Path) -> Result<Line> {
-    let json = json_beside(csv);
-    let text = std::fs::read_to_string(&json).map_err(|error| {
-        Error::read(&json, &error).help("the figure's markers come from the .json beside the .csv")
-    })?;
-    let summary: Summary = serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no path's summary: {error}")))?;
-    let mut reader = csv::Reader::from_path(csv)
-        .map_err(|error| Error::input(csv, format!("cannot be read: {error}")))?;
-    let rows = reader
-        .deserialize()
-        .collect::<std::result::Result<Vec<Row>, _>>()
-        .map_err(|error| Error::input(csv, format!("is no path: {error}")))?;
+    let (rows, summary) = read_both(csv, "path")?;
     assemble(&rows, summary).map_err(|problem| Error::input(csv, problem))
 }
 

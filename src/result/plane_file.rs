@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
@@ -96,19 +97,31 @@ pub fn json_beside(csv: &Path) -> PathBuf {
 /// # Errors
 /// When a file is missing or is not what [`write()`] makes; the message says where.
 pub fn read(csv: &Path) -> Result<Plane> {
+    let (rows, summary) = read_both(csv, "plane")?;
+    assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
+}
+
+/// The rows of a CSV and the summary in the JSON beside it, which are a `what`'s.
+///
+/// # Errors
+/// When a file is missing or holds something else.
+pub fn read_both<Row: DeserializeOwned, Summary: DeserializeOwned>(
+    csv: &Path,
+    what: &str,
+) -> Result<(Vec<Row>, Summary)> {
     let json = json_beside(csv);
     let text = std::fs::read_to_string(&json).map_err(|error| {
         Error::read(&json, &error).help("the figure's markers come from the .json beside the .csv")
     })?;
-    let summary: Summary = serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no plane's summary: {error}")))?;
+    let summary = serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no {what}'s summary: {error}")))?;
     let mut reader = csv::Reader::from_path(csv)
         .map_err(|error| Error::input(csv, format!("cannot be read: {error}")))?;
     let rows = reader
         .deserialize()
         .collect::<std::result::Result<Vec<Row>, _>>()
-        .map_err(|error| Error::input(csv, format!("is no plane: {error}")))?;
-    assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
+        .map_err(|error| Error::input(csv, format!("is no {what}: {error}")))?;
+    Ok((rows, summary))
 }
 
 fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, String> {

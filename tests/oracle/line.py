@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from digits import Digits
+
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "digits"
-sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "bench"))
-from networks import Digits  # noqa: E402
 
 
 def logits(state, x):

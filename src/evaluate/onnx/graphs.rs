@@ -8,10 +8,10 @@ use prost::Message;
 use super::request::Binding;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::checkpoint::tensor::Dtype;
-use crate::graph::in_graph;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::graph::split::Dependence;
+use crate::graph::{epilogue, in_graph};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 use crate::space::pool::Pool;
@@ -41,10 +41,14 @@ impl Graphs {
         }
     }
 
-    /// The same for another skeleton.
+    /// The same with the losses of the output `logits`; operators that are too old for it leave
+    /// them to the host.
     #[must_use]
-    pub fn with(self, skeleton: ModelProto) -> Self {
-        Self::new(skeleton, self.fed, self.members)
+    pub fn with_losses(self, logits: &str) -> Self {
+        match epilogue::append(self.skeleton.clone(), logits) {
+            Some(skeleton) => Self::new(skeleton, self.fed, self.members),
+            None => self,
+        }
     }
 
     /// The ONNX model for a binding.

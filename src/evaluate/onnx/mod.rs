@@ -44,7 +44,6 @@ use super::runtime::Runtime;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::graph::epilogue;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::space::matching::Aligned;
@@ -160,14 +159,10 @@ impl<'a> Engine<'a> {
             ));
         }
         let members = engine.pool.members.len();
-        let losses = epilogue::append(graph.clone(), &engine.interface.output_name);
         engine.graphs = Graphs::new(graph, fed, members);
         engine.classes = engine.check_labels(&network.model.path)?;
         if engine.request.losses == Losses::Graph {
-            // Operators that are too old for it leave the losses to the host.
-            if let Some(graph) = losses {
-                engine.graphs = engine.graphs.with(graph);
-            }
+            engine.graphs = engine.graphs.with_losses(&engine.interface.output_name);
         }
         Ok(engine)
     }

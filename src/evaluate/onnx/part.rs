@@ -73,11 +73,9 @@ impl Part {
         rows: (usize, usize),
         device: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
-        if let Some(batch) = self.resident(rows, device) {
-            return Ok((&batch.inputs[input]).into());
-        }
         let shape = engine.datasets[self.dataset].sample_shape(input);
-        self.inputs[input].rows(rows, shape, filled(engine, rows))
+        let host = (&self.inputs[input], shape);
+        self.rows(engine, rows, device, host, |batch| &batch.inputs[input])
     }
 
     /// Rows `from..to` of a value of the frontier.
@@ -88,11 +86,9 @@ impl Part {
         rows: (usize, usize),
         device: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
-        if let Some(batch) = self.resident(rows, device) {
-            return Ok((&batch.features[feature]).into());
-        }
-        let shape = &engine.features()[feature].shape;
-        self.features[feature].rows(rows, shape, filled(engine, rows))
+        let shape: &[usize] = &engine.features()[feature].shape;
+        let host = (&self.features[feature], shape);
+        self.rows(engine, rows, device, host, |batch| &batch.features[feature])
     }
 
     /// Rows `from..to` of the labels.
@@ -102,9 +98,23 @@ impl Part {
         rows: (usize, usize),
         device: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
+        let host = (&self.classes, &[1][..]);
+        self.rows(engine, rows, device, host, |batch| &batch.classes)
+    }
+
+    /// A batch's values in the device's memory, where they are, or rows of a buffer whose samples
+    /// have a shape.
+    fn rows<'p>(
+        &'p self,
+        engine: &Engine<'_>,
+        rows: (usize, usize),
+        device: usize,
+        (buffer, shape): (&'p Buffer, &[usize]),
+        of: impl Fn(&'p Batch) -> &'p DynValue,
+    ) -> ort::Result<SessionInputValue<'p>> {
         match self.resident(rows, device) {
-            Some(batch) => Ok((&batch.classes).into()),
-            None => self.classes.rows(rows, &[1], filled(engine, rows)),
+            Some(batch) => Ok(of(batch).into()),
+            None => buffer.rows(rows, shape, filled(engine, rows)),
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use super::request::Losses;
 use super::worker::Worker;
 use super::{Engine, Layout, Measured, layout};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::Tally;
@@ -60,32 +59,25 @@ impl Engine<'_> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let (layout, _) = self.lay_out(&mut journal, mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
+        let schedule = Schedule {
+            models: mixes.iter().map(mix_key).collect(),
+            ends: ends(samples, layout.chunks, layout.batch),
+            workers: layout.workers,
+            limits: Limits::default(),
+            start: self.start,
+        };
         let run = Run {
             engine: self,
             sources: mixes.iter().map(Source::Mix).collect(),
             layout,
             watch,
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(layout.workers)
-            .build()
-            .map_err(|error| Error::runtime("worker threads", error))?;
-        let mut begin = vec![0; samples.len()];
-        for end in ends(samples, layout.chunks, layout.batch) {
-            let ranges: Vec<Range<usize>> = begin.iter().zip(&end).map(|(&b, &e)| b..e).collect();
-            let chunk = run.chunk(&ranges)?;
-            let next = AtomicUsize::new(0);
-            let outcomes = pool.broadcast(|_| {
-                let outcome = run.write_logits(&chunk, &next, &scratch);
-                if outcome.is_err() {
-                    // Nobody starts another model.
-                    next.store(mixes.len(), Ordering::Relaxed);
-                }
-                outcome
-            });
-            outcomes.into_iter().collect::<Result<()>>()?;
-            begin = end;
-        }
+        let writing = Writing {
+            run,
+            scratch: &scratch,
+        };
+        // What is known of these models has no logits.
+        schedule.run(&writing, &Journal::default(), |_| Ok(()))?;
         let labels = self.datasets.iter().zip(samples).map(|(data, &samples)| {
             let order = data.order()[..samples].iter();
             order
@@ -219,35 +211,6 @@ struct Run<'r> {
     watch: &'r dyn Watch,
 }
 
-impl Run<'_> {
-    /// Takes models until there is none left, and writes their logits on a chunk.
-    fn write_logits(&self, chunk: &[Part], next: &AtomicUsize, scratch: &Scratch) -> Result<()> {
-        let engine = self.engine;
-        let mut worker = self.worker()?;
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(Source::Mix(mix)) = self.sources.get(index) else {
-                return Ok(());
-            };
-            let model = worker.model(mix)?;
-            for part in chunk {
-                let count = part.labels.len();
-                let mut rows = Vec::with_capacity(count * engine.classes);
-                for from in (0..count).step_by(self.layout.batch) {
-                    engine.check_stop()?;
-                    let batch = (from, count.min(from + self.layout.batch));
-                    model.logits(engine, Some(mix), part, batch, |_, logits| {
-                        rows.extend_from_slice(logits);
-                    })?;
-                }
-                scratch.write(index, part.dataset, part.begin, &rows)?;
-                self.watch.progress(0, count);
-            }
-            self.watch.progress(1, 0);
-        }
-    }
-}
-
 impl<'r> Work for Run<'r> {
     type Chunk = Vec<Part>;
     type Worker = Worker<'r>;
@@ -302,6 +265,55 @@ impl<'r> Work for Run<'r> {
             .into_iter()
             .all(|(data, tally)| tally.samples() == data.len());
         self.watch.progress(usize::from(is_whole), 0);
+        Ok(())
+    }
+}
+
+/// An evaluation whose logits are kept.
+struct Writing<'r> {
+    run: Run<'r>,
+    scratch: &'r Scratch,
+}
+
+impl<'r> Work for Writing<'r> {
+    type Chunk = Vec<Part>;
+    type Worker = Worker<'r>;
+
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
+        self.run.chunk(ranges)
+    }
+
+    fn worker(&self) -> Result<Worker<'r>> {
+        self.run.worker()
+    }
+
+    fn evaluate(
+        &self,
+        worker: &mut Worker<'r>,
+        index: usize,
+        chunk: &Vec<Part>,
+        tallies: &mut [Tally],
+    ) -> Result<()> {
+        let (engine, size) = (self.run.engine, self.run.layout.batch);
+        let Source::Mix(mix) = self.run.sources[index] else {
+            return Ok(());
+        };
+        let model = worker.model(mix)?;
+        for (part, tally) in chunk.iter().zip(tallies) {
+            let count = part.labels.len();
+            let mut rows = Vec::with_capacity(count * engine.classes);
+            for from in (0..count).step_by(size) {
+                engine.check_stop()?;
+                let batch = (from, count.min(from + size));
+                model.logits(engine, Some(mix), part, batch, |row, logits| {
+                    tally.add(logits, part.labels[from + row]);
+                    rows.extend_from_slice(logits);
+                })?;
+            }
+            self.scratch.write(index, part.dataset, part.begin, &rows)?;
+            self.run.watch.progress(0, count);
+        }
+        self.run.watch.progress(1, 0);
         Ok(())
     }
 }
