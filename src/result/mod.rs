@@ -5,8 +5,11 @@
 pub mod atomic;
 pub mod grid;
 pub mod line;
+pub mod models;
 pub mod number;
+pub mod pairs;
 pub mod plane;
 pub mod plane_file;
 pub mod provenance;
 pub mod score;
+pub mod soup;

@@ -1,0 +1,85 @@
+//! Models of a pool beside each other: what was done to each, and how good each is.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::score::{DatasetInfo, Role, Score};
+
+/// A single model: θ0 or a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Individual {
+    /// Its name in the list of models.
+    pub name: String,
+    /// Its file, as it was given.
+    pub path: String,
+    /// The other columns of the list, in their order: hyperparameters and whatever else.
+    pub hyperparameters: IndexMap<String, String>,
+    /// One entry a data set.
+    pub scores: Vec<Score>,
+}
+
+/// The columns that every table of models has: accuracies are fractions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accuracies {
+    /// On the validation set; NaN without one.
+    pub val: f64,
+    /// Loss on the validation set in nats; NaN without one.
+    pub val_loss: f64,
+    /// On the test set; NaN without one.
+    pub test: f64,
+    /// Unweighted mean over the shift sets; NaN without any.
+    pub shift: f64,
+    /// On each shift set, by its name.
+    pub shifts: BTreeMap<String, f64>,
+}
+
+impl Accuracies {
+    /// Of scores, one a data set.
+    pub fn of(datasets: &[DatasetInfo], scores: &[Score]) -> Self {
+        let pairs = || datasets.iter().zip(scores);
+        let one = |role: Role| pairs().find(|(set, _)| set.role == role).map(|(_, s)| s);
+        let accuracy = |score: Option<&Score>| score.map_or(f64::NAN, |score| 1.0 - score.error);
+        let shifts = pairs().filter(|(set, _)| set.role == Role::Shift);
+        let shifts: BTreeMap<String, f64> = shifts
+            .map(|(set, score)| (set.name.clone(), 1.0 - score.error))
+            .collect();
+        Self {
+            val: accuracy(one(Role::Val)),
+            val_loss: one(Role::Val).map_or(f64::NAN, |score| score.loss),
+            test: accuracy(one(Role::Test)),
+            // 0/0 is NaN.
+            shift: shifts.values().sum::<f64>() / shifts.len() as f64,
+            shifts,
+        }
+    }
+
+    /// The columns' values, in the order of [`Accuracies::header`].
+    pub fn record(&self, datasets: &[DatasetInfo]) -> Vec<String> {
+        let fixed = [self.val, self.val_loss, self.test, self.shift];
+        let shifts = shift_names(datasets).map(|name| self.shifts[name]);
+        fixed
+            .into_iter()
+            .chain(shifts)
+            .map(|value| value.to_string())
+            .collect()
+    }
+
+    /// The columns' names.
+    pub fn header(datasets: &[DatasetInfo]) -> Vec<String> {
+        let fixed = [
+            "val_accuracy",
+            "val_loss",
+            "test_accuracy",
+            "shift_accuracy",
+        ];
+        let shifts = shift_names(datasets).map(|name| format!("accuracy_{name}"));
+        fixed.map(String::from).into_iter().chain(shifts).collect()
+    }
+}
+
+fn shift_names(datasets: &[DatasetInfo]) -> impl Iterator<Item = &String> {
+    let shifts = datasets.iter().filter(|set| set.role == Role::Shift);
+    shifts.map(|set| &set.name)
+}

@@ -1,0 +1,174 @@
+//! The soups table: single models, averages of weights, ensembles of logits.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::models::Individual;
+use super::provenance::Provenance;
+use super::score::{DatasetInfo, Score};
+
+/// The contents of `NAME.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Soups {
+    /// The data sets, in the order of all scores.
+    pub datasets: Vec<DatasetInfo>,
+    /// θ0.
+    pub origin: Individual,
+    /// The checkpoints, in the order of the list.
+    pub models: Vec<Individual>,
+    /// The methods, in the order of the table.
+    pub methods: Vec<MethodResult>,
+    /// Every decision of the greedy methods, in the order in which they were made.
+    pub decisions: Vec<Decision>,
+    /// What it took.
+    pub evaluations: Evaluations,
+    /// Things the reader should know.
+    pub warnings: Vec<String>,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+}
+
+/// A way to make one model of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // as `label` says
+pub enum Method {
+    Best,
+    Second,
+    Uniform,
+    Greedy,
+    GreedyRandom,
+    WiseFt,
+    ModelStock,
+    Slerp,
+    TaskArithmetic,
+    Ensemble,
+    GreedyEnsemble,
+}
+
+impl Method {
+    /// All methods, in the order of the table.
+    pub const ALL: [Self; 11] = [
+        Self::Best,
+        Self::Second,
+        Self::Uniform,
+        Self::Greedy,
+        Self::GreedyRandom,
+        Self::WiseFt,
+        Self::ModelStock,
+        Self::Slerp,
+        Self::TaskArithmetic,
+        Self::Ensemble,
+        Self::GreedyEnsemble,
+    ];
+
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Second => "second",
+            Self::Uniform => "uniform",
+            Self::Greedy => "greedy",
+            Self::GreedyRandom => "greedy-random",
+            Self::WiseFt => "wise-ft",
+            Self::ModelStock => "model-stock",
+            Self::Slerp => "slerp",
+            Self::TaskArithmetic => "task-arithmetic",
+            Self::Ensemble => "ensemble",
+            Self::GreedyEnsemble => "greedy-ensemble",
+        }
+    }
+
+    /// What the paper's table calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Best => "best individual model",
+            Self::Second => "second best model",
+            Self::Uniform => "uniform soup",
+            Self::Greedy => "greedy soup",
+            Self::GreedyRandom => "greedy soup (random order)",
+            Self::WiseFt => "WiSE-FT of the uniform soup",
+            Self::ModelStock => "Model Stock",
+            Self::Slerp => "SLERP of the two best",
+            Self::TaskArithmetic => "task arithmetic",
+            Self::Ensemble => "ensemble",
+            Self::GreedyEnsemble => "greedy ensemble",
+        }
+    }
+
+    /// Whether it averages logits, so that it costs as many forward passes as it has members.
+    pub fn is_ensemble(self) -> bool {
+        matches!(self, Self::Ensemble | Self::GreedyEnsemble)
+    }
+}
+
+/// What a method made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MethodResult {
+    /// Which.
+    pub method: Method,
+    /// α, λ or t of a method that has one.
+    pub setting: Option<f64>,
+    /// Seed of a method that has one.
+    pub seed: Option<u64>,
+    /// Names of the models that it is made of, in the order in which they came in.
+    pub members: Vec<String>,
+    /// Their weights, θ0's too where it has one.
+    pub coefficients: Vec<Coefficient>,
+    /// One entry a data set.
+    pub scores: Vec<Score>,
+}
+
+impl fmt::Display for MethodResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method.name())?;
+        match self.setting {
+            Some(setting) => write!(f, ":{setting}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A model's weight in a soup or an ensemble.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Coefficient {
+    /// The model.
+    pub model: String,
+    /// The tensor, where each has a weight of its own.
+    pub tensor: Option<String>,
+    /// The weight.
+    pub coefficient: f64,
+}
+
+/// A greedy method tried a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Which method.
+    pub method: Method,
+    /// Its seed, where it has one.
+    pub seed: Option<u64>,
+    /// Number of the trial, from 1.
+    pub step: usize,
+    /// The model that was tried.
+    pub model: String,
+    /// Validation accuracy with it, a fraction.
+    pub val_accuracy: f64,
+    /// Whether it was taken.
+    pub added: bool,
+    /// Members after the decision.
+    pub members: usize,
+}
+
+/// Forward passes over whole data sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluations {
+    /// Models whose logits were computed on all data sets.
+    pub logits: usize,
+    /// Soups that were tried on the validation set alone.
+    pub trials: usize,
+    /// Soups that were asked for again and not evaluated again.
+    pub remembered: usize,
+    /// Samples that went through the network, over all models.
+    pub samples: usize,
+}
