@@ -142,11 +142,23 @@ impl Journal {
         Ok(())
     }
 
+    /// Takes a model for unknown: what is finished of it is not where it should be.
+    pub fn doubt(&self, model: ModelKey) {
+        self.map().remove(&model);
+    }
+
+    /// Where the logits of this run are kept, beside the file.
+    pub fn logits(&self) -> Option<PathBuf> {
+        let kept = self.kept.as_ref()?;
+        Some(kept.path.with_extension("logits"))
+    }
+
     /// Removes the file of a run whose results are written; what is in memory stays.
     pub fn remove(&mut self) {
         let Some(kept) = self.kept.take() else { return };
         // Left over, it would only take room.
         let _ = fs::remove_file(&kept.path);
+        let _ = fs::remove_file(kept.path.with_extension("logits"));
         let _ = fs::remove_file(&kept.lock);
         let folders = kept.path.ancestors().skip(1);
         for folder in folders {
@@ -273,10 +285,11 @@ fn entry(text: &str, sets: usize) -> Option<(ModelKey, Vec<Tally>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::metrics::Outcome;
 
     fn tally(samples: usize) -> Tally {
         let mut tally = Tally::default();
-        (0..samples).for_each(|k| tally.add(&[k as f32, 1.5], k % 2));
+        (0..samples).for_each(|k| tally.add(Outcome::of(&[k as f32, 1.5], k % 2)));
         tally
     }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
-use super::metrics::Tally;
+use super::metrics::{Outcome, Tally};
 use crate::checkpoint::file;
 use crate::error::{Error, Result};
 use crate::result::score::Score;
@@ -17,8 +18,8 @@ use crate::result::score::Score;
 /// data sets one after the other, each in the order in which it is evaluated.
 pub struct Scratch {
     file: Mutex<File>,
-    /// Its folder, for messages: the file has no name.
-    folder: PathBuf,
+    /// Its path for messages, or its folder when it has no name.
+    place: PathBuf,
     shape: Shape,
 }
 
@@ -41,19 +42,56 @@ impl Scratch {
         let fail = |error: std::io::Error| Error::write(folder, &error);
         std::fs::create_dir_all(folder).map_err(fail)?;
         let file = tempfile::tempfile_in(folder).map_err(fail)?;
-        let mut starts = vec![0];
-        for samples in samples {
-            starts.push(starts[starts.len() - 1] + samples);
-        }
         Ok(Self {
             file: Mutex::new(file),
-            folder: folder.to_path_buf(),
-            shape: Shape {
-                models,
-                classes,
-                starts,
-            },
+            place: folder.to_path_buf(),
+            shape: Shape::new(models, classes, samples),
         })
+    }
+
+    /// The same in a file of this name, with what is in it already.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn open(path: &Path, models: usize, classes: usize, samples: &[usize]) -> Result<Self> {
+        let shape = Shape::new(models, classes, samples);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        // What is not written yet takes no room on most disks.
+        let sized = file.and_then(|file| file.set_len(shape.bytes()).map(|()| file));
+        Ok(Self {
+            file: Mutex::new(sized.map_err(|error| Error::write(path, &error))?),
+            place: path.to_path_buf(),
+            shape,
+        })
+    }
+
+    /// The tallies of a model's logits as they are in the file, of as many samples as `tallies`
+    /// have.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn tallies(
+        &self,
+        model: usize,
+        tallies: &[Tally],
+        labels: &[Vec<usize>],
+    ) -> Result<Vec<Tally>> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = labels.iter().zip(tallies);
+        let logits = Logits {
+            bytes: file::map_open(&file, &self.place)?,
+            shape: self.shape.clone(),
+            labels: cut
+                .map(|(labels, tally)| labels[..tally.samples().min(labels.len())].to_vec())
+                .collect(),
+        };
+        let sets = 0..tallies.len();
+        Ok(sets.map(|set| logits.tally(&[(model, 1.0)], set)).collect())
     }
 
     /// Writes a model's logits on consecutive samples of a data set, from sample `begin` on.
@@ -66,7 +104,7 @@ impl Scratch {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let at = SeekFrom::Start((first * self.shape.classes * 4) as u64);
         let written = file.seek(at).and_then(|_| file.write_all(&bytes));
-        written.map_err(|error| Error::write(&self.folder, &error))
+        written.map_err(|error| Error::write(&self.place, &error))
     }
 
     /// The filled file, with the label of every sample in the order of evaluation.
@@ -79,7 +117,7 @@ impl Scratch {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         Ok(Logits {
-            bytes: file::map_open(&file, &self.folder)?,
+            bytes: file::map_open(&file, &self.place)?,
             shape: self.shape,
             labels,
         })
@@ -87,11 +125,31 @@ impl Scratch {
 }
 
 impl Shape {
+    fn new(models: usize, classes: usize, samples: &[usize]) -> Self {
+        let mut starts = vec![0];
+        for samples in samples {
+            starts.push(starts[starts.len() - 1] + samples);
+        }
+        Self {
+            models,
+            classes,
+            starts,
+        }
+    }
+
+    /// Bytes of the file.
+    fn bytes(&self) -> u64 {
+        4 * (self.models * self.starts[self.starts.len() - 1] * self.classes) as u64
+    }
+
     fn row(&self, model: usize, dataset: usize) -> usize {
         let samples = self.starts[self.starts.len() - 1];
         model * samples + self.starts[dataset]
     }
 }
+
+/// Samples that one thread takes at a time.
+const BLOCK: usize = 1024;
 
 /// Logits of every model on every sample.
 pub struct Logits {
@@ -106,27 +164,42 @@ impl Logits {
     /// # Panics
     /// When there is no such model or data set.
     pub fn ensemble(&self, weights: &[(usize, f64)], dataset: usize) -> Score {
-        let mut tally = Tally::default();
-        let mut mixed = vec![0.0_f64; self.shape.classes];
-        let mut logits = vec![0.0_f32; self.shape.classes];
+        self.tally(weights, dataset).score()
+    }
+
+    fn tally(&self, weights: &[(usize, f64)], dataset: usize) -> Tally {
         let members: Vec<_> = weights
             .iter()
             .map(|&(model, weight)| (self.rows(model, dataset), weight))
             .collect();
-        for (sample, &label) in self.labels[dataset].iter().enumerate() {
-            mixed.fill(0.0);
-            for (rows, weight) in &members {
-                let row = &rows[sample * self.shape.classes..];
-                for (sum, bytes) in mixed.iter_mut().zip(row) {
-                    *sum += weight * f64::from(f32::from_le_bytes(*bytes));
+        let classes = self.shape.classes;
+        let outcomes = |(block, labels): (usize, &[usize])| -> Vec<Outcome> {
+            let mut mixed = vec![0.0_f64; classes];
+            let mut logits = vec![0.0_f32; classes];
+            let outcome = |(row, &label): (usize, &usize)| {
+                let first = (block * BLOCK + row) * classes;
+                mixed.fill(0.0);
+                for (rows, weight) in &members {
+                    for (sum, bytes) in mixed.iter_mut().zip(&rows[first..]) {
+                        *sum += weight * f64::from(f32::from_le_bytes(*bytes));
+                    }
                 }
-            }
-            for (logit, sum) in logits.iter_mut().zip(&mixed) {
-                *logit = *sum as f32;
-            }
-            tally.add(&logits, label);
-        }
-        tally.score()
+                for (logit, sum) in logits.iter_mut().zip(&mixed) {
+                    *logit = *sum as f32;
+                }
+                Outcome::of(&logits, label)
+            };
+            labels.iter().enumerate().map(outcome).collect()
+        };
+        let blocks = self.labels[dataset].par_chunks(BLOCK).enumerate();
+        let outcomes: Vec<Vec<Outcome>> = blocks.map(outcomes).collect();
+        let mut tally = Tally::default();
+        // In the order of the samples, whoever computed them.
+        outcomes
+            .into_iter()
+            .flatten()
+            .for_each(|outcome| tally.add(outcome));
+        tally
     }
 
     /// A model's logits on a data set, one row of classes a sample.

@@ -2,6 +2,26 @@
 
 use crate::result::score::Score;
 
+/// What a model makes of one sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Cross-entropy in nats; NaN or infinite where the logits say so.
+    pub loss: f64,
+    /// Whether the class of the largest logit is the label.
+    pub correct: bool,
+}
+
+impl Outcome {
+    /// From logits, one a class, and a label: the loss is `log Σ exp(z) − z[label]`. A row with a
+    /// NaN has loss NaN and is wrong.
+    pub fn of(logits: &[f32], label: usize) -> Self {
+        Self {
+            loss: cross_entropy(logits, label),
+            correct: arg_max(logits) == Some(label),
+        }
+    }
+}
+
 /// Running sums over samples in a fixed order (mean and spread of the losses by Welford's
 /// recurrence, f64), so that the result depends on neither batches, chunks nor workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -18,17 +38,8 @@ pub struct Tally {
 pub const WORDS: usize = 5;
 
 impl Tally {
-    /// Adds a sample: its logits, one a class, and its label.
-    ///
-    /// Its loss is the cross-entropy `log Σ exp(z) − z[label]` in nats. A row with a NaN has loss
-    /// NaN and counts as wrong; a loss that is NaN or infinite is kept, and counted.
-    pub fn add(&mut self, logits: &[f32], label: usize) {
-        let loss = cross_entropy(logits, label);
-        self.add_loss(loss, arg_max(logits) == Some(label));
-    }
-
-    /// Adds a sample by its loss in nats and whether it was classified as its label says.
-    pub fn add_loss(&mut self, loss: f64, correct: bool) {
+    /// Adds a sample. A loss that is NaN or infinite is kept, and counted.
+    pub fn add(&mut self, Outcome { loss, correct }: Outcome) {
         self.wrong += u64::from(!correct);
         self.n += 1;
         if !loss.is_finite() {
@@ -138,7 +149,7 @@ mod tests {
     fn score(rows: &[(&[f32], usize)]) -> Score {
         let mut tally = Tally::default();
         for (logits, label) in rows {
-            tally.add(logits, *label);
+            tally.add(Outcome::of(logits, *label));
         }
         tally.score()
     }
@@ -157,7 +168,7 @@ mod tests {
     fn words_lose_nothing() {
         let mut tally = Tally::default();
         for logits in [[0.1, 0.7], [f32::NAN, 0.0]] {
-            tally.add(&logits, 0);
+            tally.add(Outcome::of(&logits, 0));
             let back = Tally::from_words(tally.to_words());
             assert_eq!(back.to_words(), tally.to_words());
         }

@@ -20,11 +20,23 @@ use crate::space::mix::Mix;
 
 /// Evaluates mixes on every data set.
 pub trait Evaluator {
-    /// Scores of all mixes.
+    /// The data sets, with all their samples.
+    fn datasets(&self) -> Vec<DatasetInfo>;
+
+    /// Scores of all mixes on the data sets that are `wanted`; of the others, what is known.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers>;
+    fn evaluate_on(&self, mixes: &[Mix], wanted: &[bool], watch: &dyn Watch) -> Result<Answers>;
+
+    /// Scores of all mixes on every data set.
+    ///
+    /// # Errors
+    /// As of [`Evaluator::evaluate_on`].
+    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
+        let wanted = vec![true; self.datasets().len()];
+        self.evaluate_on(mixes, &wanted, watch)
+    }
 }
 
 /// What is known after all samples, or after the first chunks of them.

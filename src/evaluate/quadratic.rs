@@ -54,7 +54,11 @@ impl Quadratic {
 }
 
 impl Evaluator for Quadratic {
-    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
+    fn datasets(&self) -> Vec<DatasetInfo> {
+        self.datasets.clone()
+    }
+
+    fn evaluate_on(&self, mixes: &[Mix], _wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
         let score = |mix: &Mix| {
             let loss = self.loss(mix);
             watch.progress(1, 1);

@@ -1,17 +1,18 @@
 //! In which order models and chunks of data are taken: chunks outside, models inside.
 //!
 //! After the first chunk every model has a score on some samples of every data set; each later
-//! chunk sharpens all of them. A tally runs over the samples of a data set in one fixed order,
+//! chunk sharpens all of them. Models that do not fill a round of workers are shared out, each
+//! worker taking some batches. A tally runs over the samples of a data set in one fixed order,
 //! whatever the chunks and whoever computes, so that results depend on neither.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::journal::{Journal, ModelKey};
-use super::metrics::Tally;
+use super::metrics::{Outcome, Tally};
 use crate::error::{Error, Result};
 
 /// What is computed: models on chunks.
@@ -33,8 +34,8 @@ pub trait Work: Sync {
     /// When memory or the runtime says no.
     fn worker(&self) -> Result<Self::Worker>;
 
-    /// Adds a chunk's samples to a model's tallies, one a data set; samples that a tally has
-    /// already are left out.
+    /// What a model makes of samples of a chunk: a range of each data set's order, which begins
+    /// with a batch.
     ///
     /// # Errors
     /// When the network cannot be run or the user stopped the run.
@@ -43,8 +44,11 @@ pub trait Work: Sync {
         worker: &mut Self::Worker,
         model: usize,
         chunk: &Self::Chunk,
-        tallies: &mut [Tally],
-    ) -> Result<()>;
+        places: &[Range<usize>],
+    ) -> Result<Vec<Vec<Outcome>>>;
+
+    /// Called when a model has these tallies, before anybody else sees them.
+    fn tallied(&self, _tallies: &[Tally]) {}
 }
 
 /// When to stop before all samples are done.
@@ -63,6 +67,8 @@ pub struct Schedule {
     pub models: Vec<ModelKey>,
     /// Ends of the chunks: `ends[chunk][data set]`, the last being all samples.
     pub ends: Vec<Vec<usize>>,
+    /// Samples that a model takes at a time.
+    pub batch: usize,
     /// Threads.
     pub workers: usize,
     /// When to stop early.
@@ -113,6 +119,11 @@ fn level(tallies: &mut [Vec<Tally>]) {
 }
 
 impl Schedule {
+    /// Samples of each data set, in all chunks.
+    pub fn whole(&self) -> Vec<usize> {
+        self.ends.last().cloned().unwrap_or_default()
+    }
+
     /// Runs the work; gives the tallies of all models to `sharpened` after each chunk but the
     /// last, and returns them at the end. What the journal holds is not computed again.
     ///
@@ -169,9 +180,12 @@ impl Schedule {
                     work,
                     models: &self.models,
                     chunk: &chunk,
-                    todo: &todo,
+                    tasks: self.tasks(&todo, &tallies, &ranges),
                     next: AtomicUsize::new(0),
-                    tallies: Mutex::new(&mut tallies),
+                    state: Mutex::new(State {
+                        tallies: &mut tallies,
+                        waiting: HashMap::new(),
+                    }),
                     journal,
                 };
                 let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
@@ -188,6 +202,32 @@ impl Schedule {
         Ok(tallies)
     }
 
+    /// Models whole, and those that do not fill a round of the workers in shares.
+    fn tasks(&self, todo: &[usize], tallies: &[Vec<Tally>], ranges: &[Range<usize>]) -> Vec<Task> {
+        let rest = todo.len() % self.workers;
+        let task = |(number, &model): (usize, &usize)| {
+            let missing = ranges.iter().zip(&tallies[model]).map(|(range, tally)| {
+                let begin = range.start.max(tally.samples()).min(range.end);
+                begin..range.end
+            });
+            let missing: Vec<Range<usize>> = missing.collect();
+            let parts = match number + rest >= todo.len() {
+                true => self.workers.div_ceil(rest),
+                false => 1,
+            };
+            let shares = shares(&missing, parts, self.batch);
+            let of = shares.len();
+            let places = shares.into_iter().enumerate();
+            places.map(move |(share, places)| Task {
+                model,
+                share,
+                of,
+                places,
+            })
+        };
+        todo.iter().enumerate().flat_map(task).collect()
+    }
+
     /// Whether a limit says that the next chunk is not wanted.
     fn is_enough(&self, tallies: &[Vec<Tally>], last_chunk: Option<Duration>) -> bool {
         let late = self
@@ -202,45 +242,118 @@ impl Schedule {
     }
 }
 
+/// Divides ranges, one after the other, into at most `parts` of about as many batches each, and
+/// at least one.
+fn shares(ranges: &[Range<usize>], parts: usize, batch: usize) -> Vec<Vec<Range<usize>>> {
+    let batches = |range: &Range<usize>| range.len().div_ceil(batch);
+    let all: usize = ranges.iter().map(batches).sum();
+    let parts = parts.clamp(1, all.max(1));
+    let share = |part: usize| {
+        let (first, last) = (all * part / parts, all * (part + 1) / parts);
+        let mut before = 0;
+        let cut = |range: &Range<usize>| {
+            let at = |batch_number: usize| {
+                let inside = batch_number.saturating_sub(before) * batch;
+                (range.start + inside).min(range.end)
+            };
+            let cut = at(first)..at(last);
+            before += batches(range);
+            cut
+        };
+        ranges.iter().map(cut).collect()
+    };
+    (0..parts).map(share).collect()
+}
+
+/// Samples of a model that one worker evaluates.
+struct Task {
+    model: usize,
+    /// Which of how many shares of the model's samples.
+    share: usize,
+    of: usize,
+    places: Vec<Range<usize>>,
+}
+
+/// What one share of a model gave: its number, and outcomes by data set.
+type Share = (usize, Vec<Vec<Outcome>>);
+
+/// What workers write to.
+struct State<'t> {
+    tallies: &'t mut Vec<Vec<Tally>>,
+    /// Shares of models that are not whole yet.
+    waiting: HashMap<usize, Vec<Share>>,
+}
+
 /// One chunk, shared by the workers.
 struct Turn<'t, W: Work> {
     work: &'t W,
     models: &'t [ModelKey],
     chunk: &'t W::Chunk,
-    todo: &'t [usize],
+    tasks: Vec<Task>,
     next: AtomicUsize,
-    tallies: Mutex<&'t mut Vec<Vec<Tally>>>,
+    state: Mutex<State<'t>>,
     journal: &'t Journal,
 }
 
-impl<W: Work> Turn<'_, W> {
-    /// Takes models until there is none left.
+impl<'t, W: Work> Turn<'t, W> {
+    /// Takes tasks until there is none left.
     fn run(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
-        let outcome = self.take_models(slot);
+        let outcome = self.take_tasks(slot);
         if outcome.is_err() {
-            // Nobody starts another model.
-            self.next.store(self.todo.len(), Ordering::Relaxed);
+            // Nobody starts another one.
+            self.next.store(self.tasks.len(), Ordering::Relaxed);
         }
         outcome
     }
 
-    fn take_models(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
+    fn take_tasks(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = match &mut *slot {
             Some(worker) => worker,
             empty => empty.insert(self.work.worker()?),
         };
-        let all = || self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&model) = self.todo.get(index) else {
+            let Some(task) = self.tasks.get(index) else {
                 return Ok(());
             };
-            let mut mine = all()[model].clone();
-            self.work.evaluate(worker, model, self.chunk, &mut mine)?;
-            self.journal.append(self.models[model], &mine)?;
-            all()[model] = mine;
+            let outcomes = self
+                .work
+                .evaluate(worker, task.model, self.chunk, &task.places)?;
+            if let Some(shares) = self.whole(task, outcomes) {
+                self.tally(task.model, shares)?;
+            }
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<'t>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All shares of a model in order, when this was the last one.
+    fn whole(&self, task: &Task, outcomes: Vec<Vec<Outcome>>) -> Option<Vec<Share>> {
+        let mut state = self.state();
+        let shares = state.waiting.entry(task.model).or_default();
+        shares.push((task.share, outcomes));
+        if shares.len() < task.of {
+            return None;
+        }
+        let mut shares = state.waiting.remove(&task.model)?;
+        shares.sort_by_key(|(share, _)| *share);
+        Some(shares)
+    }
+
+    fn tally(&self, model: usize, shares: Vec<Share>) -> Result<()> {
+        let mut tallies = self.state().tallies[model].clone();
+        for (_, outcomes) in shares {
+            for (tally, outcomes) in tallies.iter_mut().zip(outcomes) {
+                outcomes.into_iter().for_each(|outcome| tally.add(outcome));
+            }
+        }
+        self.journal.append(self.models[model], &tallies)?;
+        self.work.tallied(&tallies);
+        self.state().tallies[model] = tallies;
+        Ok(())
     }
 }
 
@@ -250,7 +363,7 @@ mod tests {
 
     /// Sample s of set d has logits that depend on model, set and sample alone.
     struct Fake {
-        /// Models evaluated before the user stops the run.
+        /// Samples evaluated before the user stops the run.
         patience: AtomicUsize,
     }
 
@@ -278,20 +391,22 @@ mod tests {
             &self,
             (): &mut (),
             model: usize,
-            chunk: &Self::Chunk,
-            tallies: &mut [Tally],
-        ) -> Result<()> {
-            let left = self.patience.fetch_sub(1, Ordering::Relaxed);
-            if left == 0 || left > usize::MAX / 2 {
+            _chunk: &Self::Chunk,
+            places: &[Range<usize>],
+        ) -> Result<Vec<Vec<Outcome>>> {
+            let samples: usize = places.iter().map(Range::len).sum();
+            let left = self.patience.fetch_sub(samples, Ordering::Relaxed);
+            if left < samples || left > usize::MAX / 2 {
                 return Err(Error::interrupted());
             }
-            for (set, (range, tally)) in chunk.iter().zip(tallies).enumerate() {
-                for sample in range.start.max(tally.samples())..range.end {
-                    let wave = ((model * 31 + set * 7 + sample * 13) % 101) as f32 / 17.0;
-                    tally.add(&[wave, 1.0], sample % 2);
-                }
-            }
-            Ok(())
+            let outcome = |set: usize, sample: usize| {
+                let wave = ((model * 31 + set * 7 + sample * 13) % 101) as f32 / 17.0;
+                Outcome::of(&[wave, 1.0], sample % 2)
+            };
+            let sets = places.iter().cloned().enumerate();
+            Ok(sets
+                .map(|(set, range)| range.map(|sample| outcome(set, sample)).collect())
+                .collect())
         }
     }
 
@@ -299,6 +414,7 @@ mod tests {
         Schedule {
             models: (0..13).collect(),
             ends: ends(&[100, 37], chunks, 8),
+            batch: 8,
             workers,
             limits: Limits::default(),
             start: Instant::now(),
@@ -319,7 +435,7 @@ mod tests {
         };
         let whole = run(1, 1);
         assert_eq!(whole[0][0].samples() + whole[0][1].samples(), 137);
-        for (chunks, workers) in [(2, 1), (3, 4), (50, 2)] {
+        for (chunks, workers) in [(2, 1), (3, 4), (50, 2), (1, 5), (2, 40)] {
             assert_eq!(run(chunks, workers), whole);
         }
     }
@@ -329,7 +445,7 @@ mod tests {
         let whole = schedule(1, 1)
             .run(&plenty(), &Journal::default(), |_| Ok(()))
             .unwrap();
-        for (patience, chunks) in [(1, 1), (5, 1), (20, 3), (30, 3)] {
+        for (patience, chunks) in [(137, 1), (700, 1), (1000, 3), (1700, 3)] {
             let folder = tempfile::tempdir().unwrap();
             let key = "k".repeat(64);
             let open = || {
@@ -340,7 +456,12 @@ mod tests {
             let first = Fake::new(patience);
             let stopped = schedule(chunks, 2).run(&first, &open(), |_| Ok(()));
             assert!(stopped.is_err());
-            let second = Fake::new(13 * chunks - patience);
+            let journal = open();
+            let known = (0..13).filter_map(|model| journal.tallies(model));
+            let done: usize = known.flatten().map(|tally| tally.samples()).sum();
+            assert!(done > 0 && done <= patience);
+            drop(journal);
+            let second = Fake::new(13 * 137 - done);
             let resumed = schedule(chunks, 2).run(&second, &open(), |_| Ok(()));
             assert_eq!(resumed.unwrap(), whole, "{patience} {chunks}");
         }
@@ -403,6 +524,29 @@ mod tests {
         };
         let tallies = limited.run(&plenty(), &journal, |_| Ok(())).unwrap();
         assert!(tallies.iter().all(|sets| counts(sets) == [40, 16]));
+    }
+
+    #[test]
+    fn shares_are_whole_batches_that_cover_everything_once() {
+        let ranges = [8..100, 0..0, 3..4, 0..37];
+        for parts in [1, 2, 3, 7, 100] {
+            let shares = shares(&ranges, parts, 8);
+            assert_eq!(shares.len(), parts.min(12 + 1 + 5));
+            for (set, range) in ranges.iter().enumerate() {
+                let mut at = range.start;
+                for share in &shares {
+                    assert_eq!(share[set].start.max(at), at.max(share[set].start));
+                    if !share[set].is_empty() {
+                        assert_eq!(share[set].start, at);
+                        assert_eq!((at - range.start) % 8, 0);
+                        at = share[set].end;
+                    }
+                }
+                assert_eq!(at, range.end);
+            }
+        }
+        let nothing = std::slice::from_ref(&(0..0));
+        assert_eq!(shares(nothing, 3, 8), [nothing]);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use super::request::{Binding, Device, Losses, Request};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::evaluate::doctor::Memory;
-use crate::evaluate::metrics::Tally;
 use crate::space::mix::Mix;
 
 /// How the work is laid out.
@@ -264,10 +263,10 @@ pub fn measure(
         let start = Instant::now();
         let model = worker.model(&mix)?;
         let each = start.elapsed().as_secs_f64();
-        let (mut tally, mut done, mut batches) = (Tally::default(), 0, 0);
+        let (mut done, mut batches) = (0, 0);
         let all = part.begin..part.begin + part.labels.len();
         let first = all.start..all.end.min(all.start + layout.batch);
-        model.score(engine, Some(&mix), part, first, layout.batch, &mut tally)?;
+        model.outcomes(engine, Some(&mix), part, first, layout.batch)?;
         let start = Instant::now();
         let least = if budget < TRIAL { 1 } else { BATCHES };
         let is_enough = |batches| start.elapsed() >= budget && batches >= least;
@@ -275,7 +274,7 @@ pub fn measure(
             for from in all.clone().step_by(layout.batch) {
                 let batch = from..all.end.min(from + layout.batch);
                 done += batch.len();
-                model.score(engine, Some(&mix), part, batch, layout.batch, &mut tally)?;
+                model.outcomes(engine, Some(&mix), part, batch, layout.batch)?;
                 batches += 1;
                 if is_enough(batches) {
                     break;

@@ -37,6 +37,7 @@ pub use self::graphs::{embedded, frozen_nodes};
 pub use self::layout::{Layout, Measured, size};
 use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
+pub use self::run::Counts;
 use self::worker::Worker;
 use super::interface::Interface;
 use super::journal::Journal;
@@ -86,6 +87,7 @@ pub struct Engine<'a> {
     prefix_nanos: AtomicU64,
     /// Workers set up so far: they take the devices in turn.
     workers: AtomicUsize,
+    counts: Mutex<Counts>,
 }
 
 /// A model to be run as it is.
@@ -138,6 +140,7 @@ impl<'a> Engine<'a> {
             classes: 0,
             prefix_nanos: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
+            counts: Mutex::default(),
         };
         engine.check_device()?;
         let mut graph = skeleton::model(network, &fed);

@@ -13,7 +13,7 @@ use super::part::Part;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
-use crate::evaluate::metrics::Tally;
+use crate::evaluate::metrics::Outcome;
 use crate::graph::{epilogue, in_graph};
 use crate::space::mix::Mix;
 
@@ -84,46 +84,43 @@ impl Model {
         })
     }
 
-    /// Adds the samples at `places` of the data set's order, which lie in `part`, to a tally.
+    /// What it makes of the samples at `places` of the data set's order, which lie in `part`.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    pub fn score(
+    pub fn outcomes(
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
         part: &Part,
         places: Range<usize>,
         batch: usize,
-        tally: &mut Tally,
-    ) -> Result<()> {
-        let end = places.end;
-        for from in places.step_by(batch) {
+    ) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(places.len());
+        for rows in part.batches(places, batch) {
             engine.check_stop()?;
-            let rows = (from - part.begin, end.min(from + batch) - part.begin);
-            if self.losses(engine, mix, part, rows, tally)? {
+            if let Some(computed) = self.losses(engine, mix, part, rows)? {
+                outcomes.extend(computed);
                 continue;
             }
             self.logits(engine, mix, part, rows, |row, logits| {
-                tally.add(logits, part.labels[rows.0 + row]);
+                outcomes.push(Outcome::of(logits, part.labels[rows.0 + row]));
             })?;
         }
-        Ok(())
+        Ok(outcomes)
     }
 
-    /// Adds the losses of rows `from..to` that the graph computed; `false`, and nothing added,
-    /// where it does not, or where one is not finite: what that means is decided from the logits,
-    /// in one place.
+    /// What the graph computed of rows `from..to`; `None` where it does not, or where a loss is
+    /// not finite: what that means is decided from the logits, in one place.
     fn losses(
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
         part: &Part,
         rows: (usize, usize),
-        tally: &mut Tally,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<Outcome>>> {
         if self.losses.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         let reading = |error: ort::Error| failed("reading the losses", &error);
         let outputs = self.run(engine, mix, part, rows, true)?;
@@ -131,13 +128,13 @@ impl Model {
         let correct = outputs[epilogue::CORRECT].try_extract_tensor::<bool>();
         let (losses, correct) = (losses.map_err(reading)?.1, correct.map_err(reading)?.1);
         let count = rows.1 - rows.0;
-        let is_plain = losses.len() >= count && losses[..count].iter().all(|loss| loss.is_finite());
-        if is_plain {
-            for (loss, correct) in losses.iter().zip(correct).take(count) {
-                tally.add_loss(*loss, *correct);
-            }
-        }
-        Ok(is_plain)
+        let outcomes = losses.iter().zip(correct).take(count);
+        let outcomes: Vec<Outcome> = outcomes
+            .map(|(&loss, &correct)| Outcome { loss, correct })
+            .collect();
+        let is_plain =
+            outcomes.len() == count && outcomes.iter().all(|outcome| outcome.loss.is_finite());
+        Ok(is_plain.then_some(outcomes))
     }
 
     /// Runs rows `from..to` of a part; gives each row of logits to `visit` and returns the number

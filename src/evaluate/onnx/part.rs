@@ -65,6 +65,17 @@ impl Part {
         }
     }
 
+    /// The rows of samples at `places` of the data set's order, a batch at a time.
+    pub fn batches(
+        &self,
+        places: Range<usize>,
+        batch: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (begin, end) = (self.begin, places.end);
+        let starts = places.step_by(batch);
+        starts.map(move |from| (from - begin, end.min(from + batch) - begin))
+    }
+
     /// Rows `from..to` of an input.
     pub fn input(
         &self,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -13,10 +13,10 @@ use super::request::Losses;
 use super::worker::Worker;
 use super::{Engine, Layout, Measured, layout};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
-use crate::evaluate::metrics::Tally;
+use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
 use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
 use crate::result::score::{DatasetInfo, Score};
@@ -45,7 +45,7 @@ impl Engine<'_> {
     }
 
     /// Logits of mixes on the first samples of each data set, as many as `samples` says, in a
-    /// scratch file in `folder`.
+    /// scratch file in `folder` that nobody sees.
     ///
     /// # Errors
     /// When the network cannot be run, the disk is full, or the user stopped the run.
@@ -56,35 +56,111 @@ impl Engine<'_> {
         folder: &Path,
         watch: &dyn Watch,
     ) -> Result<Logits> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.journal();
         let (layout, _) = self.lay_out(&mut journal, mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
-        let schedule = Schedule {
-            models: mixes.iter().map(mix_key).collect(),
-            ends: ends(samples, layout.chunks, layout.batch),
-            workers: layout.workers,
-            limits: Limits::default(),
-            start: self.start,
-        };
-        let run = Run {
-            engine: self,
-            sources: mixes.iter().map(Source::Mix).collect(),
+        let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
+        // What is known of these models has no logits.
+        self.write_logits(
+            mixes,
+            &schedule,
+            &scratch,
+            &Journal::default(),
             layout,
             watch,
-        };
+        )?;
+        scratch.finish(self.labels(samples))
+    }
+
+    /// Logits of mixes on all samples, kept beside the journal, so that a run that was stopped
+    /// computes none twice, and their scores are known to later evaluations.
+    ///
+    /// # Errors
+    /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
+    pub fn kept_logits(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Logits> {
+        let mut journal = self.journal();
+        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
+        let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
+        let models: Vec<ModelKey> = mixes.iter().map(logits_key).collect();
+        let path = journal
+            .logits()
+            .ok_or_else(|| Error::runtime("logits", "nothing is kept of this run"))?;
+        let scratch = Scratch::open(&path, mixes.len(), self.classes, &samples)?;
+        for (index, model) in models.iter().enumerate() {
+            // What the journal says was written may not have reached the disk.
+            let Some(tallies) = journal.tallies(*model) else {
+                continue;
+            };
+            if scratch.tallies(index, &tallies, &self.labels(&samples))? != tallies {
+                journal.doubt(*model);
+            }
+        }
+        let schedule = self.schedule(models, &samples, &layout);
+        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
+        let tallies = self.write_logits(mixes, &schedule, &scratch, &journal, layout, watch)?;
+        for (mix, tallies) in mixes.iter().zip(&tallies) {
+            journal.append(mix_key(mix), tallies)?;
+        }
+        scratch.finish(self.labels(&samples))
+    }
+
+    fn write_logits(
+        &self,
+        mixes: &[Mix],
+        schedule: &Schedule,
+        scratch: &Scratch,
+        journal: &Journal,
+        layout: Layout,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Vec<Tally>>> {
         let writing = Writing {
-            run,
-            scratch: &scratch,
+            run: Run {
+                engine: self,
+                sources: mixes.iter().map(Source::Mix).collect(),
+                ends: schedule.whole(),
+                layout,
+                watch,
+            },
+            scratch,
         };
-        // What is known of these models has no logits.
-        schedule.run(&writing, &Journal::default(), |_| Ok(()))?;
-        let labels = self.datasets.iter().zip(samples).map(|(data, &samples)| {
+        schedule.run(&writing, journal, |_| Ok(()))
+    }
+
+    /// The first labels of each data set, in the order of evaluation.
+    fn labels(&self, samples: &[usize]) -> Vec<Vec<usize>> {
+        let sets = self.datasets.iter().zip(samples);
+        let labels = sets.map(|(data, &samples)| {
             let order = data.order()[..samples].iter();
             order
                 .map(|&sample| data.labels()[sample] as usize)
                 .collect()
         });
-        scratch.finish(labels.collect())
+        labels.collect()
+    }
+
+    /// All models on the first samples of each data set, without limits.
+    fn schedule(&self, models: Vec<ModelKey>, samples: &[usize], layout: &Layout) -> Schedule {
+        Schedule {
+            models,
+            ends: ends(samples, layout.chunks, layout.batch),
+            batch: layout.batch,
+            workers: layout.workers,
+            limits: Limits::default(),
+            start: self.start,
+        }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it took so far.
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Counts)) {
+        add(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
@@ -104,17 +180,23 @@ impl Engine<'_> {
         measured: &Measured,
     ) -> Outlook {
         let models = schedule.models.len();
+        let whole = schedule.whole();
+        let samples: usize = whole.iter().sum();
         let known = schedule
             .models
             .iter()
             .filter_map(|key| journal.tallies(*key));
-        let done: usize = known.flatten().map(|tally| tally.samples()).sum();
-        let all = models * self.samples();
+        let known = known.flat_map(|tallies| {
+            let known = tallies.into_iter().zip(&whole);
+            known.map(|(tally, &end)| tally.samples().min(end))
+        });
+        let done: usize = known.sum();
+        let all = models * samples;
         let chunks = schedule.ends.len();
-        let seconds = measured.seconds(models, self.samples(), layout) + self.once_seconds(layout);
+        let seconds = measured.seconds(models, samples, layout) + self.once_seconds(layout);
         Outlook {
             models,
-            samples: self.samples(),
+            samples,
             done,
             chunks,
             seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
@@ -172,30 +254,63 @@ fn file_key(file: usize) -> ModelKey {
     file as ModelKey
 }
 
+/// Names the logits of a mix.
+fn logits_key(mix: &Mix) -> ModelKey {
+    !mix_key(mix)
+}
+
+/// What it took to answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Models that were asked for.
+    pub models: usize,
+    /// Those of them of which everything was known.
+    pub remembered: usize,
+    /// Samples that went through the network, over all models.
+    pub samples: usize,
+}
+
 impl Evaluator for Engine<'_> {
-    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
+    fn datasets(&self) -> Vec<DatasetInfo> {
+        self.datasets.iter().map(Dataset::info).collect()
+    }
+
+    fn evaluate_on(&self, mixes: &[Mix], wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, models.len())?;
-        let sizes: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
+        let sets = self.datasets.iter().zip(wanted);
+        let sizes: Vec<usize> = sets
+            .map(|(data, wanted)| if *wanted { data.len() } else { 0 })
+            .collect();
         let schedule = Schedule {
-            models,
-            ends: ends(&sizes, layout.chunks, layout.batch),
-            workers: layout.workers,
             limits: Limits {
                 max_time: self.request.max_time,
                 tolerance: self.request.tolerance,
             },
-            start: self.start,
+            ..self.schedule(models, &sizes, &layout)
         };
+        let models = &schedule.models;
+        let is_known = |model: &&ModelKey| {
+            let known = journal.tallies(**model);
+            known.is_some_and(|tallies| {
+                let mut pairs = tallies.iter().zip(&sizes);
+                pairs.all(|(tally, size)| tally.samples() >= *size)
+            })
+        };
+        let remembered = models.iter().filter(is_known).count();
+        self.count(|counts| {
+            counts.models += models.len();
+            counts.remembered += remembered;
+        });
         watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
         let run = Run {
             engine: self,
             sources,
+            ends: sizes.clone(),
             layout,
             watch,
         };
-        let models = &schedule.models;
         let tallies = schedule.run(&run, &journal, |tallies| {
             watch.sharpened(&self.answers(mixes, models, tallies))
         })?;
@@ -207,6 +322,8 @@ impl Evaluator for Engine<'_> {
 struct Run<'r> {
     engine: &'r Engine<'r>,
     sources: Vec<Source<'r>>,
+    /// Samples of each data set that are wanted.
+    ends: Vec<usize>,
     layout: Layout,
     watch: &'r dyn Watch,
 }
@@ -242,8 +359,8 @@ impl<'r> Work for Run<'r> {
         worker: &mut Worker<'r>,
         index: usize,
         chunk: &Vec<Part>,
-        tallies: &mut [Tally],
-    ) -> Result<()> {
+        places: &[Range<usize>],
+    ) -> Result<Vec<Vec<Outcome>>> {
         let engine = self.engine;
         engine.check_stop()?;
         let mut own;
@@ -254,18 +371,28 @@ impl<'r> Work for Run<'r> {
                 (&mut own, None)
             }
         };
-        for (part, tally) in chunk.iter().zip(&mut *tallies) {
-            let end = part.begin + part.labels.len();
-            let begin = part.begin.max(tally.samples()).min(end);
-            model.score(engine, mix, part, begin..end, self.layout.batch, tally)?;
-            self.watch.progress(0, end - begin);
-        }
-        let sets = engine.datasets.iter().zip(&*tallies);
-        let is_whole = sets
-            .into_iter()
-            .all(|(data, tally)| tally.samples() == data.len());
+        let parts = chunk.iter().zip(places);
+        let outcomes = parts.map(|(part, places)| {
+            let batch = self.layout.batch;
+            let outcomes = model.outcomes(engine, mix, part, places.clone(), batch)?;
+            self.evaluated(outcomes.len());
+            Ok(outcomes)
+        });
+        outcomes.collect()
+    }
+
+    fn tallied(&self, tallies: &[Tally]) {
+        let mut sets = self.ends.iter().zip(tallies);
+        let is_whole = sets.all(|(end, tally)| tally.samples() >= *end);
         self.watch.progress(usize::from(is_whole), 0);
-        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Tells that samples went through the network.
+    fn evaluated(&self, samples: usize) {
+        self.engine.count(|counts| counts.samples += samples);
+        self.watch.progress(0, samples);
     }
 }
 
@@ -292,28 +419,33 @@ impl<'r> Work for Writing<'r> {
         worker: &mut Worker<'r>,
         index: usize,
         chunk: &Vec<Part>,
-        tallies: &mut [Tally],
-    ) -> Result<()> {
-        let (engine, size) = (self.run.engine, self.run.layout.batch);
+        places: &[Range<usize>],
+    ) -> Result<Vec<Vec<Outcome>>> {
+        let (engine, batch) = (self.run.engine, self.run.layout.batch);
         let Source::Mix(mix) = self.run.sources[index] else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let model = worker.model(mix)?;
-        for (part, tally) in chunk.iter().zip(tallies) {
-            let count = part.labels.len();
-            let mut rows = Vec::with_capacity(count * engine.classes);
-            for from in (0..count).step_by(size) {
+        let parts = chunk.iter().zip(places);
+        let outcomes = parts.map(|(part, places)| {
+            let mut outcomes = Vec::with_capacity(places.len());
+            let mut logits = Vec::with_capacity(places.len() * engine.classes);
+            for rows in part.batches(places.clone(), batch) {
                 engine.check_stop()?;
-                let batch = (from, count.min(from + size));
-                model.logits(engine, Some(mix), part, batch, |row, logits| {
-                    tally.add(logits, part.labels[from + row]);
-                    rows.extend_from_slice(logits);
+                model.logits(engine, Some(mix), part, rows, |row, values| {
+                    outcomes.push(Outcome::of(values, part.labels[rows.0 + row]));
+                    logits.extend_from_slice(values);
                 })?;
             }
-            self.scratch.write(index, part.dataset, part.begin, &rows)?;
-            self.run.watch.progress(0, count);
-        }
-        self.run.watch.progress(1, 0);
-        Ok(())
+            self.scratch
+                .write(index, part.dataset, places.start, &logits)?;
+            self.run.evaluated(outcomes.len());
+            Ok(outcomes)
+        });
+        outcomes.collect()
+    }
+
+    fn tallied(&self, tallies: &[Tally]) {
+        self.run.tallied(tallies);
     }
 }
