@@ -4,3 +4,4 @@ pub mod adaptive;
 pub mod check;
 pub mod line;
 pub mod plane;
+pub mod soup;

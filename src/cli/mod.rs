@@ -7,6 +7,7 @@ mod draw;
 mod inspect;
 mod job;
 mod line;
+mod models;
 mod plan;
 mod plane;
 mod prepare;

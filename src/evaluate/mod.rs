@@ -13,6 +13,7 @@ pub mod onnx;
 pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
+mod turn;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};

@@ -7,12 +7,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use super::journal::{Journal, ModelKey};
 use super::metrics::{Outcome, Tally};
+use super::turn::{State, Turn, tasks};
 use crate::error::{Error, Result};
 
 /// What is computed: models on chunks.
@@ -180,7 +181,7 @@ impl Schedule {
                     work,
                     models: &self.models,
                     chunk: &chunk,
-                    tasks: self.tasks(&todo, &tallies, &ranges),
+                    tasks: tasks(self, &todo, &tallies, &ranges),
                     next: AtomicUsize::new(0),
                     state: Mutex::new(State {
                         tallies: &mut tallies,
@@ -202,32 +203,6 @@ impl Schedule {
         Ok(tallies)
     }
 
-    /// Models whole, and those that do not fill a round of the workers in shares.
-    fn tasks(&self, todo: &[usize], tallies: &[Vec<Tally>], ranges: &[Range<usize>]) -> Vec<Task> {
-        let rest = todo.len() % self.workers;
-        let task = |(number, &model): (usize, &usize)| {
-            let missing = ranges.iter().zip(&tallies[model]).map(|(range, tally)| {
-                let begin = range.start.max(tally.samples()).min(range.end);
-                begin..range.end
-            });
-            let missing: Vec<Range<usize>> = missing.collect();
-            let parts = match number + rest >= todo.len() {
-                true => self.workers.div_ceil(rest),
-                false => 1,
-            };
-            let shares = shares(&missing, parts, self.batch);
-            let of = shares.len();
-            let places = shares.into_iter().enumerate();
-            places.map(move |(share, places)| Task {
-                model,
-                share,
-                of,
-                places,
-            })
-        };
-        todo.iter().enumerate().flat_map(task).collect()
-    }
-
     /// Whether a limit says that the next chunk is not wanted.
     fn is_enough(&self, tallies: &[Vec<Tally>], last_chunk: Option<Duration>) -> bool {
         let late = self
@@ -242,123 +217,10 @@ impl Schedule {
     }
 }
 
-/// Divides ranges, one after the other, into at most `parts` of about as many batches each, and
-/// at least one.
-fn shares(ranges: &[Range<usize>], parts: usize, batch: usize) -> Vec<Vec<Range<usize>>> {
-    let batches = |range: &Range<usize>| range.len().div_ceil(batch);
-    let all: usize = ranges.iter().map(batches).sum();
-    let parts = parts.clamp(1, all.max(1));
-    let share = |part: usize| {
-        let (first, last) = (all * part / parts, all * (part + 1) / parts);
-        let mut before = 0;
-        let cut = |range: &Range<usize>| {
-            let at = |batch_number: usize| {
-                let inside = batch_number.saturating_sub(before) * batch;
-                (range.start + inside).min(range.end)
-            };
-            let cut = at(first)..at(last);
-            before += batches(range);
-            cut
-        };
-        ranges.iter().map(cut).collect()
-    };
-    (0..parts).map(share).collect()
-}
-
-/// Samples of a model that one worker evaluates.
-struct Task {
-    model: usize,
-    /// Which of how many shares of the model's samples.
-    share: usize,
-    of: usize,
-    places: Vec<Range<usize>>,
-}
-
-/// What one share of a model gave: its number, and outcomes by data set.
-type Share = (usize, Vec<Vec<Outcome>>);
-
-/// What workers write to.
-struct State<'t> {
-    tallies: &'t mut Vec<Vec<Tally>>,
-    /// Shares of models that are not whole yet.
-    waiting: HashMap<usize, Vec<Share>>,
-}
-
-/// One chunk, shared by the workers.
-struct Turn<'t, W: Work> {
-    work: &'t W,
-    models: &'t [ModelKey],
-    chunk: &'t W::Chunk,
-    tasks: Vec<Task>,
-    next: AtomicUsize,
-    state: Mutex<State<'t>>,
-    journal: &'t Journal,
-}
-
-impl<'t, W: Work> Turn<'t, W> {
-    /// Takes tasks until there is none left.
-    fn run(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
-        let outcome = self.take_tasks(slot);
-        if outcome.is_err() {
-            // Nobody starts another one.
-            self.next.store(self.tasks.len(), Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    fn take_tasks(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let worker = match &mut *slot {
-            Some(worker) => worker,
-            empty => empty.insert(self.work.worker()?),
-        };
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(task) = self.tasks.get(index) else {
-                return Ok(());
-            };
-            let outcomes = self
-                .work
-                .evaluate(worker, task.model, self.chunk, &task.places)?;
-            if let Some(shares) = self.whole(task, outcomes) {
-                self.tally(task.model, shares)?;
-            }
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<'t>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All shares of a model in order, when this was the last one.
-    fn whole(&self, task: &Task, outcomes: Vec<Vec<Outcome>>) -> Option<Vec<Share>> {
-        let mut state = self.state();
-        let shares = state.waiting.entry(task.model).or_default();
-        shares.push((task.share, outcomes));
-        if shares.len() < task.of {
-            return None;
-        }
-        let mut shares = state.waiting.remove(&task.model)?;
-        shares.sort_by_key(|(share, _)| *share);
-        Some(shares)
-    }
-
-    fn tally(&self, model: usize, shares: Vec<Share>) -> Result<()> {
-        let mut tallies = self.state().tallies[model].clone();
-        for (_, outcomes) in shares {
-            for (tally, outcomes) in tallies.iter_mut().zip(outcomes) {
-                outcomes.into_iter().for_each(|outcome| tally.add(outcome));
-            }
-        }
-        self.journal.append(self.models[model], &tallies)?;
-        self.work.tallied(&tallies);
-        self.state().tallies[model] = tallies;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     /// Sample s of set d has logits that depend on model, set and sample alone.
@@ -524,29 +386,6 @@ mod tests {
         };
         let tallies = limited.run(&plenty(), &journal, |_| Ok(())).unwrap();
         assert!(tallies.iter().all(|sets| counts(sets) == [40, 16]));
-    }
-
-    #[test]
-    fn shares_are_whole_batches_that_cover_everything_once() {
-        let ranges = [8..100, 0..0, 3..4, 0..37];
-        for parts in [1, 2, 3, 7, 100] {
-            let shares = shares(&ranges, parts, 8);
-            assert_eq!(shares.len(), parts.min(12 + 1 + 5));
-            for (set, range) in ranges.iter().enumerate() {
-                let mut at = range.start;
-                for share in &shares {
-                    assert_eq!(share[set].start.max(at), at.max(share[set].start));
-                    if !share[set].is_empty() {
-                        assert_eq!(share[set].start, at);
-                        assert_eq!((at - range.start) % 8, 0);
-                        at = share[set].end;
-                    }
-                }
-                assert_eq!(at, range.end);
-            }
-        }
-        let nothing = std::slice::from_ref(&(0..0));
-        assert_eq!(shares(nothing, 3, 8), [nothing]);
     }
 
     #[test]

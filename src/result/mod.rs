@@ -13,3 +13,4 @@ pub mod plane_file;
 pub mod provenance;
 pub mod score;
 pub mod soup;
+pub mod soup_file;

@@ -1,0 +1,169 @@
+//! The list of models: a CSV with the columns `name` and `path`, then hyperparameters.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use crate::checkpoint;
+use crate::error::{Error, Result};
+
+/// A model of the list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its name in the results.
+    pub name: String,
+    /// Its file, found.
+    pub path: PathBuf,
+    /// Its file, as the list says.
+    pub given: String,
+    /// The other columns, in their order.
+    pub hyperparameters: IndexMap<String, String>,
+}
+
+/// Reads the list; paths are relative to its folder.
+///
+/// # Errors
+/// When it is no such list, a file is missing, or a model stands there twice.
+pub fn read(csv: &Path) -> Result<Vec<Listed>> {
+    let text = fs::read(csv).map_err(|error| Error::read(csv, &error))?;
+    // Spreadsheets put a byte-order mark in front.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text);
+    let broken = |error: csv::Error| Error::input(csv, format!("is no list of models: {error}"));
+    let columns = columns(csv, reader.headers().map_err(broken)?)?;
+    let folder = csv.parent().unwrap_or(Path::new(""));
+    let mut models: Vec<Listed> = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(broken)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let values = columns.iter().cloned();
+        let values = values.zip(record.iter().map(String::from));
+        let fault = |problem: String| Error::input(csv, format!("line {line}: {problem}"));
+        let model = listed(values.collect(), folder).map_err(fault)?;
+        if let Some(twice) = twice(&models, &model) {
+            return Err(fault(twice));
+        }
+        models.push(model);
+    }
+    if models.is_empty() {
+        return Err(Error::input(csv, "lists no model"));
+    }
+    Ok(models)
+}
+
+/// The names of the columns, each once, with those that are needed.
+fn columns(csv: &Path, header: &csv::StringRecord) -> Result<Vec<String>> {
+    let columns: Vec<String> = header.iter().map(String::from).collect();
+    for (index, column) in columns.iter().enumerate() {
+        if columns[..index].contains(column) {
+            return Err(Error::input(csv, format!("has two columns `{column}`")));
+        }
+    }
+    for needed in ["name", "path"] {
+        if !columns.iter().any(|column| column == needed) {
+            let found = columns.join("`, `");
+            return Err(
+                Error::input(csv, format!("has no column `{needed}`; it has `{found}`"))
+                    .help("a list of models begins with `name,path`; hyperparameters may follow"),
+            );
+        }
+    }
+    Ok(columns)
+}
+
+/// A model from its row.
+fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Result<Listed, String> {
+    let name = row.shift_remove("name").unwrap_or_default();
+    let given = row.shift_remove("path").unwrap_or_default();
+    if name.is_empty() || given.is_empty() {
+        return Err("a name and a path are needed".to_string());
+    }
+    if name.contains(';') {
+        return Err(format!(
+            "the name `{name}` holds a `;`, which parts names in the results"
+        ));
+    }
+    let path = checkpoint::find(&folder.join(&given)).map_err(|error| error.to_string())?;
+    if !path.is_file() {
+        return Err(format!("{}: there is no such file", path.display()));
+    }
+    Ok(Listed {
+        name,
+        path,
+        given,
+        hyperparameters: row,
+    })
+}
+
+/// What is wrong when a model stands in the list already.
+fn twice(models: &[Listed], model: &Listed) -> Option<String> {
+    // Two ways to write the path of one file.
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let (name, path) = (&model.name, real(&model.path));
+    models.iter().find_map(|other| {
+        if other.name == *name {
+            return Some(format!("the name `{name}` stands in the list twice"));
+        }
+        (real(&other.path) == path).then(|| {
+            format!(
+                "`{name}` is the same file as `{}`: {}",
+                other.name, other.given
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Result<Vec<Listed>> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.safetensors", "b.safetensors"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        let csv = folder.path().join("models.csv");
+        fs::write(&csv, text).unwrap();
+        read(&csv)
+    }
+
+    #[test]
+    fn names_paths_and_the_other_columns_in_their_order() {
+        let models = list("\u{feff}lr,name,path,seed\n1e-3, one ,a,7\n,two,./b.safetensors,\n");
+        let models = models.unwrap();
+        assert_eq!(models.len(), 2);
+        assert_eq!((&*models[0].name, &*models[0].given), ("one", "a"));
+        assert!(models[0].path.ends_with("a.safetensors"));
+        let columns: Vec<_> = models[0].hyperparameters.iter().collect();
+        assert_eq!(columns.len(), 2);
+        assert_eq!((&**columns[0].0, &**columns[0].1), ("lr", "1e-3"));
+        assert_eq!(models[1].hyperparameters["seed"], "");
+    }
+
+    #[test]
+    fn lists_that_cannot_be_used() {
+        for (text, message) in [
+            ("", "has no column `name`"),
+            ("name,path\n", "lists no model"),
+            ("name,file\nx,a\n", "has no column `path`"),
+            ("name,path,lr,lr\nx,a,1,2\n", "two columns `lr`"),
+            ("name,path\nx,a\nx,b\n", "line 3: the name `x`"),
+            (
+                "name,path\nx,a\ny,sub/../a.safetensors\n",
+                "same file as `x`",
+            ),
+            ("name,path\nx,c\n", "line 2: "),
+            ("name,path\nx,sub\n", "no such file"),
+            ("name,path\nx;y,a\n", "holds a `;`"),
+            ("name,path\n,a\n", "a name and a path"),
+            ("name,path\nx,a,1\n", "is no list of models"),
+        ] {
+            let error = list(text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text:?}: {error}");
+        }
+    }
+}
