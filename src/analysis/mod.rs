@@ -1,6 +1,9 @@
 //! Analyses: which mixes to ask for, and how to arrange the answers.
 
 pub mod adaptive;
+pub mod averages;
 pub mod check;
+pub mod correlation;
 pub mod line;
 pub mod plane;
+pub mod theory;
