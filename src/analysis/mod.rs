@@ -1,7 +1,10 @@
 //! Analyses: which mixes to ask for, and how to arrange the answers.
 
 pub mod adaptive;
+pub mod averages;
 pub mod check;
+pub mod correlation;
 pub mod line;
 pub mod plane;
 pub mod soup;
+pub mod theory;

@@ -202,6 +202,21 @@ impl Logits {
         tally
     }
 
+    /// A model's logits on a sample of a data set, one a class.
+    ///
+    /// # Panics
+    /// When there is no such model, data set or sample.
+    pub fn row(
+        &self,
+        model: usize,
+        dataset: usize,
+        sample: usize,
+    ) -> impl ExactSizeIterator<Item = f32> {
+        let classes = self.shape.classes;
+        let row = &self.rows(model, dataset)[sample * classes..(sample + 1) * classes];
+        row.iter().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+
     /// A model's logits on a data set, one row of classes a sample.
     fn rows(&self, model: usize, dataset: usize) -> &[[u8; 4]] {
         assert!(model < self.shape.models);
@@ -229,6 +244,14 @@ mod tests {
             .unwrap();
         scratch.write(0, 1, 0, &[2.0, 0.0, 0.0, 0.0]).unwrap();
         scratch.finish(vec![vec![0, 0, 1], vec![1, 0]]).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_what_was_written_for_its_sample() {
+        let logits = logits();
+        let row = |model, dataset, sample| logits.row(model, dataset, sample).collect::<Vec<_>>();
+        assert_eq!(row(0, 0, 2), [0.0, 3.0]);
+        assert_eq!(row(1, 1, 0), [0.0, 4.0]);
     }
 
     #[test]

@@ -100,19 +100,20 @@ impl Tally {
 /// Cross-entropy of one row in nats, by a log-sum-exp shifted by the largest logit.
 ///
 /// A logit of +∞ at the label gives loss 0 and elsewhere +∞; two of them give NaN.
-fn cross_entropy(logits: &[f32], label: usize) -> f64 {
-    let at_label = f64::from(logits[label]);
+pub fn cross_entropy<T: Copy + Into<f64>>(logits: &[T], label: usize) -> f64 {
+    let at_label: f64 = logits[label].into();
     let mut max = f64::NEG_INFINITY;
     for &logit in logits {
+        let logit = logit.into();
         if logit.is_nan() {
             return f64::NAN;
         }
-        max = max.max(f64::from(logit));
+        max = max.max(logit);
     }
     if max == f64::INFINITY {
         let several = logits
             .iter()
-            .filter(|logit| **logit == f32::INFINITY)
+            .filter(|logit| (**logit).into() == f64::INFINITY)
             .count()
             > 1;
         return match (at_label == max, several) {
@@ -121,22 +122,20 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
             (false, _) => f64::INFINITY,
         };
     }
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - max).exp())
-        .sum();
+    let sum: f64 = logits.iter().map(|&logit| (logit.into() - max).exp()).sum();
     sum.ln() + max - at_label
 }
 
 /// Index of the first largest logit; `None` when one is NaN.
-fn arg_max(logits: &[f32]) -> Option<usize> {
-    let mut best = 0;
-    for (index, logit) in logits.iter().enumerate() {
+pub fn arg_max<T: Copy + Into<f64>>(logits: &[T]) -> Option<usize> {
+    let (mut best, mut largest) = (0, f64::NEG_INFINITY);
+    for (index, &logit) in logits.iter().enumerate() {
+        let logit = logit.into();
         if logit.is_nan() {
             return None;
         }
-        if *logit > logits[best] {
-            best = index;
+        if logit > largest {
+            (best, largest) = (index, logit);
         }
     }
     Some(best)
@@ -176,9 +175,9 @@ mod tests {
 
     #[test]
     fn large_logits_do_not_overflow() {
-        assert_eq!(cross_entropy(&[1e4, 0.0], 0), 0.0);
-        assert_eq!(cross_entropy(&[1e4, 0.0], 1), 1e4);
-        assert_eq!(cross_entropy(&[3e38, -3e38], 0), 0.0);
+        assert_eq!(cross_entropy(&[1e4_f32, 0.0], 0), 0.0);
+        assert_eq!(cross_entropy(&[1e4_f32, 0.0], 1), 1e4);
+        assert_eq!(cross_entropy(&[3e38_f32, -3e38], 0), 0.0);
         assert_eq!(cross_entropy(&[f32::NEG_INFINITY, 0.0], 0), f64::INFINITY);
         assert_eq!(cross_entropy(&[f32::NEG_INFINITY, 0.0], 1), 0.0);
         assert_eq!(cross_entropy(&[f32::INFINITY, 0.0], 0), 0.0);
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_first_and_one_sample_has_no_standard_error() {
-        assert_eq!(arg_max(&[1.0, 2.0, 2.0]), Some(1));
+        assert_eq!(arg_max(&[1.0_f32, 2.0, 2.0]), Some(1));
         assert!(score(&[(&[0.0, 1.0], 1)]).loss_se.is_nan());
     }
 }
