@@ -6,11 +6,45 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
+use super::averages;
 use crate::error::Result;
 use crate::evaluate::{Evaluator, Watch};
 use crate::result::score::Score;
 use crate::result::soup::Method;
+use crate::space::gram::Gram;
 use crate::space::mix::Mix;
+
+/// A method, with its α, λ or t where one is given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// Which method.
+    pub method: Method,
+    /// Its number; where there is none, its usual ones.
+    pub setting: Option<f64>,
+}
+
+impl Wanted {
+    /// A method as it usually is.
+    pub fn plain(method: Method) -> Self {
+        Self {
+            method,
+            setting: None,
+        }
+    }
+
+    /// The numbers that are tried: α of WiSE-FT in steps of 0.1 as its released sweep, t = ½, and
+    /// λ in steps of 0.1.
+    fn settings(&self) -> Vec<f64> {
+        match (self.setting, self.method) {
+            (Some(setting), _) => vec![setting],
+            (None, Method::WiseFt) => (1..10).map(|tenths| f64::from(tenths) / 10.0).collect(),
+            (None, Method::TaskArithmetic) => {
+                (1..11).map(|tenths| f64::from(tenths) / 10.0).collect()
+            }
+            (None, _) => vec![0.5],
+        }
+    }
+}
 
 /// What a method makes one model, or one ensemble, of.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +74,9 @@ impl Recipe {
     }
 }
 
+/// Score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
+pub type Ensemble<'a> = dyn Fn(&[(usize, f64)], usize) -> Score + 'a;
+
 /// Trials of a greedy method, with its seed where it has one.
 pub type Trace = (Method, Option<u64>, Vec<Trial>);
 
@@ -47,8 +84,8 @@ pub type Trace = (Method, Option<u64>, Vec<Trial>);
 pub struct Cook<'a> {
     /// Evaluates soups.
     pub evaluator: &'a dyn Evaluator,
-    /// Score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
-    pub ensemble: &'a dyn Fn(&[(usize, f64)], usize) -> Score,
+    /// Scores ensembles.
+    pub ensemble: &'a Ensemble<'a>,
     /// Told how evaluations go on.
     pub watch: &'a dyn Watch,
     /// Members of the pool, θ0 among them.
@@ -62,46 +99,98 @@ pub struct Cook<'a> {
 }
 
 impl Cook<'_> {
-    /// What a method makes of members that are sorted by validation error, the best first; one
-    /// recipe a seed where it has seeds, none where there are too few members.
+    /// What a method makes of members that are sorted by validation error, the best first: one
+    /// recipe a seed or a setting, none where there are too few members or, for those by angles
+    /// (which need `gram`), where the angles leave it undefined.
     ///
     /// # Errors
     /// When a soup cannot be evaluated.
-    pub fn recipes(&self, method: Method, ranked: &[usize]) -> Result<(Vec<Recipe>, Vec<Trace>)> {
-        let all = || {
-            let mut members = ranked.to_vec();
-            members.sort_unstable();
-            members
-        };
-        let plain = match method {
-            Method::Best => ranked.get(..1).map(<[usize]>::to_vec),
-            Method::Second => ranked.get(1..2).map(<[usize]>::to_vec),
-            Method::Uniform | Method::Ensemble => Some(all()),
-            _ => None,
-        };
-        if let Some(members) = plain {
-            return Ok((vec![Recipe::mean(method, members)], Vec::new()));
-        }
-        let orders: Vec<(Option<u64>, Vec<usize>)> = match method {
-            Method::Greedy | Method::GreedyEnsemble => vec![(None, ranked.to_vec())],
+    pub fn recipes(
+        &self,
+        wanted: &Wanted,
+        ranked: &[usize],
+        gram: Option<&Gram>,
+    ) -> Result<(Vec<Recipe>, Vec<Trace>)> {
+        let method = wanted.method;
+        let mut all = ranked.to_vec();
+        all.sort_unstable();
+        let plain = |members: &[usize]| vec![Recipe::mean(method, members.to_vec())];
+        let recipes = match method {
+            Method::Best => plain(&ranked[..1]),
+            Method::Second => ranked.get(1..2).map_or_else(Vec::new, plain),
+            Method::Uniform | Method::Ensemble => plain(&all),
+            Method::Greedy | Method::GreedyEnsemble => {
+                return self.greedily(method, &[(None, ranked.to_vec())]);
+            }
             Method::GreedyRandom => {
                 let seeds = self.seeds.iter();
-                seeds
-                    .map(|&seed| (Some(seed), shuffled(&all(), seed)))
-                    .collect()
+                let orders = seeds.map(|&seed| (Some(seed), shuffled(&all, seed)));
+                return self.greedily(method, &orders.collect::<Vec<_>>());
             }
-            _ => Vec::new(),
+            Method::WiseFt | Method::ModelStock | Method::Slerp | Method::TaskArithmetic => {
+                self.by_formula(wanted, ranked, &all, gram)
+            }
         };
+        Ok((recipes, Vec::new()))
+    }
+
+    fn by_formula(
+        &self,
+        wanted: &Wanted,
+        ranked: &[usize],
+        all: &[usize],
+        gram: Option<&Gram>,
+    ) -> Vec<Recipe> {
+        let recipe = |members: &[usize], setting: f64, mix: Mix| Recipe {
+            method: wanted.method,
+            setting: Some(setting),
+            seed: None,
+            members: members.to_vec(),
+            weights: weights(&mix),
+        };
+        let settings = wanted.settings().into_iter();
+        match wanted.method {
+            Method::WiseFt => settings
+                .map(|alpha| {
+                    let best = Mix::unit(ranked[0], self.members);
+                    recipe(&ranked[..1], alpha, averages::wise_ft(&best, alpha))
+                })
+                .collect(),
+            Method::TaskArithmetic => settings
+                .map(|lambda| {
+                    let mix = averages::task_arithmetic(all, lambda, self.members);
+                    recipe(all, lambda, mix)
+                })
+                .collect(),
+            Method::Slerp => settings
+                .filter_map(|t| {
+                    let pair = ranked.get(..2)?;
+                    let mix = averages::slerp(pair[0], pair[1], t, gram?)?;
+                    Some(recipe(pair, t, mix))
+                })
+                .collect(),
+            _ => gram
+                .and_then(|gram| averages::model_stock(all, gram))
+                .map(|(mix, t)| vec![recipe(all, t, mix)])
+                .unwrap_or_default(),
+        }
+    }
+
+    /// A greedy method in each of these orders.
+    fn greedily(
+        &self,
+        method: Method,
+        orders: &[(Option<u64>, Vec<usize>)],
+    ) -> Result<(Vec<Recipe>, Vec<Trace>)> {
         let (mut recipes, mut traces) = (Vec::new(), Vec::new());
         for (seed, order) in orders {
-            let (members, trials) = greedy(&order, self.rule, |members| {
-                self.validation_error(method, members)
-            })?;
+            let error = |members: &[usize]| self.validation_error(method, members);
+            let (members, trials) = greedy(order, self.rule, error)?;
             recipes.push(Recipe {
-                seed,
+                seed: *seed,
                 ..Recipe::mean(method, members)
             });
-            traces.push((method, seed, trials));
+            traces.push((method, *seed, trials));
         }
         Ok((recipes, traces))
     }
@@ -150,6 +239,12 @@ impl Cook<'_> {
         }
         Mix::new(coefficients)
     }
+}
+
+/// The weights of a mix that are not 0.
+fn weights(mix: &Mix) -> Vec<(usize, f64)> {
+    let weights = mix.coefficients().iter().copied().enumerate();
+    weights.filter(|(_, weight)| *weight != 0.0).collect()
 }
 
 /// The same weight for each.

@@ -11,7 +11,7 @@
 //!
 //! Above 0 the ensemble is better. Everything is in f64, sample by sample.
 
-use crate::evaluate::metrics::{Tally, arg_max, cross_entropy};
+use crate::evaluate::metrics::{Outcome, Tally, cross_entropy};
 use crate::result::score::Score;
 
 /// The models whose logits the comparison needs.
@@ -103,13 +103,13 @@ pub fn compare(
             row.iter_mut().for_each(|logit| *logit *= beta);
         }
         let [a, b, below, soup, above] = &rows;
-        let loss = cross_entropy(soup, label);
-        soups.add_loss(loss, arg_max(soup) == Some(label));
+        let outcome = Outcome::of(soup, label);
+        soups.add(outcome);
         combine(&mut other, (1.0 - alpha, a), (alpha, b));
-        ensembles.add_loss(cross_entropy(&other, label), arg_max(&other) == Some(label));
+        ensembles.add(Outcome::of(&other, label));
         // Differenced sample by sample: the means are nearly equal.
         let [before, after] = [below, above].map(|row| cross_entropy(row, label));
-        sums[0] += (after - loss) + (before - loss);
+        sums[0] += (after - outcome.loss) + (before - outcome.loss);
         softmax(soup, 1.0, &mut probabilities);
         combine(&mut other, (1.0, b), (-1.0, a));
         sums[1] += variance(&probabilities, &other);

@@ -21,6 +21,8 @@ pub enum Command {
     Plane(Box<PlaneArgs>),
     /// Soups and ensembles along the path between two checkpoints, and the barriers
     Line(Box<LineArgs>),
+    /// Average many checkpoints: uniform and greedy soups, ensembles, and the paper's table
+    Soup(Box<SoupArgs>),
     /// Compare batch sizes, threads and bindings for a plane on this machine
     Bench(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
@@ -134,6 +136,61 @@ pub struct LineArgs {
     /// Stem of the output files
     #[arg(long, default_value = "line")]
     pub name: String,
+}
+
+/// `landscape soup`.
+#[derive(Debug, Args)]
+pub struct SoupArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// The checkpoints: columns `name,path`, then hyperparameters; paths are relative to the file
+    #[arg(long, value_name = "FILE.csv")]
+    pub models: Option<PathBuf>,
+    /// Methods, joined by commas; `NAME:NUMBER` sets α, λ or t
+    #[arg(long, value_name = "LIST")]
+    pub methods: Option<String>,
+    /// When a greedy soup takes a model
+    #[arg(long, value_enum, default_value = "ge")]
+    pub rule: RuleArg,
+    /// Random orders of greedy-random
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub orders: u64,
+    /// Write a method's model to a .safetensors or .onnx file; may be given several times
+    #[arg(long, value_name = "METHOD=FILE")]
+    pub save: Vec<String>,
+    /// Write over files of --save that exist
+    #[arg(long)]
+    pub force: bool,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value = "text")]
+    pub table: TableArg,
+    /// Data sets and how to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Stem of the output files
+    #[arg(long, default_value = "soup")]
+    pub name: String,
+}
+
+/// When a greedy soup takes a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RuleArg {
+    /// When validation accuracy does not fall, as in the paper
+    Ge,
+    /// When it rises, as in the paper's released code
+    Gt,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableArg {
+    /// For a terminal
+    Text,
+    /// For a README
+    Markdown,
+    /// For a paper
+    Latex,
 }
 
 /// Data sets, and how to evaluate them.

@@ -18,6 +18,7 @@ const DEFAULT: &str = "landscape.toml";
 pub struct Config {
     pub origin: Option<PathBuf>,
     pub origin_weights: Option<PathBuf>,
+    pub models: Option<PathBuf>,
     pub onnxruntime: Option<PathBuf>,
     pub output: Option<String>,
     pub out: Option<PathBuf>,
@@ -96,6 +97,7 @@ impl Config {
         let named = [
             &mut self.origin,
             &mut self.origin_weights,
+            &mut self.models,
             &mut self.onnxruntime,
             &mut self.out,
             &mut data.train,

@@ -7,11 +7,14 @@ mod draw;
 mod inspect;
 mod job;
 mod line;
+mod lineup;
 mod models;
 mod plan;
 mod plane;
 mod prepare;
 mod progress;
+mod soup;
+mod table;
 mod units;
 mod window;
 
@@ -41,6 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Plane(arguments) => plane::run(arguments, false).map(|()| 0),
         Command::Line(arguments) => line::run(arguments).map(|()| 0),
+        Command::Soup(arguments) => soup::run(arguments).map(|()| 0),
         Command::Bench(arguments) => plane::run(arguments, true).map(|()| 0),
         Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
         Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),

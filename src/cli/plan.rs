@@ -30,7 +30,8 @@ pub struct Plan {
     pub out: PathBuf,
     data: Vec<Source>,
     limit: Option<usize>,
-    seed: u64,
+    /// Seed of whatever is drawn.
+    pub seed: u64,
     /// How the work is to be laid out.
     pub request: Request,
     fresh: bool,
@@ -97,6 +98,26 @@ impl Plan {
         };
         let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
         self.data.iter().map(read).collect()
+    }
+
+    /// Leaves out the data sets of a role.
+    ///
+    /// # Errors
+    /// When there is none of another role.
+    pub fn leave_out(&mut self, role: Role) -> Result<()> {
+        self.data.retain(|set| set.role != role);
+        if self.data.is_empty() {
+            return Err(
+                Error::flag("data", "no data set was named that models are compared on")
+                    .help("give at least one of --val, --test, --shift NAME=PATH"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a data set of a role was named.
+    pub fn has(&self, role: Role) -> bool {
+        self.data.iter().any(|set| set.role == role)
     }
 
     /// Settings that the values depend on.

@@ -45,7 +45,20 @@ impl Inputs {
     /// # Errors
     /// When a flag, the configuration or a file cannot be used.
     pub fn open(common: &Common, run: &RunArgs, checkpoints: &[&Path]) -> Result<Self> {
-        let (config, config_path) = Config::load(common.config.as_deref())?;
+        let config = Config::load(common.config.as_deref())?;
+        Self::with_config(config, common, run, checkpoints)
+    }
+
+    /// The same with a configuration, and the file that it is from.
+    ///
+    /// # Errors
+    /// When a flag, the configuration or a file cannot be used.
+    pub fn with_config(
+        (config, config_path): (Config, Option<PathBuf>),
+        common: &Common,
+        run: &RunArgs,
+        checkpoints: &[&Path],
+    ) -> Result<Self> {
         let plan = Plan::new(common, run, &config)?;
         let runtime = Runtime::load(plan.onnxruntime.as_deref())?;
         let (origin_name, model) = open_origin(&plan.origin)?;
@@ -82,12 +95,20 @@ impl Inputs {
     /// # Errors
     /// When a checkpoint does not fit the network, or holds NaN.
     pub fn align(&self, network: &Network<'_>) -> Result<(Aligned, Gram)> {
-        let (checkpoints, weights) = (&self.checkpoints, self.weights.as_ref());
-        let options = &self.plan.options;
-        let aligned = matching::pool(network, &self.origin_name, checkpoints, weights, options)?;
+        let aligned = self.aligned(network)?;
         let gram = Gram::of(&aligned.pool);
         refuse_nonfinite(&aligned, &gram)?;
         Ok((aligned, gram))
+    }
+
+    /// The checkpoints, tensor by tensor beside the network's, whatever they hold.
+    ///
+    /// # Errors
+    /// When a checkpoint does not fit the network.
+    pub fn aligned(&self, network: &Network<'_>) -> Result<Aligned> {
+        let (checkpoints, weights) = (&self.checkpoints, self.weights.as_ref());
+        let options = &self.plan.options;
+        matching::pool(network, &self.origin_name, checkpoints, weights, options)
     }
 }
 
@@ -139,6 +160,11 @@ impl Material {
             &STOP,
         )?;
         Ok(engine.with_files(untouched(network, aligned, &inputs.checkpoints)?))
+    }
+
+    /// The data sets.
+    pub fn datasets(&self) -> Vec<DatasetInfo> {
+        self.datasets.iter().map(Dataset::info).collect()
     }
 
     /// Tries the output folder and keeps there what the engine finishes.

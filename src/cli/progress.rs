@@ -98,10 +98,12 @@ impl Watch for Progress {
                 let meter = Meter::new(points, models * samples - done);
                 let _ = self.meter.set(meter);
             }
-            // A later call refines the grid.
+            // A later call refines the grid, or tries another soup.
             Some(meter) => {
-                let seconds = brief(outlook.seconds);
-                note(&format!("refining: {points} more points, about {seconds}"));
+                if self.shows_parts {
+                    let seconds = brief(outlook.seconds);
+                    note(&format!("refining: {points} more points, about {seconds}"));
+                }
                 meter.extend(points, models * samples - done);
             }
         }

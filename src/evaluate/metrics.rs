@@ -14,7 +14,7 @@ pub struct Outcome {
 impl Outcome {
     /// From logits, one a class, and a label: the loss is `log Σ exp(z) − z[label]`. A row with a
     /// NaN has loss NaN and is wrong.
-    pub fn of(logits: &[f32], label: usize) -> Self {
+    pub fn of<T: Copy + Into<f64>>(logits: &[T], label: usize) -> Self {
         Self {
             loss: cross_entropy(logits, label),
             correct: arg_max(logits) == Some(label),
@@ -127,7 +127,7 @@ pub fn cross_entropy<T: Copy + Into<f64>>(logits: &[T], label: usize) -> f64 {
 }
 
 /// Index of the first largest logit; `None` when one is NaN.
-pub fn arg_max<T: Copy + Into<f64>>(logits: &[T]) -> Option<usize> {
+fn arg_max<T: Copy + Into<f64>>(logits: &[T]) -> Option<usize> {
     let (mut best, mut largest) = (0, f64::NEG_INFINITY);
     for (index, &logit) in logits.iter().enumerate() {
         let logit = logit.into();

@@ -88,13 +88,31 @@ impl Method {
             Self::Uniform => "uniform soup",
             Self::Greedy => "greedy soup",
             Self::GreedyRandom => "greedy soup (random order)",
-            Self::WiseFt => "WiSE-FT of the uniform soup",
+            Self::WiseFt => "WiSE-FT of the best model",
             Self::ModelStock => "Model Stock",
             Self::Slerp => "SLERP of the two best",
             Self::TaskArithmetic => "task arithmetic",
             Self::Ensemble => "ensemble",
             Self::GreedyEnsemble => "greedy ensemble",
         }
+    }
+
+    /// Whether it chooses by validation accuracy.
+    pub fn selects(self) -> bool {
+        !matches!(
+            self,
+            Self::Uniform | Self::ModelStock | Self::TaskArithmetic | Self::Ensemble
+        )
+    }
+
+    /// Whether it has an α, λ or t that may be given.
+    pub fn has_setting(self) -> bool {
+        matches!(self, Self::WiseFt | Self::Slerp | Self::TaskArithmetic)
+    }
+
+    /// Whether it depends on the angles between models.
+    pub fn needs_angles(self) -> bool {
+        matches!(self, Self::ModelStock | Self::Slerp)
     }
 
     /// Whether it averages logits, so that it costs as many forward passes as it has members.
@@ -165,9 +183,9 @@ pub struct Decision {
 pub struct Evaluations {
     /// Models whose logits were computed on all data sets.
     pub logits: usize,
-    /// Soups that were tried on the validation set alone.
-    pub trials: usize,
-    /// Soups that were asked for again and not evaluated again.
+    /// Soups that were evaluated, many of them on the validation set alone.
+    pub soups: usize,
+    /// Soups that were asked for and known already.
     pub remembered: usize,
     /// Samples that went through the network, over all models.
     pub samples: usize,

@@ -114,6 +114,22 @@ fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
     part
 }
 
+/// Of each member, the first parameter that holds values that are NaN or infinite, and how many it
+/// holds; in one streaming pass, without products.
+pub fn nonfinite(pool: &Pool) -> Vec<Option<(usize, usize)>> {
+    let of = |index: usize| {
+        let mut counts = vec![0; pool.members.len()];
+        count_nonfinite(pool, index, 0..pool.parameters[index].len(), &mut counts);
+        counts
+    };
+    let counts: Vec<Vec<usize>> = (0..pool.parameters.len()).into_par_iter().map(of).collect();
+    let first = |member: usize| {
+        let index = counts.iter().position(|counts| counts[member] > 0)?;
+        Some((index, counts[index][member]))
+    };
+    (0..pool.members.len()).map(first).collect()
+}
+
 /// Adds how many values of each member are NaN or infinite.
 fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut [usize]) {
     for_each_block(pool, index, range, |_, blocks| {

@@ -1,0 +1,246 @@
+//! `landscape soup`: averages of many checkpoints, and the paper's table.
+
+use std::time::Instant;
+
+use super::args::{RuleArg, SoupArgs, TableArg};
+use super::lineup::{Lineup, singles};
+use super::prepare::Material;
+use super::progress::Progress;
+use super::table::table;
+use super::{note, print};
+use crate::analysis::soup::{Cook, Recipe, Rule, Trace, Wanted, ranked};
+use crate::error::{Error, Result};
+use crate::evaluate::onnx::Engine;
+use crate::result::score::{Role, Score};
+use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
+use crate::result::soup_file;
+use crate::space::gram::Gram;
+use crate::space::mix::Mix;
+
+/// Runs the command.
+pub fn run(arguments: &SoupArgs) -> Result<()> {
+    let start = Instant::now();
+    let lineup = Lineup::open(
+        &arguments.common,
+        &arguments.run,
+        arguments.models.as_deref(),
+    )?;
+    let inputs = &lineup.inputs;
+    let wanted = wanted(arguments, inputs.plan.has(Role::Val))?;
+    for warning in &lineup.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    let network = inputs.network();
+    let aligned = inputs.aligned(&network)?;
+    let material = Material::read(inputs, &network)?;
+    let engine = material.engine(inputs, &network, &aligned)?;
+    let engine = material.keeping(engine, inputs, &arguments.name)?;
+    let progress = Progress::new(engine.frozen_nodes(), false);
+    let datasets = material.datasets();
+    let members = aligned.pool.members.len();
+    let units: Vec<Mix> = (0..members)
+        .map(|member| Mix::unit(member, members))
+        .collect();
+    let logits = engine.kept_logits(&units, &progress)?;
+    let scores = singles(&logits, members, datasets.len());
+    let validation = datasets.iter().position(|set| set.role == Role::Val);
+    let seeds = inputs.plan.seed..inputs.plan.seed.saturating_add(arguments.orders);
+    let cook = Cook {
+        evaluator: &engine,
+        ensemble: &|weights, set| logits.ensemble(weights, set),
+        watch: &progress,
+        members,
+        validation: validation.unwrap_or(0),
+        rule: match arguments.rule {
+            RuleArg::Ge => Rule::AtLeast,
+            RuleArg::Gt => Rule::Above,
+        },
+        seeds: seeds.collect(),
+    };
+    let checkpoints: Vec<usize> = (1..members).collect();
+    let ranked = match validation {
+        Some(set) => ranked(&checkpoints, |member| scores[member][set]),
+        None => checkpoints,
+    };
+    let gram = wanted
+        .iter()
+        .any(|wanted| wanted.method.needs_angles())
+        .then(|| Gram::of(&aligned.pool));
+    let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+    for wanted in &wanted {
+        let (made, traced) = cook.recipes(wanted, &ranked, gram.as_ref())?;
+        recipes.extend(made);
+        traces.extend(traced);
+    }
+    let served = cook.scores(&recipes)?;
+    let rate = progress.finish();
+    let (origin, models) = lineup.individuals(scores);
+    let names = inputs.names();
+    let soups = Soups {
+        methods: results(&recipes, served, &names),
+        decisions: decisions(&traces, &names),
+        evaluations: evaluations(&engine, members),
+        warnings: [lineup.warnings.clone(), aligned.warnings.clone()].concat(),
+        provenance: progress.recorded(&material.provenance(inputs), start),
+        datasets,
+        origin,
+        models,
+    };
+    write(arguments, &lineup, &soups, rate)?;
+    engine.forget();
+    Ok(())
+}
+
+/// The methods that were asked for, or those of the paper, in the order of the table.
+fn wanted(arguments: &SoupArgs, has_validation: bool) -> Result<Vec<Wanted>> {
+    let mut wanted = match &arguments.methods {
+        Some(list) => list
+            .split(',')
+            .map(|text| parse(text.trim()))
+            .collect::<Result<Vec<_>>>()?,
+        None => PAPER.map(Wanted::plain).to_vec(),
+    };
+    wanted.sort_by_key(|wanted| wanted.method);
+    wanted.dedup();
+    let selecting = wanted.iter().find(|wanted| wanted.method.selects());
+    match selecting {
+        Some(wanted) if !has_validation => Err(Error::flag(
+            "--val",
+            format!(
+                "is needed: `{}` chooses by validation accuracy",
+                wanted.method.name()
+            ),
+        )
+        .help("--methods uniform,ensemble chooses nothing")),
+        _ => Ok(wanted),
+    }
+}
+
+/// What is made when nothing is asked for.
+const PAPER: [Method; 7] = [
+    Method::Best,
+    Method::Second,
+    Method::Uniform,
+    Method::Greedy,
+    Method::GreedyRandom,
+    Method::Ensemble,
+    Method::GreedyEnsemble,
+];
+
+/// `NAME` or `NAME:NUMBER`.
+fn parse(text: &str) -> Result<Wanted> {
+    let (name, setting) = match text.split_once(':') {
+        Some((name, setting)) => (name, Some(setting)),
+        None => (text, None),
+    };
+    let mut methods = Method::ALL.into_iter();
+    let Some(method) = methods.find(|method| method.name() == name) else {
+        let all = Method::ALL.map(Method::name).join(", ");
+        return Err(Error::flag(
+            "--methods",
+            format!("there is no `{name}`; there are {all}"),
+        ));
+    };
+    let fault = |problem: &str| Error::flag("--methods", format!("`{text}`: {problem}"));
+    let setting = match setting {
+        None => None,
+        Some(_) if !method.has_setting() => {
+            return Err(fault("this method takes no number"));
+        }
+        Some(setting) => Some(
+            setting
+                .parse::<f64>()
+                .ok()
+                .filter(|setting| setting.abs() <= 1e6)
+                .ok_or_else(|| fault("a number is needed behind the colon"))?,
+        ),
+    };
+    Ok(Wanted { method, setting })
+}
+
+fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec<MethodResult> {
+    let result = |(recipe, scores): (&Recipe, Vec<Score>)| MethodResult {
+        method: recipe.method,
+        setting: recipe.setting,
+        seed: recipe.seed,
+        members: recipe
+            .members
+            .iter()
+            .map(|&member| names[member].clone())
+            .collect(),
+        coefficients: recipe
+            .weights
+            .iter()
+            .map(|&(member, coefficient)| Coefficient {
+                model: names[member].clone(),
+                tensor: None,
+                coefficient,
+            })
+            .collect(),
+        scores,
+    };
+    recipes.iter().zip(served).map(result).collect()
+}
+
+fn decisions(traces: &[Trace], names: &[String]) -> Vec<Decision> {
+    let mut decisions = Vec::new();
+    for (method, seed, trials) in traces {
+        let mut members = 0;
+        for (step, trial) in trials.iter().enumerate() {
+            members += usize::from(trial.added);
+            decisions.push(Decision {
+                method: *method,
+                seed: *seed,
+                step: step + 1,
+                model: names[trial.member].clone(),
+                val_accuracy: 1.0 - trial.error,
+                added: trial.added,
+                members,
+            });
+        }
+    }
+    decisions
+}
+
+fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
+    let counts = engine.counts();
+    Evaluations {
+        logits: members,
+        soups: counts.models - counts.remembered,
+        remembered: counts.remembered,
+        samples: counts.samples,
+    }
+}
+
+fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Result<()> {
+    let plan = &lineup.inputs.plan;
+    let csv = plan.csv(&arguments.name);
+    soup_file::write(soups, &csv)?;
+    for warning in soups.warnings.iter().skip(lineup.warnings.len()) {
+        note(&format!("warning: {warning}"));
+    }
+    if arguments.common.json {
+        let text = serde_json::to_string(soups).map_err(|error| Error::runtime("--json", error))?;
+        print(&text);
+        return Ok(());
+    }
+    print(&table(soups, arguments.table));
+    // A table for a paper is all that goes where it is redirected to.
+    let say = match arguments.table {
+        TableArg::Text => print,
+        TableArg::Markdown | TableArg::Latex => note,
+    };
+    let Evaluations {
+        logits,
+        soups: tried,
+        remembered,
+        samples,
+    } = soups.evaluations;
+    let seconds = soups.provenance.wall_seconds;
+    say(&format!(
+        "{logits} models, {tried} soups evaluated, {remembered} known already; {samples} samples \
+         through the network, {rate:.0} samples/s, {seconds:.1} s"
+    ));
+    say(&format!("data    {}", csv.display()));
+    Ok(())
+}

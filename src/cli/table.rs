@@ -1,0 +1,178 @@
+//! The paper's table of soups, as text, Markdown or LaTeX.
+
+use super::args::TableArg;
+use crate::result::models::Accuracies;
+use crate::result::score::Role;
+use crate::result::soup::{Method, MethodResult, Soups};
+
+/// A row of the table.
+struct Row {
+    label: String,
+    /// Test and mean shift accuracy.
+    accuracies: [Cell; 2],
+    cost: &'static str,
+    models: String,
+}
+
+/// A mean in percent, with the standard deviation over seeds where there are several.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cell {
+    mean: f64,
+    deviation: Option<f64>,
+}
+
+impl Cell {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = 100.0 * values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|value| (100.0 * value - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / (n - 1.0)).sqrt();
+        Self {
+            mean,
+            deviation: (values.len() > 1).then_some(deviation),
+        }
+    }
+
+    fn text(self, plus_minus: &str) -> String {
+        match self.deviation {
+            _ if self.mean.is_nan() => "–".to_string(),
+            Some(deviation) => format!("{:.2} {plus_minus} {deviation:.2}", self.mean),
+            None => format!("{:.2}", self.mean),
+        }
+    }
+}
+
+/// The table; the best of each column of accuracies is marked.
+pub fn table(soups: &Soups, kind: TableArg) -> String {
+    let rows = rows(soups);
+    let shifts = soups.datasets.iter();
+    let shifts = shifts.filter(|set| set.role == Role::Shift).count();
+    let header = [
+        "method".to_string(),
+        "test (%)".to_string(),
+        format!("mean of {shifts} shifts (%)"),
+        "cost".to_string(),
+        "models".to_string(),
+    ];
+    let best = [0, 1].map(|column| {
+        let means = rows.iter().map(|row| row.accuracies[column].mean);
+        means.fold(f64::NAN, f64::max)
+    });
+    let cells = |row: &Row| -> [String; 5] {
+        let [test, shift] = [0, 1].map(|column| {
+            let cell = row.accuracies[column];
+            marked(cell, cell.mean == best[column], kind)
+        });
+        [
+            row.label.clone(),
+            test,
+            shift,
+            row.cost.to_string(),
+            row.models.clone(),
+        ]
+    };
+    let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
+    match kind {
+        TableArg::Text => text(&header, &rows),
+        TableArg::Markdown => markdown(&header, &rows),
+        TableArg::Latex => latex(&header, &rows),
+    }
+}
+
+fn marked(cell: Cell, is_best: bool, kind: TableArg) -> String {
+    match (kind, is_best) {
+        (TableArg::Text, true) => format!("{} *", cell.text("±")),
+        (TableArg::Text, false) => format!("{}  ", cell.text("±")),
+        (TableArg::Markdown, true) => format!("**{}**", cell.text("±")),
+        (TableArg::Markdown, false) => cell.text("±"),
+        (TableArg::Latex, true) => format!("\\textbf{{{}}}", cell.text("$\\pm$")),
+        (TableArg::Latex, false) => cell.text("$\\pm$"),
+    }
+}
+
+/// One row a method: seeds are averaged, and of a sweep the best on the validation set stands.
+fn rows(soups: &Soups) -> Vec<Row> {
+    let row = |method: Method| {
+        let results = soups
+            .methods
+            .iter()
+            .filter(|result| result.method == method);
+        let mut results: Vec<&MethodResult> = results.collect();
+        let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
+        if results.iter().any(|result| result.setting.is_some()) {
+            // Of equals the first; without a validation set none is better than another.
+            let better = |a: &&MethodResult, b: &&MethodResult| {
+                of(b)
+                    .val
+                    .partial_cmp(&of(a).val)
+                    .unwrap_or(std::cmp::Ordering::Equal)
+            };
+            results.sort_by(better);
+            results.truncate(1);
+        }
+        let first = results.first()?;
+        let column = |value: fn(&Accuracies) -> f64| {
+            let values: Vec<f64> = results.iter().map(|result| value(&of(result))).collect();
+            Cell::of(&values)
+        };
+        Some(Row {
+            label: match first.setting {
+                Some(setting) => format!("{} ({setting})", method.label()),
+                None => method.label().to_string(),
+            },
+            accuracies: [column(|of| of.test), column(|of| of.shift)],
+            cost: if method.is_ensemble() { "O(k)" } else { "O(1)" },
+            models: range(results.iter().map(|result| result.members.len())),
+        })
+    };
+    Method::ALL.into_iter().filter_map(row).collect()
+}
+
+fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
+    let (min, max) = (counts.clone().min(), counts.max());
+    match (min, max) {
+        (Some(min), Some(max)) if min < max => format!("{min}–{max}"),
+        (Some(count), _) => count.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
+    let all: Vec<&[String; 5]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| {
+        let widths = all.iter().map(|row| row[column].trim_end().chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let line = |row: &&[String; 5]| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, &width))| match column {
+            0 => format!("{cell:width$}"),
+            // Numbers stand above numbers, whether a mark follows or not.
+            1 | 2 => format!("{cell:>width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_string()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn markdown(header: &[String; 5], rows: &[[String; 5]]) -> String {
+    let line = |row: &[String; 5]| format!("| {} |", row.join(" | "));
+    let mut lines = vec![line(header), "|---|---:|---:|---|---:|".to_string()];
+    lines.extend(rows.iter().map(line));
+    lines.join("\n")
+}
+
+fn latex(header: &[String; 5], rows: &[[String; 5]]) -> String {
+    let line = |row: &[String; 5]| {
+        let row = row.join(" & ").replace('%', "\\%").replace('–', "--");
+        format!("{row} \\\\")
+    };
+    let mut lines = vec!["\\begin{tabular}{lrrlr}".to_string(), "\\hline".to_string()];
+    lines.push(line(header));
+    lines.push("\\hline".to_string());
+    lines.extend(rows.iter().map(line));
+    lines.extend(["\\hline".to_string(), "\\end{tabular}".to_string()]);
+    lines.join("\n").replace('λ', "$\\lambda$")
+}
