@@ -70,8 +70,8 @@ pub fn check_size(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Resu
 /// `.safetensors`: names, shapes, orientation, element types and order are those of the first
 /// `.safetensors` checkpoint with a part in the mix (of the first at all where none has); what
 /// is no parameter of the network (integers, ignored tensors) is copied from it. Where all
-/// checkpoints are ONNX the parameters have the names and the orientation of the graph of the
-/// first that has a part.
+/// checkpoints are ONNX the parameters have names and orientation as in the graph of the first
+/// with a part.
 ///
 /// `.onnx`: names and metadata that the origin's graph has for its tensors stay; what its
 /// exporter merged and the checkpoints tell apart gets their names.

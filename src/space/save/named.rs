@@ -51,12 +51,12 @@ pub fn write(
     recipe: &Recipe,
 ) -> Result<()> {
     let pool = &aligned.pool;
-    let mut plan = match template(checkpoints, mix) {
-        Some(index) => {
-            let names = names(path, aligned, index + 1, mix)?;
-            like(&checkpoints[index].path, &names)?
-        }
-        None => from_graph(pool, mix.lead(), &names(path, aligned, mix.lead(), mix)?),
+    let template = template(checkpoints, mix);
+    let names = names(path, aligned, template, mix)?;
+    let checkpoint = template.checked_sub(1).map(|index| &checkpoints[index]);
+    let mut plan = match checkpoint.filter(|checkpoint| has_names(checkpoint)) {
+        Some(checkpoint) => like(&checkpoint.path, &names)?,
+        None => from_graph(pool, template, &names),
     };
     plan.metadata.extend(recipe.clone());
     let declared = plan.tensors.iter().map(|(declared, _)| declared);
@@ -78,13 +78,24 @@ fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {
     mixed_bytes(pool, held.parameter, mix, dtype, held.transposed)
 }
 
-/// The checkpoint whose file is the model for the new one.
-fn template(checkpoints: &[Checkpoint], mix: &Mix) -> Option<usize> {
-    let named = |index: &usize| matches!(checkpoints[*index].content, Content::Safetensors(_));
+/// The member whose names are used, and its file where it is `.safetensors`: for its names a
+/// checkpoint without a part serves, too, and rather than the origin, whose exporter may have
+/// merged what training told apart.
+fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
     let has_part = |index: &usize| mix.coefficients()[index + 1] != 0.0;
-    let mut all = (0..checkpoints.len()).filter(named);
-    // For its names one without a part serves, too.
-    all.clone().find(has_part).or_else(|| all.next())
+    let is_named = |index: &usize| has_names(&checkpoints[*index]);
+    let mut all = 0..checkpoints.len();
+    let found = all.clone().filter(is_named).find(has_part);
+    let found = found
+        .or_else(|| all.clone().find(is_named))
+        .or_else(|| all.clone().find(has_part))
+        .or_else(|| all.next());
+    found.map_or(0, |index| index + 1)
+}
+
+/// Whether a checkpoint's tensors have the names that its modules gave them.
+fn has_names(checkpoint: &Checkpoint) -> bool {
+    matches!(checkpoint.content, Content::Safetensors(_))
 }
 
 /// The names under which a member's file holds the parameters.

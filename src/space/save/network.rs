@@ -7,7 +7,7 @@ use prost::Message;
 use super::{PREFIX, Recipe};
 use crate::checkpoint::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto};
 use crate::error::{Error, Result};
-use crate::graph::network::{Network, subgraphs};
+use crate::graph::network::{Network, Place, subgraphs};
 use crate::graph::skeleton::{self, Fed, reads};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes};
@@ -66,15 +66,39 @@ fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
 
 /// The parameters as they are to be put into the graph, still without elements.
 fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<Fed> {
-    let names = names(network, aligned);
-    let fed = names.iter().enumerate();
-    fed.map(|(index, name)| aligned.fed(index, name, None))
-        .collect()
+    fed(network, aligned, &names(network, aligned))
+}
+
+/// The parameters by these names. Nodes that ask an initializer only for its shape get it from
+/// the mixed tensor, too: else θ0's would stay in the file for them, and under its name.
+fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
+    let mut shapes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    for (index, node) in network.nodes().iter().enumerate() {
+        let place = Place {
+            node: index,
+            slot: 0,
+        };
+        if node.op_type() == "Shape"
+            && let Some(input) = node.input.first()
+            && let Some(initializer) = network.initializer_behind(input)
+        {
+            shapes.entry(initializer).or_default().push(place);
+        }
+    }
+    let fed = names.iter().enumerate().map(|(index, name)| {
+        let mut fed = aligned.fed(index, name, None);
+        let initializer = aligned.pool.members[0].sources[index].name.as_str();
+        fed.places
+            .extend(shapes.remove(initializer).unwrap_or_default());
+        fed
+    });
+    fed.collect()
 }
 
 /// The names of the parameters' initializers. The origin's stay, and with them what its exporter
-/// says of them. Of several parameters that were one initializer each gets the name of a
-/// checkpoint's tensor, when that has the graph's orientation: the reverse would be taken for it.
+/// says of them. Of several parameters that were one initializer each gets the name of the
+/// Identity through which it was read, or that of a checkpoint's tensor, when that has the
+/// graph's orientation: the reverse would be taken for it.
 fn names(network: &Network<'_>, aligned: &Aligned) -> Vec<String> {
     let members = &aligned.pool.members;
     let owned = |index: usize| members[0].sources[index].name.as_str();
@@ -94,12 +118,20 @@ fn names(network: &Network<'_>, aligned: &Aligned) -> Vec<String> {
         });
         let whole = (parts[own] == 1).then(|| own.to_string());
         let numbered = (2..).map(|number| format!("{own}.{number}"));
+        let candidates = alias(network, aligned, index).into_iter().chain(candidates);
         let mut candidates = whole.into_iter().chain(candidates).chain(numbered);
         names[index] = candidates
             .find(|name| taken.insert(name.clone()))
             .unwrap_or_default();
     }
     names
+}
+
+/// The name of the Identity behind which a parameter's initializer is read.
+fn alias(network: &Network<'_>, aligned: &Aligned, index: usize) -> Option<String> {
+    let first = aligned.places[index].first()?;
+    let r#use = network.uses.iter().find(|r#use| r#use.place == *first)?;
+    (r#use.alias != r#use.initializer).then(|| r#use.alias.clone())
 }
 
 /// Every name that has a meaning in the graph without the parameters.
@@ -115,8 +147,8 @@ fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
         }
     }
     // No exporter writes such names.
-    let fed = (0..aligned.places.len()).map(|k| aligned.fed(k, &format!("\0{k}"), None));
-    let fed: Vec<Fed> = fed.collect();
+    let placeholders = (0..aligned.places.len()).map(|index| format!("\0{index}"));
+    let fed = fed(network, aligned, &placeholders.collect::<Vec<_>>());
     let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
     let mut names = reads(&graph);
     collect(&graph, &mut names);
@@ -135,4 +167,43 @@ fn sign(model: &mut ModelProto, recipe: &Recipe) {
         value: Some(value.clone()),
     });
     model.metadata_props.extend(entries);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::Model;
+    use crate::space::matching::{self, Options};
+    use std::path::Path;
+
+    #[test]
+    fn names_stay_and_what_was_merged_gets_one_of_its_own() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
+        // One asks convolutions for their shape, the other merges and transposes.
+        for (origin, other) in [
+            ("bn/zs_noopt", "bn/ft1.safetensors"),
+            ("vit/zs_ts", "vit/ft1.safetensors"),
+        ] {
+            let model = Model::read(&root.join(origin).with_extension("onnx")).unwrap();
+            let network = Network::of(&model);
+            let checkpoint = crate::checkpoint::Checkpoint::open(&root.join(other)).unwrap();
+            let options = Options::default();
+            let aligned = matching::pool(&network, "zs", &[checkpoint], None, &options).unwrap();
+            let sources = aligned.pool.members[1].sources.iter();
+            for (name, source) in names(&network, &aligned).iter().zip(sources) {
+                assert!(*name == source.name || source.transposed, "{name}");
+                assert!(!source.transposed || name.starts_with("onnx::MatMul_"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_protobuf_cannot_hold_is_refused() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = Model::read(&root.join("examples/digits/zs.onnx")).unwrap();
+        let network = Network::of(&model);
+        assert!(refuse_large(&network, LIMIT).is_ok());
+        let message = refuse_large(&network, 3 << 30).unwrap_err().to_string();
+        assert!(message.contains("3.0 GiB, and an ONNX file 2"), "{message}");
+    }
 }
