@@ -90,7 +90,8 @@ pub fn find(given: &Path) -> Result<PathBuf> {
     ))
 }
 
-fn ending(path: &Path) -> Option<String> {
+/// What a file's name ends in, in lower case.
+pub fn ending(path: &Path) -> Option<String> {
     path.extension()
         .map(|ending| ending.to_string_lossy().to_lowercase())
 }

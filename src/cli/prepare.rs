@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::{self, Interface};
-use crate::evaluate::onnx::{Engine, Untouched, embedded};
+use crate::evaluate::onnx::{Engine, Untouched};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::atomic;
@@ -23,6 +23,8 @@ use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned};
+use crate::space::mix::Mix;
+use crate::space::save::{Recipe, embedded};
 
 /// What was named on the command line, opened.
 pub struct Inputs {
@@ -251,7 +253,11 @@ fn untouched<'m>(
             Content::Onnx(model) if types(&Network::of(model))? == own => {
                 Untouched::File(&model.path)
             }
-            _ => Untouched::Written(Box::new(move || embedded(network, aligned, index + 1))),
+            _ => {
+                let mix = Mix::unit(index + 1, aligned.pool.members.len());
+                let write = move || embedded(network, aligned, &mix, &Recipe::new());
+                Untouched::Written(Box::new(write))
+            }
         });
     }
     Ok(models)

@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+
 use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
@@ -16,7 +18,8 @@ use crate::checkpoint::tensor::{Dtype, Tensor};
 /// A tensor that is put into the graph at some places.
 #[derive(Debug)]
 pub struct Fed {
-    /// The initializer's name in the written graph.
+    /// The initializer's name in the written graph: a new one, or one under which nothing but
+    /// `places` read.
     pub name: String,
     /// Element type in the graph.
     pub dtype: Dtype,
@@ -25,7 +28,7 @@ pub struct Fed {
     /// Where the graph reads it; input slots only, no subgraphs.
     pub places: Vec<Place>,
     /// Its little-endian elements, or `None` to leave them out.
-    pub elements: Option<Vec<u8>>,
+    pub elements: Option<Bytes>,
 }
 
 /// The network with `fed` in place of what stood at their places; all other initializers are
@@ -40,7 +43,7 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
             graph.node[place.node].input[place.slot].clone_from(&tensor.name);
         }
     }
-    let needed = reads(graph);
+    let needed = reads_besides(graph, fed);
     let aliases: HashSet<usize> = alias_nodes(network)
         .filter(|&node| {
             !graph.node[node]
@@ -54,7 +57,7 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
         index += 1;
         !aliases.contains(&(index - 1))
     });
-    let needed = reads(graph);
+    let needed = reads_besides(graph, fed);
     let kept = network
         .model
         .graph()
@@ -95,6 +98,15 @@ fn alias_nodes<'a>(network: &'a Network<'_>) -> impl Iterator<Item = usize> + 'a
         .map(|(index, _)| index)
 }
 
+/// What is read and not fed: what must still be there.
+fn reads_besides(graph: &GraphProto, fed: &[Fed]) -> HashSet<String> {
+    let mut names = reads(graph);
+    for tensor in fed {
+        names.remove(&tensor.name);
+    }
+    names
+}
+
 /// Every name that a node, a subgraph or the graph's outputs read.
 pub fn reads(graph: &GraphProto) -> HashSet<String> {
     fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
@@ -132,7 +144,7 @@ fn fed_initializer(fed: &Fed) -> TensorProto {
     };
     if let Some(elements) = &fed.elements {
         return TensorProto {
-            raw_data: Some(elements.clone().into()),
+            raw_data: Some(elements.clone()),
             ..header
         };
     }

@@ -1,9 +1,11 @@
 //! Mixes: θ(c) = Σᵢ cᵢ θᵢ over the members of a pool.
 
+use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::decode;
 use super::pool::{Pool, Source};
+use crate::checkpoint::tensor::Dtype;
 
 /// Coefficients over a pool's members, the origin first; they sum to 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +43,12 @@ impl Mix {
     pub fn coefficients(&self) -> &[f64] {
         &self.0
     }
+
+    /// The first member with a part in it.
+    pub fn lead(&self) -> usize {
+        let mut coefficients = self.0.iter();
+        coefficients.position(|c| *c != 0.0).unwrap_or(0)
+    }
 }
 
 /// Where a mixed tensor goes, in the graph's element type.
@@ -64,24 +72,72 @@ pub struct Scratch(Vec<f64>);
 /// Elements are summed in f64 and rounded once. Members with coefficient 0 are not read, so a
 /// NaN in them does no harm, and a unit mix gives the member's own values to the bit.
 pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: &mut Scratch) {
-    let terms: Vec<(f64, &Source)> = mix
-        .coefficients()
-        .iter()
-        .zip(&pool.members)
-        .filter(|(coefficient, _)| **coefficient != 0.0)
-        .map(|(&coefficient, member)| (coefficient, &member.sources[index]))
-        .collect();
+    let terms: Vec<(f64, &Source)> = terms(pool, index, mix).collect();
     let shape = &pool.parameters[index].shape;
     match out {
         MixOut::F32(out) => fill(&terms, shape, out, scratch, |sum| sum as f32),
         MixOut::F64(out) => fill(&terms, shape, out, scratch, |sum| sum),
-        MixOut::F16(out) => fill(&terms, shape, out, scratch, |sum| {
-            f16::from_f32(to_odd(sum))
-        }),
-        MixOut::Bf16(out) => fill(&terms, shape, out, scratch, |sum| {
-            bf16::from_f32(to_odd(sum))
-        }),
+        MixOut::F16(out) => fill(&terms, shape, out, scratch, to_f16),
+        MixOut::Bf16(out) => fill(&terms, shape, out, scratch, to_bf16),
     }
+}
+
+/// Parameter `index` of θ(c) as a file holds it: little-endian elements of a type, in the graph's
+/// order or transposed. The mix is a model: its coefficients sum to 1.
+///
+/// What is equal in all members is taken from one, so that rounded coefficients do not move it.
+pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transposed: bool) -> Bytes {
+    let parameter = &pool.parameters[index];
+    let one = Mix::unit(mix.lead(), pool.members.len());
+    let mix = if parameter.frozen { &one } else { mix };
+    // Turned once more, a source is read in the file's order.
+    let turn = |(coefficient, source): (f64, &Source)| {
+        let source = Source {
+            transposed: source.transposed ^ transposed,
+            ..source.clone()
+        };
+        (coefficient, source)
+    };
+    let turned: Vec<(f64, Source)> = terms(pool, index, mix).map(turn).collect();
+    let terms: Vec<(f64, &Source)> = turned.iter().map(|(c, source)| (*c, source)).collect();
+    let mut shape = parameter.shape.clone();
+    if transposed {
+        shape.reverse();
+    }
+    let scratch = &mut Scratch::default();
+    let mut bytes = vec![0_u8; parameter.len() * dtype.size().unwrap_or(0)];
+    match dtype {
+        Dtype::F32 => {
+            let (out, _) = bytes.as_chunks_mut::<4>();
+            fill(&terms, &shape, out, scratch, |x| (x as f32).to_le_bytes());
+        }
+        Dtype::F64 => {
+            let (out, _) = bytes.as_chunks_mut::<8>();
+            fill(&terms, &shape, out, scratch, f64::to_le_bytes);
+        }
+        Dtype::F16 => {
+            let (out, _) = bytes.as_chunks_mut::<2>();
+            fill(&terms, &shape, out, scratch, |x| to_f16(x).to_le_bytes());
+        }
+        Dtype::Bf16 => {
+            let (out, _) = bytes.as_chunks_mut::<2>();
+            fill(&terms, &shape, out, scratch, |x| to_bf16(x).to_le_bytes());
+        }
+        Dtype::Other(_) => {}
+    }
+    bytes.into()
+}
+
+/// The members that a mix reads for a parameter.
+fn terms<'p>(
+    pool: &'p Pool,
+    index: usize,
+    mix: &'p Mix,
+) -> impl Iterator<Item = (f64, &'p Source)> {
+    let members = mix.coefficients().iter().zip(&pool.members);
+    members
+        .filter(|(coefficient, _)| **coefficient != 0.0)
+        .map(move |(&coefficient, member)| (coefficient, &member.sources[index]))
 }
 
 fn fill<T>(
@@ -96,7 +152,8 @@ fn fill<T>(
     scratch.0.resize(block, 0.0);
     for (number, part) in out.chunks_mut(block).enumerate() {
         let sums = &mut scratch.0[..part.len()];
-        sums.fill(0.0);
+        // Unlike 0, −0 added to −0 leaves its sign.
+        sums.fill(-0.0);
         for (coefficient, source) in terms {
             decode::add(source, number * block, *coefficient, sums);
         }
@@ -104,6 +161,14 @@ fn fill<T>(
             *value = round(*sum);
         }
     }
+}
+
+fn to_f16(value: f64) -> f16 {
+    f16::from_f32(to_odd(value))
+}
+
+fn to_bf16(value: f64) -> bf16 {
+    bf16::from_f32(to_odd(value))
 }
 
 /// A value in f32 whose further rounding to a half gives what rounding once would: rounded to
@@ -131,7 +196,31 @@ mod tests {
         let mix = Mix::unit(1, 3);
         mix_into(&pool, 0, &mix, MixOut::F32(&mut out), &mut scratch);
         assert_eq!(out[0].to_bits(), 0.1_f32.to_bits());
-        assert_eq!(out[1], 0.0);
+        assert_eq!(out[1].to_bits(), (-0.0_f32).to_bits());
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_member_that_is_alone() {
+        // Members with an odd number hold the matrix transposed.
+        let pool = random_pool(3, &[vec![40, 33], vec![7]], 3);
+        for member in 0..3 {
+            let mix = Mix::unit(member, 3);
+            for index in 0..2 {
+                let source = &pool.members[member].sources[index];
+                let (dtype, turned) = (source.tensor.dtype, source.transposed);
+                let bytes = mixed_bytes(&pool, index, &mix, dtype, turned);
+                assert_eq!(bytes, source.tensor.bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_equal_in_all_members_stays_as_it_is() {
+        let mut pool = pool(&[&[0.1], &[0.1], &[0.1]]);
+        pool.parameters[0].frozen = true;
+        let mix = Mix::new(vec![0.0, 0.7, 0.3 + 1e-12]);
+        let bytes = mixed_bytes(&pool, 0, &mix, Dtype::F64, false);
+        assert_eq!(bytes, 0.1_f64.to_le_bytes().to_vec());
     }
 
     #[test]

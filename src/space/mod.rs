@@ -1,4 +1,5 @@
-//! The space the checkpoints span: the pool, its geometry, and mixes of its members.
+//! The space the checkpoints span: the pool, its geometry, and mixes of its members, also as
+//! files.
 
 pub mod decode;
 pub mod gram;
@@ -6,5 +7,6 @@ pub mod matching;
 pub mod mix;
 pub mod plane;
 pub mod pool;
+pub mod save;
 #[cfg(test)]
 pub mod testing;

@@ -32,8 +32,8 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use sha2::{Digest, Sha256};
 
 use self::frozen::{Feature, Frozen};
-use self::graphs::{Graphs, fed};
-pub use self::graphs::{embedded, frozen_nodes};
+use self::graphs::Graphs;
+pub use self::graphs::frozen_nodes;
 pub use self::layout::{Layout, Measured, size};
 use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
@@ -95,7 +95,7 @@ pub enum Untouched<'a> {
     /// A file.
     File(&'a Path),
     /// An ONNX model that is written when its turn comes: it may be large.
-    Written(Box<dyn Fn() -> Vec<u8> + Sync + 'a>),
+    Written(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
 }
 
 impl<'a> Engine<'a> {
@@ -121,7 +121,7 @@ impl<'a> Engine<'a> {
             .collect();
         let fed: Vec<Fed> = moving
             .iter()
-            .map(|(index, name)| fed(aligned, *index, name, None))
+            .map(|(index, name)| aligned.fed(*index, name, None))
             .collect();
         let mut engine = Self {
             runtime,

@@ -105,16 +105,18 @@ impl<'e> Worker<'e> {
     /// # Errors
     /// When ONNX Runtime refuses it.
     pub fn file(&self, file: &Untouched<'_>) -> Result<Model> {
-        let session = self
+        let built = self
             .engine
             .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
-                Untouched::File(path) => builder.commit_from_file(path),
-                Untouched::Written(write) => builder.commit_from_memory(&write()),
+                Untouched::File(path) => builder.commit_from_file(path).map(Ok),
+                Untouched::Written(write) => match write() {
+                    Ok(bytes) => builder.commit_from_memory(&bytes).map(Ok),
+                    Err(error) => Ok(Err(error)),
+                },
             });
-        session
-            .and_then(|session| Model::of_file(self.engine, session, self.number))
-            .map_err(|error| failed("loading the untouched checkpoint", &error))
+        let failed = |error| failed("loading the untouched checkpoint", &error);
+        Model::of_file(self.engine, built.map_err(failed)??, self.number).map_err(failed)
     }
 
     fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {

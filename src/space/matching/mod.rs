@@ -11,6 +11,8 @@ mod report;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use self::named::Names;
 use super::pool::{Member, Parameter, Pool, Source};
 use crate::checkpoint::onnx::Model;
@@ -19,6 +21,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
 use crate::graph::network::{Network, Place, SUBGRAPH};
+use crate::graph::skeleton::Fed;
 
 /// How a checkpoint's tensor was found for a place in the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +82,28 @@ pub struct Aligned {
     pub places: Vec<Vec<Place>>,
     /// How each parameter was found in each checkpoint: `methods[parameter][checkpoint]`.
     pub methods: Vec<Vec<Method>>,
+    /// Each checkpoint's tensor at each place; one parameter may have several names in a file.
+    pub matches: Vec<Matches>,
     /// Floating-point initializers that are constants of the network.
     pub constants: Vec<String>,
     /// Tensors passed over (integers, bookkeeping), by checkpoint.
     pub passed_over: Vec<Vec<String>>,
     /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
+}
+
+impl Aligned {
+    /// How a parameter is put into the graph: with its elements, or to be handed over.
+    pub fn fed(&self, index: usize, name: &str, elements: Option<Bytes>) -> Fed {
+        let parameter = &self.pool.parameters[index];
+        Fed {
+            name: name.to_string(),
+            dtype: parameter.dtype,
+            shape: parameter.shape.clone(),
+            places: self.places[index].clone(),
+            elements,
+        }
+    }
 }
 
 /// Aligns checkpoints with the origin.
@@ -142,6 +161,7 @@ pub fn pool(
             parameters: uses.parameters,
         },
         places: uses.places,
+        matches: matched,
         constants: uses.constants,
         passed_over,
         warnings: report::warnings(network, checkpoints),

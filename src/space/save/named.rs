@@ -1,0 +1,205 @@
+//! A mix as a `.safetensors` file: one tensor at a time in memory.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::Recipe;
+use crate::checkpoint::safetensors::{Declared, dtype, header, layout, stored_dtype};
+use crate::checkpoint::{Checkpoint, Content};
+use crate::error::{Error, Result};
+use crate::result::atomic;
+use crate::space::matching::Aligned;
+use crate::space::mix::{Mix, mixed_bytes};
+use crate::space::pool::{Pool, Source};
+
+/// The metadata key that says which framework's tensors these are; `transformers` wants it.
+const FORMAT: &str = "format";
+
+/// Where the elements of a written tensor come from.
+enum Elements {
+    /// Copied from the template.
+    Copied(Bytes),
+    /// Mixed when they are written.
+    Mixed(Held),
+}
+
+/// A parameter as a file holds it.
+#[derive(Clone, Copy)]
+struct Held {
+    parameter: usize,
+    transposed: bool,
+}
+
+/// What a file is going to be.
+struct Plan {
+    tensors: Vec<(Declared, Elements)>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Writes the mix; see [`super::save`].
+///
+/// # Errors
+/// When two parameters that differ have one name, or the file cannot be written.
+pub fn write(
+    path: &Path,
+    mix: &Mix,
+    aligned: &Aligned,
+    checkpoints: &[Checkpoint],
+    recipe: &Recipe,
+) -> Result<()> {
+    let pool = &aligned.pool;
+    let template = template(checkpoints, mix);
+    let names = names(path, aligned, template, mix)?;
+    let checkpoint = template.checked_sub(1).map(|index| &checkpoints[index]);
+    let mut plan = match checkpoint.filter(|checkpoint| has_names(checkpoint)) {
+        Some(checkpoint) => like(&checkpoint.path, &names)?,
+        None => from_graph(pool, template, &names),
+    };
+    plan.metadata.extend(recipe.clone());
+    let declared = plan.tensors.iter().map(|(declared, _)| declared);
+    let header = header(declared, &plan.metadata).map_err(|error| Error::runtime("", error))?;
+    atomic::write(path, |out| {
+        out.write_all(&header)?;
+        for (declared, elements) in &plan.tensors {
+            match elements {
+                Elements::Copied(bytes) => out.write_all(bytes)?,
+                Elements::Mixed(held) => out.write_all(&mixed(pool, mix, declared, *held))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {
+    let dtype = dtype(declared.dtype);
+    mixed_bytes(pool, held.parameter, mix, dtype, held.transposed)
+}
+
+/// The member whose names are used, and its file where it is `.safetensors`: for its names a
+/// checkpoint without a part serves, too, and rather than the origin, whose exporter may have
+/// merged what training told apart.
+fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
+    let has_part = |index: &usize| mix.coefficients()[index + 1] != 0.0;
+    let is_named = |index: &usize| has_names(&checkpoints[*index]);
+    let mut all = 0..checkpoints.len();
+    let found = all.clone().filter(is_named).find(has_part);
+    let found = found
+        .or_else(|| all.clone().find(is_named))
+        .or_else(|| all.clone().find(has_part))
+        .or_else(|| all.next());
+    found.map_or(0, |index| index + 1)
+}
+
+/// Whether a checkpoint's tensors have the names that its modules gave them.
+fn has_names(checkpoint: &Checkpoint) -> bool {
+    matches!(checkpoint.content, Content::Safetensors(_))
+}
+
+/// The names under which a member's file holds the parameters.
+///
+/// # Errors
+/// When a tensor of the file stands for parameters that the mix tells apart: tied in this file,
+/// not in another.
+fn names<'a>(
+    path: &Path,
+    aligned: &'a Aligned,
+    member: usize,
+    mix: &Mix,
+) -> Result<BTreeMap<&'a str, Held>> {
+    let mut names: BTreeMap<&str, Held> = BTreeMap::new();
+    for parameter in 0..aligned.pool.parameters.len() {
+        for source in sources(aligned, member, parameter) {
+            let held = Held {
+                parameter,
+                transposed: source.transposed,
+            };
+            let known = *names.entry(&source.name).or_insert(held);
+            if known.parameter != parameter && !is_same(&aligned.pool, mix, source, [known, held]) {
+                let [one, other] = [known.parameter, parameter]
+                    .map(|parameter| aligned.pool.members[0].sources[parameter].name.as_str());
+                return Err(Error::input(
+                    path,
+                    format!(
+                        "cannot hold this mix: {} has one tensor `{}` for `{one}` and `{other}` \
+                         of the network, which differ in another model",
+                        aligned.pool.members[member].path.display(),
+                        source.name
+                    ),
+                )
+                .help("an .onnx file holds both"));
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// A member's tensors for a parameter, one for each place.
+fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&Source> {
+    match member.checked_sub(1) {
+        None => vec![&aligned.pool.members[0].sources[parameter]],
+        Some(checkpoint) => {
+            let matches = &aligned.matches[checkpoint];
+            let places = aligned.places[parameter].iter();
+            let found = places.filter_map(|place| matches.get(place));
+            found.map(|found| &found.source).collect()
+        }
+    }
+}
+
+/// Whether two parameters that one tensor stands for are the same in the mix, too.
+fn is_same(pool: &Pool, mix: &Mix, source: &Source, [one, other]: [Held; 2]) -> bool {
+    if pool.parameters[other.parameter].tied_to == Some(one.parameter) {
+        return true;
+    }
+    let bytes = |held: Held| {
+        let dtype = source.tensor.dtype;
+        mixed_bytes(pool, held.parameter, mix, dtype, held.transposed)
+    };
+    bytes(one) == bytes(other)
+}
+
+/// The template's file with the parameters mixed. Of what it says of itself only the format is
+/// kept: the rest is of one training run.
+fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<Plan> {
+    let mut layout = layout(template)?;
+    let format = layout.metadata.remove(FORMAT);
+    let tensors = layout.tensors.into_iter();
+    let tensors = tensors.map(
+        |(declared, bytes)| match names.get(declared.name.as_str()) {
+            Some(&held) => (declared, Elements::Mixed(held)),
+            None => (declared, Elements::Copied(bytes)),
+        },
+    );
+    Ok(Plan {
+        tensors: tensors.collect(),
+        metadata: metadata(format),
+    })
+}
+
+/// The parameters under their names in the graph of a member.
+fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan {
+    let tensor = |(name, held): (&&str, &Held)| {
+        let tensor = &pool.members[member].sources[held.parameter].tensor;
+        let declared = Declared {
+            name: (*name).to_string(),
+            dtype: stored_dtype(tensor.dtype)?,
+            shape: tensor.shape.clone(),
+        };
+        Some((declared, Elements::Mixed(*held)))
+    };
+    let mut tensors: Vec<_> = names.iter().filter_map(tensor).collect();
+    // Wide elements first, so that all lie at multiples of their width.
+    tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
+    Plan {
+        tensors,
+        metadata: metadata(None),
+    }
+}
+
+fn metadata(format: Option<String>) -> BTreeMap<String, String> {
+    let format = format.unwrap_or_else(|| "pt".to_string());
+    BTreeMap::from([(FORMAT.to_string(), format)])
+}

@@ -1,0 +1,209 @@
+//! A mix as an `.onnx` file: the origin's network with the mixed tensors embedded.
+
+use std::collections::{BTreeMap, HashSet};
+
+use prost::Message;
+
+use super::{PREFIX, Recipe};
+use crate::checkpoint::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto};
+use crate::error::{Error, Result};
+use crate::graph::network::{Network, Place, subgraphs};
+use crate::graph::skeleton::{self, Fed, reads};
+use crate::space::matching::Aligned;
+use crate::space::mix::{Mix, mixed_bytes};
+
+/// What a protobuf message may take: its lengths are signed 32-bit numbers.
+const LIMIT: usize = i32::MAX as usize;
+
+/// The origin's network with the tensors of a mix inside, as a file would hold it.
+///
+/// # Errors
+/// When it takes more than 2 GiB, which no ONNX file can hold without others beside it.
+pub fn embedded(
+    network: &Network<'_>,
+    aligned: &Aligned,
+    mix: &Mix,
+    recipe: &Recipe,
+) -> Result<Vec<u8>> {
+    let mut fed = empty(network, aligned);
+    refuse_large(network, size(network, &fed))?;
+    for (index, tensor) in fed.iter_mut().enumerate() {
+        let elements = mixed_bytes(&aligned.pool, index, mix, tensor.dtype, false);
+        tensor.elements = Some(elements);
+    }
+    let mut model = skeleton::model(network, &fed);
+    sign(&mut model, recipe);
+    Ok(model.encode_to_vec())
+}
+
+/// Whether the network's mixes fit into an ONNX file.
+///
+/// # Errors
+/// When they do not.
+pub fn check_size(network: &Network<'_>, aligned: &Aligned) -> Result<()> {
+    refuse_large(network, size(network, &empty(network, aligned)))
+}
+
+/// Bytes of the network with its tensors.
+fn size(network: &Network<'_>, fed: &[Fed]) -> usize {
+    let elements = |fed: &Fed| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
+    let elements: usize = fed.iter().map(elements).sum();
+    elements + skeleton::model(network, fed).encoded_len()
+}
+
+fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
+    if size <= LIMIT {
+        return Ok(());
+    }
+    Err(Error::input(
+        &network.model.path,
+        format!(
+            "with all its tensors inside, this network takes {:.1} GiB, and an ONNX file 2 at most",
+            size as f64 / f64::from(1 << 30)
+        ),
+    ))
+}
+
+/// The parameters as they are to be put into the graph, still without elements.
+fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<Fed> {
+    fed(network, aligned, &names(network, aligned))
+}
+
+/// The parameters by these names. Nodes that ask an initializer only for its shape get it from
+/// the mixed tensor, too: else θ0's would stay in the file for them, and under its name.
+fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
+    let mut shapes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    for (index, node) in network.nodes().iter().enumerate() {
+        let place = Place {
+            node: index,
+            slot: 0,
+        };
+        if node.op_type() == "Shape"
+            && let Some(input) = node.input.first()
+            && let Some(initializer) = network.initializer_behind(input)
+        {
+            shapes.entry(initializer).or_default().push(place);
+        }
+    }
+    let fed = names.iter().enumerate().map(|(index, name)| {
+        let mut fed = aligned.fed(index, name, None);
+        let initializer = aligned.pool.members[0].sources[index].name.as_str();
+        fed.places
+            .extend(shapes.remove(initializer).unwrap_or_default());
+        fed
+    });
+    fed.collect()
+}
+
+/// The names of the parameters' initializers. The origin's stay, and with them what its exporter
+/// says of them. Of several parameters that were one initializer each gets the name of the
+/// Identity through which it was read, or that of a checkpoint's tensor, when that has the
+/// graph's orientation: the reverse would be taken for it.
+fn names(network: &Network<'_>, aligned: &Aligned) -> Vec<String> {
+    let members = &aligned.pool.members;
+    let owned = |index: usize| members[0].sources[index].name.as_str();
+    let count = aligned.pool.parameters.len();
+    let mut parts: BTreeMap<&str, usize> = BTreeMap::new();
+    (0..count).for_each(|index| *parts.entry(owned(index)).or_default() += 1);
+    let mut taken = bound_besides(network, aligned);
+    let mut names = vec![String::new(); count];
+    let (whole, split): (Vec<usize>, Vec<usize>) =
+        (0..count).partition(|&index| parts[owned(index)] == 1);
+    for index in whole.into_iter().chain(split) {
+        let own = owned(index);
+        let candidates = members[1..].iter().filter_map(|member| {
+            let source = &member.sources[index];
+            let is_free = source.name == own || network.tensor(&source.name).is_none();
+            (is_free && !source.transposed).then(|| source.name.clone())
+        });
+        let whole = (parts[own] == 1).then(|| own.to_string());
+        let numbered = (2..).map(|number| format!("{own}.{number}"));
+        let candidates = alias(network, aligned, index).into_iter().chain(candidates);
+        let mut candidates = whole.into_iter().chain(candidates).chain(numbered);
+        names[index] = candidates
+            .find(|name| taken.insert(name.clone()))
+            .unwrap_or_default();
+    }
+    names
+}
+
+/// The name of the Identity behind which a parameter's initializer is read.
+fn alias(network: &Network<'_>, aligned: &Aligned, index: usize) -> Option<String> {
+    let first = aligned.places[index].first()?;
+    let r#use = network.uses.iter().find(|r#use| r#use.place == *first)?;
+    (r#use.alias != r#use.initializer).then(|| r#use.alias.clone())
+}
+
+/// Every name that has a meaning in the graph without the parameters.
+fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
+    fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
+        names.extend(graph.initializer.iter().map(|it| it.name().to_string()));
+        names.extend(graph.input.iter().map(|it| it.name().to_string()));
+        for node in &graph.node {
+            names.extend(node.output.iter().cloned());
+            for attribute in &node.attribute {
+                subgraphs(attribute).for_each(|graph| collect(graph, names));
+            }
+        }
+    }
+    // No exporter writes such names.
+    let placeholders = (0..aligned.places.len()).map(|index| format!("\0{index}"));
+    let fed = fed(network, aligned, &placeholders.collect::<Vec<_>>());
+    let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
+    let mut names = reads(&graph);
+    collect(&graph, &mut names);
+    names
+}
+
+/// Writes the recipe into the model's metadata, in place of the recipe of the origin.
+fn sign(model: &mut ModelProto, recipe: &Recipe) {
+    let is_other = |entry: &StringStringEntryProto| {
+        let key = entry.key.as_deref().unwrap_or_default();
+        !key.starts_with(PREFIX) && !recipe.contains_key(key)
+    };
+    model.metadata_props.retain(is_other);
+    let entries = recipe.iter().map(|(key, value)| StringStringEntryProto {
+        key: Some(key.clone()),
+        value: Some(value.clone()),
+    });
+    model.metadata_props.extend(entries);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::Model;
+    use crate::space::matching::{self, Options};
+    use std::path::Path;
+
+    #[test]
+    fn names_stay_and_what_was_merged_gets_one_of_its_own() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
+        // One asks convolutions for their shape, the other merges and transposes.
+        for (origin, other) in [
+            ("bn/zs_noopt", "bn/ft1.safetensors"),
+            ("vit/zs_ts", "vit/ft1.safetensors"),
+        ] {
+            let model = Model::read(&root.join(origin).with_extension("onnx")).unwrap();
+            let network = Network::of(&model);
+            let checkpoint = crate::checkpoint::Checkpoint::open(&root.join(other)).unwrap();
+            let options = Options::default();
+            let aligned = matching::pool(&network, "zs", &[checkpoint], None, &options).unwrap();
+            let sources = aligned.pool.members[1].sources.iter();
+            for (name, source) in names(&network, &aligned).iter().zip(sources) {
+                assert!(*name == source.name || source.transposed, "{name}");
+                assert!(!source.transposed || name.starts_with("onnx::MatMul_"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_protobuf_cannot_hold_is_refused() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = Model::read(&root.join("examples/digits/zs.onnx")).unwrap();
+        let network = Network::of(&model);
+        assert!(refuse_large(&network, LIMIT).is_ok());
+        let message = refuse_large(&network, 3 << 30).unwrap_err().to_string();
+        assert!(message.contains("3.0 GiB, and an ONNX file 2"), "{message}");
+    }
+}
