@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 use std::time::Instant;
 
 use super::args::LineArgs;
-use super::prepare::{Inputs, Material};
+use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
 use super::{draw, note, print};
@@ -35,7 +35,10 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let network = inputs.network();
     let (aligned, _) = inputs.align(&network)?;
     let material = Material::read(&inputs, &network)?;
-    let engine = material.engine(&inputs, &network, &aligned)?;
+    let files = untouched(&network, &aligned, &inputs.checkpoints)?;
+    let engine = material
+        .engine(&inputs, &network, &aligned)?
+        .with_files(files);
     let engine = material.keeping(engine, &inputs, &arguments.name)?;
     let progress = Progress::new(engine.frozen_nodes(), false);
     let members = aligned.pool.members.len();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::args::PlaneArgs;
 use super::job::Job;
-use super::prepare::{Inputs, Material};
+use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::Window;
 use super::{draw, note, print};
@@ -42,7 +42,10 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         grid.ys.len()
     ));
     let material = Material::read(&inputs, &network)?;
-    let engine = material.engine(&inputs, &network, &aligned)?;
+    let files = untouched(&network, &aligned, &inputs.checkpoints)?;
+    let engine = material
+        .engine(&inputs, &network, &aligned)?
+        .with_files(files);
     if only_compare {
         return compare(&engine);
     }

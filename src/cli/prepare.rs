@@ -152,7 +152,7 @@ impl Material {
         network: &'e Network<'_>,
         aligned: &'e Aligned,
     ) -> Result<Engine<'e>> {
-        let engine = Engine::new(
+        Engine::new(
             inputs.runtime,
             network,
             aligned,
@@ -160,8 +160,7 @@ impl Material {
             &self.datasets,
             inputs.plan.request.clone(),
             &STOP,
-        )?;
-        Ok(engine.with_files(untouched(network, aligned, &inputs.checkpoints)?))
+        )
     }
 
     /// The data sets.
@@ -233,7 +232,7 @@ fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
 }
 
 /// The checkpoints as they are, to be run beside their mixes.
-fn untouched<'m>(
+pub fn untouched<'m>(
     network: &'m Network<'_>,
     aligned: &'m Aligned,
     checkpoints: &'m [Checkpoint],

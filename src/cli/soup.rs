@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
-use super::lineup::{Lineup, singles};
+use super::lineup::{Lineup, doubts, singles};
 use super::prepare::Material;
 use super::progress::Progress;
 use super::table::table;
@@ -42,6 +42,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         .map(|member| Mix::unit(member, members))
         .collect();
     let logits = engine.kept_logits(&units, &progress)?;
+    let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
     let scores = singles(&logits, members, datasets.len());
     let validation = datasets.iter().position(|set| set.role == Role::Val);
     let seeds = inputs.plan.seed..inputs.plan.seed.saturating_add(arguments.orders);
@@ -80,7 +81,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         methods: results(&recipes, served, &names),
         decisions: decisions(&traces, &names),
         evaluations: evaluations(&engine, members),
-        warnings: [lineup.warnings.clone(), aligned.warnings.clone()].concat(),
+        warnings: [lineup.warnings.clone(), aligned.warnings.clone(), doubts].concat(),
         provenance: progress.recorded(&material.provenance(inputs), start),
         datasets,
         origin,

@@ -33,6 +33,13 @@ impl Cell {
         }
     }
 
+    /// The mean as it is printed, in hundredths; `None` without a value. What looks the same is
+    /// marked the same.
+    fn printed(self) -> Option<i64> {
+        let hundredths = 100.0 * self.mean;
+        hundredths.is_finite().then_some(hundredths.round() as i64)
+    }
+
     fn text(self, plus_minus: &str) -> String {
         match self.deviation {
             _ if self.mean.is_nan() => "–".to_string(),
@@ -54,14 +61,14 @@ pub fn table(soups: &Soups, kind: TableArg) -> String {
         "cost".to_string(),
         "models".to_string(),
     ];
-    let best = [0, 1].map(|column| {
-        let means = rows.iter().map(|row| row.accuracies[column].mean);
-        means.fold(f64::NAN, f64::max)
+    let best: [Option<i64>; 2] = [0, 1].map(|column| {
+        let means = rows.iter().map(|row| row.accuracies[column].printed());
+        means.max().flatten()
     });
     let cells = |row: &Row| -> [String; 5] {
         let [test, shift] = [0, 1].map(|column| {
             let cell = row.accuracies[column];
-            marked(cell, cell.mean == best[column], kind)
+            marked(cell, cell.printed() == best[column], kind)
         });
         [
             row.label.clone(),

@@ -82,16 +82,15 @@ impl Scratch {
         labels: &[Vec<usize>],
     ) -> Result<Vec<Tally>> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let cut = labels.iter().zip(tallies);
         let logits = Logits {
             bytes: file::map_open(&file, &self.place)?,
             shape: self.shape.clone(),
-            labels: cut
-                .map(|(labels, tally)| labels[..tally.samples().min(labels.len())].to_vec())
-                .collect(),
+            labels: labels.to_vec(),
         };
-        let sets = 0..tallies.len();
-        Ok(sets.map(|set| logits.tally(&[(model, 1.0)], set)).collect())
+        let sets = tallies.iter().enumerate();
+        let tally =
+            |(set, tally): (usize, &Tally)| logits.tally(&[(model, 1.0)], set, tally.samples());
+        Ok(sets.map(tally).collect())
     }
 
     /// Writes a model's logits on consecutive samples of a data set, from sample `begin` on.
@@ -164,10 +163,21 @@ impl Logits {
     /// # Panics
     /// When there is no such model or data set.
     pub fn ensemble(&self, weights: &[(usize, f64)], dataset: usize) -> Score {
-        self.tally(weights, dataset).score()
+        self.tally(weights, dataset, usize::MAX).score()
     }
 
-    fn tally(&self, weights: &[(usize, f64)], dataset: usize) -> Tally {
+    /// Loss and error of a model on the first samples of a data set.
+    ///
+    /// # Panics
+    /// When there is no such model or data set.
+    pub fn first(&self, model: usize, dataset: usize, samples: usize) -> Score {
+        self.tally(&[(model, 1.0)], dataset, samples).score()
+    }
+
+    /// Of the first samples, at most so many.
+    fn tally(&self, weights: &[(usize, f64)], dataset: usize, samples: usize) -> Tally {
+        let labels = &self.labels[dataset];
+        let labels = &labels[..samples.min(labels.len())];
         let members: Vec<_> = weights
             .iter()
             .map(|&(model, weight)| (self.rows(model, dataset), weight))
@@ -191,7 +201,7 @@ impl Logits {
             };
             labels.iter().enumerate().map(outcome).collect()
         };
-        let blocks = self.labels[dataset].par_chunks(BLOCK).enumerate();
+        let blocks = labels.par_chunks(BLOCK).enumerate();
         let outcomes: Vec<Vec<Outcome>> = blocks.map(outcomes).collect();
         let mut tally = Tally::default();
         // In the order of the samples, whoever computed them.

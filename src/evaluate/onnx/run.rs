@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::part::Part;
 use super::request::Losses;
 use super::worker::Worker;
-use super::{Engine, Layout, Measured, layout};
+use super::{Engine, Layout, Measured, Untouched, layout};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::{Journal, ModelKey};
@@ -126,6 +126,28 @@ impl Engine<'_> {
         schedule.run(&writing, journal, |_| Ok(()))
     }
 
+    /// Scores of files as they are on the first samples of the first data set, at most so many;
+    /// nothing of it is kept.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses one, or the user stopped the run.
+    pub fn try_files(&self, files: &[Untouched<'_>], samples: usize) -> Result<Vec<Vec<Score>>> {
+        let mut journal = self.journal();
+        let (layout, _) = self.lay_out(&mut journal, files.len())?;
+        let mut sizes = vec![0; self.datasets.len()];
+        sizes[0] = samples.min(self.datasets[0].len());
+        let schedule = self.schedule((0..files.len()).map(file_key).collect(), &sizes, &layout);
+        let run = Run {
+            engine: self,
+            sources: files.iter().map(Source::File).collect(),
+            ends: sizes,
+            layout,
+            watch: &(),
+        };
+        let tallies = schedule.run(&run, &Journal::default(), |_| Ok(()))?;
+        Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
+    }
+
     /// The first labels of each data set, in the order of evaluation.
     fn labels(&self, samples: &[usize]) -> Vec<Vec<usize>> {
         let sets = self.datasets.iter().zip(samples);
@@ -164,8 +186,9 @@ impl Engine<'_> {
     }
 
     /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
-    fn models<'m>(&self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<Source<'m>>) {
-        let files = (0..self.files.len()).map(|file| (file_key(file), Source::File(file)));
+    fn models<'m>(&'m self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<Source<'m>>) {
+        let files = self.files.iter().enumerate();
+        let files = files.map(|(index, file)| (file_key(index), Source::File(file)));
         let mixes = mixes.iter().map(|mix| (mix_key(mix), Source::Mix(mix)));
         let mut seen = HashSet::new();
         let all = files.chain(mixes);
@@ -233,7 +256,7 @@ impl Engine<'_> {
 
 /// What a model is made of.
 enum Source<'m> {
-    File(usize),
+    File(&'m Untouched<'m>),
     Mix(&'m Mix),
 }
 
@@ -367,7 +390,7 @@ impl<'r> Work for Run<'r> {
         let (model, mix) = match self.sources[index] {
             Source::Mix(mix) => (worker.model(mix)?, Some(mix)),
             Source::File(file) => {
-                own = worker.file(&engine.files[file])?;
+                own = worker.file(file)?;
                 (&mut own, None)
             }
         };
