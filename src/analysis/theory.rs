@@ -155,7 +155,7 @@ fn mean(probabilities: &[f64], value: impl Fn(usize) -> f64) -> f64 {
     terms.map(|(class, p)| p * value(class)).sum()
 }
 
-/// Var_{Y ~ p}[g_Y].
+/// Variance of g_Y with Y drawn from p.
 fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
     let centre = mean(probabilities, |class| values[class]);
     mean(probabilities, |class| (values[class] - centre).powi(2))
@@ -168,7 +168,7 @@ const BETAS: [f64; 2] = [1e-3, 1e3];
 /// being the logits that `read(sample, row)` puts into a row of `classes` (temperature scaling,
 /// Guo et al. 2017, with β = 1/T).
 ///
-/// The loss is convex in β, with slope E[Σ p·(z − z_label)] and curvature E Var_p[z] where
+/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]` where
 /// p = softmax(β·z). Its root is bracketed in 0.001 to 1000 and found by Newton's steps, or by
 /// halving (of log β) where a step leaves the bracket. Where the slope has one sign throughout, β is
 /// the bound: 1000 when the logits separate the samples without an error. It is 1 where a logit is
