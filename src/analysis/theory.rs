@@ -6,7 +6,7 @@
 //! ensemble's E ℓ(β·[(1−α)·f_a + α·f_b], y), with ℓ the cross-entropy. Then, to first order in the
 //! difference of their logits,
 //!
-//! L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y]),
+//! `L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y])`,
 //! Δf = f_b − f_a.
 //!
 //! Above 0 the ensemble is better. Everything is in f64, sample by sample.
@@ -57,7 +57,7 @@ pub struct Comparison {
     pub ensemble: Score,
     /// d²L_α/dα² as (L(α+h) − 2L(α) + L(α−h))/h².
     pub curvature: f64,
-    /// E_x Var[Δf_Y], without β².
+    /// `E_x Var[Δf_Y]`, without β².
     pub variance: f64,
     /// The same with ∂f/∂α as (f(α+h) − f(α−h))/2h in the place of Δf.
     pub variance_path: f64,
