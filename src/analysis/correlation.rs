@@ -38,6 +38,10 @@ const FEWEST: usize = 3;
 /// model drawn twice makes no pair with itself). Draws that leave no correlation are passed over;
 /// where they are more than half, as with three models, the interval is NaN.
 ///
+/// It is a guide, not an exact 95 %: simulated with quantities that are sums of what each of 6 to
+/// 40 models brings, with and without noise of the pair's own, it held the truth in 86 % to 99 % of
+/// 400 cases each, and an interval from drawing pairs in 29 % to 84 %.
+///
 /// # Panics
 /// When a point names a model that is not below `models`.
 pub fn pearson(points: &[Point], models: usize, seed: u64) -> Correlation {

@@ -6,7 +6,7 @@
 //! ensemble's E ℓ(β·[(1−α)·f_a + α·f_b], y), with ℓ the cross-entropy. Then, to first order in the
 //! difference of their logits,
 //!
-//! L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y]),
+//! `L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y])`,
 //! Δf = f_b − f_a.
 //!
 //! Above 0 the ensemble is better. Everything is in f64, sample by sample.
@@ -57,7 +57,7 @@ pub struct Comparison {
     pub ensemble: Score,
     /// d²L_α/dα² as (L(α+h) − 2L(α) + L(α−h))/h².
     pub curvature: f64,
-    /// E_x Var[Δf_Y], without β².
+    /// `E_x Var[Δf_Y]`, without β².
     pub variance: f64,
     /// The same with ∂f/∂α as (f(α+h) − f(α−h))/2h in the place of Δf.
     pub variance_path: f64,
@@ -155,7 +155,7 @@ fn mean(probabilities: &[f64], value: impl Fn(usize) -> f64) -> f64 {
     terms.map(|(class, p)| p * value(class)).sum()
 }
 
-/// Var_{Y ~ p}[g_Y].
+/// Variance of g_Y with Y drawn from p.
 fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
     let centre = mean(probabilities, |class| values[class]);
     mean(probabilities, |class| (values[class] - centre).powi(2))
@@ -168,7 +168,7 @@ const BETAS: [f64; 2] = [1e-3, 1e3];
 /// being the logits that `read(sample, row)` puts into a row of `classes` (temperature scaling,
 /// Guo et al. 2017, with β = 1/T).
 ///
-/// The loss is convex in β, with slope E[Σ p·(z − z_label)] and curvature E Var_p[z] where
+/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]` where
 /// p = softmax(β·z). Its root is bracketed in 0.001 to 1000 and found by Newton's steps, or by
 /// halving (of log β) where a step leaves the bracket. Where the slope has one sign throughout, β is
 /// the bound: 1000 when the logits separate the samples without an error. It is 1 where a logit is

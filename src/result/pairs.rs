@@ -147,7 +147,7 @@ pub struct TheoryPoint {
     /// Loss of the ensemble.
     #[serde(with = "crate::result::number")]
     pub loss_ensemble: f64,
-    /// `α(1−α)/2·(−d²L/dα² + β²·E Var[Δf])`.
+    /// α(1−α)/2·(−d²L/dα² + β²·`E Var[Δf]`).
     #[serde(with = "crate::result::number")]
     pub approximation: f64,
     /// The same with ∂f/∂α in the place of Δf.
