@@ -29,11 +29,11 @@ impl Path {
     /// The mixes to evaluate: one an α, then the checkpoints; of a pool of `members`.
     pub fn mixes(&self, members: usize) -> Vec<Mix> {
         let mix = |alpha: &f64| {
-            let mut coefficients = vec![0.0; members];
-            for (node, weight) in self.weights(*alpha) {
-                coefficients[self.nodes[node]] += weight;
-            }
-            Mix::new(coefficients)
+            let weights = self.weights(*alpha);
+            Mix::over(
+                &weights.map(|(node, weight)| (self.nodes[node], weight)),
+                members,
+            )
         };
         let nodes = self.nodes.iter().map(|&node| Mix::unit(node, members));
         self.alphas.iter().map(mix).chain(nodes).collect()

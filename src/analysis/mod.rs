@@ -5,6 +5,7 @@ pub mod averages;
 pub mod check;
 pub mod correlation;
 pub mod line;
+pub mod pairs;
 pub mod plane;
 pub mod soup;
 pub mod theory;

@@ -141,9 +141,9 @@ impl Cook<'_> {
         all: &[usize],
         gram: Option<&Gram>,
     ) -> Vec<Recipe> {
-        let recipe = |members: &[usize], setting: f64, mix: Mix| Recipe {
+        let recipe = |members: &[usize], setting: Option<f64>, mix: Mix| Recipe {
             method: wanted.method,
-            setting: Some(setting),
+            setting,
             seed: None,
             members: members.to_vec(),
             weights: weights(&mix),
@@ -153,25 +153,25 @@ impl Cook<'_> {
             Method::WiseFt => settings
                 .map(|alpha| {
                     let best = Mix::unit(ranked[0], self.members);
-                    recipe(&ranked[..1], alpha, averages::wise_ft(&best, alpha))
+                    recipe(&ranked[..1], Some(alpha), averages::wise_ft(&best, alpha))
                 })
                 .collect(),
             Method::TaskArithmetic => settings
                 .map(|lambda| {
                     let mix = averages::task_arithmetic(all, lambda, self.members);
-                    recipe(all, lambda, mix)
+                    recipe(all, Some(lambda), mix)
                 })
                 .collect(),
             Method::Slerp => settings
                 .filter_map(|t| {
                     let pair = ranked.get(..2)?;
                     let mix = averages::slerp(pair[0], pair[1], t, gram?)?;
-                    Some(recipe(pair, t, mix))
+                    Some(recipe(pair, Some(t), mix))
                 })
                 .collect(),
             _ => gram
                 .and_then(|gram| averages::model_stock(all, gram))
-                .map(|(mix, t)| vec![recipe(all, t, mix)])
+                .map(|(mix, _)| vec![recipe(all, None, mix)])
                 .unwrap_or_default(),
         }
     }
@@ -203,7 +203,7 @@ impl Cook<'_> {
         }
         let sets = 0..self.evaluator.datasets().len();
         let wanted: Vec<bool> = sets.map(|set| set == self.validation).collect();
-        let mix = self.mix(&weights);
+        let mix = Mix::over(&weights, self.members);
         let answers = self.evaluator.evaluate_on(&[mix], &wanted, self.watch)?;
         Ok(answers.scores[0][self.validation].error)
     }
@@ -214,7 +214,9 @@ impl Cook<'_> {
     /// When a soup cannot be evaluated.
     pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
         let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
-        let mixes: Vec<Mix> = soups.map(|recipe| self.mix(&recipe.weights)).collect();
+        let mixes: Vec<Mix> = soups
+            .map(|recipe| Mix::over(&recipe.weights, self.members))
+            .collect();
         let answers = self.evaluator.evaluate(&mixes, self.watch)?;
         let mut soups = answers.scores.into_iter();
         let ensemble = |recipe: &Recipe| {
@@ -229,15 +231,6 @@ impl Cook<'_> {
                 false => soups.next().unwrap_or_default(),
             });
         Ok(scores.collect())
-    }
-
-    /// The mix of these weights over members of the pool.
-    pub fn mix(&self, weights: &[(usize, f64)]) -> Mix {
-        let mut coefficients = vec![0.0; self.members];
-        for &(member, weight) in weights {
-            coefficients[member] += weight;
-        }
-        Mix::new(coefficients)
     }
 }
 

@@ -13,6 +13,7 @@ mod plan;
 mod plane;
 mod prepare;
 mod progress;
+mod save;
 mod soup;
 mod table;
 mod units;

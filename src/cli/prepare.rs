@@ -163,6 +163,11 @@ impl Material {
         )
     }
 
+    /// SHA-256 of each input file by its path.
+    pub fn hashes(&self) -> &[(String, String)] {
+        &self.content
+    }
+
     /// The data sets.
     pub fn datasets(&self) -> Vec<DatasetInfo> {
         self.datasets.iter().map(Dataset::info).collect()

@@ -6,12 +6,13 @@ use super::args::{RuleArg, SoupArgs, TableArg};
 use super::lineup::{Lineup, doubts, singles};
 use super::prepare::Material;
 use super::progress::Progress;
+use super::save::{self, Save, saves};
 use super::table::table;
 use super::{note, print};
 use crate::analysis::soup::{Cook, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
-use crate::result::score::{Role, Score};
+use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
 use crate::result::soup_file;
 use crate::space::gram::Gram;
@@ -26,12 +27,14 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         arguments.models.as_deref(),
     )?;
     let inputs = &lineup.inputs;
-    let wanted = wanted(arguments, inputs.plan.has(Role::Val))?;
+    let saves = saves(arguments)?;
+    let wanted = wanted(arguments, &saves, inputs.plan.has(Role::Val))?;
     for warning in &lineup.warnings {
         note(&format!("warning: {warning}"));
     }
     let network = inputs.network();
     let aligned = inputs.aligned(&network)?;
+    save::probe(&saves, inputs, &network, &aligned)?;
     let material = Material::read(inputs, &network)?;
     let engine = material.engine(inputs, &network, &aligned)?;
     let engine = material.keeping(engine, inputs, &arguments.name)?;
@@ -79,7 +82,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let names = inputs.names();
     let soups = Soups {
         methods: results(&recipes, served, &names),
-        decisions: decisions(&traces, &names),
+        decisions: decisions(&traces, &names, validation.map(|set| &datasets[set])),
         evaluations: evaluations(&engine, members),
         warnings: [lineup.warnings.clone(), aligned.warnings.clone(), doubts].concat(),
         provenance: progress.recorded(&material.provenance(inputs), start),
@@ -87,21 +90,31 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         origin,
         models,
     };
+    let files = material.hashes();
+    let saved = save::write(&saves, &soups, &recipes, inputs, &network, &aligned, files)?;
     write(arguments, &lineup, &soups, rate)?;
+    for path in saved {
+        note(&format!("written {}", path.display()));
+    }
     engine.forget();
     Ok(())
 }
 
 /// The methods that were asked for, or those of the paper, in the order of the table.
-fn wanted(arguments: &SoupArgs, has_validation: bool) -> Result<Vec<Wanted>> {
+fn wanted(arguments: &SoupArgs, saves: &[Save], has_validation: bool) -> Result<Vec<Wanted>> {
     let mut wanted = match &arguments.methods {
         Some(list) => list
             .split(',')
-            .map(|text| parse(text.trim()))
+            .map(|text| parse("--methods", text.trim()))
             .collect::<Result<Vec<_>>>()?,
         None => PAPER.map(Wanted::plain).to_vec(),
     };
-    wanted.sort_by_key(|wanted| wanted.method);
+    wanted.extend(saves.iter().map(|save| save.wanted));
+    let number = |wanted: &Wanted| wanted.setting.unwrap_or(f64::INFINITY);
+    wanted.sort_by(|a, b| {
+        let methods = a.method.cmp(&b.method);
+        methods.then(number(a).total_cmp(&number(b)))
+    });
     wanted.dedup();
     let selecting = wanted.iter().find(|wanted| wanted.method.selects());
     match selecting {
@@ -129,7 +142,10 @@ const PAPER: [Method; 7] = [
 ];
 
 /// `NAME` or `NAME:NUMBER`.
-fn parse(text: &str) -> Result<Wanted> {
+///
+/// # Errors
+/// When there is no such method, or it takes no number.
+pub fn parse(flag: &str, text: &str) -> Result<Wanted> {
     let (name, setting) = match text.split_once(':') {
         Some((name, setting)) => (name, Some(setting)),
         None => (text, None),
@@ -138,11 +154,11 @@ fn parse(text: &str) -> Result<Wanted> {
     let Some(method) = methods.find(|method| method.name() == name) else {
         let all = Method::ALL.map(Method::name).join(", ");
         return Err(Error::flag(
-            "--methods",
+            flag,
             format!("there is no `{name}`; there are {all}"),
         ));
     };
-    let fault = |problem: &str| Error::flag("--methods", format!("`{text}`: {problem}"));
+    let fault = |problem: &str| Error::flag(flag, format!("`{text}`: {problem}"));
     let setting = match setting {
         None => None,
         Some(_) if !method.has_setting() => {
@@ -183,7 +199,11 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
     recipes.iter().zip(served).map(result).collect()
 }
 
-fn decisions(traces: &[Trace], names: &[String]) -> Vec<Decision> {
+fn decisions(
+    traces: &[Trace],
+    names: &[String],
+    validation: Option<&DatasetInfo>,
+) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for (method, seed, trials) in traces {
         let mut members = 0;
@@ -194,7 +214,7 @@ fn decisions(traces: &[Trace], names: &[String]) -> Vec<Decision> {
                 seed: *seed,
                 step: step + 1,
                 model: names[trial.member].clone(),
-                val_accuracy: 1.0 - trial.error,
+                val_accuracy: validation.map_or(f64::NAN, |set| set.accuracy(trial.error)),
                 added: trial.added,
                 members,
             });

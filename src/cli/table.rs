@@ -53,11 +53,16 @@ impl Cell {
 pub fn table(soups: &Soups, kind: TableArg) -> String {
     let rows = rows(soups);
     let shifts = soups.datasets.iter();
-    let shifts = shifts.filter(|set| set.role == Role::Shift).count();
+    let shifts = shifts.filter(|set| set.role == Role::Shift);
+    let shifts: Vec<&String> = shifts.map(|set| &set.name).collect();
     let header = [
         "method".to_string(),
         "test (%)".to_string(),
-        format!("mean of {shifts} shifts (%)"),
+        match shifts.as_slice() {
+            [] => "shifts (%)".to_string(),
+            [one] => format!("{one} (%)"),
+            all => format!("mean of {} shifts (%)", all.len()),
+        },
         "cost".to_string(),
         "models".to_string(),
     ];
@@ -68,7 +73,8 @@ pub fn table(soups: &Soups, kind: TableArg) -> String {
     let cells = |row: &Row| -> [String; 5] {
         let [test, shift] = [0, 1].map(|column| {
             let cell = row.accuracies[column];
-            marked(cell, cell.printed() == best[column], kind)
+            let is_best = cell.printed().is_some() && cell.printed() == best[column];
+            marked(cell, is_best, kind)
         });
         [
             row.label.clone(),
@@ -155,8 +161,6 @@ fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(column, (cell, &width))| match column {
             0 => format!("{cell:width$}"),
-            // Numbers stand above numbers, whether a mark follows or not.
-            1 | 2 => format!("{cell:>width$}"),
             _ => format!("{cell:>width$}"),
         });
         cells.collect::<Vec<_>>().join("   ").trim_end().to_string()

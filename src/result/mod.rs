@@ -8,6 +8,7 @@ pub mod line;
 pub mod models;
 pub mod number;
 pub mod pairs;
+pub mod pairs_file;
 pub mod plane;
 pub mod plane_file;
 pub mod provenance;

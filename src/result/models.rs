@@ -39,16 +39,16 @@ impl Accuracies {
     /// Of scores, one a data set.
     pub fn of(datasets: &[DatasetInfo], scores: &[Score]) -> Self {
         let pairs = || datasets.iter().zip(scores);
-        let one = |role: Role| pairs().find(|(set, _)| set.role == role).map(|(_, s)| s);
-        let accuracy = |score: Option<&Score>| score.map_or(f64::NAN, |score| 1.0 - score.error);
+        let one = |role: Role| pairs().find(|(set, _)| set.role == role);
+        let accuracy = |role| one(role).map_or(f64::NAN, |(set, score)| set.accuracy(score.error));
         let shifts = pairs().filter(|(set, _)| set.role == Role::Shift);
         let shifts: BTreeMap<String, f64> = shifts
-            .map(|(set, score)| (set.name.clone(), 1.0 - score.error))
+            .map(|(set, score)| (set.name.clone(), set.accuracy(score.error)))
             .collect();
         Self {
-            val: accuracy(one(Role::Val)),
-            val_loss: one(Role::Val).map_or(f64::NAN, |score| score.loss),
-            test: accuracy(one(Role::Test)),
+            val: accuracy(Role::Val),
+            val_loss: one(Role::Val).map_or(f64::NAN, |(_, score)| score.loss),
+            test: accuracy(Role::Test),
             // 0/0 is NaN.
             shift: shifts.values().sum::<f64>() / shifts.len() as f64,
             shifts,

@@ -39,6 +39,15 @@ pub struct DatasetInfo {
     pub samples: usize,
 }
 
+impl DatasetInfo {
+    /// The fraction of samples that are right where `error` are wrong: the number nearest to the
+    /// quotient, which 1 − error often is not.
+    pub fn accuracy(&self, error: f64) -> f64 {
+        let samples = self.samples as f64;
+        ((1.0 - error) * samples).round() / samples
+    }
+}
+
 /// Loss and error of one model on one data set, with standard errors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {

@@ -72,8 +72,13 @@ fn models(soups: &Soups) -> Rows {
         .into_iter()
         .flat_map(|model| model.hyperparameters.keys());
     let names = ["name", "path"].map(String::from).into_iter();
-    let names: Vec<String> = names.chain(columns.cloned()).collect();
-    let header = [names, Accuracies::header(&soups.datasets)].concat();
+    let own = Accuracies::header(&soups.datasets);
+    // The list may say something of the same name; what was measured here has it.
+    let columns = columns.map(|column| match own.contains(column) {
+        true => format!("listed_{column}"),
+        false => column.clone(),
+    });
+    let header = [names.chain(columns).collect(), own.clone()].concat();
     let row = |model: &Individual| {
         let names = vec![model.name.clone(), model.path.clone()];
         let values = model.hyperparameters.values().cloned().collect();

@@ -26,6 +26,18 @@ impl Mix {
         Self(coefficients)
     }
 
+    /// A mix of weights of some of `members`.
+    ///
+    /// # Panics
+    /// As [`Mix::new`].
+    pub fn over(weights: &[(usize, f64)], members: usize) -> Self {
+        let mut coefficients = vec![0.0; members];
+        for &(member, weight) in weights {
+            coefficients[member] += weight;
+        }
+        Self::new(coefficients)
+    }
+
     /// Member `index` of `members` itself.
     pub fn unit(index: usize, members: usize) -> Self {
         let one = |member| if member == index { 1.0 } else { 0.0 };

@@ -1,0 +1,138 @@
+//! `--save METHOD=FILE`: models that `landscape soup` made, written as checkpoints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::args::SoupArgs;
+use super::prepare::Inputs;
+use super::soup::parse;
+use crate::analysis::soup::{Recipe, Wanted};
+use crate::checkpoint::Content;
+use crate::error::{Error, Result};
+use crate::graph::network::Network;
+use crate::result::atomic;
+use crate::result::models::Accuracies;
+use crate::result::soup::Soups;
+use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
+use crate::space::save;
+
+/// A model to be written.
+pub struct Save {
+    /// Which.
+    pub wanted: Wanted,
+    path: PathBuf,
+}
+
+/// What is to be written where.
+///
+/// # Errors
+/// When a method makes no model, or a file may not be written over.
+pub fn saves(arguments: &SoupArgs) -> Result<Vec<Save>> {
+    let mut saves: Vec<Save> = Vec::new();
+    for text in &arguments.save {
+        let fault = |problem: &str| Error::flag("--save", format!("`{text}`: {problem}"));
+        let (method, path) = text
+            .split_once('=')
+            .filter(|(_, path)| !path.is_empty())
+            .ok_or_else(|| fault("METHOD=FILE is needed"))?;
+        let wanted = parse("--save", method)?;
+        if wanted.method.is_ensemble() {
+            return Err(fault("an ensemble is many models, not one"));
+        }
+        let path = PathBuf::from(path);
+        save::check(&path)?;
+        if path.exists() && !arguments.force {
+            return Err(
+                Error::flag("--save", format!("{} exists already", path.display()))
+                    .help("--force writes over it"),
+            );
+        }
+        if saves.iter().any(|save| save.path == path) {
+            return Err(fault("two models cannot go into one file"));
+        }
+        saves.push(Save { wanted, path });
+    }
+    Ok(saves)
+}
+
+/// Tries what can be known of writing before a long run.
+///
+/// # Errors
+/// When a file is one of the inputs, its folder cannot be written, or the model is too large for
+/// its format.
+pub fn probe(
+    saves: &[Save],
+    inputs: &Inputs,
+    network: &Network<'_>,
+    aligned: &Aligned,
+) -> Result<()> {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let members = aligned.pool.members.iter().map(|member| &member.path);
+    let external = inputs
+        .checkpoints
+        .iter()
+        .flat_map(|model| match &model.content {
+            Content::Onnx(model) => model.external.as_slice(),
+            Content::Safetensors(_) => &[],
+        });
+    let files: Vec<PathBuf> = members
+        .chain(external)
+        .filter_map(|path| real(path))
+        .collect();
+    for Save { path, .. } in saves {
+        if real(path).is_some_and(|path| files.contains(&path)) {
+            let path = path.display();
+            return Err(Error::flag(
+                "--save",
+                format!("{path} is one of the models that are averaged"),
+            ));
+        }
+        save::check_size(path, aligned, network)?;
+        atomic::probe(path)?;
+    }
+    Ok(())
+}
+
+/// Writes the models. Of several that a method made (random orders, a sweep), the one with the
+/// best validation accuracy.
+///
+/// # Errors
+/// When a file cannot be written, or a method made no model.
+pub fn write<'s>(
+    saves: &'s [Save],
+    soups: &Soups,
+    recipes: &[Recipe],
+    inputs: &Inputs,
+    network: &Network<'_>,
+    aligned: &Aligned,
+    files: &[(String, String)],
+) -> Result<Vec<&'s Path>> {
+    let accuracy = |index: usize| Accuracies::of(&soups.datasets, &soups.methods[index].scores).val;
+    let mut written = Vec::new();
+    for Save { wanted, path } in saves {
+        let made = recipes.iter().enumerate().filter(|(_, recipe)| {
+            let setting = wanted
+                .setting
+                .is_none_or(|setting| recipe.setting == Some(setting));
+            recipe.method == wanted.method && setting
+        });
+        // Of equals the first.
+        let best = made
+            .rev()
+            .max_by(|a, b| accuracy(a.0).total_cmp(&accuracy(b.0)));
+        let name = wanted.method.name();
+        let Some((index, recipe)) = best else {
+            return Err(Error::flag(
+                "--save",
+                format!("{name} is not defined for these models"),
+            ));
+        };
+        let mix = Mix::over(&recipe.weights, aligned.pool.members.len());
+        let label = soups.methods[index].to_string();
+        let recipe = save::recipe(&label, &mix, &aligned.pool, files);
+        save::save(path, &mix, aligned, network, &inputs.checkpoints, &recipe)?;
+        written.push(path.as_path());
+    }
+    Ok(written)
+}
