@@ -23,6 +23,8 @@ pub enum Command {
     Line(Box<LineArgs>),
     /// Average many checkpoints: uniform and greedy soups, ensembles, and the paper's table
     Soup(Box<SoupArgs>),
+    /// Every two checkpoints: angle, midpoint soup, ensemble (Figures 3, 4 and 5)
+    Pairs(Box<PairsArgs>),
     /// Compare batch sizes, threads and bindings for a plane on this machine
     Bench(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
@@ -193,6 +195,35 @@ pub enum TableArg {
     Latex,
 }
 
+/// `landscape pairs`.
+#[derive(Debug, Args)]
+pub struct PairsArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// The checkpoints: columns `name,path`, then hyperparameters; paths are relative to the file
+    #[arg(long, value_name = "FILE.csv")]
+    pub models: Option<PathBuf>,
+    /// So many pairs, drawn by --seed, or those of a file with the columns `a,b` [default: all]
+    #[arg(long, value_name = "N|FILE.csv")]
+    pub pairs: Option<String>,
+    /// Columns that colour the pairs by what differs, joined by commas [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub hyperparameters: Option<String>,
+    /// Angles in each tensor, too, as CSV and as a heatmap
+    #[arg(long)]
+    pub by_layer: bool,
+    /// Soup against ensemble by section 4 of the paper, at α = ¼, ½, ¾; nine more models a pair
+    #[arg(long)]
+    pub theory: bool,
+    /// Data sets and how to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Stem of the output files
+    #[arg(long, default_value = "pairs")]
+    pub name: String,
+}
+
 /// Data sets, and how to evaluate them.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -301,7 +332,7 @@ pub enum PanelsArg {
 /// `landscape draw`.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
-    /// A plane's or a line's CSV; its JSON stands beside it
+    /// The CSV of a plane, a line, soups or pairs; its JSON stands beside it
     pub csv: PathBuf,
     /// Panels of the figure
     #[arg(long, value_enum, default_value = "paper")]

@@ -11,9 +11,12 @@ use crate::figure;
 use crate::figure::page::Drawing;
 use crate::figure::panel::Panels;
 use crate::figure::plane::draw;
+use crate::figure::scatter::Scatter;
 use crate::result::line::Line;
+use crate::result::pairs::Pairs;
 use crate::result::plane::Plane;
-use crate::result::{atomic, line, plane_file};
+use crate::result::soup::Soups;
+use crate::result::{atomic, line, pairs_file, plane_file, soup_file};
 
 /// Reads the plane and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
@@ -23,11 +26,12 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
         .unwrap_or_else(|| plots_of(&arguments.csv));
     let name = arguments.csv.file_stem().unwrap_or_default();
     let (name, panels) = (name.to_string_lossy(), arguments.panels);
-    let drawn = if is_line(&arguments.csv) {
-        line_figures(&line::read(&arguments.csv)?, panels, &folder, &name)?
-    } else {
-        let plane = plane_file::read(&arguments.csv)?;
-        vec![figures(&plane, panels, &folder, &name)?]
+    let csv = &arguments.csv;
+    let drawn = match kind(csv) {
+        Kind::Line => line_figures(&line::read(csv)?, panels, &folder, &name)?,
+        Kind::Soup => soup_figures(&soup_file::read(csv)?, &folder, &name)?,
+        Kind::Pairs => pair_figures(&pairs_file::read(csv)?, &folder, &name)?,
+        Kind::Plane => vec![figures(&plane_file::read(csv)?, panels, &folder, &name)?],
     };
     for png in drawn {
         print(&png.display().to_string());
@@ -35,11 +39,53 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
     Ok(())
 }
 
-/// Whether a CSV begins as that of a path does; any other is told what a plane's lacks.
-fn is_line(csv: &Path) -> bool {
-    let mut start = [0; 6];
+/// What a CSV is of.
+enum Kind {
+    Plane,
+    Line,
+    Soup,
+    Pairs,
+}
+
+/// What a CSV is of, by its first columns; any other is told what a plane's lacks.
+fn kind(csv: &Path) -> Kind {
+    let mut start = [0; 12];
     let read = File::open(csv).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == *b"alpha,"
+    match (read, &start) {
+        (Ok(()), start) if start.starts_with(b"alpha,") => Kind::Line,
+        (Ok(()), start) if start.starts_with(b"method,") => Kind::Soup,
+        (Ok(()), start) if start.starts_with(b"a,b,angle") => Kind::Pairs,
+        _ => Kind::Plane,
+    }
+}
+
+/// Writes Figure 1, where there are a test set and shifts; returns the PNG's path.
+pub fn soup_figures(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    scatter(figure::soup::scatter(soups), folder, name)
+}
+
+/// Writes Figures 3 and 4, and Figure 5 and the angles by tensor where there are such; returns the
+/// PNGs' paths.
+pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let mut drawn = Vec::new();
+    for (figure, ending) in [
+        (figure::pairs::angle_advantage(pairs), "angle-advantage"),
+        (figure::pairs::soup_ensemble(pairs), "soup-ensemble"),
+        (figure::theory::theory(pairs), "theory"),
+    ] {
+        drawn.extend(scatter(figure, folder, &format!("{name}-{ending}"))?);
+    }
+    if let Some(drawing) = figure::layers::layers(pairs)? {
+        drawn.push(write(&drawing, folder, &format!("{name}-layers"))?);
+    }
+    Ok(drawn)
+}
+
+fn scatter(points: Option<Scatter>, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let Some(points) = points else {
+        return Ok(Vec::new());
+    };
+    Ok(vec![write(&figure::scatter::draw(&points)?, folder, name)?])
 }
 
 /// Writes the figures of a path; returns the PNGs' paths.
@@ -51,10 +97,8 @@ pub fn line_figures(
 ) -> Result<Vec<PathBuf>> {
     let drawing = figure::line::draw(line, panels.into())?;
     let mut drawn = vec![write(&drawing, folder, name)?];
-    if let Some(points) = figure::line::scatter(line) {
-        let drawing = figure::scatter::draw(&points)?;
-        drawn.push(write(&drawing, folder, &format!("{name}-shift"))?);
-    }
+    let shift = figure::line::scatter(line);
+    drawn.extend(scatter(shift, folder, &format!("{name}-shift"))?);
     Ok(drawn)
 }
 

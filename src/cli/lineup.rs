@@ -89,6 +89,30 @@ impl Lineup {
         Ok(())
     }
 
+    /// Columns of the list: those that are named, joined by commas, or all but name and path.
+    ///
+    /// # Errors
+    /// When there is no such column.
+    pub fn hyperparameters(&self, named: Option<&str>) -> Result<Vec<String>> {
+        let first = self.listed.first();
+        let columns = first.into_iter().flat_map(|model| model.hyperparameters.keys());
+        let columns: Vec<String> = columns.cloned().collect();
+        let Some(named) = named else {
+            return Ok(columns);
+        };
+        let known = |name: &str| match columns.iter().any(|column| column == name) {
+            true => Ok(name.to_string()),
+            false => Err(Error::flag(
+                "--hyperparameters",
+                format!(
+                    "the list has no column `{name}`; it has `{}`",
+                    columns.join("`, `")
+                ),
+            )),
+        };
+        named.split(',').map(|name| known(name.trim())).collect()
+    }
+
     /// θ0 and the checkpoints with these scores, `[member][data set]`.
     pub fn individuals(&self, mut scores: Vec<Vec<Score>>) -> (Individual, Vec<Individual>) {
         let checkpoints = scores.split_off(1);

@@ -9,13 +9,16 @@ mod job;
 mod line;
 mod lineup;
 mod models;
+mod pairs;
 mod plan;
 mod plane;
 mod prepare;
 mod progress;
 mod save;
+mod selection;
 mod soup;
 mod table;
+mod theory;
 mod units;
 mod window;
 
@@ -46,6 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Command::Plane(arguments) => plane::run(arguments, false).map(|()| 0),
         Command::Line(arguments) => line::run(arguments).map(|()| 0),
         Command::Soup(arguments) => soup::run(arguments).map(|()| 0),
+        Command::Pairs(arguments) => pairs::run(arguments).map(|()| 0),
         Command::Bench(arguments) => plane::run(arguments, true).map(|()| 0),
         Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
         Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),

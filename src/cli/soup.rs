@@ -8,7 +8,7 @@ use super::prepare::Material;
 use super::progress::Progress;
 use super::save::{self, Save, saves};
 use super::table::table;
-use super::{note, print};
+use super::{draw, note, print};
 use crate::analysis::soup::{Cook, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
@@ -41,10 +41,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let progress = Progress::new(engine.frozen_nodes(), false);
     let datasets = material.datasets();
     let members = aligned.pool.members.len();
-    let units: Vec<Mix> = (0..members)
-        .map(|member| Mix::unit(member, members))
-        .collect();
-    let logits = engine.kept_logits(&units, &progress)?;
+    let logits = engine.kept_logits(&Mix::units(members), &progress)?;
     let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
     let scores = singles(&logits, members, datasets.len());
     let validation = datasets.iter().position(|set| set.role == Role::Val);
@@ -237,6 +234,7 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
     let plan = &lineup.inputs.plan;
     let csv = plan.csv(&arguments.name);
     soup_file::write(soups, &csv)?;
+    let drawn = draw::soup_figures(soups, &plan.plots(), &arguments.name)?;
     for warning in soups.warnings.iter().skip(lineup.warnings.len()) {
         note(&format!("warning: {warning}"));
     }
@@ -263,5 +261,8 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
          through the network, {rate:.0} samples/s, {seconds:.1} s"
     ));
     say(&format!("data    {}", csv.display()));
+    for figure in drawn {
+        say(&format!("figure  {}", figure.display()));
+    }
     Ok(())
 }

@@ -212,6 +212,19 @@ impl Logits {
         tally
     }
 
+    /// Labels of a data set's samples, in the order of evaluation.
+    ///
+    /// # Panics
+    /// When there is no such data set.
+    pub fn labels(&self, dataset: usize) -> &[usize] {
+        &self.labels[dataset]
+    }
+
+    /// Logits a sample.
+    pub fn classes(&self) -> usize {
+        self.shape.classes
+    }
+
     /// A model's logits on a sample of a data set, one a class.
     ///
     /// # Panics

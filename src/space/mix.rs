@@ -44,6 +44,11 @@ impl Mix {
         Self((0..members).map(one).collect())
     }
 
+    /// Each of `members` itself.
+    pub fn units(members: usize) -> Vec<Self> {
+        (0..members).map(|member| Self::unit(member, members)).collect()
+    }
+
     /// δ of member `index`: the one that is no model, for bases.
     pub fn delta(index: usize, members: usize) -> Self {
         let mut coefficients = Self::unit(index, members).0;

@@ -57,18 +57,13 @@ impl Engine<'_> {
         watch: &dyn Watch,
     ) -> Result<Logits> {
         let mut journal = self.journal();
-        let (layout, _) = self.lay_out(&mut journal, mixes.len())?;
+        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
         let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
         // What is known of these models has no logits.
-        self.write_logits(
-            mixes,
-            &schedule,
-            &scratch,
-            &Journal::default(),
-            layout,
-            watch,
-        )?;
+        let nothing = Journal::default();
+        watch.begins(&self.outlook(&schedule, &nothing, &layout, &measured));
+        self.write_logits(mixes, &schedule, &scratch, &nothing, layout, watch)?;
         scratch.finish(self.labels(samples))
     }
 

@@ -1,0 +1,137 @@
+//! Which pairs of models: all, some drawn at random, or those of a file.
+
+use std::path::{Path, PathBuf};
+
+use crate::analysis::pairs::{all, drawn};
+use crate::error::{Error, Result};
+
+/// What `--pairs` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Each pair once.
+    All,
+    /// So many of them.
+    Drawn(usize),
+    /// Those of a CSV with the columns `a,b`.
+    Listed(PathBuf),
+}
+
+impl Selection {
+    /// A number, or a file.
+    ///
+    /// # Errors
+    /// When the number is 0.
+    pub fn parse(text: Option<&str>) -> Result<Self> {
+        match (text, text.map(str::parse::<usize>)) {
+            (None, _) => Ok(Self::All),
+            (_, Some(Ok(0))) => Err(Error::flag("--pairs", "is 0; at least one pair is needed")),
+            (_, Some(Ok(count))) => Ok(Self::Drawn(count)),
+            (Some(path), _) => Ok(Self::Listed(path.into())),
+        }
+    }
+
+    /// The pairs of models of these names, by their places.
+    ///
+    /// # Errors
+    /// When there is no pair, or the file is no list of pairs of these models.
+    pub fn pairs(&self, names: &[String], seed: u64) -> Result<Vec<(usize, usize)>> {
+        if names.len() < 2 {
+            let one = names.join("");
+            return Err(
+                Error::flag("--models", format!("a pair needs two models; there is {one}"))
+                    .help("`landscape line` draws the path from θ0 to a single model"),
+            );
+        }
+        match self {
+            Self::All => Ok(all(0..names.len())),
+            Self::Drawn(count) => Ok(drawn(all(0..names.len()), *count, seed)),
+            Self::Listed(csv) => listed(csv, names),
+        }
+    }
+}
+
+fn listed(csv: &Path, names: &[String]) -> Result<Vec<(usize, usize)>> {
+    let broken = |error: csv::Error| match error.kind() {
+        csv::ErrorKind::Io(io) => Error::read(csv, io),
+        _ => Error::input(csv, format!("is no list of pairs (columns `a,b`): {error}")),
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(csv)
+        .map_err(broken)?;
+    let header = reader.headers().map_err(broken)?.clone();
+    let column = |name: &str| {
+        let found = header.iter().position(|column| column == name);
+        found.ok_or_else(|| Error::input(csv, format!("has no column `{name}`; `a,b` are needed")))
+    };
+    let columns = [column("a")?, column("b")?];
+    let mut pairs = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(broken)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let fault = |problem: String| Error::input(csv, format!("line {line}: {problem}"));
+        let place = |column: usize| {
+            let name = record.get(column).unwrap_or_default();
+            let found = names.iter().position(|other| other == name);
+            found.ok_or_else(|| fault(format!("there is no model `{name}`")))
+        };
+        let (a, b) = (place(columns[0])?, place(columns[1])?);
+        if a == b {
+            return Err(fault(format!("`{}` is no pair with itself", names[a])));
+        }
+        if pairs.contains(&(a, b)) || pairs.contains(&(b, a)) {
+            return Err(fault(format!(
+                "`{}` and `{}` stand there twice",
+                names[a], names[b]
+            )));
+        }
+        pairs.push((a, b));
+    }
+    match pairs.is_empty() {
+        true => Err(Error::input(csv, "lists no pair")),
+        false => Ok(pairs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_a_file_or_all() {
+        let parse = |text| Selection::parse(text);
+        assert_eq!(parse(None).unwrap(), Selection::All);
+        assert_eq!(parse(Some("12")).unwrap(), Selection::Drawn(12));
+        assert_eq!(
+            parse(Some("p.csv")).unwrap(),
+            Selection::Listed("p.csv".into())
+        );
+        assert!(parse(Some("0")).is_err());
+    }
+
+    #[test]
+    fn listed_pairs_and_lists_that_cannot_be_used() {
+        let names = ["x", "y", "z"].map(String::from);
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("p.csv");
+        let read = |text: &str| {
+            std::fs::write(&csv, text).unwrap();
+            Selection::Listed(csv.clone()).pairs(&names, 0)
+        };
+        assert_eq!(read("b,a\ny,x\n z , x \n").unwrap(), [(0, 1), (0, 2)]);
+        for (text, message) in [
+            ("a\nx\n", "no column `b`"),
+            ("a,b\n", "lists no pair"),
+            ("a,b\nx,w\n", "line 2: there is no model `w`"),
+            ("a,b\nx,x\n", "no pair with itself"),
+            ("a,b\nx,y\ny,x\n", "line 3: `y` and `x` stand there twice"),
+            ("a,b\nx,y,z\n", "is no list of pairs"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text:?}: {error}");
+        }
+        let missing = Selection::Listed("nowhere.csv".into()).pairs(&names, 0);
+        assert!(missing.unwrap_err().to_string().contains("no such file"));
+        assert!(Selection::All.pairs(&names[..1], 0).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! `landscape pairs --theory`: soup against ensemble along the path between two checkpoints, and
+//! what section 4 of "Model soups" says of the difference.
+
+use std::path::Path;
+
+use super::prepare::Inputs;
+use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
+use crate::error::Result;
+use crate::evaluate::logits::Logits;
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::{Evaluator, Watch};
+use crate::result::pairs::TheoryPoint;
+use crate::result::score::{DatasetInfo, Role};
+use crate::space::mix::Mix;
+
+/// Where on the path: dyadic, so that the soups' weights are exact.
+const ALPHAS: [f64; 3] = [0.25, 0.5, 0.75];
+
+/// Soups at each α: before it, at it, behind it.
+const AROUND: [f64; 3] = [-STEP, 0.0, STEP];
+
+/// The comparison for pairs of checkpoints, counted from 0 without θ0, whose logits are known; on
+/// all data sets but the validation set, which β is calibrated on where there is one.
+///
+/// # Errors
+/// When a soup cannot be evaluated.
+pub fn compared(
+    engine: &Engine<'_>,
+    logits: &Logits,
+    places: &[(usize, usize)],
+    inputs: &Inputs,
+    watch: &dyn Watch,
+) -> Result<Vec<TheoryPoint>> {
+    let datasets = engine.datasets();
+    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
+    let members = inputs.checkpoints.len() + 1;
+    let names = inputs.names();
+    let csv = inputs.plan.csv("logits");
+    let folder = csv.parent().unwrap_or(Path::new("."));
+    let mut points = Vec::new();
+    for &(a, b) in places {
+        let mix = |alpha: f64| Mix::over(&[(a + 1, 1.0 - alpha), (b + 1, alpha)], members);
+        let mixes = ALPHAS.iter().flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
+        // Of each pair alone: of all of them they may fill a disk.
+        let soups = engine.logits(&mixes.collect::<Vec<_>>(), &samples, folder, watch)?;
+        let both = Both {
+            ends: logits,
+            soups: &soups,
+            members: (a + 1, b + 1),
+            datasets: &datasets,
+        };
+        for (index, alpha) in ALPHAS.into_iter().enumerate() {
+            let found = both.at(index, alpha);
+            points.extend(found.into_iter().map(|point| TheoryPoint {
+                a: names[a + 1].clone(),
+                b: names[b + 1].clone(),
+                ..point
+            }));
+        }
+    }
+    Ok(points)
+}
+
+/// Logits of a pair and of its soups.
+struct Both<'l> {
+    ends: &'l Logits,
+    soups: &'l Logits,
+    members: (usize, usize),
+    datasets: &'l [DatasetInfo],
+}
+
+impl Both<'_> {
+    /// The comparison at the index-th α, with β = 1 and calibrated.
+    fn at(&self, index: usize, alpha: f64) -> Vec<TheoryPoint> {
+        let sets = self.datasets.iter().enumerate();
+        let mut validation = sets
+            .clone()
+            .filter(|(_, dataset)| dataset.role == Role::Val);
+        let calibrated = validation.next().map(|(set, _)| self.calibrated(index, set));
+        let betas = [Some((1.0, false)), calibrated.map(|beta| (beta, true))];
+        let others = sets.filter(|(_, dataset)| dataset.role != Role::Val);
+        others
+            .flat_map(|(set, _)| betas.into_iter().flatten().map(move |beta| (set, beta)))
+            .map(|(set, beta)| self.point(index, alpha, set, beta))
+            .collect()
+    }
+
+    /// β that calibrates the soup on a data set.
+    fn calibrated(&self, index: usize, set: usize) -> f64 {
+        let soup = AROUND.len() * index + 1;
+        calibrate(self.ends.labels(set), self.ends.classes(), |sample, row| {
+            fill(row, self.soups.row(soup, set, sample));
+        })
+    }
+
+    fn point(
+        &self,
+        index: usize,
+        alpha: f64,
+        set: usize,
+        (beta, calibrated): (f64, bool),
+    ) -> TheoryPoint {
+        let place = Place {
+            alpha,
+            step: STEP,
+            beta,
+        };
+        let first = AROUND.len() * index;
+        let read = |model: Model, sample: usize, row: &mut [f64]| match model {
+            Model::A => fill(row, self.ends.row(self.members.0, set, sample)),
+            Model::B => fill(row, self.ends.row(self.members.1, set, sample)),
+            Model::Below => fill(row, self.soups.row(first, set, sample)),
+            Model::Soup => fill(row, self.soups.row(first + 1, set, sample)),
+            Model::Above => fill(row, self.soups.row(first + 2, set, sample)),
+        };
+        let found = compare(&place, self.ends.labels(set), self.ends.classes(), read);
+        TheoryPoint {
+            a: String::new(),
+            b: String::new(),
+            dataset: self.datasets[set].name.clone(),
+            alpha,
+            beta,
+            calibrated,
+            error_soup: found.soup.error,
+            error_ensemble: found.ensemble.error,
+            loss_soup: found.soup.loss,
+            loss_ensemble: found.ensemble.loss,
+            approximation: found.approximation,
+            approximation_path: found.approximation_path,
+        }
+    }
+}
+
+fn fill(row: &mut [f64], logits: impl Iterator<Item = f32>) {
+    for (value, logit) in row.iter_mut().zip(logits) {
+        *value = f64::from(logit);
+    }
+}
