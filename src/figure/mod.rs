@@ -1,5 +1,6 @@
 //! Figures, drawn from results alone, so that each can be drawn again without a model.
 
+mod axes;
 mod contour;
 mod field;
 mod labels;
@@ -7,6 +8,7 @@ mod legend;
 mod levels;
 pub mod line;
 mod marks;
+mod outside;
 pub mod page;
 pub mod panel;
 pub mod plane;
