@@ -56,6 +56,12 @@ impl Labels {
         self.placed.len()
     }
 
+    /// Whether none has.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.placed.is_empty()
+    }
+
     /// Pixels between a box and the nearest thing; negative when they overlap.
     fn room(&self, label: Taken, view: &View) -> f64 {
         let ((x, y), (w, h)) = (label.at, label.half);

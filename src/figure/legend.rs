@@ -86,11 +86,19 @@ impl Legend {
 
 /// Names of ordinary length in full, others by their two ends.
 pub fn short(name: &str) -> String {
+    ends(name, 28)
+}
+
+/// Names of at most so many letters in full, others by their two ends.
+pub fn ends(name: &str, most: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= 28 {
+    if letters.len() <= most {
         return name.to_string();
     }
-    let (head, tail) = (&letters[..14], &letters[letters.len() - 12..]);
+    let (head, tail) = (
+        &letters[..most / 2],
+        &letters[letters.len() - most / 2 + 2..],
+    );
     format!(
         "{}…{}",
         head.iter().collect::<String>(),

