@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::page::{Anchor, Outcome, Page, Place, width};
+use super::page::{Anchor, Outcome, Page, Place, word_width};
 use super::view::{SMALL, View};
 
 /// Pixels of the layout that stay free around a label.
@@ -32,19 +32,34 @@ impl Labels {
         }
     }
 
-    /// Takes the point of the lines that is farthest from everything else, if there is room.
-    pub fn place(&mut self, lines: &[Vec<Place>], text: &str, view: &View) {
-        let half = (width(text, SMALL) / 2.0 + 4.0, 0.5 * SMALL + 1.0);
+    /// Takes the point of the lines that is farthest from everything else, if there is room:
+    /// whether there was.
+    pub fn place(&mut self, lines: &[Vec<Place>], text: &str, view: &View) -> bool {
+        let half = (word_width(text, SMALL) / 2.0 + 4.0, 0.5 * SMALL + 1.0);
         let room = |at: &Place| self.room(Taken { at: *at, half }, view);
         let points = lines.iter().flatten();
         let best = points
             .map(|at| (room(at), *at))
             .max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((_, at)) = best.filter(|(room, _)| *room > GAP) {
-            let label = Taken { at, half };
-            self.taken.push(label);
-            self.placed.push((label, text.to_string()));
-        }
+        let Some((_, at)) = best.filter(|(room, _)| *room > GAP) else {
+            return false;
+        };
+        let label = Taken { at, half };
+        self.taken.push(label);
+        self.placed.push((label, text.to_string()));
+        true
+    }
+
+    /// How many have found one.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.placed.len()
+    }
+
+    /// Whether none has.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.placed.is_empty()
     }
 
     /// Pixels between a box and the nearest thing; negative when they overlap.
@@ -76,7 +91,7 @@ impl Labels {
                 (at.0 + half.0, at.1 + half.1),
             ];
             page.fill(corners, WHITE.mix(0.72))?;
-            page.write(text, *at, SMALL, Anchor::Middle)?;
+            page.word(text, *at, SMALL, Anchor::Middle)?;
         }
         Ok(())
     }

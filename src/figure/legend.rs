@@ -36,6 +36,24 @@ pub struct Legend {
 }
 
 impl Legend {
+    /// Entries in as many rows as keep them within a width.
+    pub fn wrapped(entries: Vec<(Key, String)>, width: f64) -> Self {
+        let mut rows: Vec<Vec<(Key, String)>> = Vec::new();
+        let mut free = 0.0;
+        for entry in entries {
+            let needed = entry_width(&entry.1);
+            match rows.last_mut().filter(|_| needed - GAP <= free) {
+                Some(row) => row.push(entry),
+                None => {
+                    rows.push(vec![entry]);
+                    free = width;
+                }
+            }
+            free -= needed;
+        }
+        Self { rows }
+    }
+
     /// Width and height in pixels of the layout.
     pub fn size(&self) -> (f64, f64) {
         let widths = self.rows.iter().map(|row| width_of(row));
@@ -64,6 +82,28 @@ impl Legend {
         }
         Ok(())
     }
+}
+
+/// Names of ordinary length in full, others by their two ends.
+pub fn short(name: &str) -> String {
+    ends(name, 28)
+}
+
+/// Names of at most so many letters in full, others by their two ends.
+pub fn ends(name: &str, most: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= most {
+        return name.to_string();
+    }
+    let (head, tail) = (
+        &letters[..most / 2],
+        &letters[letters.len() - most / 2 + 2..],
+    );
+    format!(
+        "{}…{}",
+        head.iter().collect::<String>(),
+        tail.iter().collect::<String>()
+    )
 }
 
 fn width_of(row: &[(Key, String)]) -> f64 {

@@ -3,16 +3,18 @@
 
 use plotters::prelude::*;
 
+use super::axes::Axes;
 use super::legend::{Key, Legend, THICK};
 use super::marks::Mark;
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, Scored, choose};
-use super::scatter::Scatter;
+use super::scatter::{Path, Plot, Scatter, Series, accuracy_names};
 use super::theme;
-use super::view::View;
+use super::view::{View, extent};
 use crate::error::Result;
 use crate::result::line::Line;
-use crate::result::score::{Role, Score};
+use crate::result::models::Accuracies;
+use crate::result::score::Score;
 
 /// Draws the path.
 ///
@@ -41,41 +43,45 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
 /// Test accuracy against the mean over the shifts along the path: the figure of WiSE-FT. `None`
 /// without a test set or without shifts.
 pub fn scatter(line: &Line) -> Option<Scatter> {
-    let of = |role: Role| -> Vec<usize> {
-        let sets = 0..line.datasets.len();
-        sets.filter(|&set| line.datasets[set].role == role)
-            .collect()
-    };
-    let (test, shifts) = (*of(Role::Test).first()?, of(Role::Shift));
-    if shifts.is_empty() {
-        return None;
-    }
+    let names = accuracy_names(&line.datasets)?;
     let points = |scores: &[Vec<Score>]| -> Vec<Place> {
         let point = |k: usize| {
-            let shifted = shifts.iter().map(|&set| scores[set][k].error).sum::<f64>();
-            let error = (scores[test][k].error, shifted / shifts.len() as f64);
-            (1.0 - error.0, 1.0 - error.1)
+            let scores: Vec<Score> = scores.iter().map(|set| set[k]).collect();
+            let accuracies = Accuracies::of(&line.datasets, &scores);
+            (accuracies.test, accuracies.shift)
         };
         (0..line.alphas.len()).map(point).collect()
     };
     let (soup, ensemble) = (points(&line.soup), points(&line.ensemble));
     let nodes = line.summary.checkpoints.iter().enumerate();
-    let marks = nodes.filter_map(|(index, node)| {
+    let series = nodes.filter_map(|(index, node)| {
         let at = line.alphas.iter().position(|alpha| *alpha == node.alpha)?;
-        Some((node.name.clone(), mark(line, index), soup[at]))
+        Some(Series {
+            name: node.name.clone(),
+            mark: mark(line, index),
+            points: vec![soup[at].into()],
+        })
     });
-    let count = shifts.len();
-    let shifts = match count {
-        1 => format!("{} accuracy (%)", line.datasets[shifts[0]].name),
-        _ => format!("mean accuracy over {count} shifts (%)"),
+    let series = series.collect();
+    let path = |name: &str, color, points| Path {
+        name: name.to_string(),
+        color,
+        points,
     };
     Some(Scatter {
-        names: ["test accuracy (%)".to_string(), shifts],
-        marks: marks.collect(),
-        paths: vec![
-            ("ensemble of logits".to_string(), theme::ENSEMBLE, ensemble),
-            ("soup".to_string(), theme::SOUP, soup),
-        ],
+        panels: vec![Plot {
+            names,
+            axes: Axes::Logit,
+            paths: vec![
+                path("ensemble of logits", theme::ENSEMBLE, ensemble),
+                path("soup", theme::SOUP, soup),
+            ],
+            series,
+            ..Plot::default()
+        }],
+        columns: 1,
+        size: (640.0, 640.0),
+        captions: Vec::new(),
     })
 }
 
@@ -245,13 +251,9 @@ fn mark(line: &Line, index: usize) -> Mark {
 
 /// The range of the finite values, with some room.
 fn around<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
-    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
-    for value in values.filter(|value| value.is_finite()) {
-        (min, max) = (min.min(*value), max.max(*value));
-    }
-    if min > max {
+    let Some((min, max)) = extent(values.copied()) else {
         return (0.0, 1.0);
-    }
+    };
     let room = match max - min {
         0.0 => max.abs().max(1.0) * 0.05,
         height => 0.07 * height,

@@ -9,7 +9,7 @@ use super::theme;
 pub const SIZE: f64 = 12.0;
 
 /// What a marker stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mark {
     /// θ0.
     Origin,
@@ -21,9 +21,114 @@ pub enum Mark {
     Soup,
     /// The smallest value of the panel's grid.
     Minimum,
+    /// Anything else, told apart by its looks.
+    Dot(Dot),
+}
+
+/// The looks of a marker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dot {
+    /// Outline.
+    pub shape: Shape,
+    /// Filling, or the line of an open one.
+    pub color: RGBColor,
+    /// Half its width in pixels of the layout, about.
+    pub size: f64,
+    /// Whether it is a line around what lies below it.
+    pub open: bool,
+}
+
+/// Outlines of markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it
+pub enum Shape {
+    Circle,
+    Square,
+    Diamond,
+    Hexagon,
+    Star,
+    Up,
+    Down,
+    Cross,
+}
+
+impl Shape {
+    fn points(self) -> Vec<Place> {
+        match self {
+            Self::Circle => circle(),
+            Self::Square => square(),
+            Self::Diamond => polygon(4, 1.0),
+            Self::Hexagon => polygon(6, 1.0),
+            Self::Star => star(),
+            Self::Up => polygon(3, 1.1),
+            Self::Down => polygon(3, -1.1),
+            Self::Cross => cross(),
+        }
+    }
+}
+
+impl Dot {
+    /// A filled marker.
+    pub fn new(shape: Shape, color: RGBColor, size: f64) -> Self {
+        Self {
+            shape,
+            color,
+            size,
+            open: false,
+        }
+    }
+
+    fn draw<B: DrawingBackend>(self, page: &Page<'_, B>, at: Place) -> Outcome<B> {
+        // Markers that touch are kept apart by a light rim; a crowd of small ones is only
+        // darkened by it.
+        const RIM: f64 = 2.0;
+        const SMALL: f64 = 8.0;
+        const LINE: f64 = 4.0;
+        let points = self.shape.points();
+        let ring = |size: f64| {
+            let place = |(x, y): &Place| (at.0 + x * size, at.1 + y * size);
+            points.iter().map(place).collect::<Vec<_>>()
+        };
+        if self.open {
+            return page.polygon(&frame(ring(self.size), ring(self.size - LINE)), self.color);
+        }
+        if self.shape == Shape::Circle && self.size < SMALL {
+            return page.disc(at, self.size, self.color);
+        }
+        page.polygon(&ring(self.size + RIM), WHITE)?;
+        page.polygon(&ring(self.size), self.color)
+    }
+}
+
+/// One ring around what lies between two.
+fn frame(outer: Vec<Place>, inner: Vec<Place>) -> Vec<Place> {
+    let close = |ring: &[Place]| ring.first().copied();
+    let (first, last) = (close(&outer), close(&inner));
+    let back = last.into_iter().chain(inner.into_iter().rev());
+    outer.into_iter().chain(first).chain(back).collect()
 }
 
 impl Mark {
+    /// About half its width in pixels of the layout.
+    pub fn half(self) -> f64 {
+        match self {
+            Self::Dot(dot) if dot.shape == Shape::Star => 1.35 * dot.size,
+            Self::Dot(dot) => dot.size,
+            _ => 1.6 * SIZE,
+        }
+    }
+
+    /// The colour that it is told by.
+    pub fn color(self) -> RGBColor {
+        match self {
+            Self::Origin | Self::Minimum => theme::INK,
+            Self::First => theme::FIRST,
+            Self::Second => theme::SECOND,
+            Self::Soup => theme::SOUP,
+            Self::Dot(dot) => dot.color,
+        }
+    }
+
     /// Draws the marker.
     pub fn draw<B: DrawingBackend>(self, page: &Page<'_, B>, at: Place) -> Outcome<B> {
         let fill = |points: &[Place], color: RGBColor, grow: f64| {
@@ -36,6 +141,7 @@ impl Mark {
             Self::Second => (square(), theme::SECOND),
             Self::Soup => (circle(), theme::SOUP),
             Self::Minimum => (cross(), WHITE),
+            Self::Dot(dot) => return dot.draw(page, at),
         };
         let (outer, inner) = match self {
             Self::Origin | Self::Minimum => (theme::INK, 1.35),
@@ -61,6 +167,16 @@ pub fn arrow<B: DrawingBackend>(page: &Page<'_, B>, from: Place, to: Place) -> O
     page.line(&[from, along(10.0, 0.0)], theme::ARROW, 4.0)?;
     let head = [tip, along(18.0, 8.0), along(18.0, -8.0)];
     page.polygon(&head, theme::ARROW)
+}
+
+/// A regular polygon with a corner above, or below when turned over.
+fn polygon(corners: i32, radius: f64) -> Vec<(f64, f64)> {
+    let turn = std::f64::consts::TAU / f64::from(corners);
+    let corner = |k: i32| {
+        let angle = f64::from(k) * turn;
+        (radius * angle.sin(), -radius * angle.cos())
+    };
+    (0..corners).map(corner).collect()
 }
 
 fn star() -> Vec<(f64, f64)> {

@@ -1,15 +1,25 @@
 //! Figures, drawn from results alone, so that each can be drawn again without a model.
 
+mod axes;
 mod contour;
 mod field;
 mod labels;
+pub mod layers;
 mod legend;
 mod levels;
 pub mod line;
+#[cfg(test)]
+mod look;
 mod marks;
+mod outside;
 pub mod page;
+pub mod pairs;
 pub mod panel;
 pub mod plane;
+#[cfg(test)]
+mod samples;
 pub mod scatter;
+pub mod soup;
 mod theme;
+pub mod theory;
 mod view;

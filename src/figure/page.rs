@@ -64,6 +64,13 @@ impl<B: DrawingBackend> Page<'_, B> {
             .draw(&Polygon::new(self.path(ring), color.filled()))
     }
 
+    /// Fills a circle.
+    pub fn disc(&self, at: Place, radius: f64, color: RGBColor) -> Outcome<B> {
+        let radius = (radius * self.unit).round().max(1.0) as i32;
+        self.canvas
+            .draw(&Circle::new(self.at(at), radius, color.filled()))
+    }
+
     /// Fills a rectangle with the colours that `paint` gives for its rows of canvas pixels: it is
     /// told the offsets of the pixels' centres from the upper left corner, in pixels of the
     /// layout, across and down.
@@ -159,7 +166,8 @@ impl<B: DrawingBackend> Page<'_, B> {
         Ok(())
     }
 
-    fn word(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
+    /// Text as it is: names, in which `_1` is no lowered digit.
+    pub fn word(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
         let (side, height) = match anchor {
             Anchor::Middle | Anchor::Upwards => (HPos::Center, VPos::Center),
             Anchor::Left => (HPos::Left, VPos::Center),
@@ -205,6 +213,11 @@ pub fn width(text: &str, size: f64) -> f64 {
             + spaces(tail, size)
             + width(tail.trim_start(), size);
     }
+    word_width(text, size)
+}
+
+/// The width of a text that is written as it is.
+pub fn word_width(text: &str, size: f64) -> f64 {
     let measured = (theme::FONT, size).into_font().box_size(text);
     measured.map_or(0.5 * size * text.chars().count() as f64, |(width, _)| {
         f64::from(width)

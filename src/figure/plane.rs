@@ -6,6 +6,7 @@ use plotters::prelude::*;
 
 use super::field;
 use super::labels::Taken;
+use super::legend::short;
 use super::levels::Levels;
 use super::marks::{self, Mark};
 use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
@@ -182,20 +183,6 @@ impl Figure<'_> {
 /// A marker, its text, and the room to the next.
 fn entry_width(label: &str) -> f64 {
     TEXT + page::width(label, TEXT) + 60.0
-}
-
-/// Names of ordinary length in full, others by their two ends.
-fn short(name: &str) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= 28 {
-        return name.to_string();
-    }
-    let (head, tail) = (&letters[..14], &letters[letters.len() - 12..]);
-    format!(
-        "{}…{}",
-        head.iter().collect::<String>(),
-        tail.iter().collect::<String>()
-    )
 }
 
 #[cfg(test)]

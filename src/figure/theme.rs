@@ -22,8 +22,34 @@ pub const SOUP: RGBColor = RGBColor(204, 60, 90);
 pub const ENSEMBLE: RGBColor = RGBColor(0, 158, 115);
 /// What lies between a barrier and the line it rises above.
 pub const SHADE: RGBColor = RGBColor(245, 222, 227);
+/// Lines of zeros and of equal values.
+pub const GUIDE: RGBColor = RGBColor(190, 190, 190);
 /// Cells that are not finite.
 pub const HATCHED: RGBColor = RGBColor(215, 215, 215);
+
+/// A single model among soups, as in Figure 1 of the paper.
+pub const INDIVIDUAL: RGBColor = RGBColor(44, 160, 44);
+/// θ0 among soups.
+pub const SLATE: RGBColor = RGBColor(112, 128, 144);
+/// The uniform soup.
+pub const UNIFORM: RGBColor = RGBColor(31, 119, 180);
+/// The greedy soup.
+pub const GREEDY: RGBColor = RGBColor(128, 78, 180);
+/// Greedy soups in random order.
+pub const PALE: RGBColor = RGBColor(200, 176, 226);
+/// Ensembles among soups.
+pub const RED: RGBColor = RGBColor(214, 39, 40);
+/// Groups of points, the largest first: the Okabe–Ito palette without black and yellow.
+pub const GROUPS: [RGBColor; 6] = [
+    FIRST,
+    SECOND,
+    ENSEMBLE,
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(213, 94, 0),
+];
+/// Points that belong to no group.
+pub const OTHER: RGBColor = RGBColor(150, 150, 150);
 
 /// Registers the bundled font, once a process.
 ///

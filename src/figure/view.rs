@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::levels::{fixed, nice_at_most};
-use super::page::{Anchor, Outcome, Page, Place};
+use super::page::{Anchor, Outcome, Page, Place, width};
 use super::theme;
 use crate::result::grid::Grid;
 
@@ -63,6 +63,11 @@ impl View {
         self.left + (self.x.1 - self.x.0) * self.scale[0]
     }
 
+    /// Width and height.
+    pub fn lengths(&self) -> [f64; 2] {
+        [self.right() - self.left, self.bottom() - self.top]
+    }
+
     /// Upper left and lower right corner.
     pub fn corners(&self) -> [Place; 2] {
         [(self.left, self.top), (self.right(), self.bottom())]
@@ -94,25 +99,21 @@ impl View {
         self.frame_with(page, title, names, &[ticks(self.x), ticks(self.y)])
     }
 
-    /// The same with these ticks: where they stand, and what is written there.
+    /// The same with these ticks.
     pub fn frame_with<B: DrawingBackend>(
         &self,
         page: &Page<'_, B>,
         title: &str,
         names: [&str; 2],
-        [across, up]: &[Vec<(f64, String)>; 2],
+        [across, up]: &[Ticks; 2],
     ) -> Outcome<B> {
         page.outline(self.corners(), 2.0)?;
         let middle = f64::midpoint(self.left, self.right());
         page.write(title, (middle, self.top - 30.0), TITLE, Anchor::Middle)?;
         let below = (middle, self.bottom() + 56.0);
         page.write(names[0], below, TEXT, Anchor::Top)?;
-        let ticks_wide = up
-            .iter()
-            .map(|(_, label)| super::page::width(label, SMALL))
-            .fold(0.0, f64::max);
         let beside = (
-            self.left - 14.0 - ticks_wide - 30.0,
+            self.left - 44.0 - ticks_width(up),
             f64::midpoint(self.top, self.bottom()),
         );
         page.write(names[1], beside, TEXT, Anchor::Upwards)?;
@@ -130,8 +131,26 @@ impl View {
     }
 }
 
+/// Where ticks stand, and what is written there.
+pub type Ticks = Vec<(f64, String)>;
+
+/// The width of the longest number.
+pub fn ticks_width(ticks: &Ticks) -> f64 {
+    let widths = ticks.iter().map(|(_, label)| width(label, SMALL));
+    widths.fold(0.0, f64::max)
+}
+
+/// The smallest and the largest of the finite values.
+pub fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let finite = values.filter(|value| value.is_finite());
+    finite.fold(None, |range, value| {
+        let (min, max) = range.unwrap_or((value, value));
+        Some((min.min(value), max.max(value)))
+    })
+}
+
 /// Three to seven round values within a range.
-fn ticks((min, max): (f64, f64)) -> Vec<(f64, String)> {
+pub fn ticks((min, max): (f64, f64)) -> Ticks {
     let step = nice_at_most((max - min) / 3.0);
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     let first = (min / step).ceil() as i64;

@@ -1,0 +1,138 @@
+//! Scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
+//! (WiSE-FT): h(p) = ln(p / (1 − p)).
+
+use super::view::{self, Ticks};
+
+/// How values become places on an axis.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Axes {
+    /// As they are.
+    #[default]
+    Linear,
+    /// Fractions by their logit, ticks in percent.
+    Logit,
+}
+
+/// Room at the ends of an axis, as a part of its length.
+const ROOM: f64 = 0.08;
+/// Logits between two numbers of an axis, in pixels of the layout.
+const APART: f64 = 74.0;
+
+impl Axes {
+    /// Where a value stands.
+    pub fn at(self, value: f64) -> f64 {
+        match self {
+            Self::Linear => value,
+            Self::Logit => logit(value),
+        }
+    }
+
+    /// A range of places with some room at its ends; a range where there is none.
+    pub fn around(self, range: Option<(f64, f64)>) -> (f64, f64) {
+        let (min, max) = match (range, self) {
+            (Some(range), _) => range,
+            (None, Self::Linear) => return (0.0, 1.0),
+            (None, Self::Logit) => return (-1.0, 1.0),
+        };
+        let largest = min.abs().max(max.abs());
+        let least = match self {
+            Self::Logit => 0.05,
+            Self::Linear if min == max => 0.05 * if largest == 0.0 { 1.0 } else { largest },
+            // A tick's number has only so many digits.
+            Self::Linear => 1e-6 * largest,
+        };
+        let room = (ROOM * (max - min)).max(least);
+        (min - room, max + room)
+    }
+
+    /// Round values within a range of places, on an axis of this length.
+    pub fn ticks(self, range: (f64, f64), length: f64) -> Ticks {
+        match self {
+            Self::Linear => view::ticks(range),
+            Self::Logit => logit_ticks(range, length),
+        }
+    }
+
+    /// A value as a reader is told it: fractions in percent.
+    pub fn label(self, value: f64) -> String {
+        match self {
+            Self::Linear => format!("{value:.1}"),
+            Self::Logit => format!("{:.1}", 100.0 * value),
+        }
+    }
+}
+
+/// ln(p / (1 − p)), at the ends as if one of a thousand samples were otherwise.
+fn logit(accuracy: f64) -> f64 {
+    let p = accuracy.clamp(1e-3, 1.0 - 1e-3);
+    (p / (1.0 - p)).ln()
+}
+
+/// Round accuracies within a range of logits: where they stand, and in percent.
+fn logit_ticks((min, max): (f64, f64), length: f64) -> Ticks {
+    let part = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let steps = [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
+    let of = |step: f64| -> Ticks {
+        let (from, to) = (
+            (part(min) / step).ceil() as i64,
+            (part(max) / step).floor() as i64,
+        );
+        let decimals = usize::from(step < 0.01);
+        let mut kept = Ticks::new();
+        let apart = APART / length * (max - min);
+        for k in from.max(1)..=to {
+            let value = k as f64 * step;
+            if value >= 1.0 {
+                break;
+            }
+            let at = logit(value);
+            if kept.last().is_none_or(|(last, _)| at - last >= apart) {
+                kept.push((at, format!("{:.decimals$}", 100.0 * value)));
+            }
+        }
+        kept
+    };
+    let all = steps.map(of);
+    let enough = all.iter().find(|ticks| ticks.len() >= 5);
+    let most = all.iter().max_by_key(|ticks| ticks.len());
+    enough.or(most).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_accuracies_that_keep_apart() {
+        for (low, high) in [(0.5, 0.9), (0.93, 0.97), (0.02, 0.999), (0.701, 0.704)] {
+            let (min, max) = (logit(low), logit(high));
+            let ticks = Axes::Logit.ticks((min, max), 640.0);
+            assert!((2..12).contains(&ticks.len()), "{low} {high}: {ticks:?}");
+            for (at, label) in &ticks {
+                assert!((min..=max).contains(at));
+                let value: f64 = label.parse().unwrap();
+                assert!((logit(value / 100.0) - at).abs() < 1e-9, "{label}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_or_nothing_right_has_a_place() {
+        assert!(logit(1.0).is_finite() && logit(0.0).is_finite());
+    }
+
+    #[test]
+    fn equal_values_have_room_and_ticks() {
+        for axes in [Axes::Linear, Axes::Logit] {
+            for value in [0.0, -0.3, 0.97, 97.0, 1e-12, 1e9] {
+                let at = axes.at(value);
+                for range in [None, Some((at, at)), Some((at, at + 1e-13))] {
+                    let (min, max) = axes.around(range);
+                    assert!(min < max, "{axes:?} {value}");
+                    let ticks = axes.ticks((min, max), 640.0);
+                    assert!(!ticks.is_empty() && ticks.len() < 22, "{axes:?} {value}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What lies beyond the axes: drawn at the frame with an arrow, its values beside it.
+
+use plotters::prelude::*;
+
+use super::labels::{Labels, Taken};
+use super::marks::Mark;
+use super::page::{Outcome, Page, Place, word_width};
+use super::scatter::Plot;
+use super::theme;
+use super::view::{SMALL, View};
+
+/// From the frame to the middle of a named point, in pixels of the layout.
+const INSET: f64 = 54.0;
+/// Between two of them.
+const APART: f64 = 50.0;
+/// Between a point and its name.
+const CLOSE: f64 = 8.0;
+/// Length of an arrow's head, and of the triangle that stands for a point without a name.
+const HEAD: f64 = 14.0;
+
+/// The points of a panel that its axes do not show.
+pub struct Outside {
+    /// Those with a name: where they are drawn, and which way they lie.
+    named: Vec<(Mark, Place, Place)>,
+    /// Those without: the tip of the arrow, which way, its colour.
+    nameless: Vec<(Place, Place, RGBColor)>,
+    labels: Labels,
+    /// Paths: points beyond the axes, all points, name.
+    paths: Vec<(usize, usize, String)>,
+    /// Names and values that found no room.
+    untold: Vec<String>,
+}
+
+impl Outside {
+    /// Finds them, and room for their labels.
+    pub fn new(plot: &Plot, view: &View) -> Self {
+        let mut outside = Self {
+            named: Vec::new(),
+            nameless: Vec::new(),
+            labels: Labels::new(Vec::new()),
+            paths: paths(plot, view),
+            untold: Vec::new(),
+        };
+        let mut texts = Vec::new();
+        let mut taken = Vec::new();
+        for series in &plot.series {
+            for point in &series.points {
+                let at = plot.on_axes(point.at);
+                if !(at.0.is_finite() && at.1.is_finite()) {
+                    continue;
+                }
+                if view.holds(at) {
+                    taken.push(square(view.place(at), series.mark));
+                    continue;
+                }
+                let way = way(at, view);
+                if point.name.is_empty() {
+                    let tip = inset(at, view, 2.0);
+                    outside.nameless.push((tip, way, series.mark.color()));
+                } else {
+                    let place = outside.free(inset(at, view, INSET), way, view);
+                    outside.named.push((series.mark, place, way));
+                    let [x, y] = [point.at.0, point.at.1].map(|value| plot.axes.label(value));
+                    texts.push(format!("{} ({x}, {y})", point.name));
+                }
+            }
+        }
+        taken.extend(along(plot, view));
+        let named = outside.named.iter();
+        taken.extend(named.map(|(mark, place, _)| square(*place, *mark)));
+        outside.labels = Labels::new(taken);
+        outside.label(texts, view);
+        outside
+    }
+
+    /// The place along the frame that is nearest to a point and covers no other.
+    fn free(&self, (x, y): Place, way: Place, view: &View) -> Place {
+        let [(left, top), (right, bottom)] = view.corners();
+        let steps = (0..40).flat_map(|k| [APART, -APART].map(|step| step * f64::from(k)));
+        let mut places = steps.map(|step| match way.0 {
+            0.0 => (x + step, y),
+            _ => (x, y + step),
+        });
+        let clear = |(x, y): &Place| {
+            let apart = |other: &Place| (other.0 - x).hypot(other.1 - y) >= APART;
+            let inside = (left..=right).contains(x) && (top..=bottom).contains(y);
+            inside && self.named.iter().all(|(_, other, _)| apart(other))
+        };
+        places.find(clear).unwrap_or((x, y))
+    }
+
+    /// Writes the names around their points, where there is room.
+    fn label(&mut self, texts: Vec<String>, view: &View) {
+        for ((mark, at, _), text) in self.named.iter().zip(texts) {
+            let half = (word_width(&text, SMALL) / 2.0 + 4.0, SMALL / 2.0 + 1.0);
+            // Askew it might be taken for the name of a neighbour.
+            let sides = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+            let step = mark.half() + CLOSE;
+            let placed = sides.into_iter().any(|(across, down)| {
+                let dx = f64::from(across) * (step + half.0);
+                let dy = f64::from(down) * (step + half.1);
+                let place = (at.0 + dx, at.1 + dy);
+                self.labels.place(&[vec![place]], &text, view)
+            });
+            if !placed {
+                self.untold.push(text);
+            }
+        }
+    }
+
+    /// Draws them.
+    pub fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        for (tip, way, color) in &self.nameless {
+            head(page, *tip, *way, *color)?;
+        }
+        for (mark, at, way) in &self.named {
+            let far = INSET - 4.0;
+            let tip = (at.0 + far * way.0, at.1 + far * way.1);
+            page.line(&[*at, back(tip, *way, HEAD)], theme::ARROW, 3.0)?;
+            head(page, tip, *way, theme::ARROW)?;
+            mark.draw(page, *at)?;
+        }
+        self.labels.draw(page)
+    }
+}
+
+/// Boxes along the paths.
+fn along(plot: &Plot, view: &View) -> Vec<Taken> {
+    const STEPS: i32 = 24;
+    let mut taken = Vec::new();
+    for path in &plot.paths {
+        let places: Vec<Place> = path.points.iter().map(|at| plot.on_axes(*at)).collect();
+        for ends in places.windows(2) {
+            let Some(piece) = clipped([ends[0], ends[1]], view) else {
+                continue;
+            };
+            let [from, to] = piece.map(|end| view.place(end));
+            taken.extend((0..=STEPS).map(|k| {
+                let t = f64::from(k) / f64::from(STEPS);
+                let at = (from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1));
+                Taken {
+                    at,
+                    half: (3.0, 3.0),
+                }
+            }));
+        }
+    }
+    taken
+}
+
+/// The paths that leave the axes.
+fn paths(plot: &Plot, view: &View) -> Vec<(usize, usize, String)> {
+    let counted = plot.paths.iter().map(|path| {
+        let places = path.points.iter().map(|at| plot.on_axes(*at));
+        let beyond = places.filter(|at| !view.holds(*at)).count();
+        (beyond, path.points.len(), path.name.clone())
+    });
+    counted.filter(|(beyond, ..)| *beyond > 0).collect()
+}
+
+/// What the reader must be told of them below the panels.
+pub fn caption(plots: &[Plot], outside: &[Outside]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if outside.iter().any(|panel| !panel.nameless.is_empty()) {
+        let part = |(plot, outside): (&Plot, &Outside)| {
+            let all = plot.series.iter().map(|series| series.points.len());
+            format!("{} of {}", outside.nameless.len(), all.sum::<usize>())
+        };
+        let parts: Vec<String> = plots.iter().zip(outside).map(part).collect();
+        lines.push(format!(
+            "Points beyond the axes, triangles at the frame: {}",
+            parts.join(", ")
+        ));
+    }
+    for (beyond, all, name) in outside.iter().flat_map(|panel| &panel.paths) {
+        lines.push(format!(
+            "{name}: {beyond} of {all} points lie beyond the axes"
+        ));
+    }
+    let untold: Vec<&str> = outside
+        .iter()
+        .flat_map(|panel| &panel.untold)
+        .map(String::as_str)
+        .collect();
+    if !untold.is_empty() {
+        lines.push(format!("Beyond the axes: {}", untold.join(", ")));
+    }
+    lines
+}
+
+/// The piece of a line that lies within the axes.
+pub fn clipped([from, to]: [Place; 2], view: &View) -> Option<[Place; 2]> {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    if !(dx.is_finite() && dy.is_finite()) {
+        return None;
+    }
+    let (mut start, mut end) = (0.0_f64, 1.0_f64);
+    for (step, low, high) in [
+        (dx, view.x.0 - from.0, view.x.1 - from.0),
+        (dy, view.y.0 - from.1, view.y.1 - from.1),
+    ] {
+        if step == 0.0 {
+            if low > 0.0 || high < 0.0 {
+                return None;
+            }
+            continue;
+        }
+        let (a, b) = (low / step, high / step);
+        start = start.max(a.min(b));
+        end = end.min(a.max(b));
+    }
+    let at = |t: f64| (from.0 + t * dx, from.1 + t * dy);
+    (start < end).then(|| [at(start), at(end)])
+}
+
+/// Which way a point lies from the frame, on the page.
+fn way((x, y): Place, view: &View) -> Place {
+    let beyond = |value: f64, (low, high): (f64, f64)| {
+        if value < low {
+            -1.0
+        } else if value > high {
+            1.0
+        } else {
+            0.0
+        }
+    };
+    (beyond(x, view.x), -beyond(y, view.y))
+}
+
+/// The place nearest to a point that keeps this distance from the frame.
+fn inset(at: Place, view: &View, distance: f64) -> Place {
+    let [(left, top), (right, bottom)] = view.corners();
+    let (x, y) = view.place(at);
+    (
+        x.clamp(left + distance, (right - distance).max(left + distance)),
+        y.clamp(top + distance, (bottom - distance).max(top + distance)),
+    )
+}
+
+fn square(at: Place, mark: Mark) -> Taken {
+    Taken {
+        at,
+        half: (mark.half(), mark.half()),
+    }
+}
+
+/// So far back from a tip.
+fn back(tip: Place, way: Place, far: f64) -> Place {
+    let length = way.0.hypot(way.1).max(1.0);
+    (tip.0 - far * way.0 / length, tip.1 - far * way.1 / length)
+}
+
+fn head<B: DrawingBackend>(
+    page: &Page<'_, B>,
+    tip: Place,
+    way: Place,
+    color: RGBColor,
+) -> Outcome<B> {
+    let foot = back(tip, way, HEAD);
+    let side = ((tip.1 - foot.1) / 2.0, (foot.0 - tip.0) / 2.0);
+    let corners = [
+        tip,
+        (foot.0 + side.0, foot.1 + side.1),
+        (foot.0 - side.0, foot.1 - side.1),
+    ];
+    page.polygon(&corners, color)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::marks::{Dot, Shape};
+    use crate::figure::scatter::{Point, Series};
+
+    fn view() -> View {
+        View::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0))
+    }
+
+    #[test]
+    fn lines_are_cut_at_the_frame() {
+        let cut = |from, to| clipped([from, to], &view());
+        assert_eq!(cut((1.0, 1.0), (2.0, 3.0)), Some([(1.0, 1.0), (2.0, 3.0)]));
+        assert_eq!(
+            cut((-5.0, 5.0), (15.0, 5.0)),
+            Some([(0.0, 5.0), (10.0, 5.0)])
+        );
+        assert_eq!(
+            cut((5.0, 5.0), (25.0, 25.0)),
+            Some([(5.0, 5.0), (10.0, 10.0)])
+        );
+        assert_eq!(cut((-1.0, 5.0), (-2.0, 6.0)), None);
+        assert_eq!(cut((-1.0, 9.5), (1.0, 11.5)), None);
+        assert_eq!(cut((f64::NAN, 5.0), (2.0, 6.0)), None);
+    }
+
+    #[test]
+    fn no_point_is_lost_and_labels_keep_apart() {
+        let names = [
+            "one",
+            "two",
+            "three",
+            "four",
+            "a name that needs its room",
+            "six",
+        ];
+        let points = |at: fn(f64) -> Place| -> Vec<Point> {
+            let point = |(k, name): (usize, &&str)| Point {
+                name: (*name).to_string(),
+                at: at(k as f64),
+            };
+            names.iter().enumerate().map(point).collect()
+        };
+        let at: [fn(f64) -> Place; 3] = [
+            |k| (-5.0 - k, -5.0),
+            |k| (5.0, 20.0 + k),
+            |k| (99.0, 2.0 * k),
+        ];
+        for at in at {
+            let plot = Plot {
+                series: vec![Series {
+                    name: "s".to_string(),
+                    mark: Mark::Dot(Dot::new(Shape::Square, BLUE, 12.0)),
+                    points: points(at),
+                }],
+                ..Plot::default()
+            };
+            let outside = Outside::new(&plot, &view());
+            assert_eq!(outside.named.len(), names.len());
+            assert_eq!(outside.labels.len() + outside.untold.len(), names.len());
+            assert!(!outside.labels.is_empty());
+            for (index, (_, a, _)) in outside.named.iter().enumerate() {
+                for (_, b, _) in &outside.named[..index] {
+                    assert!((a.0 - b.0).hypot(a.1 - b.1) >= APART - 1e-9);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nameless_points_are_counted() {
+        let series = Series {
+            name: "s".to_string(),
+            mark: Mark::Dot(Dot::new(Shape::Circle, BLUE, 6.0)),
+            points: [(-1.0, 5.0), (5.0, 5.0), (11.0, 11.0), (f64::NAN, 1.0)]
+                .map(Point::from)
+                .to_vec(),
+        };
+        let plot = Plot {
+            series: vec![series],
+            ..Plot::default()
+        };
+        let outside = Outside::new(&plot, &view());
+        let lines = caption(&[plot], &[outside]);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].ends_with(": 2 of 4"), "{lines:?}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Made-up results that figures are tested on: sixteen fine-tuned models, two of which lie in
+//! basins of their own.
+
+use indexmap::IndexMap;
+
+use crate::result::models::Individual;
+use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
+use crate::result::provenance::Provenance;
+use crate::result::score::{DatasetInfo, Role, Score};
+use crate::result::soup::{Evaluations, Method, MethodResult, Soups};
+
+/// Between 0 and 1, the same for the same number.
+fn noise(k: usize) -> f64 {
+    (k as f64 * 0.618_033_988_749 + 0.37 * (k * k) as f64).fract()
+}
+
+fn datasets() -> Vec<DatasetInfo> {
+    let roles = [Role::Val, Role::Test, Role::Shift, Role::Shift];
+    let sets = ["val", "test", "sketch", "rendition"]
+        .into_iter()
+        .zip(roles);
+    let info = |(name, role): (&str, Role)| DatasetInfo {
+        name: name.to_string(),
+        role,
+        samples: 1000,
+    };
+    sets.map(info).collect()
+}
+
+/// Scores with these accuracies in percent: the validation set's is the test set's.
+pub fn scores(test: f64, shifts: f64) -> Vec<Score> {
+    let score = |accuracy: f64| Score {
+        loss: 0.1,
+        loss_se: 0.01,
+        error: 1.0 - accuracy / 100.0,
+        error_se: 0.004,
+        nonfinite: 0,
+    };
+    [test, test, shifts - 1.0, shifts + 1.0].map(score).to_vec()
+}
+
+/// A model with these accuracies in percent.
+pub fn individual(name: &str, test: f64, shifts: f64) -> Individual {
+    Individual {
+        name: name.to_string(),
+        path: format!("{name}.onnx"),
+        hyperparameters: IndexMap::new(),
+        scores: scores(test, shifts),
+    }
+}
+
+/// A method's result with these accuracies in percent.
+pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> MethodResult {
+    MethodResult {
+        method,
+        setting,
+        seed: None,
+        members: Vec::new(),
+        coefficients: Vec::new(),
+        scores: scores(test, shifts),
+    }
+}
+
+/// Sixteen models, θ0 and the average of all far from them.
+pub fn soups() -> Soups {
+    let model = |k: usize| {
+        let test = 92.0 + 6.8 * noise(k).sqrt();
+        individual(&format!("ft{}", k + 1), test, 63.0 + 21.0 * noise(k + 40))
+    };
+    let mut methods = vec![
+        result(Method::Best, None, 98.7, 82.0),
+        result(Method::Uniform, None, 48.7, 36.2),
+        result(Method::Greedy, None, 99.0, 84.5),
+        result(Method::ModelStock, None, 97.2, 83.9),
+        result(Method::Slerp, None, 98.8, 83.1),
+        result(Method::TaskArithmetic, Some(0.4), 61.0, 55.0),
+        result(Method::Ensemble, None, 98.9, 82.2),
+        result(Method::GreedyEnsemble, None, 99.2, 83.2),
+    ];
+    for k in 0..3 {
+        let shifts = 83.0 + 1.2 * noise(k);
+        methods.push(result(
+            Method::GreedyRandom,
+            None,
+            98.5 + 0.5 * noise(k + 3),
+            shifts,
+        ));
+    }
+    for k in 0..=10 {
+        let alpha = f64::from(k) / 10.0;
+        let test = 80.5 + 30.0 * alpha - 61.8 * alpha * alpha;
+        let shifts = 80.3 + 20.0 * alpha - 64.1 * alpha * alpha;
+        methods.push(result(Method::WiseFt, Some(alpha), test, shifts));
+    }
+    Soups {
+        datasets: datasets(),
+        origin: individual("zs", 80.5, 80.3),
+        models: (0..16).map(model).collect(),
+        methods,
+        decisions: Vec::new(),
+        evaluations: Evaluations::default(),
+        warnings: Vec::new(),
+        provenance: Provenance::default(),
+    }
+}
+
+/// All pairs of sixteen models, their angles tensor by tensor and the comparison of section 4.
+pub fn pairs() -> Pairs {
+    let models = soups().models;
+    let sets: [&[&str]; 9] = [
+        &["seed"],
+        &["seed", "lr"],
+        &["lr"],
+        &["lr", "epochs", "mixup", "augmentation", "weight decay"],
+        &["augmentation"],
+        &["epochs"],
+        &[],
+        &["mixup"],
+        &["label smoothing"],
+    ];
+    let mut pairs = Vec::new();
+    for a in 0..models.len() {
+        for b in a + 1..models.len() {
+            let k = pairs.len();
+            let far = a == 3 || b == 3 || b == 15;
+            let differ = sets[((noise(k) * noise(k + 7)) * 9.0) as usize];
+            let angle = if far {
+                75.0 + 20.0 * noise(k)
+            } else {
+                30.0 + 45.0 * noise(k)
+            };
+            let advantage = match far {
+                true => -50.0 * noise(k + 11),
+                false => -0.3 + 0.6 * angle / 75.0 - 0.3 * noise(k + 5),
+            };
+            let ensemble = [97.0 + 2.2 * noise(k + 2), 75.0 + 9.0 * noise(k + 3)];
+            let row = |name: &str, role: &str, ensemble: f64| PairRow {
+                dataset: name.to_string(),
+                role: role.to_string(),
+                samples: 1000,
+                accuracy_a: 0.97,
+                accuracy_b: 0.96,
+                accuracy_soup: (ensemble + advantage - 0.1) / 100.0,
+                accuracy_ensemble: ensemble / 100.0,
+                advantage: advantage / 100.0,
+                advantage_se: 0.002,
+            };
+            pairs.push(Pair {
+                a: models[a].name.clone(),
+                b: models[b].name.clone(),
+                angle_deg: angle,
+                norm_a: 1.0,
+                norm_b: 1.2,
+                differ: differ.iter().map(|name| (*name).to_string()).collect(),
+                rows: vec![
+                    row("test", "test", ensemble[0]),
+                    row("sketch", "shift", ensemble[1]),
+                    row("rendition", "shift", ensemble[1]),
+                    row("shifts", "mean", ensemble[1]),
+                    row("all", "mean", ensemble[1]),
+                ],
+            });
+        }
+    }
+    let of = |value: f64| Correlation {
+        value,
+        low: value - 0.21,
+        high: value + 0.16,
+        pairs: pairs.len(),
+    };
+    Pairs {
+        datasets: datasets(),
+        models: models.clone(),
+        hyperparameters: Vec::new(),
+        angle_advantage: of(0.62),
+        soup_ensemble_test: of(-0.02),
+        soup_ensemble_shifts: of(0.811),
+        theory: theory(&pairs),
+        layers: layers(&pairs),
+        pairs,
+        warnings: Vec::new(),
+        provenance: Provenance::default(),
+    }
+}
+
+fn theory(pairs: &[Pair]) -> Vec<TheoryPoint> {
+    let mut points = Vec::new();
+    for pair in pairs {
+        for (calibrated, step) in [
+            (true, 1),
+            (true, 3),
+            (true, 2),
+            (false, 1),
+            (false, 2),
+            (false, 3),
+        ] {
+            let k = points.len();
+            let alpha = f64::from(step) / 4.0;
+            let barrier = pair.rows[0].advantage < -0.02;
+            let scale = if barrier { 4.0 } else { 0.02 };
+            let truth = scale * (noise(k) - 0.4) * alpha * (1.0 - alpha);
+            points.push(TheoryPoint {
+                a: pair.a.clone(),
+                b: pair.b.clone(),
+                dataset: "test".to_string(),
+                alpha,
+                beta: if calibrated { 1.4 } else { 1.0 },
+                calibrated,
+                error_soup: 0.03 + 0.3 * truth,
+                error_ensemble: 0.03 - 0.002 * noise(k + 9),
+                loss_soup: 0.2 + truth,
+                loss_ensemble: 0.2,
+                approximation: truth * (0.6 + 0.6 * noise(k + 4)),
+                approximation_path: truth * (0.8 + 0.4 * noise(k + 5)),
+            });
+        }
+    }
+    points
+}
+
+fn layers(pairs: &[Pair]) -> Vec<LayerAngle> {
+    let blocks = (0..6).flat_map(|block| {
+        let parts = [
+            "attn.in_proj.weight",
+            "attn.out_proj.weight",
+            "mlp.fc1.weight",
+            "mlp.fc2.bias",
+        ];
+        parts.map(|part| format!("model.visual.blocks_{block}.{part}"))
+    });
+    let tensors: Vec<String> = blocks.chain(["model.visual.head".to_string()]).collect();
+    let mut angles = Vec::new();
+    for pair in pairs {
+        for (row, tensor) in tensors.iter().enumerate() {
+            let k = angles.len();
+            let angle = pair.angle_deg + 0.8 * row as f64 - 10.0 + 10.0 * noise(k);
+            angles.push(LayerAngle {
+                a: pair.a.clone(),
+                b: pair.b.clone(),
+                tensor: tensor.clone(),
+                angle_deg: if row == 3 && k % 7 == 0 {
+                    f64::NAN
+                } else {
+                    angle
+                },
+                norm_a: 0.1,
+                norm_b: 0.1,
+            });
+        }
+    }
+    angles
+}

@@ -1,0 +1,284 @@
+//! Figure 1 of "Model soups": test accuracy against the mean accuracy over the shifts.
+
+use plotters::prelude::*;
+
+use super::legend::short;
+use super::marks::{Dot, Mark, Shape};
+use super::page::Place;
+use super::scatter::{Path, Plot, Point, Scatter, Series, accuracy_names};
+use super::theme;
+use super::view::extent;
+use crate::result::models::{Accuracies, Individual};
+use crate::result::score::{DatasetInfo, Score};
+use crate::result::soup::{Method, MethodResult, Soups};
+
+/// Width and height of the axes in pixels of the layout.
+const SIZE: Place = (1000.0, 720.0);
+
+/// The closest look at models that are alike, in percentage points.
+const CLOSEST: f64 = 1.0;
+
+/// Where every model and every method stands, in percent. `None` without a test set or without
+/// shifts.
+///
+/// The axes show the models that lie close together: a soup that failed is drawn at the frame.
+pub fn scatter(soups: &Soups) -> Option<Scatter> {
+    let names = accuracy_names(&soups.datasets)?;
+    let at = |scores: &[Score]| place(&soups.datasets, scores);
+    let models = soups.models.iter();
+    let individuals: Vec<Place> = models.map(|model| at(&model.scores)).collect();
+    let single = |model: &Individual| Point {
+        name: short(&model.name),
+        at: at(&model.scores),
+    };
+    let mut series = vec![
+        Series {
+            name: "individual models".to_string(),
+            mark: dot(Shape::Diamond, theme::INDIVIDUAL, 13.0),
+            points: soups.models.iter().map(single).collect(),
+        },
+        Series {
+            name: format!("θ_0 {}", short(&soups.origin.name)),
+            mark: dot(Shape::Hexagon, theme::SLATE, 15.0),
+            points: vec![single(&soups.origin)],
+        },
+    ];
+    let mut paths = Vec::new();
+    for method in ORDER {
+        let results = soups.methods.iter().filter(|of| of.method == method);
+        let results: Vec<&MethodResult> = results.collect();
+        let places = results.iter().map(|result| at(&result.scores));
+        match results.as_slice() {
+            [] => {}
+            [_, _, ..] if results.iter().all(|result| result.setting.is_some()) => {
+                paths.push(path(method, &results, places.collect()));
+            }
+            _ => series.push(Series {
+                name: method.label().to_string(),
+                mark: mark(method),
+                points: places.zip(&results).map(|(at, of)| named(at, of)).collect(),
+            }),
+        }
+    }
+    let methods = paths.iter().flat_map(|path: &Path| path.points.clone());
+    let points = series.iter().flat_map(|series| &series.points);
+    let all: Vec<Place> = methods.chain(points.map(|point| point.at)).collect();
+    Some(Scatter {
+        panels: vec![Plot {
+            names,
+            window: window(&individuals, &all),
+            paths,
+            series,
+            ..Plot::default()
+        }],
+        columns: 1,
+        size: SIZE,
+        captions: Vec::new(),
+    })
+}
+
+/// Methods in the order in which they are drawn, the last on top. The second best model has its
+/// diamond already.
+const ORDER: [Method; 10] = [
+    Method::WiseFt,
+    Method::Slerp,
+    Method::TaskArithmetic,
+    Method::ModelStock,
+    Method::Ensemble,
+    Method::GreedyEnsemble,
+    Method::Uniform,
+    Method::GreedyRandom,
+    Method::Greedy,
+    Method::Best,
+];
+
+/// Colours and shapes of the paper's released script where it has the method.
+fn mark(method: Method) -> Mark {
+    match method {
+        Method::Best | Method::Second => open(Shape::Circle, theme::INK, 23.0),
+        Method::Uniform => dot(Shape::Circle, theme::UNIFORM, 17.0),
+        Method::Greedy => dot(Shape::Star, theme::GREEDY, 21.0),
+        Method::GreedyRandom => dot(Shape::Star, theme::PALE, 12.0),
+        Method::Ensemble => dot(Shape::Square, theme::RED, 16.0),
+        Method::GreedyEnsemble => open(Shape::Square, theme::RED, 18.0),
+        Method::WiseFt => dot(Shape::Up, color(method), 15.0),
+        Method::ModelStock => dot(Shape::Cross, color(method), 15.0),
+        Method::Slerp => dot(Shape::Down, color(method), 15.0),
+        Method::TaskArithmetic => dot(Shape::Hexagon, color(method), 13.0),
+    }
+}
+
+/// The colour of a method that may be a line of settings.
+fn color(method: Method) -> RGBColor {
+    match method {
+        Method::WiseFt => theme::GROUPS[5],
+        Method::Slerp => theme::GROUPS[4],
+        Method::TaskArithmetic => theme::GROUPS[1],
+        Method::ModelStock => theme::GROUPS[3],
+        _ => theme::OTHER,
+    }
+}
+
+fn dot(shape: Shape, color: RGBColor, size: f64) -> Mark {
+    Mark::Dot(Dot::new(shape, color, size))
+}
+
+fn open(shape: Shape, color: RGBColor, size: f64) -> Mark {
+    Mark::Dot(Dot {
+        open: true,
+        ..Dot::new(shape, color, size)
+    })
+}
+
+/// A method's settings in their order.
+fn path(method: Method, results: &[&MethodResult], places: Vec<Place>) -> Path {
+    let settings = results.iter().map(|result| result.setting);
+    let mut points: Vec<(Option<f64>, Place)> = settings.zip(places).collect();
+    let key = |setting: Option<f64>| setting.unwrap_or(f64::NAN);
+    points.sort_by(|a, b| key(a.0).total_cmp(&key(b.0)));
+    Path {
+        name: method.label().to_string(),
+        color: color(method),
+        points: points.into_iter().map(|(_, place)| place).collect(),
+    }
+}
+
+fn named(at: Place, result: &MethodResult) -> Point {
+    let label = result.method.label();
+    let name = match result.setting {
+        Some(setting) => format!("{label} {setting}"),
+        None => label.to_string(),
+    };
+    Point { name, at }
+}
+
+/// Test accuracy and mean shift accuracy in percent.
+fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Place {
+    let accuracies = Accuracies::of(datasets, scores);
+    (100.0 * accuracies.test, 100.0 * accuracies.shift)
+}
+
+/// The ranges of the axes: of what lies within the spread of the ordinary models from these, so
+/// that they take a third of each axis at the least.
+fn window(individuals: &[Place], all: &[Place]) -> Option<[(f64, f64); 2]> {
+    let reach = |of: fn(&Place) -> f64| {
+        let (low, high) = ordinary(individuals.iter().map(of))?;
+        let spread = (high - low).max(CLOSEST);
+        Some(low - spread..=high + spread)
+    };
+    let (across, up) = reach(|place| place.0).zip(reach(|place| place.1))?;
+    let near = |place: &&Place| across.contains(&place.0) && up.contains(&place.1);
+    let near: Vec<&Place> = all.iter().filter(near).collect();
+    let x = extent(near.iter().map(|place| place.0))?;
+    Some([x, extent(near.iter().map(|place| place.1))?])
+}
+
+/// The range of the accuracies but those far below the others. It is judged by the better half,
+/// since fewer than half of the models have failed: the median stands eight times as far above
+/// the last one as below the upper quartile.
+fn ordinary(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let (median, quartile) = (sorted[last.div_ceil(2)], sorted[last - last / 4]);
+    let floor = median - 8.0 * (quartile - median).max(CLOSEST / 2.0);
+    extent(sorted.into_iter().filter(|value| *value >= floor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::samples;
+    use crate::figure::scatter::draw;
+    use crate::result::score::Role;
+
+    fn drawn(soups: &Soups) -> String {
+        draw(&scatter(soups).unwrap()).unwrap().svg
+    }
+
+    #[test]
+    fn only_methods_that_are_there_are_listed() {
+        let mut soups = samples::soups();
+        assert!(drawn(&soups).contains("\nSLERP of the two best\n"));
+        soups.methods.retain(|of| of.method == Method::Greedy);
+        let svg = drawn(&soups);
+        assert!(svg.contains("\ngreedy soup\n") && svg.contains("\nindividual models\n"));
+        for absent in ["SLERP", "ensemble", "uniform", "random order", "best"] {
+            assert!(!svg.contains(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_failed_soup_squashes_nothing_and_is_told_with_its_values() {
+        let soups = samples::soups();
+        let figure = scatter(&soups).unwrap();
+        let [x, y] = figure.panels[0].window.unwrap();
+        assert!(
+            x.0 > 85.0 && x.1 > 99.0 && y.0 > 60.0 && y.1 > 84.0,
+            "{x:?} {y:?}"
+        );
+        assert!(drawn(&soups).contains("uniform soup (48.7, 36.2)"));
+    }
+
+    #[test]
+    fn failed_models_are_no_measure_of_the_others() {
+        let mut soups = samples::soups();
+        for k in 0..7 {
+            let name = format!("a_name_that_goes_on_and_on_{k}");
+            soups.models[k] = samples::individual(&name, 10.0, 12.0);
+        }
+        let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
+        assert!(x.0 > 80.0, "{x:?}");
+        // Every one is told, be it below the axes.
+        let names: usize = (0..7)
+            .map(|k| drawn(&soups).matches(&format!("{k} (10.0, 12.0)")).count())
+            .sum();
+        assert_eq!(names, 7);
+    }
+
+    #[test]
+    fn models_that_are_close_are_all_shown() {
+        let mut soups = samples::soups();
+        soups
+            .methods
+            .retain(|of| matches!(of.method, Method::Greedy | Method::Best));
+        soups.origin = samples::individual("zs", 90.0, 79.0);
+        let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
+        assert!(x.0 == 90.0 && x.1 == 99.0, "{x:?}");
+    }
+
+    #[test]
+    fn several_settings_are_a_line_in_their_order() {
+        let mut soups = samples::soups();
+        soups.methods.reverse();
+        let figure = scatter(&soups).unwrap();
+        let path = &figure.panels[0].paths[0].points;
+        assert_eq!(path.len(), 11);
+        assert!((path[0].0 - 80.5).abs() < 1e-9 && (path[10].0 - 48.7).abs() < 1e-9);
+    }
+
+    #[test]
+    fn odd_pools_are_drawn_and_none_without_its_axes() {
+        let mut equal = samples::soups();
+        for model in &mut equal.models {
+            model.scores = samples::scores(97.0, 80.0);
+        }
+        drawn(&equal);
+        let mut single = samples::soups();
+        single.models.truncate(1);
+        drawn(&single);
+        single.models.clear();
+        drawn(&single);
+        for score in single.methods.iter_mut().flat_map(|of| &mut of.scores) {
+            score.error = f64::NAN;
+        }
+        drawn(&single);
+        for role in [Role::Test, Role::Shift] {
+            let mut soups = samples::soups();
+            for set in soups.datasets.iter_mut().filter(|set| set.role == role) {
+                set.role = Role::Train;
+            }
+            assert!(scatter(&soups).is_none());
+        }
+    }
+}
