@@ -15,7 +15,7 @@ pub enum Axes {
 
 /// Room at the ends of an axis, as a part of its length.
 const ROOM: f64 = 0.08;
-/// Logits between two numbers of an axis, in pixels of the layout.
+/// Between two numbers of an axis of logits, in pixels of the layout.
 const APART: f64 = 74.0;
 
 impl Axes {

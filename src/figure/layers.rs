@@ -25,7 +25,7 @@ const WIDTH: f64 = 900.0;
 const ROW: f64 = 38.0;
 const TALLEST: f64 = 1500.0;
 const TOP: f64 = 72.0;
-const BOTTOM: f64 = 130.0;
+const BOTTOM: f64 = 112.0;
 const BAR: f64 = 26.0;
 const RIGHT: f64 = 170.0;
 const MARGIN: f64 = 24.0;
@@ -96,7 +96,8 @@ impl Heat {
     /// Upper left and lower right corner of the cells.
     fn corners(&self) -> [Place; 2] {
         let widths = self.tensors.iter().map(|name| word_width(name, SMALL));
-        let left = MARGIN + widths.fold(0.0, f64::max) + 14.0;
+        // A reader of the SVG may have a wider font.
+        let left = MARGIN + 1.15 * widths.fold(0.0, f64::max);
         let height = self.row_height() * self.tensors.len() as f64;
         [(left, TOP), (left + WIDTH, TOP + height)]
     }
@@ -148,10 +149,10 @@ impl Heat {
         })?;
         page.outline([(left, top), (left + BAR, bottom)], 2.0)?;
         let right = left + BAR;
-        let most = self.top() as u32;
-        let last = (most % 30 >= 15).then_some(most);
-        for angle in (0..=most).step_by(30).chain(last) {
-            let y = bottom - f64::from(angle) / self.top() * (bottom - top);
+        let most = self.top();
+        let last = Some(most as u32).filter(|most| most % 30 >= 15);
+        for angle in (0..=most as u32).step_by(30).chain(last) {
+            let y = bottom - f64::from(angle) / most * (bottom - top);
             page.line(&[(right, y), (right + 8.0, y)], theme::INK, 2.0)?;
             page.write(&format!("{angle}°"), (right + 14.0, y), SMALL, Anchor::Left)?;
         }
@@ -171,6 +172,7 @@ impl Drawn for Heat {
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
         let corners = self.corners();
         let [(left, top), (right, bottom)] = corners;
+        let most = self.top();
         page.raster(corners, |across, down| {
             let part = |offset: f64, length: f64, count: usize| {
                 ((offset / length * count as f64) as usize).min(count - 1)
@@ -178,7 +180,7 @@ impl Drawn for Heat {
             let color = |dx: f64, dy: f64| {
                 let row = part(dy, bottom - top, self.tensors.len());
                 match self.angles[row][part(dx, right - left, self.columns.len())] {
-                    angle if angle.is_finite() => theme::shade(angle / self.top()),
+                    angle if angle.is_finite() => theme::shade(angle / most),
                     _ => theme::HATCHED,
                 }
             };

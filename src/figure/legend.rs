@@ -14,7 +14,7 @@ const ROW: f64 = 64.0;
 const DASH: f64 = 46.0;
 /// Between a sample and its name.
 const NEAR: f64 = 14.0;
-/// Room to the next entry.
+/// Room to the next entry, at the least.
 const GAP: f64 = 50.0;
 
 /// What an entry shows.
@@ -42,7 +42,7 @@ impl Legend {
         let mut free = 0.0;
         for entry in entries {
             let needed = entry_width(&entry.1);
-            match rows.last_mut().filter(|_| needed - GAP <= free) {
+            match rows.last_mut().filter(|_| needed - gap(&entry.1) <= free) {
                 Some(row) => row.push(entry),
                 None => {
                     rows.push(vec![entry]);
@@ -107,9 +107,15 @@ pub fn ends(name: &str, most: usize) -> String {
 }
 
 fn width_of(row: &[(Key, String)]) -> f64 {
-    row.iter().map(|(_, label)| entry_width(label)).sum::<f64>() - GAP
+    let widths = row.iter().map(|(_, label)| entry_width(label));
+    widths.sum::<f64>() - row.last().map_or(0.0, |(_, label)| gap(label))
+}
+
+/// Room behind a label: a reader of the SVG may have a wider font.
+fn gap(label: &str) -> f64 {
+    GAP.max(0.2 * page::width(label, TEXT))
 }
 
 fn entry_width(label: &str) -> f64 {
-    DASH + NEAR + page::width(label, TEXT) + GAP
+    DASH + NEAR + page::width(label, TEXT) + gap(label)
 }

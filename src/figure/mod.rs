@@ -8,8 +8,6 @@ pub mod layers;
 mod legend;
 mod levels;
 pub mod line;
-#[cfg(test)]
-mod look;
 mod marks;
 mod outside;
 pub mod page;

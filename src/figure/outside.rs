@@ -76,6 +76,7 @@ impl Outside {
     /// The place along the frame that is nearest to a point and covers no other.
     fn free(&self, (x, y): Place, way: Place, view: &View) -> Place {
         let [(left, top), (right, bottom)] = view.corners();
+        let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
         let steps = (0..40).flat_map(|k| [APART, -APART].map(|step| step * f64::from(k)));
         let mut places = steps.map(|step| match way.0 {
             0.0 => (x + step, y),
@@ -83,7 +84,7 @@ impl Outside {
         });
         let clear = |(x, y): &Place| {
             let apart = |other: &Place| (other.0 - x).hypot(other.1 - y) >= APART;
-            let inside = (left..=right).contains(x) && (top..=bottom).contains(y);
+            let inside = across.contains(x) && down.contains(y);
             inside && self.named.iter().all(|(_, other, _)| apart(other))
         };
         places.find(clear).unwrap_or((x, y))
@@ -92,7 +93,9 @@ impl Outside {
     /// Writes the names around their points, where there is room.
     fn label(&mut self, texts: Vec<String>, view: &View) {
         for ((mark, at, _), text) in self.named.iter().zip(texts) {
-            let half = (word_width(&text, SMALL) / 2.0 + 4.0, SMALL / 2.0 + 1.0);
+            // A reader of the SVG may have a wider font.
+            let wide = 1.15 * word_width(&text, SMALL);
+            let half = (wide / 2.0 + 4.0, SMALL / 2.0 + 1.0);
             // Askew it might be taken for the name of a neighbour.
             let sides = [(1, 0), (-1, 0), (0, 1), (0, -1)];
             let step = mark.half() + CLOSE;
@@ -152,8 +155,10 @@ fn along(plot: &Plot, view: &View) -> Vec<Taken> {
 fn paths(plot: &Plot, view: &View) -> Vec<(usize, usize, String)> {
     let counted = plot.paths.iter().map(|path| {
         let places = path.points.iter().map(|at| plot.on_axes(*at));
-        let beyond = places.filter(|at| !view.holds(*at)).count();
-        (beyond, path.points.len(), path.name.clone())
+        let finite = places.filter(|(x, y)| x.is_finite() && y.is_finite());
+        let finite: Vec<Place> = finite.collect();
+        let beyond = finite.iter().filter(|at| !view.holds(**at)).count();
+        (beyond, finite.len(), path.name.clone())
     });
     counted.filter(|(beyond, ..)| *beyond > 0).collect()
 }
@@ -329,6 +334,8 @@ mod tests {
             assert_eq!(outside.labels.len() + outside.untold.len(), names.len());
             assert!(!outside.labels.is_empty());
             for (index, (_, a, _)) in outside.named.iter().enumerate() {
+                assert!((INSET..=600.0 - INSET).contains(&a.0));
+                assert!((INSET..=600.0 - INSET).contains(&a.1));
                 for (_, b, _) in &outside.named[..index] {
                     assert!((a.0 - b.0).hypot(a.1 - b.1) >= APART - 1e-9);
                 }

@@ -328,7 +328,7 @@ fn spaced(ticks: Ticks, scale: f64) -> Ticks {
     let fits = |ticks: &Ticks| {
         ticks.windows(2).all(|pair| {
             let wide = f64::midpoint(width(&pair[0].1, SMALL), width(&pair[1].1, SMALL));
-            (pair[1].0 - pair[0].0) * scale > wide + 16.0
+            (pair[1].0 - pair[0].0) * scale > wide + 30.0
         })
     };
     let zero = ticks.iter().position(|tick| tick.0 == 0.0).unwrap_or(0);

@@ -24,9 +24,31 @@ const CLOSEST: f64 = 1.0;
 /// The axes show the models that lie close together: a soup that failed is drawn at the frame.
 pub fn scatter(soups: &Soups) -> Option<Scatter> {
     let names = accuracy_names(&soups.datasets)?;
-    let at = |scores: &[Score]| place(&soups.datasets, scores);
+    let (paths, series) = drawn(soups);
     let models = soups.models.iter();
-    let individuals: Vec<Place> = models.map(|model| at(&model.scores)).collect();
+    let individuals: Vec<Place> = models
+        .map(|model| place(&soups.datasets, &model.scores))
+        .collect();
+    let methods = paths.iter().flat_map(|path| path.points.clone());
+    let points = series.iter().flat_map(|series| &series.points);
+    let all: Vec<Place> = methods.chain(points.map(|point| point.at)).collect();
+    Some(Scatter {
+        panels: vec![Plot {
+            names,
+            window: window(&individuals, &all),
+            paths,
+            series,
+            ..Plot::default()
+        }],
+        columns: 1,
+        size: SIZE,
+        captions: Vec::new(),
+    })
+}
+
+/// Methods that have several settings, then the models and the other methods.
+fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
+    let at = |scores: &[Score]| place(&soups.datasets, scores);
     let single = |model: &Individual| Point {
         name: short(&model.name),
         at: at(&model.scores),
@@ -60,21 +82,7 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
             }),
         }
     }
-    let methods = paths.iter().flat_map(|path: &Path| path.points.clone());
-    let points = series.iter().flat_map(|series| &series.points);
-    let all: Vec<Place> = methods.chain(points.map(|point| point.at)).collect();
-    Some(Scatter {
-        panels: vec![Plot {
-            names,
-            window: window(&individuals, &all),
-            paths,
-            series,
-            ..Plot::default()
-        }],
-        columns: 1,
-        size: SIZE,
-        captions: Vec::new(),
-    })
+    (paths, series)
 }
 
 /// Methods in the order in which they are drawn, the last on top. The second best model has its
@@ -192,16 +200,16 @@ mod tests {
     use crate::figure::scatter::draw;
     use crate::result::score::Role;
 
-    fn drawn(soups: &Soups) -> String {
+    fn svg(soups: &Soups) -> String {
         draw(&scatter(soups).unwrap()).unwrap().svg
     }
 
     #[test]
     fn only_methods_that_are_there_are_listed() {
         let mut soups = samples::soups();
-        assert!(drawn(&soups).contains("\nSLERP of the two best\n"));
+        assert!(svg(&soups).contains("\nSLERP of the two best\n"));
         soups.methods.retain(|of| of.method == Method::Greedy);
-        let svg = drawn(&soups);
+        let svg = svg(&soups);
         assert!(svg.contains("\ngreedy soup\n") && svg.contains("\nindividual models\n"));
         for absent in ["SLERP", "ensemble", "uniform", "random order", "best"] {
             assert!(!svg.contains(absent), "{absent}");
@@ -217,7 +225,7 @@ mod tests {
             x.0 > 85.0 && x.1 > 99.0 && y.0 > 60.0 && y.1 > 84.0,
             "{x:?} {y:?}"
         );
-        assert!(drawn(&soups).contains("uniform soup (48.7, 36.2)"));
+        assert!(svg(&soups).contains("uniform soup (48.7, 36.2)"));
     }
 
     #[test]
@@ -231,7 +239,7 @@ mod tests {
         assert!(x.0 > 80.0, "{x:?}");
         // Every one is told, be it below the axes.
         let names: usize = (0..7)
-            .map(|k| drawn(&soups).matches(&format!("{k} (10.0, 12.0)")).count())
+            .map(|k| svg(&soups).matches(&format!("{k} (10.0, 12.0)")).count())
             .sum();
         assert_eq!(names, 7);
     }
@@ -263,16 +271,16 @@ mod tests {
         for model in &mut equal.models {
             model.scores = samples::scores(97.0, 80.0);
         }
-        drawn(&equal);
+        svg(&equal);
         let mut single = samples::soups();
         single.models.truncate(1);
-        drawn(&single);
+        svg(&single);
         single.models.clear();
-        drawn(&single);
+        svg(&single);
         for score in single.methods.iter_mut().flat_map(|of| &mut of.scores) {
             score.error = f64::NAN;
         }
-        drawn(&single);
+        svg(&single);
         for role in [Role::Test, Role::Shift] {
             let mut soups = samples::soups();
             for set in soups.datasets.iter_mut().filter(|set| set.role == role) {
