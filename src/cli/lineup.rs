@@ -95,7 +95,9 @@ impl Lineup {
     /// When there is no such column.
     pub fn hyperparameters(&self, named: Option<&str>) -> Result<Vec<String>> {
         let first = self.listed.first();
-        let columns = first.into_iter().flat_map(|model| model.hyperparameters.keys());
+        let columns = first
+            .into_iter()
+            .flat_map(|model| model.hyperparameters.keys());
         let columns: Vec<String> = columns.cloned().collect();
         let Some(named) = named else {
             return Ok(columns);

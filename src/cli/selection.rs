@@ -37,10 +37,11 @@ impl Selection {
     pub fn pairs(&self, names: &[String], seed: u64) -> Result<Vec<(usize, usize)>> {
         if names.len() < 2 {
             let one = names.join("");
-            return Err(
-                Error::flag("--models", format!("a pair needs two models; there is {one}"))
-                    .help("`landscape line` draws the path from θ0 to a single model"),
-            );
+            return Err(Error::flag(
+                "--models",
+                format!("a pair needs two models; there is {one}"),
+            )
+            .help("`landscape line` draws the path from θ0 to a single model"));
         }
         match self {
             Self::All => Ok(all(0..names.len())),

@@ -40,7 +40,9 @@ pub fn compared(
     let mut points = Vec::new();
     for &(a, b) in places {
         let mix = |alpha: f64| Mix::over(&[(a + 1, 1.0 - alpha), (b + 1, alpha)], members);
-        let mixes = ALPHAS.iter().flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
+        let mixes = ALPHAS
+            .iter()
+            .flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
         // Of each pair alone: of all of them they may fill a disk.
         let soups = engine.logits(&mixes.collect::<Vec<_>>(), &samples, folder, watch)?;
         let both = Both {
@@ -76,7 +78,9 @@ impl Both<'_> {
         let mut validation = sets
             .clone()
             .filter(|(_, dataset)| dataset.role == Role::Val);
-        let calibrated = validation.next().map(|(set, _)| self.calibrated(index, set));
+        let calibrated = validation
+            .next()
+            .map(|(set, _)| self.calibrated(index, set));
         let betas = [Some((1.0, false)), calibrated.map(|beta| (beta, true))];
         let others = sets.filter(|(_, dataset)| dataset.role != Role::Val);
         others

@@ -143,7 +143,8 @@ impl Heat {
         let (left, bottom) = (right + 30.0, bottom.max(top + 4.0 * SMALL));
         page.raster([(left, top), (left + BAR, bottom)], |across, down| {
             let shade = |dy: &f64| theme::shade(1.0 - dy / (bottom - top));
-            let rows = down.iter().map(shade);
+            let rows: Vec<RGBColor> = down.iter().map(shade).collect();
+            let rows = rows.into_iter();
             rows.flat_map(|color| across.iter().map(move |_| color))
                 .collect()
         })?;
@@ -177,15 +178,20 @@ impl Drawn for Heat {
             let part = |offset: f64, length: f64, count: usize| {
                 ((offset / length * count as f64) as usize).min(count - 1)
             };
-            let color = |dx: f64, dy: f64| {
-                let row = part(dy, bottom - top, self.tensors.len());
-                match self.angles[row][part(dx, right - left, self.columns.len())] {
+            // A cell is many pixels.
+            let cells = self.angles.iter().map(|row| {
+                let colors = row.iter().map(|angle| match angle {
                     angle if angle.is_finite() => theme::shade(angle / most),
                     _ => theme::HATCHED,
-                }
-            };
-            let rows = down.iter();
-            rows.flat_map(|dy| across.iter().map(move |dx| color(*dx, *dy)))
+                });
+                colors.collect()
+            });
+            let cells: Vec<Vec<RGBColor>> = cells.collect();
+            let row = |dy: &f64| &cells[part(*dy, bottom - top, self.tensors.len())];
+            let column = |dx: &f64| part(*dx, right - left, self.columns.len());
+            let columns: Vec<usize> = across.iter().map(column).collect();
+            let rows = down.iter().map(row);
+            rows.flat_map(|row| columns.iter().map(|&column| row[column]))
                 .collect()
         })?;
         page.outline(corners, 2.0)?;

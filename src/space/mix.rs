@@ -46,7 +46,9 @@ impl Mix {
 
     /// Each of `members` itself.
     pub fn units(members: usize) -> Vec<Self> {
-        (0..members).map(|member| Self::unit(member, members)).collect()
+        (0..members)
+            .map(|member| Self::unit(member, members))
+            .collect()
     }
 
     /// δ of member `index`: the one that is no model, for bases.
