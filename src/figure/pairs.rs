@@ -242,7 +242,7 @@ impl<'a> Groups<'a> {
 
 /// The names of the hyperparameters that differ, as many as a legend has room for.
 fn differing(names: &[String]) -> String {
-    const ROOM: usize = 28;
+    const ROOM: usize = 40;
     if names.is_empty() {
         return "nothing differs".to_string();
     }
