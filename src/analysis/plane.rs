@@ -19,23 +19,28 @@ pub struct Surface {
     pub checkpoints: Vec<Checkpoint>,
     /// θ0, θ1, θ2 again, as the points of the plane where they lie: `[model][data set]`.
     pub on_plane: Vec<Vec<Score>>,
+    /// The further members of the pool, evaluated as they are: `[member][data set]`.
+    pub others: Vec<Vec<Score>>,
     /// Where each data set is smallest on the grid; `shifts` is the mean over the shift sets.
     pub minimum: Vec<Minimum>,
 }
 
-/// The mixes that a plane asks for: the grid's measured points, the three models, their midpoint soup (0, ½, ½), and
-/// θ1 and θ2 as the points of the plane where they lie.
-pub fn mixes(basis: &PlaneBasis, grid: &Grid, refinement: &Refinement) -> Vec<Mix> {
+/// The mixes that a plane asks for, of a pool of `members`: the grid's measured points, the three
+/// models, their midpoint soup (0, ½, ½), θ1 and θ2 as the points of the plane where they lie, and
+/// the further members.
+pub fn mixes(basis: &PlaneBasis, grid: &Grid, refinement: &Refinement, members: usize) -> Vec<Mix> {
     let geometry = basis.geometry;
-    let models = (0..3).map(|member| Mix::unit(member, 3));
+    let mut models = Mix::units(members);
+    let others = models.split_off(3);
     // At θ0 the plane's coefficients are exact; the check there is against the file.
-    let on_plane = [geometry.a, geometry.b].map(|[x, y]| basis.mix(x, y));
+    let on_plane = [geometry.a, geometry.b].map(|[x, y]| basis.mix(x, y, members));
     let points = refinement.points().map(|index| grid.point(index));
     points
-        .map(|(x, y)| basis.mix(x, y))
+        .map(|(x, y)| basis.mix(x, y, members))
         .chain(models)
-        .chain([Mix::new(vec![0.0, 0.5, 0.5])])
+        .chain([Mix::over(&[(1, 0.5), (2, 0.5)], members)])
         .chain(on_plane)
+        .chain(others)
         .collect()
 }
 
@@ -55,7 +60,7 @@ pub fn arrange(
         .map(|dataset| spread(on_grid.iter().map(|scores| scores[dataset]), refinement))
         .collect();
     let points = [[0.0, 0.0], a, b, middle];
-    let labels = names.iter().map(String::as_str).chain(["soup"]);
+    let labels = names[..3].iter().map(String::as_str).chain(["soup"]);
     let checkpoints = labels
         .zip(points)
         .zip(rest)
@@ -72,6 +77,7 @@ pub fn arrange(
             .collect(),
         checkpoints: checkpoints.collect(),
         on_plane: vec![rest[0].clone(), rest[4].clone(), rest[5].clone()],
+        others: rest[6..].to_vec(),
         minimum: minima(datasets, &scores, grid, refinement),
         scores,
     }
@@ -166,7 +172,9 @@ mod tests {
         };
         let names = ["zs", "a", "b"].map(String::from);
         let whole = Refinement::whole(&grid);
-        let answers = loss.evaluate(&mixes(&basis, &grid, &whole), &()).unwrap();
+        let answers = loss
+            .evaluate(&mixes(&basis, &grid, &whole, 3), &())
+            .unwrap();
         let surface = arrange(&answers, &basis, &grid, &whole, &names);
         // The formula, from coordinates alone: L is a quadratic polynomial in (x, y), so it is
         // fixed by the vectors u1, u2 built by hand.

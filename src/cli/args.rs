@@ -89,6 +89,9 @@ pub struct PlaneArgs {
         allow_hyphen_values = true
     )]
     pub y: Option<String>,
+    /// Another model to project onto the plane; may be given several times
+    #[arg(long, value_name = "[NAME=]CKPT")]
+    pub mark: Vec<String>,
     /// Panels of the figure [default: paper]
     #[arg(long, value_enum)]
     pub panels: Option<PanelsArg>,

@@ -13,9 +13,11 @@ use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::{Answers, Outlook, Watch};
 use crate::result::grid::Grid;
-use crate::result::plane::{Check, Plane, Summary};
+use crate::result::plane::{Check, NamedScore, Plane, Projected, Summary};
 use crate::result::plane_file;
 use crate::result::provenance::Provenance;
+use crate::result::score::{DatasetInfo, Score};
+use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
 use crate::space::plane::PlaneBasis;
 
@@ -29,8 +31,10 @@ pub struct Job<'j> {
     pub aligned: &'j Aligned,
     /// Panels of the figure.
     pub panels: PanelsArg,
-    /// Names of θ0, θ1, θ2.
+    /// Names of θ0, θ1, θ2 and the models that are marked.
     pub names: Vec<String>,
+    /// Inner products of the checkpoints.
+    pub gram: Gram,
     /// Where the numbers come from.
     pub provenance: Provenance,
     /// The plane.
@@ -57,8 +61,11 @@ impl Job<'_> {
         let refinement = self.refinement();
         let surface = analysis::arrange(answers, &self.basis, &self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
-        let checks = check::against_files(datasets, &self.names, &answers.files, &surface.on_plane);
-        let warnings = warnings(self.aligned, &checks, &surface);
+        let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
+        let checks = check::against_files(datasets, &self.names, &answers.files, &as_mixes);
+        let mut warnings = warnings(self.aligned, &checks, &surface);
+        let marks = self.marks(datasets, &surface.others);
+        warnings.extend(marks.iter().filter_map(|mark| self.outside(mark)));
         let provenance = self.progress.recorded(&self.provenance, self.start);
         Plane {
             coefficients: surface.coefficients,
@@ -67,6 +74,7 @@ impl Job<'_> {
             summary: Summary {
                 geometry: self.basis.geometry,
                 checkpoints: surface.checkpoints,
+                marks,
                 minimum: surface.minimum,
                 checks,
                 warnings,
@@ -75,6 +83,34 @@ impl Job<'_> {
             measured: refinement.measured().to_vec(),
             grid: self.grid.clone(),
         }
+    }
+}
+
+impl Job<'_> {
+    /// The marked models on the plane.
+    fn marks(&self, datasets: &[DatasetInfo], scores: &[Vec<Score>]) -> Vec<Projected> {
+        let names = self.names[3..].iter().zip(scores).enumerate();
+        let mark = |(index, (name, scores)): (usize, (&String, &Vec<Score>))| {
+            let (x, y, distance) = self.basis.project(&self.gram, index + 2);
+            Projected {
+                name: name.clone(),
+                x,
+                y,
+                distance,
+                scores: NamedScore::all(datasets, scores),
+            }
+        };
+        names.map(mark).collect()
+    }
+
+    /// What is to be said of a mark that the figure does not show.
+    fn outside(&self, mark: &Projected) -> Option<String> {
+        let Projected { name, x, y, .. } = mark;
+        let within = |axis: &[f64], at: f64| (axis[0]..=axis[axis.len() - 1]).contains(&at);
+        let shown = within(&self.grid.xs, *x) && within(&self.grid.ys, *y);
+        (!shown).then(|| {
+            format!("{name} lies at ({x:.3}, {y:.3}), outside the grid; --x and --y choose another")
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! `landscape plane`: from what was typed to the figure and its data.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -22,11 +23,16 @@ use crate::space::plane::PlaneBasis;
 /// Runs the command, or only compares how it could be laid out on this machine.
 pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     let start = Instant::now();
-    let inputs = Inputs::open(
-        &arguments.common,
-        &arguments.run,
-        &[&arguments.a, &arguments.b],
-    )?;
+    let marks = arguments.mark.iter().map(mark);
+    let marks = marks.collect::<Result<Vec<Named<'_>>>>()?;
+    let mut files: Vec<&Path> = vec![&arguments.a, &arguments.b];
+    files.extend(marks.iter().map(|(_, path)| *path));
+    let mut inputs = Inputs::open(&arguments.common, &arguments.run, &files)?;
+    for (checkpoint, (name, _)) in inputs.checkpoints[2..].iter_mut().zip(&marks) {
+        if let Some(name) = name {
+            checkpoint.name = (*name).to_string();
+        }
+    }
     let window = Window::new(arguments, &inputs.plan, &inputs.config)?;
     let network = inputs.network();
     let (aligned, gram) = inputs.align(&network)?;
@@ -55,6 +61,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         plan: &inputs.plan,
         panels: window.panels,
         aligned: &aligned,
+        gram,
         names: inputs.names(),
         provenance: material.provenance(&inputs),
         refinement: Mutex::new(if arguments.adaptive {
@@ -84,7 +91,8 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
 fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
     loop {
         // What was evaluated before is remembered.
-        let mixes = analysis::mixes(&job.basis, &job.grid, &job.refinement());
+        let members = job.names.len();
+        let mixes = analysis::mixes(&job.basis, &job.grid, &job.refinement(), members);
         let answers = engine.evaluate(&mixes, job)?;
         let plane = job.assemble(&answers);
         let contours = contours(&plane, job.panels.into());
@@ -95,6 +103,22 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
         if !job.refinement().refine(&surfaces) {
             return Ok(plane);
         }
+    }
+}
+
+/// A name that was given, and a file.
+type Named<'a> = (Option<&'a str>, &'a Path);
+
+/// `NAME=FILE` or `FILE`.
+fn mark(text: &String) -> Result<Named<'_>> {
+    match text.split_once('=') {
+        _ if Path::new(text).exists() => Ok((None, Path::new(text))),
+        Some(("", _) | (_, "")) => Err(Error::flag(
+            "--mark",
+            format!("is `{text}`; NAME=FILE or FILE is needed"),
+        )),
+        Some((name, path)) => Ok((Some(name), Path::new(path))),
+        None => Ok((None, Path::new(text))),
     }
 }
 
@@ -130,11 +154,18 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
         print(&text);
         return Ok(());
     }
-    for checkpoint in &plane.summary.checkpoints {
-        let mut line = format!("{:12}", checkpoint.name);
-        for score in &checkpoint.scores {
+    let models = plane.summary.checkpoints.iter();
+    let models = models.map(|model| (&model.name, &model.scores, None));
+    let marks = plane.summary.marks.iter();
+    let marks = marks.map(|mark| (&mark.name, &mark.scores, Some(mark.distance)));
+    for (name, scores, distance) in models.chain(marks) {
+        let mut line = format!("{name:12}");
+        for score in scores {
             let (loss, error) = (score.score.loss, 100.0 * score.score.error);
             line.push_str(&format!("  {} {loss:.4} nats {error:.2} %", score.dataset));
+        }
+        if let Some(distance) = distance {
+            line.push_str(&format!("  {distance:.3} off the plane"));
         }
         print(&line);
     }

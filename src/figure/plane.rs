@@ -6,14 +6,15 @@ use plotters::prelude::*;
 
 use super::field;
 use super::labels::Taken;
-use super::legend::short;
+use super::legend::{Key, Legend, short};
 use super::levels::Levels;
-use super::marks::{self, Mark};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
+use super::marks::{self, Dot, Mark, Shape};
+use super::page::{self, Drawing, Drawn, Outcome, Page};
 use super::panel::{Panel, Panels, choose, lowest};
-use super::view::{TEXT, View};
+use super::theme;
+use super::view::View;
 use crate::error::{Error, Result};
-use crate::result::plane::Plane;
+use crate::result::plane::{Plane, Projected};
 
 /// Draws the plane.
 ///
@@ -46,7 +47,6 @@ const TOP: f64 = 72.0;
 const BOTTOM: f64 = 112.0;
 const BAR_LABELS: f64 = 96.0;
 const CELL: f64 = LEFT + SIDE + field::BAR_GAP + field::BAR + BAR_LABELS;
-const LEGEND: f64 = 64.0;
 /// A very flat plane still leaves room for its colour bar.
 const LOWEST: f64 = 200.0;
 
@@ -54,8 +54,9 @@ impl Drawn for Figure<'_> {
     fn size(&self) -> (u32, u32) {
         let columns = self.panels.len().clamp(1, COLUMNS);
         let rows = self.panels.len().div_ceil(COLUMNS).max(1);
-        let width = (columns as f64 * CELL).max(self.legend_width() + 40.0);
-        let height = rows as f64 * self.row_height() + LEGEND;
+        let (wide, tall) = self.legend().size();
+        let width = (columns as f64 * CELL).max(wide + 40.0);
+        let height = rows as f64 * self.row_height() + tall;
         (width.ceil() as u32, height.ceil() as u32)
     }
 
@@ -63,7 +64,7 @@ impl Drawn for Figure<'_> {
         for (index, panel) in self.panels.iter().enumerate() {
             self.panel(page, panel, &self.view(index))?;
         }
-        self.legend(page)
+        self.legend().draw(page, self.size())
     }
 }
 
@@ -126,7 +127,9 @@ impl Figure<'_> {
         let minimum =
             lowest(self.plane.into(), &panel.values).map(|index| self.plane.grid.point(index));
         let models = marks.into_iter().zip(self.models());
+        let others = self.others().into_iter();
         models
+            .chain(others.map(|(mark, model)| (mark, (model.x, model.y))))
             .chain(minimum.map(|point| (Mark::Minimum, point)))
             .collect()
     }
@@ -149,40 +152,45 @@ impl Figure<'_> {
             .collect()
     }
 
-    fn legend_entries(&self) -> [(Mark, String); 5] {
+    fn legend(&self) -> Legend {
         let models = &self.plane.summary.checkpoints;
         let name = |index: usize| short(models.get(index).map_or("", |model| &model.name));
-        [
+        let models = [
             (Mark::Origin, format!("θ_0 {}", name(0))),
             (Mark::First, format!("θ_1 {}", name(1))),
             (Mark::Second, format!("θ_2 {}", name(2))),
             (Mark::Soup, "two-model soup".to_string()),
             (Mark::Minimum, "smallest on the grid".to_string()),
-        ]
+        ];
+        let models = models.map(|(mark, label)| (Key::Mark(mark), label));
+        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
+        let others = self.others().into_iter().map(|(mark, model)| {
+            // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
+            let near = model.distance <= 1e-3 * model.x.hypot(model.y);
+            let label = match near {
+                true => short(&model.name),
+                false => format!(
+                    "{} ({:.2} off the plane)",
+                    short(&model.name),
+                    model.distance
+                ),
+            };
+            (Key::Mark(mark), label)
+        });
+        let mut rows = vec![models.to_vec()];
+        rows.extend(Legend::wrapped(others.collect(), columns * CELL - 40.0).rows);
+        Legend { rows }
     }
 
-    fn legend_width(&self) -> f64 {
-        let entries = self.legend_entries();
-        entries.iter().map(|(_, label)| entry_width(label)).sum()
+    /// The projected models with their markers.
+    fn others(&self) -> Vec<(Mark, &Projected)> {
+        let shapes = [Shape::Diamond, Shape::Up, Shape::Hexagon, Shape::Down];
+        let colors = theme::GROUPS.iter().rev();
+        let looks = shapes.iter().cycle().zip(colors.cycle());
+        let marks =
+            looks.map(|(&shape, &color)| Mark::Dot(Dot::new(shape, color, 1.2 * marks::SIZE)));
+        marks.zip(&self.plane.summary.marks).collect()
     }
-
-    fn legend<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        let (width, height) = self.size();
-        let y = f64::from(height) - LEGEND / 2.0 - 8.0;
-        let mut x = (f64::from(width) - self.legend_width()) / 2.0 + 2.0 * marks::SIZE;
-        for (mark, label) in self.legend_entries() {
-            let place: Place = (x, y);
-            mark.draw(page, place)?;
-            page.write(&label, (x + TEXT, y), TEXT, Anchor::Left)?;
-            x += entry_width(&label);
-        }
-        Ok(())
-    }
-}
-
-/// A marker, its text, and the room to the next.
-fn entry_width(label: &str) -> f64 {
-    TEXT + page::width(label, TEXT) + 60.0
 }
 
 #[cfg(test)]
@@ -243,6 +251,7 @@ mod tests {
                     point("ft2 with a name that goes on and on and on", 4.0, 3.0),
                     point("soup", 4.5, 1.5),
                 ],
+                marks: Vec::new(),
                 minimum: Vec::new(),
                 checks: Vec::new(),
                 warnings: Vec::new(),

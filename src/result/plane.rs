@@ -30,6 +30,9 @@ pub struct Summary {
     pub geometry: Geometry,
     /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
     pub checkpoints: Vec<Checkpoint>,
+    /// Other models, projected onto the plane.
+    #[serde(default)]
+    pub marks: Vec<Projected>,
     /// Smallest finite loss and error on the grid, a data set each.
     pub minimum: Vec<Minimum>,
     /// The grid's own evaluation of θ0, θ1, θ2 held against the untouched files.
@@ -68,6 +71,22 @@ pub struct Checkpoint {
     /// Coordinate along u2.
     pub y: f64,
     /// One entry a data set.
+    pub scores: Vec<NamedScore>,
+}
+
+/// A model that need not lie on the plane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Projected {
+    /// What it is called.
+    pub name: String,
+    /// Coordinate along u1 of the nearest point of the plane.
+    pub x: f64,
+    /// Coordinate along u2.
+    pub y: f64,
+    /// Distance from there, Euclidean as the coordinates. It is a difference of squares: below
+    /// about 1e-7 of the model's distance from θ0 it is rounding.
+    pub distance: f64,
+    /// The model's own, one entry a data set.
     pub scores: Vec<NamedScore>,
 }
 

@@ -288,6 +288,7 @@ mod tests {
                     scores: Vec::new(),
                 })
                 .into(),
+                marks: Vec::new(),
                 minimum: Vec::new(),
                 checks: Vec::new(),
                 warnings: vec!["w".into()],

@@ -23,7 +23,7 @@ pub struct PlaneBasis {
 }
 
 impl PlaneBasis {
-    /// The plane through the three members of `pool` (θ0, θ1, θ2), with their Gram matrix.
+    /// The plane through the first three members of `pool` (θ0, θ1, θ2), with its Gram matrix.
     ///
     /// ‖δ2⊥‖² = G22 − G12²/G11 would lose all digits for nearly parallel deltas, so it is summed
     /// in a second pass over δ2 − s·δ1, which is corrected once for what s misses.
@@ -84,9 +84,21 @@ impl PlaneBasis {
         [1.0 - a - b, a, b]
     }
 
-    /// The point as a mix.
-    pub fn mix(&self, x: f64, y: f64) -> Mix {
-        Mix::new(self.coefficients(x, y).to_vec())
+    /// The point as a mix over a pool of `members`.
+    pub fn mix(&self, x: f64, y: f64, members: usize) -> Mix {
+        let mut coefficients = self.coefficients(x, y).to_vec();
+        coefficients.resize(members, 0.0);
+        Mix::new(coefficients)
+    }
+
+    /// The nearest point of the plane to checkpoint `k` of the Gram matrix (θ1 being 0), and the
+    /// distance from there.
+    pub fn project(&self, gram: &Gram, k: usize) -> (f64, f64, f64) {
+        let [along, across] = self.geometry.b;
+        let x = gram.total[[0, k]] / self.geometry.norm_a;
+        let y = (gram.total[[1, k]] - along * x) / across;
+        let squared = gram.total[[k, k]] - x * x - y * y;
+        (x, y, squared.max(0.0).sqrt())
     }
 
     /// Coordinates of a mix with these coefficients: the inverse of [`PlaneBasis::coefficients`].
@@ -264,6 +276,24 @@ mod tests {
             let basis = basis(&pool).unwrap();
             let back = basis.point(basis.coefficients(x, y));
             prop_assert!((back.0 - x).abs() < 1e-9 && (back.1 - y).abs() < 1e-9);
+        }
+
+        #[test]
+        fn the_nearest_point_is_that_of_the_basis_vectors(seed in 0_u64..1000) {
+            let pool = random_pool(5, &[vec![6, 5], vec![9]], seed);
+            let gram = Gram::of(&pool);
+            let basis = PlaneBasis::of(&pool, &gram).unwrap();
+            let (u1, u2) = materialize(&pool, &basis);
+            let origin = Array1::from(flat(&pool, 0));
+            for member in 1..5 {
+                let delta = Array1::from(flat(&pool, member)) - &origin;
+                let (x, y, distance) = basis.project(&gram, member - 1);
+                prop_assert!((x - delta.dot(&u1)).abs() < 1e-9);
+                prop_assert!((y - delta.dot(&u2)).abs() < 1e-9);
+                let rest = &delta - &(&u1 * x) - &(&u2 * y);
+                // A difference of squares of about 10 keeps half of its digits.
+                prop_assert!((distance - rest.dot(&rest).sqrt()).abs() < 1e-6);
+            }
         }
 
         #[test]
