@@ -13,7 +13,7 @@ Pairs: δ = θ − θ0 over all parameters; advantage = acc(½a + ½b) − ½(ac
 Theory, from a to b: f_α = f(x; (1−α)a + αb), ensemble (1−α)f_0 + αf_1, L = mean of ℓ(βf, y):
     L_soup − L_ensemble ≈ α(1−α)/2 · (−d²L_soup/dα² + β² E Var_{Y~softmax(βf_α)}[Δf_Y])
 `approximation` takes Δf = f_1 − f_0; `approximation_path` Δf = (f_{α+h} − f_{α−h}) / 2h; both take
-`d2` = (L_{α+h} − 2L_α + L_{α−h}) / h² with h = 0.05. The calibrated β minimises the loss of βf_α on val.
+`d2` = (L_{α+h} − 2L_α + L_{α−h}) / h² with h = 1/32. The calibrated β minimises the loss of βf_α on val.
 `d2_by_h` repeats d2 with other h. `d2_exact` is the second derivative, the network's Taylor series in α carried
 through its layers: exact wherever L is smooth. But f_α has kinks in α (ReLU, max pooling); central differences count
 the jumps of its slope and `d2_exact` does not. `variance_exact` is E Var of the exact ∂f/∂α.
@@ -40,7 +40,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "digits"
 SHIFTS = ("optdigits", "mfeat", "pendigits", "fonts")
 SETS = ("val", "test") + SHIFTS
 PAIRS = ((1, 2), (1, 16), (3, 12), (5, 9), (8, 13), (2, 11), (15, 16), (4, 14), (6, 7), (10, 12))
-THEORY, ALPHAS, H, SMALLER = ((1, 2), (5, 9)), (0.25, 0.5, 0.75), 0.05, (0.025, 0.01, 0.005)
+THEORY, ALPHAS, H, SMALLER = ((1, 2), (5, 9)), (0.25, 0.5, 0.75), 1 / 32, (0.025, 0.01, 0.005)
 BATCH, CLOSE = 500, 1e-4
 
 net = Digits().double().eval()

@@ -1,0 +1,293 @@
+//! `landscape soup` and `landscape pairs` on the whole of the bundled example against PyTorch in
+//! float64 (`oracle/soup.py`).
+//!
+//! Tolerances: counts to the sample, but for samples whose two largest logits lie within 1e-4 of
+//! each other (`close`; mostly there is none); losses to 1e-5 relative, as of the plane (float32
+//! forward passes); angles to 1e-6 degrees; the approximations of section 4 to 1e-4 nats: a second
+//! difference of float32 losses over h² = 1/1024, averaged over 10,000 samples.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn oracle() -> Value {
+    let path = root().join("tests/oracle/soup.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Runs a command on all samples of the example.
+fn run(command: &str, out: &Path, more: &[&str]) {
+    Command::cargo_bin("landscape")
+        .unwrap()
+        .current_dir(root().join("examples/digits"))
+        .args([command, "--origin", "zs.onnx", "--models", "models.csv"])
+        .args(["--limit", "0", "--out"])
+        .arg(out)
+        .args(more)
+        .assert()
+        .success();
+}
+
+fn json(out: &Path, file: &str) -> Value {
+    let path = out.join("notebooks-data").join(file);
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|name| name.as_str().unwrap()).collect()
+}
+
+/// Holds the scores of a model against the oracle's on those data sets that it has.
+fn agree(what: &str, datasets: &Value, scores: &Value, expected: &Value) {
+    let mut held = 0;
+    for (set, score) in datasets
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(scores.as_array().unwrap())
+    {
+        let name = set["name"].as_str().unwrap();
+        let Some(expected) = expected.get(name) else {
+            continue;
+        };
+        let samples = set["samples"].as_f64().unwrap();
+        let wrong = (score["error"].as_f64().unwrap() * samples).round() as i64;
+        let difference = wrong - expected["wrong"].as_i64().unwrap();
+        assert!(
+            difference.abs() <= expected["close"].as_i64().unwrap(),
+            "{what} on {name}: {wrong} wrong, not {}",
+            expected["wrong"]
+        );
+        let loss = score["loss"].as_f64().unwrap();
+        let ratio = loss / expected["loss"].as_f64().unwrap();
+        assert!((ratio - 1.0).abs() < 1e-5, "{what} on {name}: {loss}");
+        held += 1;
+    }
+    assert!(held > 0, "{what}");
+}
+
+#[test]
+fn the_table_of_soups_is_that_of_pytorch() {
+    let out = tempfile::tempdir().unwrap();
+    let methods = "best,second,uniform,greedy,ensemble,greedy-ensemble,wise-ft:0.5";
+    run("soup", out.path(), &["--methods", methods]);
+    let (soups, oracle) = (json(out.path(), "soup.json"), oracle());
+    let datasets = &soups["datasets"];
+    agree(
+        "zs",
+        datasets,
+        &soups["origin"]["scores"],
+        &oracle["models"]["zs"],
+    );
+    for model in soups["models"].as_array().unwrap() {
+        let name = model["name"].as_str().unwrap();
+        agree(name, datasets, &model["scores"], &oracle["models"][name]);
+    }
+    let method = |name: &str| {
+        let mut methods = soups["methods"].as_array().unwrap().iter();
+        methods.find(|made| made["method"] == name).unwrap()
+    };
+    for name in ["best", "second"] {
+        assert_eq!(
+            names(&method(name)["members"]),
+            [oracle[name].as_str().unwrap()]
+        );
+    }
+    for (name, expected) in [
+        ("uniform", &oracle["uniform"]),
+        ("ensemble", &oracle["ensemble"]),
+        ("greedy", &oracle["greedy"]["ge"]),
+        ("greedy-ensemble", &oracle["greedy_ensemble"]["ge"]),
+        ("wise-ft", &oracle["averages"]["wise_ft"]),
+    ] {
+        agree(name, datasets, &method(name)["scores"], expected);
+    }
+    let val = datasets
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|set| set["name"] == "val");
+    let samples = val.unwrap()["samples"].as_f64().unwrap();
+    for (name, key) in [("greedy", "greedy"), ("greedy-ensemble", "greedy_ensemble")] {
+        let expected = &oracle[key]["ge"];
+        assert_eq!(names(&method(name)["members"]), names(&expected["members"]));
+        let decisions = soups["decisions"].as_array().unwrap().iter();
+        let decisions: Vec<_> = decisions.filter(|made| made["method"] == name).collect();
+        let trace = expected["trace"].as_array().unwrap();
+        assert_eq!(decisions.len(), trace.len());
+        for (made, expected) in decisions.iter().zip(trace) {
+            assert_eq!(made["model"], expected["model"]);
+            assert_eq!(made["added"], expected["added"]);
+            let wrong = (1.0 - made["val_accuracy"].as_f64().unwrap()) * samples;
+            let difference = wrong.round() as i64 - expected["val_wrong"].as_i64().unwrap();
+            assert!(difference.abs() <= expected["close"].as_i64().unwrap());
+        }
+    }
+}
+
+#[test]
+fn averages_of_three_models_are_those_of_pytorch() {
+    let out = tempfile::tempdir().unwrap();
+    let example = root().join("examples/digits");
+    let list = |file: &str, models: &[&str]| {
+        let line = |name: &&str| {
+            let path = example.join(format!("{name}.safetensors"));
+            format!("{name},{}\n", path.display())
+        };
+        let lines: String = models.iter().map(line).collect();
+        let path = out.path().join(file);
+        fs::write(&path, format!("name,path\n{lines}")).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let (three, two) = (
+        list("3.csv", &["ft1", "ft2", "ft3"]),
+        list("2.csv", &["ft1", "ft2"]),
+    );
+    let made = |models: &str, methods: &str| {
+        Command::cargo_bin("landscape")
+            .unwrap()
+            .current_dir(&example)
+            .args([
+                "soup",
+                "--origin",
+                "zs.onnx",
+                "--models",
+                models,
+                "--methods",
+                methods,
+            ])
+            .args([
+                "--val", "val.npz", "--test", "test.npz", "--limit", "0", "--out",
+            ])
+            .arg(out.path())
+            .assert()
+            .success();
+        json(out.path(), "soup.json")
+    };
+    let expected = &oracle()["averages"];
+    let hold = |soups: &Value, method: &str, expected: &Value| {
+        let mut methods = soups["methods"].as_array().unwrap().iter();
+        let made = methods.find(|made| made["method"] == method).unwrap();
+        agree(method, &soups["datasets"], &made["scores"], expected);
+        made.clone()
+    };
+    let soups = made(&three, "model-stock,task-arithmetic:0.3");
+    hold(&soups, "task-arithmetic", &expected["task_arithmetic"]);
+    let stock = hold(&soups, "model-stock", &expected["model_stock"]);
+    let coefficients = stock["coefficients"].as_array().unwrap().iter();
+    let share = coefficients.filter(|of| of["model"] != "zs");
+    let t: f64 = share.map(|of| of["coefficient"].as_f64().unwrap()).sum();
+    assert!((t - expected["model_stock"]["t"].as_f64().unwrap()).abs() < 1e-9);
+    hold(&made(&two, "slerp"), "slerp", &expected["slerp"]);
+}
+
+#[test]
+fn pairs_are_those_of_pytorch() {
+    let out = tempfile::tempdir().unwrap();
+    let oracle = oracle();
+    let wanted = oracle["pairs"].as_array().unwrap();
+    let list = out.path().join("ten.csv");
+    let line = |pair: &Value| {
+        format!(
+            "{},{}\n",
+            pair["a"].as_str().unwrap(),
+            pair["b"].as_str().unwrap()
+        )
+    };
+    let lines: String = wanted.iter().map(line).collect();
+    fs::write(&list, format!("a,b\n{lines}")).unwrap();
+    run("pairs", out.path(), &["--pairs", list.to_str().unwrap()]);
+    let path = out.path().join("notebooks-data/pairs.csv");
+    let rows: Vec<HashMap<String, String>> = csv::Reader::from_path(path)
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect();
+    for pair in wanted {
+        let of_pair = rows
+            .iter()
+            .filter(|row| row["a"] == pair["a"] && row["b"] == pair["b"]);
+        let of_pair: Vec<_> = of_pair.collect();
+        assert_eq!(of_pair.len(), 8);
+        for row in of_pair {
+            let number = |column: &str| row[column].parse::<f64>().unwrap();
+            let expected = |key: &str| pair[key].as_f64().unwrap();
+            assert!((number("angle_deg") - expected("angle_deg")).abs() < 1e-6);
+            assert!((number("norm_a") / expected("norm_a") - 1.0).abs() < 1e-12);
+            let set = row["dataset"].as_str();
+            let mut slack = 0.0;
+            for kind in ["soup", "ensemble"] {
+                let Some(expected) = pair[kind].get(set) else {
+                    continue;
+                };
+                let samples = number("samples");
+                let wrong = (1.0 - number(&format!("accuracy_{kind}"))) * samples;
+                let difference = wrong.round() as i64 - expected["wrong"].as_i64().unwrap();
+                let close = expected["close"].as_i64().unwrap();
+                assert!(difference.abs() <= close, "{row:?}");
+                slack += close as f64 / samples;
+            }
+            let advantage = pair["advantage"][set].as_f64().unwrap();
+            // Means, and ends with close samples of their own.
+            let most = slack
+                + if row["role"] == "mean" {
+                    1e-3
+                } else {
+                    1.5 / number("samples")
+                };
+            assert!((number("advantage") - advantage).abs() <= most, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn section_4_is_that_of_pytorch() {
+    let out = tempfile::tempdir().unwrap();
+    let oracle = oracle();
+    let list = out.path().join("two.csv");
+    fs::write(&list, "a,b\nft1,ft2\nft5,ft9\n").unwrap();
+    let more = [
+        "--val", "val.npz", "--test", "test.npz", "--theory", "--pairs",
+    ];
+    run(
+        "pairs",
+        out.path(),
+        &[&more[..], &[list.to_str().unwrap()]].concat(),
+    );
+    let points = json(out.path(), "pairs.json")["theory"].clone();
+    let mut held = 0;
+    for pair in oracle["theory"]["pairs"].as_array().unwrap() {
+        for row in pair["rows"].as_array().unwrap() {
+            let calibrated = row["beta_kind"] == "calibrated";
+            let mut points = points.as_array().unwrap().iter();
+            let point = points.find(|point| {
+                point["a"] == pair["a"]
+                    && point["b"] == pair["b"]
+                    && point["alpha"] == row["alpha"]
+                    && point["calibrated"] == calibrated
+            });
+            let (point, number) = (point.unwrap(), |of: &Value, key: &str| {
+                of[key].as_f64().unwrap()
+            });
+            let apart = |key: &str| (number(point, key) - number(row, key)).abs();
+            assert!(apart("beta") < 1e-4);
+            assert!(apart("loss_soup") < 1e-6 && apart("loss_ensemble") < 1e-6);
+            let close = number(row, "close_soup") + number(row, "close_ensemble");
+            assert!(apart("error_soup").max(apart("error_ensemble")) <= (close + 0.5) / 10_000.0);
+            for key in ["approximation", "approximation_path"] {
+                assert!(apart(key) < 1e-4, "{key}: {point} {row}");
+            }
+            held += 1;
+        }
+    }
+    assert_eq!(held, 12);
+}
