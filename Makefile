@@ -13,7 +13,7 @@ build: ## build the program (target/release/landscape)
 	$(CARGO) build --release $(CARGO_FLAGS)
 
 # A relative CARGO_TARGET_DIR means the folder make was started in, not the example's.
-demo: runtime-if-needed ## draw the plane and a line of the bundled example into plots/
+demo: runtime-if-needed ## draw the figures of the bundled example into plots/
 	@case "$${CARGO_TARGET_DIR:-/}" in \
 	  /*) ;; \
 	  *) CARGO_TARGET_DIR=$$PWD/$$CARGO_TARGET_DIR; export CARGO_TARGET_DIR ;; \
@@ -22,7 +22,10 @@ demo: runtime-if-needed ## draw the plane and a line of the bundled example into
 	landscape="$(CARGO) run --quiet --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml --" && \
 	$(CARGO) build --release $(CARGO_FLAGS) --manifest-path ../../Cargo.toml && \
 	$$landscape plane --origin zs.onnx --a ft1 --b ft2 --out ../.. && \
-	$$landscape line --origin zs.onnx --a ft1 --b ft16 --out ../..
+	$$landscape line --origin zs.onnx --a ft1 --b ft16 --out ../.. && \
+	$$landscape soup --origin zs.onnx --models models.csv --limit 0 --out ../.. && \
+	$$landscape pairs --origin zs.onnx --models models.csv \
+	  --hyperparameters augmentation,label_smoothing,dropout --out ../..
 	@echo "The figures are in plots/, their numbers in notebooks-data/"
 
 test: runtime-if-needed ## run all tests
