@@ -401,14 +401,18 @@ def write_data(out, data):
 
 
 def write_models(out, hyperparameters, states, errors):
-    with open(out / "models.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        keys = list(hyperparameters[0])
-        writer.writerow(["name", "path", *keys, "val_accuracy"])
-        for i, (h, state) in enumerate(zip(hyperparameters, states), 1):
-            save_file(state, out / f"ft{i}.safetensors")
-            accuracy = f"{1 - errors[i - 1]['val']:.4f}"
-            writer.writerow([f"ft{i}", f"ft{i}.safetensors", *(h[k] for k in keys), accuracy])
+    keys = list(hyperparameters[0])
+    rows = []
+    for i, (h, state) in enumerate(zip(hyperparameters, states), 1):
+        save_file(state, out / f"ft{i}.safetensors")
+        accuracy = f"{1 - errors[i - 1]['val']:.4f}"
+        rows.append([f"ft{i}", f"ft{i}.safetensors", *(h[k] for k in keys), accuracy])
+    ordinary = [row for row, h in zip(rows, hyperparameters) if not h["left_basin"]]
+    for name, listed in (("models.csv", rows), ("basin.csv", ordinary)):
+        with open(out / name, "w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["name", "path", *keys, "val_accuracy"])
+            writer.writerows(listed)
 
 
 # ---------------------------------------------------------------- tables
