@@ -1,5 +1,4 @@
-//! Many checkpoints: the list of models opened, those that diverged left out, and each evaluated
-//! once.
+//! Many checkpoints: the list of models opened, those that diverged left out.
 
 use std::path::Path;
 
@@ -8,15 +7,10 @@ use indexmap::IndexMap;
 use super::args::{Common, RunArgs};
 use super::config::Config;
 use super::models::{self, Listed};
-use super::prepare::{Inputs, untouched};
-use crate::analysis::check;
+use super::prepare::Inputs;
 use crate::error::{Error, Result};
-use crate::evaluate::Evaluator;
-use crate::evaluate::logits::Logits;
-use crate::evaluate::onnx::Engine;
-use crate::graph::network::Network;
 use crate::result::models::Individual;
-use crate::result::score::{DatasetInfo, Role, Score};
+use crate::result::score::{Role, Score};
 use crate::space::gram::nonfinite;
 use crate::space::matching::Aligned;
 
@@ -163,46 +157,4 @@ fn diverged(aligned: &Aligned) -> Result<Vec<Option<String>>> {
         Some(problem) => Err(Error::input(&pool.members[0].path, problem)),
         None => Ok(checkpoints),
     }
-}
-
-/// Samples that the untouched files are run on.
-const TRIED: usize = 64;
-
-/// Warnings where a file, run as it is on a few samples, does not give what its mix gives: then
-/// its tensors were not put where they belong.
-///
-/// # Errors
-/// When a file cannot be run.
-pub fn doubts(
-    engine: &Engine<'_>,
-    inputs: &Inputs,
-    network: &Network<'_>,
-    aligned: &Aligned,
-    logits: &Logits,
-) -> Result<Vec<String>> {
-    let files = untouched(network, aligned, &inputs.checkpoints)?;
-    let files = engine.try_files(&files, TRIED)?;
-    let set = engine.datasets().swap_remove(0);
-    let samples = set.samples.min(TRIED);
-    let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);
-    let mixes: Vec<Vec<Score>> = mixes.collect();
-    let set = DatasetInfo { samples, ..set };
-    let checks = check::against_files(&[set], &inputs.names(), &files, &mixes);
-    let doubts = checks.iter().filter(|check| !check.agrees).map(|check| {
-        format!(
-            "{} on {samples} samples of {}: its file gives loss {:.6}, its tensors in the \
-             origin's network {:.6}; do not trust these results",
-            check.name, check.dataset, check.loss_file, check.loss_plane
-        )
-    });
-    Ok(doubts.collect())
-}
-
-/// Scores of the single models, `[member][data set]`, from their logits.
-pub fn singles(logits: &Logits, members: usize, sets: usize) -> Vec<Vec<Score>> {
-    let model = |member: usize| {
-        let score = |set| logits.ensemble(&[(member, 1.0)], set);
-        (0..sets).map(score).collect()
-    };
-    (0..members).map(model).collect()
 }

@@ -17,6 +17,7 @@ mod progress;
 mod save;
 mod selection;
 mod soup;
+mod stage;
 mod table;
 mod theory;
 mod units;

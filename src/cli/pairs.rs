@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use super::args::PairsArgs;
 use super::draw;
-use super::lineup::{Lineup, doubts, singles};
-use super::prepare::Material;
-use super::progress::Progress;
+use super::lineup::Lineup;
 use super::selection::Selection;
+use super::stage::Stage;
 use super::theory::compared;
 use super::{note, print};
 use crate::analysis::pairs::{self as analysis, Four};
@@ -31,86 +30,81 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
         arguments.models.as_deref(),
     )?;
     let inputs = &lineup.inputs;
-    for warning in &lineup.warnings {
-        note(&format!("warning: {warning}"));
-    }
     let names = inputs.names();
     let places = selection.pairs(&names[1..], inputs.plan.seed)?;
     let columns = lineup.hyperparameters(arguments.hyperparameters.as_deref())?;
-    let network = inputs.network();
-    let aligned = inputs.aligned(&network)?;
-    let gram = Gram::of(&aligned.pool);
-    let material = Material::read(inputs, &network)?;
-    let engine = material.engine(inputs, &network, &aligned)?;
-    let engine = material.keeping(engine, inputs, &arguments.name)?;
-    let progress = Progress::new(engine.frozen_nodes(), false);
-    let datasets = material.datasets();
-    let members = aligned.pool.members.len();
-    let logits = engine.kept_logits(&Mix::units(members), &progress)?;
-    let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
-    let midpoint = |&(a, b): &(usize, usize)| Mix::over(&[(a + 1, 0.5), (b + 1, 0.5)], members);
-    let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
-    let soups = engine.evaluate(&midpoints, &progress)?;
-    let scores = singles(&logits, members, datasets.len());
-    let ensemble = |a: usize, b: usize| -> Vec<Score> {
-        let sets = 0..datasets.len();
-        sets.map(|set| logits.ensemble(&[(a + 1, 0.5), (b + 1, 0.5)], set))
-            .collect()
+    lineup.evaluated(
+        &arguments.name,
+        |_, _| Ok(()),
+        |stage| {
+            let gram = Gram::of(&stage.aligned.pool);
+            let mut pairs = assemble(&lineup, stage, &gram, &places, columns)?;
+            if arguments.theory {
+                pairs.theory = compared(stage, &places)?;
+            }
+            if arguments.by_layer {
+                pairs.layers = layers(&stage.aligned.pool, &gram, &places, &names[1..]);
+            }
+            let rate = stage.progress.finish();
+            let provenance = stage.material.provenance(inputs);
+            pairs.provenance = stage.progress.recorded(&provenance, start);
+            write(arguments, &lineup, &pairs, rate)
+        },
+    )
+}
+
+/// Evaluates the midpoint soups, and puts each beside its pair and its ensemble.
+fn assemble(
+    lineup: &Lineup,
+    stage: &Stage<'_>,
+    gram: &Gram,
+    places: &[(usize, usize)],
+    columns: Vec<String>,
+) -> Result<Pairs> {
+    // Members of the pool: θ0 comes first.
+    let halves = |(a, b): (usize, usize)| [(a + 1, 0.5), (b + 1, 0.5)];
+    let members = stage.singles.len();
+    let midpoints = places.iter().map(|&pair| Mix::over(&halves(pair), members));
+    let midpoints: Vec<Mix> = midpoints.collect();
+    let soups = stage.engine.evaluate(&midpoints, stage.progress)?;
+    let (_, models) = lineup.individuals(stage.singles.clone());
+    let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
+        let sets = 0..stage.datasets.len();
+        let ensemble = sets.map(|set| stage.logits.ensemble(&halves((a, b)), set));
+        let four = Four {
+            a: &stage.singles[a + 1],
+            b: &stage.singles[b + 1],
+            soup,
+            ensemble: &ensemble.collect::<Vec<Score>>(),
+        };
+        Pair {
+            a: models[a].name.clone(),
+            b: models[b].name.clone(),
+            angle_deg: analysis::angle(&gram.total, a, b),
+            norm_a: analysis::norm(&gram.total, a),
+            norm_b: analysis::norm(&gram.total, b),
+            differ: differ(&models[a], &models[b], &columns),
+            rows: analysis::rows(&stage.datasets, four),
+        }
     };
-    let theory = if arguments.theory {
-        compared(&engine, &logits, &places, inputs, &progress)?
-    } else {
-        Vec::new()
-    };
-    let rate = progress.finish();
-    let (_, models) = lineup.individuals(scores.clone());
-    let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| Pair {
-        a: models[a].name.clone(),
-        b: models[b].name.clone(),
-        angle_deg: analysis::angle(&gram.total, a, b),
-        norm_a: analysis::norm(&gram.total, a),
-        norm_b: analysis::norm(&gram.total, b),
-        differ: differ(&models[a], &models[b], &columns),
-        rows: analysis::rows(
-            &datasets,
-            Four {
-                a: &scores[a + 1],
-                b: &scores[b + 1],
-                soup,
-                ensemble: &ensemble(a, b),
-            },
-        ),
-    };
-    let all: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();
-    let seed = inputs.plan.seed;
+    let pairs: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();
+    let seed = stage.inputs.plan.seed;
     let [angle_advantage, soup_ensemble_test, soup_ensemble_shifts] =
-        analysis::correlations(&all, &places, models.len(), seed);
-    let twins = analysis::twins(&gram, &names[1..]);
-    let pairs = Pairs {
+        analysis::correlations(&pairs, places, models.len(), seed);
+    let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    Ok(Pairs {
         angle_advantage,
         soup_ensemble_test,
         soup_ensemble_shifts,
-        theory,
-        layers: match arguments.by_layer {
-            true => layers(&aligned.pool, &gram, &places, &names[1..]),
-            false => Vec::new(),
-        },
-        warnings: [
-            lineup.warnings.clone(),
-            aligned.warnings.clone(),
-            twins,
-            doubts,
-        ]
-        .concat(),
-        provenance: progress.recorded(&material.provenance(inputs), start),
-        pairs: all,
-        datasets,
+        theory: Vec::new(),
+        layers: Vec::new(),
+        warnings: [stage.warnings.clone(), analysis::twins(gram, &names)].concat(),
+        provenance: Default::default(),
+        pairs,
+        datasets: stage.datasets.clone(),
         models,
         hyperparameters: columns,
-    };
-    write(arguments, &lineup, &pairs, rate)?;
-    engine.forget();
-    Ok(())
+    })
 }
 
 /// Columns of the list in which two models differ.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::SoupArgs;
 use super::prepare::Inputs;
 use super::soup::parse;
+use super::stage::Stage;
 use crate::analysis::soup::{Recipe, Wanted};
 use crate::checkpoint::Content;
 use crate::error::{Error, Result};
@@ -103,11 +104,10 @@ pub fn write<'s>(
     saves: &'s [Save],
     soups: &Soups,
     recipes: &[Recipe],
-    inputs: &Inputs,
-    network: &Network<'_>,
-    aligned: &Aligned,
-    files: &[(String, String)],
+    stage: &Stage<'_>,
 ) -> Result<Vec<&'s Path>> {
+    let (aligned, checkpoints) = (stage.aligned, &stage.inputs.checkpoints);
+    let files = stage.material.hashes();
     let accuracy = |index: usize| Accuracies::of(&soups.datasets, &soups.methods[index].scores).val;
     let mut written = Vec::new();
     for Save { wanted, path } in saves {
@@ -131,7 +131,7 @@ pub fn write<'s>(
         let mix = Mix::over(&recipe.weights, aligned.pool.members.len());
         let label = soups.methods[index].to_string();
         let recipe = save::recipe(&label, &mix, &aligned.pool, files);
-        save::save(path, &mix, aligned, network, &inputs.checkpoints, &recipe)?;
+        save::save(path, &mix, aligned, stage.network, checkpoints, &recipe)?;
         written.push(path.as_path());
     }
     Ok(written)

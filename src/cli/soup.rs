@@ -3,20 +3,20 @@
 use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
-use super::lineup::{Lineup, doubts, singles};
-use super::prepare::Material;
-use super::progress::Progress;
+use super::lineup::Lineup;
 use super::save::{self, Save, saves};
+use super::stage::Stage;
 use super::table::table;
 use super::{draw, note, print};
-use crate::analysis::soup::{Cook, Recipe, Rule, Trace, Wanted, ranked};
+use crate::analysis::soup::{Cook, Ensemble, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
+use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
 use crate::result::soup_file;
 use crate::space::gram::Gram;
-use crate::space::mix::Mix;
+use crate::space::matching::Aligned;
 
 /// Runs the command.
 pub fn run(arguments: &SoupArgs) -> Result<()> {
@@ -29,72 +29,96 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let inputs = &lineup.inputs;
     let saves = saves(arguments)?;
     let wanted = wanted(arguments, &saves, inputs.plan.has(Role::Val))?;
-    for warning in &lineup.warnings {
-        note(&format!("warning: {warning}"));
-    }
-    let network = inputs.network();
-    let aligned = inputs.aligned(&network)?;
-    save::probe(&saves, inputs, &network, &aligned)?;
-    let material = Material::read(inputs, &network)?;
-    let engine = material.engine(inputs, &network, &aligned)?;
-    let engine = material.keeping(engine, inputs, &arguments.name)?;
-    let progress = Progress::new(engine.frozen_nodes(), false);
-    let datasets = material.datasets();
-    let members = aligned.pool.members.len();
-    let logits = engine.kept_logits(&Mix::units(members), &progress)?;
-    let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
-    let scores = singles(&logits, members, datasets.len());
-    let validation = datasets.iter().position(|set| set.role == Role::Val);
-    let seeds = inputs.plan.seed..inputs.plan.seed.saturating_add(arguments.orders);
+    let probe =
+        |network: &Network<'_>, aligned: &Aligned| save::probe(&saves, inputs, network, aligned);
+    lineup.evaluated(&arguments.name, probe, |stage| {
+        let (recipes, traces) = chosen(arguments, stage, &wanted)?;
+        let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
+        let rate = stage.progress.finish();
+        let provenance = stage.material.provenance(inputs);
+        soups.provenance = stage.progress.recorded(&provenance, start);
+        let saved = save::write(&saves, &soups, &recipes, stage)?;
+        write(arguments, &lineup, &soups, rate)?;
+        for path in saved {
+            note(&format!("written {}", path.display()));
+        }
+        Ok(())
+    })
+}
+
+/// What the methods make of the models.
+fn chosen(
+    arguments: &SoupArgs,
+    stage: &Stage<'_>,
+    wanted: &[Wanted],
+) -> Result<(Vec<Recipe>, Vec<Trace>)> {
+    let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
+    let seed = stage.inputs.plan.seed;
     let cook = Cook {
-        evaluator: &engine,
-        ensemble: &|weights, set| logits.ensemble(weights, set),
-        watch: &progress,
-        members,
-        validation: validation.unwrap_or(0),
         rule: match arguments.rule {
             RuleArg::Ge => Rule::AtLeast,
             RuleArg::Gt => Rule::Above,
         },
-        seeds: seeds.collect(),
+        seeds: (seed..seed.saturating_add(arguments.orders)).collect(),
+        ..cook(stage, &ensemble)
     };
-    let checkpoints: Vec<usize> = (1..members).collect();
-    let ranked = match validation {
-        Some(set) => ranked(&checkpoints, |member| scores[member][set]),
+    let checkpoints: Vec<usize> = (1..cook.members).collect();
+    let ranked = match validation(stage) {
+        Some(set) => ranked(&checkpoints, |member| stage.singles[member][set]),
         None => checkpoints,
     };
-    let gram = wanted
-        .iter()
-        .any(|wanted| wanted.method.needs_angles())
-        .then(|| Gram::of(&aligned.pool));
+    let mut methods = wanted.iter();
+    let needs_angles = methods.any(|wanted| wanted.method.needs_angles());
+    let gram = needs_angles.then(|| Gram::of(&stage.aligned.pool));
     let (mut recipes, mut traces) = (Vec::new(), Vec::new());
-    for wanted in &wanted {
+    for wanted in wanted {
         let (made, traced) = cook.recipes(wanted, &ranked, gram.as_ref())?;
         recipes.extend(made);
         traces.extend(traced);
     }
-    let served = cook.scores(&recipes)?;
-    let rate = progress.finish();
-    let (origin, models) = lineup.individuals(scores);
-    let names = inputs.names();
-    let soups = Soups {
-        methods: results(&recipes, served, &names),
-        decisions: decisions(&traces, &names, validation.map(|set| &datasets[set])),
-        evaluations: evaluations(&engine, members),
-        warnings: [lineup.warnings.clone(), aligned.warnings.clone(), doubts].concat(),
-        provenance: progress.recorded(&material.provenance(inputs), start),
-        datasets,
+    Ok((recipes, traces))
+}
+
+fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
+    Cook {
+        evaluator: stage.engine,
+        ensemble,
+        watch: stage.progress,
+        members: stage.singles.len(),
+        validation: validation(stage).unwrap_or(0),
+        rule: Rule::AtLeast,
+        seeds: Vec::new(),
+    }
+}
+
+/// Which data set is the validation set.
+fn validation(stage: &Stage<'_>) -> Option<usize> {
+    let mut datasets = stage.datasets.iter();
+    datasets.position(|set| set.role == Role::Val)
+}
+
+/// Evaluates what was made, on all data sets.
+fn assemble(
+    lineup: &Lineup,
+    stage: &Stage<'_>,
+    recipes: &[Recipe],
+    traces: &[Trace],
+) -> Result<Soups> {
+    let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
+    let served = cook(stage, &ensemble).scores(recipes)?;
+    let (origin, models) = lineup.individuals(stage.singles.clone());
+    let names = stage.inputs.names();
+    let validation = validation(stage).map(|set| &stage.datasets[set]);
+    Ok(Soups {
+        methods: results(recipes, served, &names),
+        decisions: decisions(traces, &names, validation),
+        evaluations: evaluations(stage.engine, stage.singles.len()),
+        warnings: stage.warnings.clone(),
+        provenance: Default::default(),
+        datasets: stage.datasets.clone(),
         origin,
         models,
-    };
-    let files = material.hashes();
-    let saved = save::write(&saves, &soups, &recipes, inputs, &network, &aligned, files)?;
-    write(arguments, &lineup, &soups, rate)?;
-    for path in saved {
-        note(&format!("written {}", path.display()));
-    }
-    engine.forget();
-    Ok(())
+    })
 }
 
 /// The methods that were asked for, or those of the paper, in the order of the table.

@@ -3,12 +3,10 @@
 
 use std::path::Path;
 
-use super::prepare::Inputs;
+use super::stage::Stage;
 use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
-use crate::evaluate::onnx::Engine;
-use crate::evaluate::{Evaluator, Watch};
 use crate::result::pairs::TheoryPoint;
 use crate::result::score::{DatasetInfo, Role};
 use crate::space::mix::Mix;
@@ -24,18 +22,11 @@ const AROUND: [f64; 3] = [-STEP, 0.0, STEP];
 ///
 /// # Errors
 /// When a soup cannot be evaluated.
-pub fn compared(
-    engine: &Engine<'_>,
-    logits: &Logits,
-    places: &[(usize, usize)],
-    inputs: &Inputs,
-    watch: &dyn Watch,
-) -> Result<Vec<TheoryPoint>> {
-    let datasets = engine.datasets();
-    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
-    let members = inputs.checkpoints.len() + 1;
-    let names = inputs.names();
-    let csv = inputs.plan.csv("logits");
+pub fn compared(stage: &Stage<'_>, places: &[(usize, usize)]) -> Result<Vec<TheoryPoint>> {
+    let samples: Vec<usize> = stage.datasets.iter().map(|set| set.samples).collect();
+    let members = stage.singles.len();
+    let names = stage.inputs.names();
+    let csv = stage.inputs.plan.csv("logits");
     let folder = csv.parent().unwrap_or(Path::new("."));
     let mut points = Vec::new();
     for &(a, b) in places {
@@ -44,12 +35,15 @@ pub fn compared(
             .iter()
             .flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
         // Of each pair alone: of all of them they may fill a disk.
-        let soups = engine.logits(&mixes.collect::<Vec<_>>(), &samples, folder, watch)?;
+        let mixes: Vec<Mix> = mixes.collect();
+        let soups = stage
+            .engine
+            .logits(&mixes, &samples, folder, stage.progress)?;
         let both = Both {
-            ends: logits,
+            ends: &stage.logits,
             soups: &soups,
             members: (a + 1, b + 1),
-            datasets: &datasets,
+            datasets: &stage.datasets,
         };
         for (index, alpha) in ALPHAS.into_iter().enumerate() {
             let found = both.at(index, alpha);

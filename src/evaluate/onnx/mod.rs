@@ -13,6 +13,7 @@ mod buffer;
 mod frozen;
 mod graphs;
 mod layout;
+mod logits;
 mod model;
 mod part;
 mod request;

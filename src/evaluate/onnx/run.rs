@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +12,8 @@ use super::request::Losses;
 use super::worker::Worker;
 use super::{Engine, Layout, Measured, Untouched, layout};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
-use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
 use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
@@ -24,7 +22,11 @@ use crate::space::mix::Mix;
 
 impl Engine<'_> {
     /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
-    fn lay_out(&self, journal: &mut Journal, models: usize) -> Result<(Layout, Measured)> {
+    pub(super) fn lay_out(
+        &self,
+        journal: &mut Journal,
+        models: usize,
+    ) -> Result<(Layout, Measured)> {
         let (mut layout, measured) = match self.chosen.get() {
             Some(chosen) => *chosen,
             None => match journal.layout().and_then(Layout::parse) {
@@ -42,83 +44,6 @@ impl Engine<'_> {
         layout.chunks = layout::chunks(self, models, &layout, &measured)?;
         journal.begin(&layout.to_string())?;
         Ok((layout, measured))
-    }
-
-    /// Logits of mixes on the first samples of each data set, as many as `samples` says, in a
-    /// scratch file in `folder` that nobody sees.
-    ///
-    /// # Errors
-    /// When the network cannot be run, the disk is full, or the user stopped the run.
-    pub fn logits(
-        &self,
-        mixes: &[Mix],
-        samples: &[usize],
-        folder: &Path,
-        watch: &dyn Watch,
-    ) -> Result<Logits> {
-        let mut journal = self.journal();
-        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
-        let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
-        let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
-        // What is known of these models has no logits.
-        let nothing = Journal::default();
-        watch.begins(&self.outlook(&schedule, &nothing, &layout, &measured));
-        self.write_logits(mixes, &schedule, &scratch, &nothing, layout, watch)?;
-        scratch.finish(self.labels(samples))
-    }
-
-    /// Logits of mixes on all samples, kept beside the journal, so that a run that was stopped
-    /// computes none twice, and their scores are known to later evaluations.
-    ///
-    /// # Errors
-    /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
-    pub fn kept_logits(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Logits> {
-        let mut journal = self.journal();
-        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
-        let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
-        let models: Vec<ModelKey> = mixes.iter().map(logits_key).collect();
-        let path = journal
-            .logits()
-            .ok_or_else(|| Error::runtime("logits", "nothing is kept of this run"))?;
-        let scratch = Scratch::open(&path, mixes.len(), self.classes, &samples)?;
-        for (index, model) in models.iter().enumerate() {
-            // What the journal says was written may not have reached the disk.
-            let Some(tallies) = journal.tallies(*model) else {
-                continue;
-            };
-            if scratch.tallies(index, &tallies, &self.labels(&samples))? != tallies {
-                journal.doubt(*model);
-            }
-        }
-        let schedule = self.schedule(models, &samples, &layout);
-        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
-        let tallies = self.write_logits(mixes, &schedule, &scratch, &journal, layout, watch)?;
-        for (mix, tallies) in mixes.iter().zip(&tallies) {
-            journal.append(mix_key(mix), tallies)?;
-        }
-        scratch.finish(self.labels(&samples))
-    }
-
-    fn write_logits(
-        &self,
-        mixes: &[Mix],
-        schedule: &Schedule,
-        scratch: &Scratch,
-        journal: &Journal,
-        layout: Layout,
-        watch: &dyn Watch,
-    ) -> Result<Vec<Vec<Tally>>> {
-        let writing = Writing {
-            run: Run {
-                engine: self,
-                sources: mixes.iter().map(Source::Mix).collect(),
-                ends: schedule.whole(),
-                layout,
-                watch,
-            },
-            scratch,
-        };
-        schedule.run(&writing, journal, |_| Ok(()))
     }
 
     /// Scores of files as they are on the first samples of the first data set, at most so many;
@@ -143,20 +68,13 @@ impl Engine<'_> {
         Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
     }
 
-    /// The first labels of each data set, in the order of evaluation.
-    fn labels(&self, samples: &[usize]) -> Vec<Vec<usize>> {
-        let sets = self.datasets.iter().zip(samples);
-        let labels = sets.map(|(data, &samples)| {
-            let order = data.order()[..samples].iter();
-            order
-                .map(|&sample| data.labels()[sample] as usize)
-                .collect()
-        });
-        labels.collect()
-    }
-
     /// All models on the first samples of each data set, without limits.
-    fn schedule(&self, models: Vec<ModelKey>, samples: &[usize], layout: &Layout) -> Schedule {
+    pub(super) fn schedule(
+        &self,
+        models: Vec<ModelKey>,
+        samples: &[usize],
+        layout: &Layout,
+    ) -> Schedule {
         Schedule {
             models,
             ends: ends(samples, layout.chunks, layout.batch),
@@ -167,7 +85,7 @@ impl Engine<'_> {
         }
     }
 
-    fn journal(&self) -> MutexGuard<'_, Journal> {
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +108,7 @@ impl Engine<'_> {
         all.filter(|(key, _)| seen.insert(*key)).unzip()
     }
 
-    fn outlook(
+    pub(super) fn outlook(
         &self,
         schedule: &Schedule,
         journal: &Journal,
@@ -250,13 +168,13 @@ impl Engine<'_> {
 }
 
 /// What a model is made of.
-enum Source<'m> {
+pub enum Source<'m> {
     File(&'m Untouched<'m>),
     Mix(&'m Mix),
 }
 
 /// Names a mix by its coefficients.
-fn mix_key(mix: &Mix) -> ModelKey {
+pub fn mix_key(mix: &Mix) -> ModelKey {
     let mut hash = Sha256::new();
     for coefficient in mix.coefficients() {
         hash.update(coefficient.to_le_bytes());
@@ -270,11 +188,6 @@ fn mix_key(mix: &Mix) -> ModelKey {
 /// Names an untouched file; no mix's hash is so small.
 fn file_key(file: usize) -> ModelKey {
     file as ModelKey
-}
-
-/// Names the logits of a mix.
-fn logits_key(mix: &Mix) -> ModelKey {
-    !mix_key(mix)
 }
 
 /// What it took to answer.
@@ -337,13 +250,13 @@ impl Evaluator for Engine<'_> {
 }
 
 /// One evaluation, as the schedule sees it.
-struct Run<'r> {
-    engine: &'r Engine<'r>,
-    sources: Vec<Source<'r>>,
+pub struct Run<'r> {
+    pub engine: &'r Engine<'r>,
+    pub sources: Vec<Source<'r>>,
     /// Samples of each data set that are wanted.
-    ends: Vec<usize>,
-    layout: Layout,
-    watch: &'r dyn Watch,
+    pub ends: Vec<usize>,
+    pub layout: Layout,
+    pub watch: &'r dyn Watch,
 }
 
 impl<'r> Work for Run<'r> {
@@ -408,62 +321,8 @@ impl<'r> Work for Run<'r> {
 
 impl Run<'_> {
     /// Tells that samples went through the network.
-    fn evaluated(&self, samples: usize) {
+    pub fn evaluated(&self, samples: usize) {
         self.engine.count(|counts| counts.samples += samples);
         self.watch.progress(0, samples);
-    }
-}
-
-/// An evaluation whose logits are kept.
-struct Writing<'r> {
-    run: Run<'r>,
-    scratch: &'r Scratch,
-}
-
-impl<'r> Work for Writing<'r> {
-    type Chunk = Vec<Part>;
-    type Worker = Worker<'r>;
-
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
-        self.run.chunk(ranges)
-    }
-
-    fn worker(&self) -> Result<Worker<'r>> {
-        self.run.worker()
-    }
-
-    fn evaluate(
-        &self,
-        worker: &mut Worker<'r>,
-        index: usize,
-        chunk: &Vec<Part>,
-        places: &[Range<usize>],
-    ) -> Result<Vec<Vec<Outcome>>> {
-        let (engine, batch) = (self.run.engine, self.run.layout.batch);
-        let Source::Mix(mix) = self.run.sources[index] else {
-            return Ok(Vec::new());
-        };
-        let model = worker.model(mix)?;
-        let parts = chunk.iter().zip(places);
-        let outcomes = parts.map(|(part, places)| {
-            let mut outcomes = Vec::with_capacity(places.len());
-            let mut logits = Vec::with_capacity(places.len() * engine.classes);
-            for rows in part.batches(places.clone(), batch) {
-                engine.check_stop()?;
-                model.logits(engine, Some(mix), part, rows, |row, values| {
-                    outcomes.push(Outcome::of(values, part.labels[rows.0 + row]));
-                    logits.extend_from_slice(values);
-                })?;
-            }
-            self.scratch
-                .write(index, part.dataset, places.start, &logits)?;
-            self.run.evaluated(outcomes.len());
-            Ok(outcomes)
-        });
-        outcomes.collect()
-    }
-
-    fn tallied(&self, tallies: &[Tally]) {
-        self.run.tallied(tallies);
     }
 }
