@@ -260,6 +260,8 @@ pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
 /// # Errors
 /// When drawing fails.
 pub fn svg(figure: &impl Drawn) -> Result<String> {
+    // Before anything is measured.
+    theme::register_font()?;
     let (width, height) = figure.size();
     let (wide, tall) = (width * SVG_UNIT, height * SVG_UNIT);
     let mut svg = String::new();
@@ -291,6 +293,7 @@ pub fn svg(figure: &impl Drawn) -> Result<String> {
 /// # Errors
 /// When drawing or encoding fails.
 pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
+    theme::register_font()?;
     let (width, height) = figure.size();
     // Drawn twice as large and averaged: the bitmap backend has no smooth edges of its own.
     let mut pixels = vec![0; (width * height * 4 * 3) as usize];
@@ -304,7 +307,6 @@ pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
 }
 
 fn paint<B: DrawingBackend>(backend: B, figure: &impl Drawn, unit: u32) -> Result<()> {
-    theme::register_font()?;
     let canvas = backend.into_drawing_area();
     let page = Page {
         canvas: &canvas,

@@ -80,25 +80,33 @@ pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
         (test, "test".to_string(), pairs.soup_ensemble_test),
         (Some("shifts"), shifts, pairs.soup_ensemble_shifts),
     ];
+    let place = |pair: &Pair, row: Option<&str>| {
+        let row = pair.row(row?)?;
+        Some((100.0 * row.accuracy_soup, 100.0 * row.accuracy_ensemble))
+    };
+    let floors = sides.each_ref().map(|(row, ..)| {
+        let series = groups.series(|pair| place(pair, *row));
+        worst_ensemble(&series)
+    });
+    // The same pairs on both sides.
+    let is_near = |pair: &Pair| {
+        let mut sides = sides.iter().zip(floors);
+        sides.all(|((row, ..), floor)| place(pair, *row).is_none_or(|place| place.0 >= floor))
+    };
     let (mut full, mut near, mut captions) = (Vec::new(), Vec::new(), Vec::new());
     let mut zoomed = false;
-    for (row, title, pearson) in sides {
-        let point = |pair: &Pair| {
-            let row = pair.row(row?)?;
-            Some((100.0 * row.accuracy_soup, 100.0 * row.accuracy_ensemble))
-        };
-        let series = groups.series(point);
+    for ((row, title, pearson), floor) in sides.iter().zip(floors) {
+        let series = groups.series(|pair| place(pair, *row));
         let Some((worst, _)) = extent(places(&series).map(|place| place.0)) else {
             continue;
         };
-        captions.push(correlation(&format!("{title}: Pearson r"), pearson));
-        let floor = worst_ensemble(&series);
-        let close = kept(&series, |place| place.0 >= floor);
+        captions.push(correlation(&format!("{title}: Pearson r"), *pearson));
+        let close = groups.series(|pair| place(pair, *row).filter(|_| is_near(pair)));
         let (few, all) = (places(&close).count(), places(&series).count());
         let best = places(&series).fold(floor, |best, place| best.max(place.0).max(place.1));
         zoomed |= few > 0 && few < all && best - worst > MAGNIFIED * (best - floor);
         let near_title = format!("{title}, zoom: {few} of {all} pairs");
-        full.push(panel(title, series));
+        full.push(panel(title.clone(), series));
         near.push(panel(near_title, close));
     }
     let columns = full.len();
