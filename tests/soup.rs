@@ -270,11 +270,8 @@ fn files_are_written_over_only_by_force_and_never_over_a_model() {
         .success();
     assert!(fs::metadata(&file).unwrap().len() > 200_000);
     for (save, message) in [
-        (
-            "uniform=ft1.safetensors",
-            "one of the models that are averaged",
-        ),
-        ("uniform=zs.onnx", "one of the models that are averaged"),
+        ("uniform=ft1.safetensors", "one of the inputs"),
+        ("uniform=zs.onnx", "one of the inputs"),
         ("ensemble=e.safetensors", "many models"),
         ("uniform=e.pt", "ends neither"),
         ("uniform", "METHOD=FILE"),
@@ -328,8 +325,10 @@ fn one_model_is_its_own_soup() {
     soup(out.path(), &["--models", &models]).assert().success();
     let table = table(out.path());
     let methods: Vec<&str> = table.iter().map(|row| row["method"].as_str()).collect();
-    // There is no second.
+    // There is no second, which is said.
     assert!(!methods.contains(&"second") && methods.len() == 8);
+    let warnings = json(out.path())["warnings"].to_string();
+    assert!(warnings.contains("second is not defined"), "{warnings}");
     assert!(table.iter().all(|row| row["members"] == "only"));
     assert!(
         table
@@ -372,6 +371,7 @@ fn what_cannot_be_used_is_told() {
             &["--models", "models.csv", "--train", "train.npz"],
             "no data set was named",
         ),
+        (&["--models", "models.csv", "--orders", "0"], "--orders"),
         (
             &["--models", "models.csv", "--tolerance", "1%"],
             "need all samples",
@@ -391,6 +391,59 @@ fn what_cannot_be_used_is_told() {
         (&*table[0]["val_accuracy"], &*table[0]["shift_accuracy"]),
         ("NaN", "NaN")
     );
+}
+
+#[test]
+fn a_point_of_a_sweep_stands_once_and_is_chosen_only_by_validation() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("half.safetensors");
+    let save = format!("wise-ft:0.5={}", file.display());
+    let more = ["--methods", "wise-ft", "--save", &save];
+    soup(out.path(), &[&MODELS[..], &more].concat())
+        .assert()
+        .success();
+    assert_eq!(table(out.path()).len(), 9);
+    let save = format!("task-arithmetic={}", file.display());
+    let more = [
+        "--methods",
+        "uniform",
+        "--test",
+        "test.npz",
+        "--save",
+        &save,
+        "--force",
+    ];
+    soup(out.path(), &[&MODELS[..], &more].concat())
+        .assert()
+        .code(2)
+        .stderr(contains("is needed to choose which `task-arithmetic`"));
+    let more = ["--methods", "task-arithmetic", "--test", "test.npz"];
+    soup(out.path(), &[&MODELS[..], &more].concat())
+        .assert()
+        .success()
+        .stdout(contains("task arithmetic (0.1)").and(contains("task arithmetic (0.9)")));
+}
+
+#[test]
+fn losses_that_are_not_finite_are_kept_and_said() {
+    let out = tempfile::tempdir().unwrap();
+    let wild = out.path().join("wild.safetensors");
+    let mut bytes = fs::read(digits("ft2")).unwrap();
+    // Finite themselves, and beyond f32 in any sum.
+    let end = bytes.len();
+    for value in bytes[end - 400..].chunks_exact_mut(4) {
+        value.copy_from_slice(&3e38_f32.to_le_bytes());
+    }
+    fs::write(&wild, bytes).unwrap();
+    let models = list(out.path(), &[("one", digits("ft1")), ("wild", wild)]);
+    soup(out.path(), &["--models", &models])
+        .assert()
+        .success()
+        .stderr(contains("warning: wild: ").and(contains("losses are NaN or infinite")));
+    let rows = rows(&out.path().join("notebooks-data/soup.models.csv"));
+    let loss: f64 = rows[1]["val_loss"].parse().unwrap();
+    assert!(!loss.is_finite());
+    assert_eq!(table(out.path())[0]["members"], "one");
 }
 
 #[test]

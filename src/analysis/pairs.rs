@@ -105,8 +105,8 @@ fn mean(name: &str, rows: &[PairRow]) -> PairRow {
     }
 }
 
-/// How angle and advantage go together, and soup and ensemble: on `all`, on the test set, and on
-/// `shifts`.
+/// How angle and advantage go together, and soup and ensemble: on `all` (else on the first data
+/// set), on the test set, and on `shifts`.
 pub fn correlations(
     pairs: &[Pair],
     places: &[(usize, usize)],
@@ -123,7 +123,8 @@ pub fn correlations(
     };
     let both = |row: &PairRow| (row.accuracy_soup, row.accuracy_ensemble);
     let test = |row: &&PairRow| row.role == Role::Test.name();
-    let advantage = points(&|pair| Some((pair.angle_deg, pair.row(ALL)?.advantage)));
+    let first = |pair: &Pair| pair.row(ALL).or(pair.rows.first()).map(|row| row.advantage);
+    let advantage = points(&|pair| Some((pair.angle_deg, first(pair)?)));
     let on_test = points(&|pair| pair.rows.iter().find(test).map(both));
     let on_shifts = points(&|pair| pair.row(SHIFTS).map(both));
     [

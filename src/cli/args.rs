@@ -159,7 +159,7 @@ pub struct SoupArgs {
     #[arg(long, value_enum, default_value = "ge")]
     pub rule: RuleArg,
     /// Random orders of greedy-random
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub orders: u64,
     /// Write a method's model to a .safetensors or .onnx file; may be given several times
     #[arg(long, value_name = "METHOD=FILE")]

@@ -75,14 +75,24 @@ pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<Path
     ] {
         drawn.extend(scatter(figure, folder, &format!("{name}-{ending}"))?);
     }
-    if let Some(drawing) = figure::layers::layers(pairs)? {
-        drawn.push(write(&drawing, folder, &format!("{name}-layers"))?);
+    let layers = format!("{name}-layers");
+    match figure::layers::layers(pairs)? {
+        Some(drawing) => drawn.push(write(&drawing, folder, &layers)?),
+        None => remove(folder, &layers),
     }
     Ok(drawn)
 }
 
+/// Removes a figure that an earlier run drew of what is not there now.
+fn remove(folder: &Path, name: &str) {
+    for ending in ["png", "svg"] {
+        let _ = std::fs::remove_file(folder.join(format!("{name}.{ending}")));
+    }
+}
+
 fn scatter(points: Option<Scatter>, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let Some(points) = points else {
+        remove(folder, name);
         return Ok(Vec::new());
     };
     Ok(vec![write(&figure::scatter::draw(&points)?, folder, name)?])

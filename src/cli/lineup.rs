@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::args::{Common, RunArgs};
 use super::config::Config;
 use super::models::{self, Listed};
+use super::note;
 use super::prepare::Inputs;
 use crate::error::{Error, Result};
 use crate::result::models::Individual;
@@ -75,6 +76,7 @@ impl Lineup {
             self.inputs.checkpoints.remove(index);
             let model = self.listed.remove(index);
             let warning = format!("{} is left out: {problem}", model.name);
+            note(&format!("warning: {warning}"));
             self.warnings.insert(0, warning);
         }
         if self.listed.is_empty() {

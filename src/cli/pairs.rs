@@ -210,8 +210,9 @@ fn said(correlation: &Correlation) -> String {
         high,
         pairs,
     } = correlation;
-    match value.is_nan() {
-        true => format!("undefined ({pairs} pairs)"),
-        false => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs)"),
+    match (value.is_nan(), low.is_nan() || high.is_nan()) {
+        (true, _) => format!("undefined (pairs: {pairs})"),
+        (false, true) => format!("{value:.2} (pairs: {pairs})"),
+        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs)"),
     }
 }

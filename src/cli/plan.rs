@@ -115,6 +115,11 @@ impl Plan {
         Ok(())
     }
 
+    /// The files of the data sets.
+    pub fn data_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.data.iter().map(|set| set.path.clone())
+    }
+
     /// Whether a data set of a role was named.
     pub fn has(&self, role: Role) -> bool {
         self.data.iter().any(|set| set.role == role)

@@ -12,6 +12,7 @@ use super::window::Window;
 use super::{draw, note, print};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::plane as analysis;
+use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
@@ -111,8 +112,9 @@ type Named<'a> = (Option<&'a str>, &'a Path);
 
 /// `NAME=FILE` or `FILE`.
 fn mark(text: &String) -> Result<Named<'_>> {
+    let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
     match text.split_once('=') {
-        _ if Path::new(text).exists() => Ok((None, Path::new(text))),
+        _ if is_file => Ok((None, Path::new(text))),
         Some(("", _) | (_, "")) => Err(Error::flag(
             "--mark",
             format!("is `{text}`; NAME=FILE or FILE is needed"),

@@ -86,6 +86,14 @@ impl Inputs {
             .collect()
     }
 
+    /// All files that are read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = model_files(self);
+        files.extend(self.plan.data_files());
+        files.extend(self.config_path.clone());
+        files
+    }
+
     /// The origin's network.
     pub fn network(&self) -> Network<'_> {
         Network::of(&self.model)

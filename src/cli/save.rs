@@ -1,5 +1,6 @@
 //! `--save METHOD=FILE`: models that `landscape soup` made, written as checkpoints.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,6 @@ use super::prepare::Inputs;
 use super::soup::parse;
 use super::stage::Stage;
 use crate::analysis::soup::{Recipe, Wanted};
-use crate::checkpoint::Content;
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::result::atomic;
@@ -49,12 +49,21 @@ pub fn saves(arguments: &SoupArgs) -> Result<Vec<Save>> {
                     .help("--force writes over it"),
             );
         }
-        if saves.iter().any(|save| save.path == path) {
+        if saves.iter().any(|save| place(&save.path) == place(&path)) {
             return Err(fault("two models cannot go into one file"));
         }
         saves.push(Save { wanted, path });
     }
     Ok(saves)
+}
+
+/// A path without detours, of a file that need not be there.
+fn place(path: &Path) -> (Option<PathBuf>, Option<&OsStr>) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).ok();
+    (folder, path.file_name())
 }
 
 /// Tries what can be known of writing before a long run.
@@ -69,16 +78,9 @@ pub fn probe(
     aligned: &Aligned,
 ) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).ok();
-    let members = aligned.pool.members.iter().map(|member| &member.path);
-    let external = inputs
-        .checkpoints
+    let files: Vec<PathBuf> = inputs
+        .files()
         .iter()
-        .flat_map(|model| match &model.content {
-            Content::Onnx(model) => model.external.as_slice(),
-            Content::Safetensors(_) => &[],
-        });
-    let files: Vec<PathBuf> = members
-        .chain(external)
         .filter_map(|path| real(path))
         .collect();
     for Save { path, .. } in saves {
@@ -86,7 +88,7 @@ pub fn probe(
             let path = path.display();
             return Err(Error::flag(
                 "--save",
-                format!("{path} is one of the models that are averaged"),
+                format!("{path} is one of the inputs"),
             ));
         }
         save::check_size(path, aligned, network)?;

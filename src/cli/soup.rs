@@ -21,14 +21,15 @@ use crate::space::matching::Aligned;
 /// Runs the command.
 pub fn run(arguments: &SoupArgs) -> Result<()> {
     let start = Instant::now();
+    let saves = saves(arguments)?;
+    let wanted = wanted(arguments, &saves)?;
     let lineup = Lineup::open(
         &arguments.common,
         &arguments.run,
         arguments.models.as_deref(),
     )?;
     let inputs = &lineup.inputs;
-    let saves = saves(arguments)?;
-    let wanted = wanted(arguments, &saves, inputs.plan.has(Role::Val))?;
+    check_validation(&wanted, &saves, inputs.plan.has(Role::Val))?;
     let probe =
         |network: &Network<'_>, aligned: &Aligned| save::probe(&saves, inputs, network, aligned);
     lineup.evaluated(&arguments.name, probe, |stage| {
@@ -37,9 +38,11 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         let rate = stage.progress.finish();
         let provenance = stage.material.provenance(inputs);
         soups.provenance = stage.progress.recorded(&provenance, start);
-        let saved = save::write(&saves, &soups, &recipes, stage)?;
+        soups.warnings.extend(missing(&wanted, &recipes));
+        soups.warnings.extend(nonfinite(&soups));
         write(arguments, &lineup, &soups, rate)?;
-        for path in saved {
+        // What is in the tables is safe by now.
+        for path in save::write(&saves, &soups, &recipes, stage)? {
             note(&format!("written {}", path.display()));
         }
         Ok(())
@@ -59,7 +62,9 @@ fn chosen(
             RuleArg::Ge => Rule::AtLeast,
             RuleArg::Gt => Rule::Above,
         },
-        seeds: (seed..seed.saturating_add(arguments.orders)).collect(),
+        seeds: (0..arguments.orders)
+            .map(|order| seed.wrapping_add(order))
+            .collect(),
         ..cook(stage, &ensemble)
     };
     let checkpoints: Vec<usize> = (1..cook.members).collect();
@@ -73,7 +78,16 @@ fn chosen(
     let (mut recipes, mut traces) = (Vec::new(), Vec::new());
     for wanted in wanted {
         let (made, traced) = cook.recipes(wanted, &ranked, gram.as_ref())?;
-        recipes.extend(made);
+        // A sweep may hold a point that was asked for by itself.
+        let known = |recipe: &Recipe| {
+            let same = |other: &Recipe| {
+                let of = |recipe: &Recipe| (recipe.method, recipe.setting, recipe.seed);
+                of(other) == of(recipe)
+            };
+            recipes.iter().any(same)
+        };
+        let new: Vec<Recipe> = made.into_iter().filter(|recipe| !known(recipe)).collect();
+        recipes.extend(new);
         traces.extend(traced);
     }
     Ok((recipes, traces))
@@ -122,7 +136,7 @@ fn assemble(
 }
 
 /// The methods that were asked for, or those of the paper, in the order of the table.
-fn wanted(arguments: &SoupArgs, saves: &[Save], has_validation: bool) -> Result<Vec<Wanted>> {
+fn wanted(arguments: &SoupArgs, saves: &[Save]) -> Result<Vec<Wanted>> {
     let mut wanted = match &arguments.methods {
         Some(list) => list
             .split(',')
@@ -137,9 +151,16 @@ fn wanted(arguments: &SoupArgs, saves: &[Save], has_validation: bool) -> Result<
         methods.then(number(a).total_cmp(&number(b)))
     });
     wanted.dedup();
+    Ok(wanted)
+}
+
+/// Whether there is a validation set where something is chosen by it.
+fn check_validation(wanted: &[Wanted], saves: &[Save], has_validation: bool) -> Result<()> {
     let selecting = wanted.iter().find(|wanted| wanted.method.selects());
-    match selecting {
-        Some(wanted) if !has_validation => Err(Error::flag(
+    let swept = |save: &&Save| save.wanted.method.has_setting() && save.wanted.setting.is_none();
+    match (selecting, saves.iter().find(swept)) {
+        _ if has_validation => Ok(()),
+        (Some(wanted), _) => Err(Error::flag(
             "--val",
             format!(
                 "is needed: `{}` chooses by validation accuracy",
@@ -147,8 +168,38 @@ fn wanted(arguments: &SoupArgs, saves: &[Save], has_validation: bool) -> Result<
             ),
         )
         .help("--methods uniform,ensemble chooses nothing")),
-        _ => Ok(wanted),
+        (None, Some(save)) => {
+            let name = save.wanted.method.name();
+            Err(Error::flag(
+                "--val",
+                format!("is needed to choose which `{name}` to save"),
+            )
+            .help(format!("--save {name}:NUMBER=FILE chooses none")))
+        }
+        (None, None) => Ok(()),
     }
+}
+
+/// What is to be said of methods that made nothing.
+fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
+    let made = |wanted: &&Wanted| recipes.iter().any(|recipe| recipe.method == wanted.method);
+    let missing = wanted.iter().filter(|wanted| !made(wanted));
+    missing
+        .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
+        .collect()
+}
+
+/// What is to be said of models whose losses are NaN or infinite on some samples.
+fn nonfinite(soups: &Soups) -> Vec<String> {
+    let count = |scores: &[Score]| scores.iter().map(|score| score.nonfinite).sum::<usize>();
+    let models = std::iter::once(&soups.origin).chain(&soups.models);
+    let models = models.map(|model| (model.name.clone(), count(&model.scores)));
+    let methods = soups.methods.iter();
+    let methods = methods.map(|made| (made.to_string(), count(&made.scores)));
+    let found = models.chain(methods).filter(|(_, count)| *count > 0);
+    found
+        .map(|(name, count)| format!("{name}: {count} losses are NaN or infinite"))
+        .collect()
 }
 
 /// What is made when nothing is asked for.

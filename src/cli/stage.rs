@@ -1,7 +1,8 @@
 //! The stage of every command over many models: each of them evaluated once, its logits kept.
 
+use std::path::Path;
+
 use super::lineup::Lineup;
-use super::note;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use crate::analysis::check;
@@ -13,6 +14,7 @@ use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::matching::Aligned;
 use crate::space::mix::Mix;
+use crate::space::save;
 
 /// What is at hand once every model was evaluated.
 pub struct Stage<'s> {
@@ -50,9 +52,6 @@ impl Lineup {
         before: impl FnOnce(&Network<'_>, &Aligned) -> Result<()>,
         then: impl FnOnce(&Stage<'_>) -> Result<()>,
     ) -> Result<()> {
-        for warning in &self.warnings {
-            note(&format!("warning: {warning}"));
-        }
         let inputs = &self.inputs;
         let network = inputs.network();
         let aligned = inputs.aligned(&network)?;
@@ -97,6 +96,12 @@ fn doubts(
     aligned: &Aligned,
     logits: &Logits,
 ) -> Result<Vec<String>> {
+    if save::check_size(Path::new("model.onnx"), aligned, network).is_err() {
+        return Ok(vec![
+            "the network is too large for one ONNX file: the files were not held against their mixes"
+                .to_string(),
+        ]);
+    }
     let files = untouched(network, aligned, &inputs.checkpoints)?;
     let files = engine.try_files(&files, TRIED)?;
     let set = engine.datasets().swap_remove(0);

@@ -103,31 +103,17 @@ fn marked(cell: Cell, is_best: bool, kind: TableArg) -> String {
     }
 }
 
-/// One row a method: seeds are averaged, and of a sweep the best on the validation set stands.
+/// One row a method: seeds are averaged, and of a sweep the best on the validation set stands, or
+/// all of it where there is no such set.
 fn rows(soups: &Soups) -> Vec<Row> {
-    let row = |method: Method| {
-        let results = soups
-            .methods
-            .iter()
-            .filter(|result| result.method == method);
-        let mut results: Vec<&MethodResult> = results.collect();
-        let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
-        if results.iter().any(|result| result.setting.is_some()) {
-            // Of equals the first; without a validation set none is better than another.
-            let better = |a: &&MethodResult, b: &&MethodResult| {
-                of(b)
-                    .val
-                    .partial_cmp(&of(a).val)
-                    .unwrap_or(std::cmp::Ordering::Equal)
-            };
-            results.sort_by(better);
-            results.truncate(1);
-        }
+    let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
+    let row = |results: &[&MethodResult]| {
         let first = results.first()?;
         let column = |value: fn(&Accuracies) -> f64| {
             let values: Vec<f64> = results.iter().map(|result| value(&of(result))).collect();
             Cell::of(&values)
         };
+        let method = first.method;
         Some(Row {
             label: match first.setting {
                 Some(setting) => format!("{} ({setting})", method.label()),
@@ -138,7 +124,20 @@ fn rows(soups: &Soups) -> Vec<Row> {
             models: range(results.iter().map(|result| result.members.len())),
         })
     };
-    Method::ALL.into_iter().filter_map(row).collect()
+    let rows = |method: Method| {
+        let made = soups.methods.iter();
+        let mut results: Vec<&MethodResult> = made.filter(|made| made.method == method).collect();
+        if results.iter().all(|result| result.setting.is_none()) {
+            return vec![row(&results)];
+        }
+        if of(results[0]).val.is_finite() {
+            // Of equals the first.
+            results.sort_by(|a, b| of(b).val.total_cmp(&of(a).val));
+            results.truncate(1);
+        }
+        results.iter().map(|result| row(&[*result])).collect()
+    };
+    Method::ALL.into_iter().flat_map(rows).flatten().collect()
 }
 
 fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
@@ -177,7 +176,10 @@ fn markdown(header: &[String; 5], rows: &[[String; 5]]) -> String {
 
 fn latex(header: &[String; 5], rows: &[[String; 5]]) -> String {
     let line = |row: &[String; 5]| {
-        let row = row.join(" & ").replace('%', "\\%").replace('–', "--");
+        let mut row = row.join(" & ").replace('–', "--");
+        for special in ['%', '_', '#'] {
+            row = row.replace(special, &format!("\\{special}"));
+        }
         format!("{row} \\\\")
     };
     let mut lines = vec!["\\begin{tabular}{lrrlr}".to_string(), "\\hline".to_string()];
@@ -185,5 +187,5 @@ fn latex(header: &[String; 5], rows: &[[String; 5]]) -> String {
     lines.push("\\hline".to_string());
     lines.extend(rows.iter().map(line));
     lines.extend(["\\hline".to_string(), "\\end{tabular}".to_string()]);
-    lines.join("\n").replace('λ', "$\\lambda$")
+    lines.join("\n")
 }

@@ -147,10 +147,26 @@ impl Journal {
         self.map().remove(&model);
     }
 
-    /// Where the logits of this run are kept, beside the file.
+    /// Where the logits of this run are kept, beside the file. Those of other inputs of this output
+    /// are removed: they take much room, and nobody may come back for them.
     pub fn logits(&self) -> Option<PathBuf> {
         let kept = self.kept.as_ref()?;
-        Some(kept.path.with_extension("logits"))
+        let own = kept.path.with_extension("logits");
+        let stem = kept.lock.file_stem()?.to_string_lossy().into_owned();
+        for entry in fs::read_dir(kept.path.parent()?)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let key = name.strip_prefix(&format!("{stem}-"));
+            let key = key.and_then(|rest| rest.strip_suffix(".logits"));
+            // A name with a dash and more is another output's.
+            if key.is_some_and(|key| !key.contains('-')) && entry.path() != own {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Some(own)
     }
 
     /// Removes the file of a run whose results are written; what is in memory stays.

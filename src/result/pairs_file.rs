@@ -35,13 +35,8 @@ struct Row<'a> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(pairs: &Pairs, csv: &Path) -> Result<()> {
-    if !pairs.layers.is_empty() {
-        table(&csv.with_extension("layers.csv"), &pairs.layers)?;
-    }
-    if !pairs.theory.is_empty() {
-        // JSON has text for what is not finite; a CSV has NaN.
-        table(&csv.with_extension("theory.csv"), &pairs.theory)?;
-    }
+    optional(&csv.with_extension("layers.csv"), &pairs.layers)?;
+    optional(&csv.with_extension("theory.csv"), &pairs.theory)?;
     table(csv, rows(pairs))?;
     atomic::write(&json_beside(csv), |out| {
         serde_json::to_writer_pretty(&mut *out, pairs)?;
@@ -78,6 +73,15 @@ fn table(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<
         }
         writer.flush()
     })
+}
+
+/// A table that is not there when it has no rows, nor one of an earlier run.
+fn optional<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
+    if rows.is_empty() {
+        let _ = std::fs::remove_file(path);
+        return Ok(());
+    }
+    table(path, rows)
 }
 
 /// Reads pairs back from the JSON beside their CSV.

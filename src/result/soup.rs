@@ -178,7 +178,7 @@ pub struct Decision {
     pub members: usize,
 }
 
-/// Forward passes over whole data sets.
+/// What the last run took: one that goes on where another was stopped takes less.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluations {
     /// Models whose logits were computed on all data sets.

@@ -90,6 +90,9 @@ const GPU_BATCH: usize = 256;
 /// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
 pub const SETTLED: u64 = 4 << 30;
 
+/// Members that a graph mixes at most, unless that is asked for.
+const MIXED: usize = 8;
+
 /// How long each rival is measured before a run: six of them delay its start by under a second.
 const TRIAL: Duration = Duration::from_millis(80);
 
@@ -149,6 +152,8 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
         Device::Cuda(devices) => (devices.len(), GPU_BATCH),
     };
     let on_gpu = request.device != Device::Cpu;
+    // A copy of every member lies on the device, and goes there with every call.
+    let few = engine.pool.members.len() <= MIXED;
     let layout = Layout {
         workers: request.workers.unwrap_or(workers),
         threads,
@@ -158,7 +163,7 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
             .or(request.batch)
             .unwrap_or(batch),
         binding: match request.binding {
-            Binding::Auto if on_gpu && engine.can_mix_in_graph() => Binding::InGraph,
+            Binding::Auto if on_gpu && engine.can_mix_in_graph() && few => Binding::InGraph,
             Binding::Auto => Binding::Baked,
             asked => asked,
         },

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Engine;
 use super::layout::Layout;
@@ -60,7 +61,12 @@ impl Engine<'_> {
             let Some(tallies) = journal.tallies(*model) else {
                 continue;
             };
-            if scratch.tallies(index, &tallies, &self.labels(&samples))? != tallies {
+            // By their bits: a NaN is not equal to itself.
+            let words = |tallies: &[Tally]| -> Vec<_> {
+                tallies.iter().map(|tally| tally.to_words()).collect()
+            };
+            let read = scratch.tallies(index, &tallies, &self.labels(&samples))?;
+            if words(&read) != words(&tallies) {
                 journal.doubt(*model);
             }
         }
@@ -113,6 +119,9 @@ fn logits_key(mix: &Mix) -> ModelKey {
     !mix_key(mix)
 }
 
+/// Logits that a worker gathers before it writes them.
+const BUFFERED: usize = 1 << 18;
+
 /// An evaluation whose logits are kept.
 struct Writing<'r> {
     run: Run<'r>,
@@ -120,10 +129,10 @@ struct Writing<'r> {
 }
 
 impl<'r> Work for Writing<'r> {
-    type Chunk = Vec<Part>;
+    type Chunk = Arc<Vec<Part>>;
     type Worker = Worker<'r>;
 
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
         self.run.chunk(ranges)
     }
 
@@ -135,7 +144,7 @@ impl<'r> Work for Writing<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Vec<Part>,
+        chunk: &Arc<Vec<Part>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let (engine, batch) = (self.run.engine, self.run.layout.batch);
@@ -146,16 +155,21 @@ impl<'r> Work for Writing<'r> {
         let parts = chunk.iter().zip(places);
         let outcomes = parts.map(|(part, places)| {
             let mut outcomes = Vec::with_capacity(places.len());
-            let mut logits = Vec::with_capacity(places.len() * engine.classes);
+            let mut logits = Vec::new();
+            let mut begin = places.start;
             for rows in part.batches(places.clone(), batch) {
                 engine.check_stop()?;
                 model.logits(engine, Some(mix), part, rows, |row, values| {
                     outcomes.push(Outcome::of(values, part.labels[rows.0 + row]));
                     logits.extend_from_slice(values);
                 })?;
+                if logits.len() >= BUFFERED {
+                    self.scratch.write(index, part.dataset, begin, &logits)?;
+                    begin = places.start + outcomes.len();
+                    logits.clear();
+                }
             }
-            self.scratch
-                .write(index, part.dataset, places.start, &logits)?;
+            self.scratch.write(index, part.dataset, begin, &logits)?;
             self.run.evaluated(outcomes.len());
             Ok(outcomes)
         });

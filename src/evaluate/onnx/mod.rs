@@ -39,6 +39,7 @@ pub use self::layout::{Layout, Measured, size};
 use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
+use self::run::Held;
 use self::worker::Worker;
 use super::interface::Interface;
 use super::journal::Journal;
@@ -89,6 +90,7 @@ pub struct Engine<'a> {
     /// Workers set up so far: they take the devices in turn.
     workers: AtomicUsize,
     counts: Mutex<Counts>,
+    held: Mutex<Option<Held>>,
 }
 
 /// A model to be run as it is.
@@ -142,6 +144,7 @@ impl<'a> Engine<'a> {
             prefix_nanos: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
             counts: Mutex::default(),
+            held: Mutex::default(),
         };
         engine.check_device()?;
         let mut graph = skeleton::model(network, &fed);
@@ -348,7 +351,7 @@ impl<'a> Engine<'a> {
     /// them.
     fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Part> {
         let mut part = Part::new(self, dataset, places);
-        if let Some(frozen) = &self.frozen {
+        if let Some(frozen) = self.frozen.as_ref().filter(|_| !part.labels.is_empty()) {
             // No other session runs meanwhile.
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = self.request.threads.unwrap_or(cores);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -249,6 +249,13 @@ impl Evaluator for Engine<'_> {
     }
 }
 
+/// Samples that were made ready last.
+pub struct Held {
+    ranges: Vec<Range<usize>>,
+    batch: usize,
+    parts: Arc<Vec<Part>>,
+}
+
 /// One evaluation, as the schedule sees it.
 pub struct Run<'r> {
     pub engine: &'r Engine<'r>,
@@ -260,13 +267,25 @@ pub struct Run<'r> {
 }
 
 impl<'r> Work for Run<'r> {
-    type Chunk = Vec<Part>;
+    type Chunk = Arc<Vec<Part>>;
     type Worker = Worker<'r>;
 
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Vec<Part>> {
-        let ranges = ranges.iter().cloned().enumerate();
+    /// The same as of the call before, where it is: a greedy soup asks for the same samples again
+    /// and again.
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
         let engine = self.engine;
         let batch = self.layout.batch;
+        let mut held = engine.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held
+            .as_ref()
+            .filter(|held| held.ranges == ranges && held.batch == batch)
+        {
+            return Ok(Arc::clone(&held.parts));
+        }
+        // Before others take as much memory.
+        *held = None;
+        let wanted = ranges.to_vec();
+        let ranges = ranges.iter().cloned().enumerate();
         let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
         let mut parts = parts.collect::<Result<Vec<Part>>>()?;
         let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
@@ -278,6 +297,12 @@ impl<'r> Work for Run<'r> {
                 }
             }
         }
+        let parts = Arc::new(parts);
+        *held = Some(Held {
+            ranges: wanted,
+            batch,
+            parts: Arc::clone(&parts),
+        });
         Ok(parts)
     }
 
@@ -289,7 +314,7 @@ impl<'r> Work for Run<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Vec<Part>,
+        chunk: &Arc<Vec<Part>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let engine = self.engine;
