@@ -1,4 +1,4 @@
-"""Holds `landscape plane` against its limits: workers, memory, and how soon a large plan starts.
+"""Holds `landscape` against its limits: a soup's time, workers, memory, and how soon a large plan starts.
 
     python limits.py PROGRAM FOLDER
 
@@ -103,7 +103,26 @@ def starts(program, folder, out):
     yield "its peak memory over that of 100,000", f"{large / small:.2f}", "<= 10", f"{large:.0f} MiB over {small:.0f} MiB"
 
 
+def soup(program, folder, out):
+    """The example's table of soups over the forward passes that it counts, at the rate of bare sessions."""
+    here = Path(__file__).resolve().parent
+
+    def floor():
+        output, _ = run([sys.executable, str(here / "loops.py"), "floor", str(folder / "digits"), "16"], here)
+        return float(output.split("\t")[0])
+
+    line = [program, "soup", "--origin", "zs.onnx", "--models", "models.csv", "--limit", "0"]
+    before = floor()
+    output, _ = run([*line, "--fresh", "--json", "--out", out], here.parent / "examples" / "digits")
+    rate = (before + floor()) / 2
+    table = json.loads(output)
+    samples, seconds = table["evaluations"]["samples"], table["provenance"]["wall_seconds"]
+    terms = f"{samples} samples in {seconds:.1f} s, {rate:.0f} samples/s"
+    yield "soup of 16 models over bare forward passes", f"{seconds * rate / samples:.3f}", "<= 1.1", terms
+
+
 def rows(program, folder, out):
+    yield from soup(program, folder, out)
     yield from starts(program, folder, out)
     _, idle = run([program, "doctor"], folder)
     for name in ("digits", "transformer", "resnet18"):

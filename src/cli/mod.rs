@@ -8,6 +8,7 @@ mod inspect;
 mod job;
 mod line;
 mod lineup;
+mod methods;
 mod models;
 mod pairs;
 mod plan;

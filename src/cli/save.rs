@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::args::SoupArgs;
+use super::methods::parse;
 use super::prepare::Inputs;
-use super::soup::parse;
 use super::stage::Stage;
 use crate::analysis::soup::{Recipe, Wanted};
 use crate::error::{Error, Result};

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
 use super::lineup::Lineup;
-use super::save::{self, Save, saves};
+use super::methods::{check_validation, wanted};
+use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
 use super::{draw, note, print};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
+use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::result::soup_file;
 use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
@@ -22,14 +23,15 @@ use crate::space::matching::Aligned;
 pub fn run(arguments: &SoupArgs) -> Result<()> {
     let start = Instant::now();
     let saves = saves(arguments)?;
-    let wanted = wanted(arguments, &saves)?;
+    let saved: Vec<Wanted> = saves.iter().map(|save| save.wanted).collect();
+    let wanted = wanted(arguments.methods.as_deref(), &saved)?;
     let lineup = Lineup::open(
         &arguments.common,
         &arguments.run,
         arguments.models.as_deref(),
     )?;
     let inputs = &lineup.inputs;
-    check_validation(&wanted, &saves, inputs.plan.has(Role::Val))?;
+    check_validation(&wanted, &saved, inputs.plan.has(Role::Val))?;
     let probe =
         |network: &Network<'_>, aligned: &Aligned| save::probe(&saves, inputs, network, aligned);
     lineup.evaluated(&arguments.name, probe, |stage| {
@@ -135,51 +137,6 @@ fn assemble(
     })
 }
 
-/// The methods that were asked for, or those of the paper, in the order of the table.
-fn wanted(arguments: &SoupArgs, saves: &[Save]) -> Result<Vec<Wanted>> {
-    let mut wanted = match &arguments.methods {
-        Some(list) => list
-            .split(',')
-            .map(|text| parse("--methods", text.trim()))
-            .collect::<Result<Vec<_>>>()?,
-        None => PAPER.map(Wanted::plain).to_vec(),
-    };
-    wanted.extend(saves.iter().map(|save| save.wanted));
-    let number = |wanted: &Wanted| wanted.setting.unwrap_or(f64::INFINITY);
-    wanted.sort_by(|a, b| {
-        let methods = a.method.cmp(&b.method);
-        methods.then(number(a).total_cmp(&number(b)))
-    });
-    wanted.dedup();
-    Ok(wanted)
-}
-
-/// Whether there is a validation set where something is chosen by it.
-fn check_validation(wanted: &[Wanted], saves: &[Save], has_validation: bool) -> Result<()> {
-    let selecting = wanted.iter().find(|wanted| wanted.method.selects());
-    let swept = |save: &&Save| save.wanted.method.has_setting() && save.wanted.setting.is_none();
-    match (selecting, saves.iter().find(swept)) {
-        _ if has_validation => Ok(()),
-        (Some(wanted), _) => Err(Error::flag(
-            "--val",
-            format!(
-                "is needed: `{}` chooses by validation accuracy",
-                wanted.method.name()
-            ),
-        )
-        .help("--methods uniform,ensemble chooses nothing")),
-        (None, Some(save)) => {
-            let name = save.wanted.method.name();
-            Err(Error::flag(
-                "--val",
-                format!("is needed to choose which `{name}` to save"),
-            )
-            .help(format!("--save {name}:NUMBER=FILE chooses none")))
-        }
-        (None, None) => Ok(()),
-    }
-}
-
 /// What is to be said of methods that made nothing.
 fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
     let made = |wanted: &&Wanted| recipes.iter().any(|recipe| recipe.method == wanted.method);
@@ -200,51 +157,6 @@ fn nonfinite(soups: &Soups) -> Vec<String> {
     found
         .map(|(name, count)| format!("{name}: {count} losses are NaN or infinite"))
         .collect()
-}
-
-/// What is made when nothing is asked for.
-const PAPER: [Method; 7] = [
-    Method::Best,
-    Method::Second,
-    Method::Uniform,
-    Method::Greedy,
-    Method::GreedyRandom,
-    Method::Ensemble,
-    Method::GreedyEnsemble,
-];
-
-/// `NAME` or `NAME:NUMBER`.
-///
-/// # Errors
-/// When there is no such method, or it takes no number.
-pub fn parse(flag: &str, text: &str) -> Result<Wanted> {
-    let (name, setting) = match text.split_once(':') {
-        Some((name, setting)) => (name, Some(setting)),
-        None => (text, None),
-    };
-    let mut methods = Method::ALL.into_iter();
-    let Some(method) = methods.find(|method| method.name() == name) else {
-        let all = Method::ALL.map(Method::name).join(", ");
-        return Err(Error::flag(
-            flag,
-            format!("there is no `{name}`; there are {all}"),
-        ));
-    };
-    let fault = |problem: &str| Error::flag(flag, format!("`{text}`: {problem}"));
-    let setting = match setting {
-        None => None,
-        Some(_) if !method.has_setting() => {
-            return Err(fault("this method takes no number"));
-        }
-        Some(setting) => Some(
-            setting
-                .parse::<f64>()
-                .ok()
-                .filter(|setting| setting.abs() <= 1e6)
-                .ok_or_else(|| fault("a number is needed behind the colon"))?,
-        ),
-    };
-    Ok(Wanted { method, setting })
 }
 
 fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec<MethodResult> {

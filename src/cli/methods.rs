@@ -1,0 +1,101 @@
+//! `--methods` and what `--save` adds to it: which averages are made.
+
+use crate::analysis::soup::Wanted;
+use crate::error::{Error, Result};
+use crate::result::soup::Method;
+
+/// The methods that were asked for, or those of the paper, in the order of the table.
+///
+/// # Errors
+/// When there is no such method, or it takes no number.
+pub fn wanted(list: Option<&str>, saved: &[Wanted]) -> Result<Vec<Wanted>> {
+    let mut wanted = match list {
+        Some(list) => list
+            .split(',')
+            .map(|text| parse("--methods", text.trim()))
+            .collect::<Result<Vec<_>>>()?,
+        None => PAPER.map(Wanted::plain).to_vec(),
+    };
+    wanted.extend(saved);
+    let number = |wanted: &Wanted| wanted.setting.unwrap_or(f64::INFINITY);
+    wanted.sort_by(|a, b| {
+        let methods = a.method.cmp(&b.method);
+        methods.then(number(a).total_cmp(&number(b)))
+    });
+    wanted.dedup();
+    Ok(wanted)
+}
+
+/// Whether there is a validation set where something is chosen by it.
+///
+/// # Errors
+/// When there is none; the message names the first method that needs it.
+pub fn check_validation(wanted: &[Wanted], saved: &[Wanted], has_validation: bool) -> Result<()> {
+    let selecting = wanted.iter().find(|wanted| wanted.method.selects());
+    let swept = |saved: &&Wanted| saved.method.has_setting() && saved.setting.is_none();
+    match (selecting, saved.iter().find(swept)) {
+        _ if has_validation => Ok(()),
+        (Some(wanted), _) => Err(Error::flag(
+            "--val",
+            format!(
+                "is needed: `{}` chooses by validation accuracy",
+                wanted.method.name()
+            ),
+        )
+        .help("--methods uniform,ensemble chooses nothing")),
+        (None, Some(saved)) => {
+            let name = saved.method.name();
+            Err(Error::flag(
+                "--val",
+                format!("is needed to choose which `{name}` to save"),
+            )
+            .help(format!("--save {name}:NUMBER=FILE chooses none")))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// What is made when nothing is asked for.
+const PAPER: [Method; 7] = [
+    Method::Best,
+    Method::Second,
+    Method::Uniform,
+    Method::Greedy,
+    Method::GreedyRandom,
+    Method::Ensemble,
+    Method::GreedyEnsemble,
+];
+
+/// `NAME` or `NAME:NUMBER`.
+///
+/// # Errors
+/// When there is no such method, or it takes no number.
+pub fn parse(flag: &str, text: &str) -> Result<Wanted> {
+    let (name, setting) = match text.split_once(':') {
+        Some((name, setting)) => (name, Some(setting)),
+        None => (text, None),
+    };
+    let mut methods = Method::ALL.into_iter();
+    let Some(method) = methods.find(|method| method.name() == name) else {
+        let all = Method::ALL.map(Method::name).join(", ");
+        return Err(Error::flag(
+            flag,
+            format!("there is no `{name}`; there are {all}"),
+        ));
+    };
+    let fault = |problem: &str| Error::flag(flag, format!("`{text}`: {problem}"));
+    let setting = match setting {
+        None => None,
+        Some(_) if !method.has_setting() => {
+            return Err(fault("this method takes no number"));
+        }
+        Some(setting) => Some(
+            setting
+                .parse::<f64>()
+                .ok()
+                .filter(|setting| setting.abs() <= 1e6)
+                .ok_or_else(|| fault("a number is needed behind the colon"))?,
+        ),
+    };
+    Ok(Wanted { method, setting })
+}
