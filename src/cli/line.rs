@@ -7,10 +7,10 @@ use super::args::LineArgs;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{draw, note, print};
+use super::{draw, note, print, print_json};
 use crate::analysis::check;
 use crate::analysis::line::{Base, Path};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::result::grid::linspace;
@@ -43,7 +43,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let progress = Progress::new(engine.frozen_nodes(), false);
     let members = aligned.pool.members.len();
     let mut mixes = path.mixes(members);
-    mixes.extend((0..members).map(|member| Mix::unit(member, members)));
+    mixes.extend(Mix::units(members));
     let answers = engine.evaluate(&mixes, &progress)?;
     let ensemble = ensembles(&engine, &path, &answers.datasets, &inputs, &progress)?;
     let rate = progress.finish();
@@ -99,9 +99,8 @@ fn ensembles(
     let members = inputs.checkpoints.len() + 1;
     let models = path.nodes.iter().map(|&node| Mix::unit(node, members));
     let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
-    let folder = inputs.plan.csv("logits");
-    let folder = folder.parent().unwrap_or(FilePath::new("."));
-    let logits = engine.logits(&models.collect::<Vec<_>>(), &samples, folder, progress)?;
+    let models: Vec<Mix> = models.collect();
+    let logits = engine.logits(&models, &samples, &inputs.plan.data_folder(), progress)?;
     let score = |set: usize| {
         let alphas = path.alphas.iter();
         alphas
@@ -169,10 +168,7 @@ fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Resul
         note(&format!("warning: {warning}"));
     }
     if arguments.common.json {
-        let text =
-            serde_json::to_string(summary).map_err(|error| Error::runtime("--json", error))?;
-        print(&text);
-        return Ok(());
+        return print_json(summary);
     }
     print("barrier       loss (nats)          at α   error (%)            at α   over the mean");
     for barriers in &summary.barriers {

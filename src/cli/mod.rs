@@ -27,6 +27,8 @@ mod window;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use self::args::{Arguments, Command};
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
@@ -79,6 +81,13 @@ fn open_origin(path: &Path) -> Result<(String, Model)> {
 fn print(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a result as the one JSON object of `--json`.
+fn print_json(result: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(result).map_err(|error| Error::runtime("--json", error))?;
+    print(&text);
+    Ok(())
 }
 
 /// Prints a line for the person at the terminal.

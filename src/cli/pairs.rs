@@ -8,9 +8,9 @@ use super::lineup::Lineup;
 use super::selection::Selection;
 use super::stage::Stage;
 use super::theory::compared;
-use super::{note, print};
+use super::{note, print, print_json};
 use crate::analysis::pairs::{self as analysis, Four};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, Pairs};
@@ -147,9 +147,7 @@ fn write(arguments: &PairsArgs, lineup: &Lineup, pairs: &Pairs, rate: f64) -> Re
         note(&format!("warning: {warning}"));
     }
     if arguments.common.json {
-        let text = serde_json::to_string(pairs).map_err(|error| Error::runtime("--json", error))?;
-        print(&text);
-        return Ok(());
+        return print_json(pairs);
     }
     extremes(pairs);
     print(&format!(

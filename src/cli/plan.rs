@@ -78,7 +78,12 @@ impl Plan {
 
     /// Where the numbers go.
     pub fn csv(&self, name: &str) -> PathBuf {
-        self.out.join("notebooks-data").join(format!("{name}.csv"))
+        self.data_folder().join(format!("{name}.csv"))
+    }
+
+    /// The folder of numbers.
+    pub fn data_folder(&self) -> PathBuf {
+        self.out.join("notebooks-data")
     }
 
     /// The folder of figures.

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::Window;
-use super::{draw, note, print};
+use super::{draw, note, print, print_json};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::plane as analysis;
 use crate::checkpoint;
@@ -151,10 +151,7 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
         note(&format!("warning: {warning}"));
     }
     if arguments.common.json {
-        let text = serde_json::to_string(&plane.summary)
-            .map_err(|error| Error::runtime("--json", error))?;
-        print(&text);
-        return Ok(());
+        return print_json(&plane.summary);
     }
     let models = plane.summary.checkpoints.iter();
     let models = models.map(|model| (&model.name, &model.scores, None));

@@ -8,9 +8,9 @@ use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
-use super::{draw, note, print};
+use super::{draw, note, print, print_json};
 use crate::analysis::soup::{Cook, Ensemble, Recipe, Rule, Trace, Wanted, ranked};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -226,9 +226,7 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
         note(&format!("warning: {warning}"));
     }
     if arguments.common.json {
-        let text = serde_json::to_string(soups).map_err(|error| Error::runtime("--json", error))?;
-        print(&text);
-        return Ok(());
+        return print_json(soups);
     }
     print(&table(soups, arguments.table));
     // A table for a paper is all that goes where it is redirected to.

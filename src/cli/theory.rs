@@ -1,8 +1,6 @@
 //! `landscape pairs --theory`: soup against ensemble along the path between two checkpoints, and
 //! what section 4 of "Model soups" says of the difference.
 
-use std::path::Path;
-
 use super::stage::Stage;
 use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
 use crate::error::Result;
@@ -26,8 +24,7 @@ pub fn compared(stage: &Stage<'_>, places: &[(usize, usize)]) -> Result<Vec<Theo
     let samples: Vec<usize> = stage.datasets.iter().map(|set| set.samples).collect();
     let members = stage.singles.len();
     let names = stage.inputs.names();
-    let csv = stage.inputs.plan.csv("logits");
-    let folder = csv.parent().unwrap_or(Path::new("."));
+    let folder = stage.inputs.plan.data_folder();
     let mut points = Vec::new();
     for &(a, b) in places {
         let mix = |alpha: f64| Mix::over(&[(a + 1, 1.0 - alpha), (b + 1, alpha)], members);
@@ -38,7 +35,7 @@ pub fn compared(stage: &Stage<'_>, places: &[(usize, usize)]) -> Result<Vec<Theo
         let mixes: Vec<Mix> = mixes.collect();
         let soups = stage
             .engine
-            .logits(&mixes, &samples, folder, stage.progress)?;
+            .logits(&mixes, &samples, &folder, stage.progress)?;
         let both = Both {
             ends: &stage.logits,
             soups: &soups,

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Writes a file under a temporary name beside it, flushes it to disk and renames it.
@@ -28,6 +30,17 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
         Ok(())
     };
     attempt().map_err(|error| Error::write(path, &error))
+}
+
+/// Writes a value as indented JSON, in the same way.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write(path, |out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }
 
 /// Makes the folder of a file that is going to be written and tries it, so that a long run does

@@ -166,10 +166,7 @@ pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
         }
         writer.flush()
     })?;
-    atomic::write(json, |out| {
-        serde_json::to_writer_pretty(&mut *out, &line.summary)?;
-        out.write_all(b"\n")
-    })
+    atomic::write_json(json, &line.summary)
 }
 
 /// Reads a path from its CSV and the JSON beside it.

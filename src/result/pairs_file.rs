@@ -38,10 +38,7 @@ pub fn write(pairs: &Pairs, csv: &Path) -> Result<()> {
     optional(&csv.with_extension("layers.csv"), &pairs.layers)?;
     optional(&csv.with_extension("theory.csv"), &pairs.theory)?;
     table(csv, rows(pairs))?;
-    atomic::write(&json_beside(csv), |out| {
-        serde_json::to_writer_pretty(&mut *out, pairs)?;
-        out.write_all(b"\n")
-    })
+    atomic::write_json(&json_beside(csv), pairs)
 }
 
 fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {

@@ -51,10 +51,7 @@ pub fn write(plane: &Plane, csv: &Path, json: &Path) -> Result<()> {
         }
         writer.flush()
     })?;
-    atomic::write(json, |out| {
-        serde_json::to_writer_pretty(&mut *out, &plane.summary)?;
-        out.write_all(b"\n")
-    })
+    atomic::write_json(json, &plane.summary)
 }
 
 fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {

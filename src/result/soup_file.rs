@@ -19,10 +19,7 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     table(&csv.with_extension("weights.csv"), &weights(soups))?;
     table(&csv.with_extension("trace.csv"), &trace(soups))?;
     table(csv, &methods(soups))?;
-    atomic::write(&json_beside(csv), |out| {
-        serde_json::to_writer_pretty(&mut *out, soups)?;
-        out.write_all(b"\n")
-    })
+    atomic::write_json(&json_beside(csv), soups)
 }
 
 /// Reads the table back from the JSON beside its CSV.
