@@ -124,7 +124,7 @@ mod tests {
             [0.0, 0.0, 1.0],
         ];
         for (mix, expected) in mixes.iter().zip(expected) {
-            assert_eq!(mix.coefficients(), expected);
+            assert_eq!(mix.row(0), expected);
         }
     }
 

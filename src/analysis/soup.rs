@@ -236,7 +236,7 @@ impl Cook<'_> {
 
 /// The weights of a mix that are not 0.
 fn weights(mix: &Mix) -> Vec<(usize, f64)> {
-    let weights = mix.coefficients().iter().copied().enumerate();
+    let weights = mix.row(0).iter().copied().enumerate();
     weights.filter(|(_, weight)| *weight != 0.0).collect()
 }
 

@@ -13,6 +13,7 @@ pub mod onnx;
 pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
+pub mod slope;
 mod turn;
 
 use crate::error::Result;

@@ -1,5 +1,6 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
+use super::slope::{Fit, Slope, Slopes};
 use super::{Answers, Evaluator, Watch};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -11,6 +12,9 @@ use crate::space::pool::Pool;
 /// L/(1 + L), which grows with L and stays in [0, 1).
 pub struct Quadratic {
     members: Vec<Vec<f64>>,
+    /// Parameter of each element.
+    parameter: Vec<usize>,
+    names: Vec<String>,
     minimum: Vec<f64>,
     curvature: Vec<f64>,
     floor: f64,
@@ -29,8 +33,16 @@ impl Quadratic {
                 .flat_map(|(index, _)| decode::values(&sources[index]))
                 .collect()
         };
+        let counted = pool.parameters.iter().enumerate();
+        let counted = counted.filter(|(_, parameter)| parameter.counts());
+        let parameter = counted
+            .flat_map(|(index, parameter)| std::iter::repeat_n(index, parameter.len()))
+            .collect();
+        let names = pool.parameters.iter();
         Self {
             members: (0..pool.members.len()).map(flat).collect(),
+            parameter,
+            names: names.map(|parameter| parameter.name.clone()).collect(),
             minimum,
             curvature,
             floor,
@@ -42,14 +54,51 @@ impl Quadratic {
         }
     }
 
+    /// θₖ − θ*ₖ.
+    fn distance(&self, mix: &Mix, k: usize) -> f64 {
+        let members = self.members.iter().zip(mix.row(self.parameter[k]));
+        let theta: f64 = members.map(|(member, c)| c * member[k]).sum();
+        theta - self.minimum[k]
+    }
+
     fn loss(&self, mix: &Mix) -> f64 {
-        let term = |k: usize| {
-            let members = self.members.iter().zip(mix.coefficients());
-            let theta: f64 = members.map(|(member, c)| c * member[k]).sum();
-            let distance = theta - self.minimum[k];
-            0.5 * self.curvature[k] * distance * distance
-        };
+        let term = |k: usize| 0.5 * self.curvature[k] * self.distance(mix, k).powi(2);
         (0..self.minimum.len()).map(term).sum::<f64>() + self.floor
+    }
+}
+
+/// One sample, on which β has its best value at 1: the loss gains ½(β − 1)².
+impl Slopes for Quadratic {
+    fn parameters(&self) -> Vec<(usize, String)> {
+        self.names.iter().cloned().enumerate().collect()
+    }
+
+    fn samples(&self) -> usize {
+        1
+    }
+
+    fn slope(&self, mix: &Mix, beta: f64, _samples: &[usize]) -> Result<Slope> {
+        let mut rows = vec![vec![0.0; self.members.len()]; self.names.len()];
+        for k in 0..self.minimum.len() {
+            let slope = self.curvature[k] * self.distance(mix, k);
+            let row = rows[self.parameter[k]].iter_mut();
+            for (sum, member) in row.zip(&self.members) {
+                *sum += slope * member[k];
+            }
+        }
+        Ok(Slope {
+            fit: self.fit(mix, beta, &[0])?,
+            rows,
+            beta: beta - 1.0,
+        })
+    }
+
+    fn fit(&self, mix: &Mix, beta: f64, _samples: &[usize]) -> Result<Fit> {
+        let loss = self.loss(mix);
+        Ok(Fit {
+            loss: loss + 0.5 * (beta - 1.0).powi(2),
+            error: loss / (1.0 + loss),
+        })
     }
 }
 

@@ -7,9 +7,13 @@ use super::decode;
 use super::pool::{Pool, Source};
 use crate::checkpoint::tensor::Dtype;
 
-/// Coefficients over a pool's members, the origin first; they sum to 1.
+/// Coefficients over a pool's members, the origin first; they sum to 1. They are the same for all
+/// tensors, or each parameter of the pool has its own (a soup learned by layer).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mix(Vec<f64>);
+pub struct Mix {
+    /// One row for all parameters, or one for each.
+    rows: Vec<Vec<f64>>,
+}
 
 impl Mix {
     /// A mix of these coefficients.
@@ -17,13 +21,24 @@ impl Mix {
     /// # Panics
     /// When they do not sum to 1 (to 1e-9 of their size): callers compute them so that they do.
     pub fn new(coefficients: Vec<f64>) -> Self {
-        let sum: f64 = coefficients.iter().sum();
-        let size: f64 = coefficients.iter().map(|c| c.abs()).sum();
-        assert!(
-            (sum - 1.0).abs() <= 1e-9 * size.max(1.0),
-            "coefficients {coefficients:?} sum to {sum}"
-        );
-        Self(coefficients)
+        Self::by_parameter(vec![coefficients])
+    }
+
+    /// A mix with a row of coefficients for each parameter of the pool, in its order.
+    ///
+    /// # Panics
+    /// As [`Mix::new`], for each row; also without any.
+    pub fn by_parameter(rows: Vec<Vec<f64>>) -> Self {
+        assert!(!rows.is_empty(), "a mix has coefficients");
+        for row in &rows {
+            let sum: f64 = row.iter().sum();
+            let size: f64 = row.iter().map(|c| c.abs()).sum();
+            assert!(
+                (sum - 1.0).abs() <= 1e-9 * size.max(1.0),
+                "coefficients {row:?} sum to {sum}"
+            );
+        }
+        Self { rows }
     }
 
     /// A mix of weights of some of `members`.
@@ -41,7 +56,9 @@ impl Mix {
     /// Member `index` of `members` itself.
     pub fn unit(index: usize, members: usize) -> Self {
         let one = |member| if member == index { 1.0 } else { 0.0 };
-        Self((0..members).map(one).collect())
+        Self {
+            rows: vec![(0..members).map(one).collect()],
+        }
     }
 
     /// Each of `members` itself.
@@ -53,20 +70,52 @@ impl Mix {
 
     /// δ of member `index`: the one that is no model, for bases.
     pub fn delta(index: usize, members: usize) -> Self {
-        let mut coefficients = Self::unit(index, members).0;
-        coefficients[0] -= 1.0;
-        Self(coefficients)
+        let mut mix = Self::unit(index, members);
+        mix.rows[0][0] -= 1.0;
+        mix
     }
 
-    /// The coefficients.
-    pub fn coefficients(&self) -> &[f64] {
-        &self.0
+    /// The coefficients that serve all parameters, where each has not its own.
+    pub fn shared(&self) -> Option<&[f64]> {
+        match self.rows.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The coefficients of a parameter.
+    pub fn row(&self, parameter: usize) -> &[f64] {
+        match self.rows.as_slice() {
+            [one] => one,
+            rows => &rows[parameter],
+        }
+    }
+
+    /// All rows: one that serves all parameters, or one for each.
+    pub fn rows(&self) -> &[Vec<f64>] {
+        &self.rows
+    }
+
+    /// Coefficients of the members, averaged over the parameters where each has its own.
+    pub fn mean(&self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.rows[0].len()];
+        for row in &self.rows {
+            for (mean, c) in mean.iter_mut().zip(row) {
+                *mean += c / self.rows.len() as f64;
+            }
+        }
+        mean
+    }
+
+    /// Whether a member has a part in it.
+    pub fn has_part(&self, member: usize) -> bool {
+        self.rows.iter().any(|row| row[member] != 0.0)
     }
 
     /// The first member with a part in it.
     pub fn lead(&self) -> usize {
-        let mut coefficients = self.0.iter();
-        coefficients.position(|c| *c != 0.0).unwrap_or(0)
+        let mut members = 0..self.rows[0].len();
+        members.find(|&member| self.has_part(member)).unwrap_or(0)
     }
 }
 
@@ -153,7 +202,7 @@ fn terms<'p>(
     index: usize,
     mix: &'p Mix,
 ) -> impl Iterator<Item = (f64, &'p Source)> {
-    let members = mix.coefficients().iter().zip(&pool.members);
+    let members = mix.row(index).iter().zip(&pool.members);
     members
         .filter(|(coefficient, _)| **coefficient != 0.0)
         .map(move |(&coefficient, member)| (coefficient, &member.sources[index]))
@@ -256,6 +305,24 @@ mod tests {
                 let sum = -0.3 * a[k] + 0.6 * b[k] + 0.7 * c[k];
                 assert_eq!(out[k], sum as f32);
             }
+        }
+    }
+
+    #[test]
+    fn each_parameter_may_have_coefficients_of_its_own() {
+        let pool = random_pool(3, &[vec![5], vec![4]], 7);
+        let rows = vec![vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]];
+        let mix = Mix::by_parameter(rows.clone());
+        assert_eq!((mix.shared(), mix.lead()), (None, 1));
+        assert_eq!(mix.mean(), [0.0, 0.625, 0.375]);
+        let mut scratch = Scratch::default();
+        for (index, row) in rows.into_iter().enumerate() {
+            let len = pool.parameters[index].len();
+            let (mut own, mut alone) = (vec![0.0; len], vec![0.0; len]);
+            mix_into(&pool, index, &mix, MixOut::F64(&mut own), &mut scratch);
+            let row = Mix::new(row);
+            mix_into(&pool, index, &row, MixOut::F64(&mut alone), &mut scratch);
+            assert_eq!(own, alone);
         }
     }
 

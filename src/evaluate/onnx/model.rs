@@ -194,7 +194,7 @@ impl Model {
                 Feed::Labels => part.classes(engine, rows, self.device),
                 Feed::Weight(k) => Ok((&weights[k]).into()),
                 Feed::Coefficient(member, dtype) => {
-                    let c = mix.map_or(0.0, |mix| mix.coefficients()[member]);
+                    let c = mix.map_or(0.0, |mix| mix.row(0)[member]);
                     let shape = Vec::<i64>::new();
                     Ok(match dtype {
                         Dtype::F64 => Tensor::from_array((shape, vec![c]))?.into(),

@@ -176,7 +176,7 @@ pub enum Source<'m> {
 /// Names a mix by its coefficients.
 pub fn mix_key(mix: &Mix) -> ModelKey {
     let mut hash = Sha256::new();
-    for coefficient in mix.coefficients() {
+    for coefficient in mix.rows().iter().flatten() {
         hash.update(coefficient.to_le_bytes());
     }
     let digest: [u8; 32] = hash.finalize().into();

@@ -25,6 +25,8 @@ pub struct Worker<'e> {
     weights: Vec<Arc<DynValue>>,
     scratch: Scratch,
     model: Option<Model>,
+    /// How the model's weights came in.
+    built: Binding,
 }
 
 impl<'e> Worker<'e> {
@@ -37,6 +39,7 @@ impl<'e> Worker<'e> {
             weights: Vec::new(),
             scratch: Scratch::default(),
             model: None,
+            built: Binding::Auto,
         }
     }
 
@@ -45,12 +48,18 @@ impl<'e> Worker<'e> {
     /// # Errors
     /// When ONNX Runtime refuses it.
     pub fn model(&mut self, mix: &Mix) -> Result<&mut Model> {
-        let built = match (self.layout.binding, &self.model) {
-            (Binding::InGraph | Binding::Inputs, Some(_)) => Ok(()),
-            (binding, _) => self.build(binding, mix),
+        // A graph that mixes has one coefficient a member; with rows each mix gets a session.
+        let binding = match self.layout.binding {
+            Binding::InGraph if mix.shared().is_none() => Binding::Baked,
+            binding => binding,
         };
-        built.map_err(|error| failed("building the session", &error))?;
-        if self.layout.binding == Binding::Inputs {
+        let is_built = self.model.is_some() && self.built == binding;
+        if !is_built || matches!(binding, Binding::Baked | Binding::Auto) {
+            let built = self.build(binding, mix);
+            built.map_err(|error| failed("building the session", &error))?;
+            self.built = binding;
+        }
+        if binding == Binding::Inputs {
             let filled = self.fill_inputs(mix);
             filled.map_err(|error| failed("mixing weights", &error))?;
         }

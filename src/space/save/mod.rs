@@ -114,11 +114,11 @@ pub fn recipe(method: &str, mix: &Mix, pool: &Pool, files: &[(String, String)]) 
         #[serde(skip_serializing_if = "Option::is_none")]
         sha256: Option<&'a str>,
     }
-    let members = mix.coefficients().iter().zip(&pool.members);
+    let members = mix.mean().into_iter().zip(&pool.members).enumerate();
     let members =
         members
-            .filter(|(coefficient, _)| **coefficient != 0.0)
-            .map(|(&coefficient, member)| {
+            .filter(|(index, _)| mix.has_part(*index))
+            .map(|(_, (coefficient, member))| {
                 let path = member.path.display().to_string();
                 let mut files = files.iter();
                 Part {

@@ -82,7 +82,7 @@ fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {
 /// checkpoint without a part serves, too, and rather than the origin, whose exporter may have
 /// merged what training told apart.
 fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
-    let has_part = |index: &usize| mix.coefficients()[index + 1] != 0.0;
+    let has_part = |index: &usize| mix.has_part(index + 1);
     let is_named = |index: &usize| has_names(&checkpoints[*index]);
     let mut all = 0..checkpoints.len();
     let found = all.clone().filter(is_named).find(has_part);
