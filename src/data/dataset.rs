@@ -196,9 +196,10 @@ impl Dataset {
     ///
     /// # Panics
     /// As [`Dataset::fill`].
-    pub fn gather(&self, input: usize, places: Range<usize>, mut out: BatchMut<'_>) {
+    pub fn gather(&self, input: usize, places: &[usize], mut out: BatchMut<'_>) {
         let row = self.sample_len(input);
-        for (index, &sample) in self.order[places].iter().enumerate() {
+        for (index, &place) in places.iter().enumerate() {
+            let sample = self.order[place];
             self.fill(
                 input,
                 sample..sample + 1,

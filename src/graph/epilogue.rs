@@ -56,7 +56,8 @@ pub fn append(mut model: ModelProto, logits: &str) -> Option<ModelProto> {
     Some(model)
 }
 
-fn node(op_type: &str, input: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
+/// A node of the standard operators with one output and integer attributes.
+pub fn node(op_type: &str, input: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
     let attribute = attributes.iter().map(|(name, value)| AttributeProto {
         name: Some((*name).to_string()),
         i: Some(*value),

@@ -3,6 +3,7 @@
 
 pub mod align;
 pub mod epilogue;
+pub mod gradient;
 pub mod in_graph;
 pub mod network;
 pub mod skeleton;

@@ -121,7 +121,7 @@ fn tensor(path: &Path, proto: &TensorProto, external: &mut external::Files) -> R
 }
 
 /// The elements as little-endian bytes, from whichever field holds them.
-fn elements(proto: &TensorProto) -> Bytes {
+pub fn elements(proto: &TensorProto) -> Bytes {
     if let Some(raw) = &proto.raw_data {
         return raw.clone();
     }

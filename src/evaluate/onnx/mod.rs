@@ -11,6 +11,7 @@
 
 mod buffer;
 mod frozen;
+pub mod gradient;
 mod graphs;
 mod layout;
 mod logits;

@@ -43,18 +43,28 @@ impl Part {
     /// Samples of a data set, by their places in its order, as the network takes them; without
     /// features.
     pub fn new(engine: &Engine<'_>, dataset: usize, places: Range<usize>) -> Self {
+        let begin = places.start;
+        Self {
+            begin,
+            ..Self::at(engine, dataset, &places.collect::<Vec<usize>>())
+        }
+    }
+
+    /// The same for samples that need not follow each other; a place in the part is theirs in the
+    /// list.
+    pub fn at(engine: &Engine<'_>, dataset: usize, places: &[usize]) -> Self {
         let data = &engine.datasets[dataset];
         let inputs = (0..engine.interface.inputs.len()).map(|input| {
             let len = places.len() * data.sample_len(input);
             let mut buffer = Buffer::new(data.dtype(input), len);
-            data.gather(input, places.clone(), buffer.all());
+            data.gather(input, places, buffer.all());
             buffer
         });
-        let labels = data.order()[places.clone()].iter();
-        let labels: Vec<i64> = labels.map(|&sample| data.labels()[sample]).collect();
+        let labels = places.iter().map(|&place| data.order()[place]);
+        let labels: Vec<i64> = labels.map(|sample| data.labels()[sample]).collect();
         Self {
             dataset,
-            begin: places.start,
+            begin: 0,
             // Negative ones are refused before any is used.
             labels: labels.iter().map(|&label| label as usize).collect(),
             classes: Buffer::I64(labels),

@@ -1,0 +1,3 @@
+//! Loss and gradient of mixes, by graphs that differentiate the network.
+
+pub mod see;

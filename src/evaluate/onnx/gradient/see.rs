@@ -1,0 +1,76 @@
+//! Looking at every value of a graph once: what type and shape it has.
+
+use std::borrow::Cow;
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, TensorElementType};
+
+use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
+use crate::graph::gradient::values::{FEW, Value};
+
+/// The model with every value that a node makes as an output.
+pub fn exposed(mut model: ModelProto) -> ModelProto {
+    if let Some(graph) = model.graph.as_mut() {
+        let made = graph.node.iter().flat_map(|node| &node.output);
+        let made = made.filter(|name| !name.is_empty());
+        let outputs = made.map(|name| ValueInfoProto {
+            name: Some(name.clone()),
+            ..ValueInfoProto::default()
+        });
+        graph.output = outputs.collect();
+    }
+    model
+}
+
+/// Runs an exposed model once and tells what its values are.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn see(
+    session: &mut Session,
+    feeds: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
+) -> ort::Result<Vec<(String, Value)>> {
+    let outputs = session.run(feeds)?;
+    let seen = outputs.iter();
+    let known = seen.filter_map(|(name, value)| Some((name.to_string(), described(&value)?)));
+    Ok(known.collect())
+}
+
+fn described(value: &DynValue) -> Option<Value> {
+    let shape = value.dtype().tensor_shape()?;
+    let shape: Vec<usize> = shape.iter().map(|&dim| dim.max(0) as usize).collect();
+    let few = shape.iter().product::<usize>() <= FEW;
+    Some(Value {
+        dtype: data_type(value.dtype().tensor_type()?)?,
+        shape,
+        ints: few.then(|| integers(value)).flatten(),
+    })
+}
+
+fn integers(value: &DynValue) -> Option<Vec<i64>> {
+    if let Ok((_, values)) = value.try_extract_tensor::<i64>() {
+        return Some(values.to_vec());
+    }
+    let (_, values) = value.try_extract_tensor::<i32>().ok()?;
+    Some(values.iter().map(|&value| i64::from(value)).collect())
+}
+
+fn data_type(r#type: TensorElementType) -> Option<DataType> {
+    Some(match r#type {
+        TensorElementType::Float32 => DataType::Float,
+        TensorElementType::Float64 => DataType::Double,
+        TensorElementType::Float16 => DataType::Float16,
+        TensorElementType::Bfloat16 => DataType::Bfloat16,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::String => DataType::String,
+        _ => return None,
+    })
+}

@@ -1,0 +1,233 @@
+//! Reverse-mode differentiation: a graph that ends in a loss becomes one that gives the loss's
+//! gradient, too, in operators of the standard set, so that it runs wherever the network runs.
+//!
+//! The walk goes back from the loss along the nodes that lie between it and the values the
+//! gradient is wanted in. Each operator has one rule ([`rules`]), which writes the nodes that turn
+//! the gradient in the node's outputs into that in its inputs. Shapes are those of one batch size
+//! ([`values`]), so that the rules decide broadcasting, axes and pads while the graph is written and
+//! not while it runs. What comes out is differentiated again in the same way, for products with the
+//! Hessian.
+
+pub mod loss;
+mod node;
+mod rules;
+pub mod tape;
+pub mod values;
+pub mod widen;
+mod window;
+
+use std::collections::{HashMap, HashSet};
+
+use self::node::{Node, describe};
+use self::rules::Derivative;
+use self::tape::Tape;
+use self::values::Values;
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
+use crate::error::{Error, Result};
+
+/// The first version of the standard operators that has all the gradients are written in
+/// (`ScatterND` that adds).
+const OPSET: i64 = 16;
+
+/// The oldest version that means the same in what concerns inference, so that a graph may be read
+/// as one of version 16.
+const OLDEST: i64 = 13;
+
+/// A graph with the gradient in it.
+pub struct Differentiated {
+    /// The graph.
+    pub model: ModelProto,
+    /// What is known of its values, new ones included.
+    pub values: Values,
+    /// Values that hold the gradient, in the order in which it was wanted.
+    pub gradients: Vec<String>,
+}
+
+/// The graph made ready: an operator set that the gradients can be written in, and the indices of
+/// the largest elements that max pooling has to tell for its gradient.
+///
+/// # Errors
+/// When the operators are too old.
+pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
+    let opset = opset(&model);
+    if opset < OLDEST {
+        return Err(Error::input(
+            "gradient",
+            format!("the network uses version {opset} of the operators; {OLDEST} is the oldest"),
+        )
+        .help("export it with opset_version=18"));
+    }
+    for import in &mut model.opset_import {
+        if is_standard(import.domain()) {
+            import.version = Some(opset.max(OPSET));
+        }
+    }
+    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    for node in nodes.filter(|node| node.op_type() == "MaxPool") {
+        if let [output] = node.output.as_slice() {
+            let indices = format!("{output}.indices");
+            node.output.push(indices);
+        }
+    }
+    Ok(model)
+}
+
+/// Whether the gradient of `loss` in `wanted` can be written, before anything is run.
+///
+/// # Errors
+/// For the first operator on the way that has no rule; the message names operator, node and domain.
+pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
+    let empty = GraphProto::default();
+    let graph = model.graph.as_ref().unwrap_or(&empty);
+    let wanted_inputs = path(graph, loss, wanted);
+    for (node, on_path) in graph.node.iter().zip(&wanted_inputs) {
+        if on_path.is_some() && rules::of(node).is_none() {
+            return Err(
+                Error::input(describe(node), "the gradient of this operator is not known").help(
+                    "the methods that need no gradient (greedy, uniform, ensembles) still work",
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Adds the gradient of the scalar `loss` in the values `wanted` (inputs, initializers or computed
+/// values). What the loss does not depend on has a gradient of zeros. Names of new values begin
+/// with `prefix`.
+///
+/// # Errors
+/// When an operator on the way has no rule, or none for the way it is used.
+pub fn differentiate(
+    mut model: ModelProto,
+    values: Values,
+    loss: &str,
+    wanted: &[String],
+    prefix: &str,
+) -> Result<Differentiated> {
+    check(&model, loss, wanted)?;
+    let opset = opset(&model);
+    let mut graph = model.graph.take().unwrap_or_default();
+    let on_path = path(&graph, loss, wanted);
+    let mut tape = Tape::new(values, prefix);
+    let mut parts: HashMap<String, Vec<String>> = HashMap::new();
+    let shape = tape.shape(loss)?;
+    let one = tape.number(loss, 1.0)?;
+    let one = tape.reshape(&one, &shape)?;
+    parts.insert(loss.to_string(), vec![one]);
+    for (proto, wanted) in graph.node.iter().zip(on_path).rev() {
+        let Some(wanted) = wanted else { continue };
+        let outputs = proto.output.iter();
+        let given: Vec<Option<String>> = outputs
+            .map(|output| total(&mut tape, &mut parts, output))
+            .collect::<Result<_>>()?;
+        if given.iter().all(Option::is_none) {
+            continue;
+        }
+        let node = Node {
+            proto,
+            opset,
+            wanted,
+        };
+        let Some(Derivative::Rule(rule)) = rules::of(proto) else {
+            continue;
+        };
+        let gradients = rule(&mut tape, &node, &given)?;
+        for (slot, gradient) in gradients.into_iter().enumerate() {
+            if let Some(gradient) = gradient.filter(|_| node.wants(slot)) {
+                let parts = parts.entry(node.input(slot).to_string()).or_default();
+                parts.push(gradient);
+            }
+        }
+    }
+    let gradients = wanted.iter().map(|name| {
+        let shape = tape.shape(name)?;
+        match total(&mut tape, &mut parts, name)? {
+            Some(gradient) => Ok(gradient),
+            None => tape.zeros(name, &shape),
+        }
+    });
+    let gradients = gradients.collect::<Result<Vec<String>>>()?;
+    graph.node.append(&mut tape.nodes);
+    graph.initializer.append(&mut tape.constants);
+    model.graph = Some(graph);
+    Ok(Differentiated {
+        model,
+        values: tape.into_values(),
+        gradients,
+    })
+}
+
+/// The sum of what the users of a value gave it; it stays known.
+fn total(
+    tape: &mut Tape,
+    parts: &mut HashMap<String, Vec<String>>,
+    value: &str,
+) -> Result<Option<String>> {
+    let Some(parts) = parts.get_mut(value) else {
+        return Ok(None);
+    };
+    let mut sum = parts[0].clone();
+    for part in &parts[1..] {
+        sum = tape.add(&sum, part)?;
+    }
+    *parts = vec![sum.clone()];
+    Ok(Some(sum))
+}
+
+/// For each node: which inputs depend on `wanted`, where the node lies between them and the loss.
+fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<bool>>> {
+    let mut moving: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    let mut inputs: Vec<Option<Vec<bool>>> = Vec::new();
+    for node in &graph.node {
+        let depends = node.input.iter().map(|input| moving.contains(&**input));
+        let depends: Vec<bool> = depends.collect();
+        let passes = depends.contains(&true) && has_derivative(node);
+        if passes {
+            moving.extend(node.output.iter().map(String::as_str));
+        }
+        inputs.push(passes.then_some(depends));
+    }
+    let mut needed: HashSet<&str> = HashSet::from([loss]);
+    for (node, inputs) in graph.node.iter().zip(&mut inputs).rev() {
+        let is_needed = node.output.iter().any(|output| needed.contains(&**output));
+        match inputs {
+            Some(depends) if is_needed => {
+                let sources = node.input.iter().zip(depends.iter());
+                needed.extend(sources.filter(|(_, d)| **d).map(|(input, _)| &**input));
+            }
+            _ => *inputs = None,
+        }
+    }
+    inputs
+}
+
+/// Whether a change of a node's inputs changes its outputs by a derivative that is not zero
+/// everywhere.
+fn has_derivative(node: &NodeProto) -> bool {
+    if node.op_type() == "Cast" {
+        let mut attributes = node.attribute.iter();
+        let to = attributes.find(|attribute| attribute.name() == "to");
+        let to = to.and_then(|to| to.i).unwrap_or_default();
+        let floats = [
+            DataType::Float,
+            DataType::Double,
+            DataType::Float16,
+            DataType::Bfloat16,
+        ];
+        return floats.iter().any(|&float| float as i64 == to);
+    }
+    !matches!(rules::of(node), Some(Derivative::Zero))
+}
+
+fn is_standard(domain: &str) -> bool {
+    ["", "ai.onnx"].contains(&domain)
+}
+
+/// Version of the standard operators.
+fn opset(model: &ModelProto) -> i64 {
+    let mut imports = model.opset_import.iter();
+    imports
+        .find(|import| is_standard(import.domain()))
+        .map_or(0, |import| import.version())
+}

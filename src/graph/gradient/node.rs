@@ -1,0 +1,106 @@
+//! A node of the forward graph as a rule reads it.
+
+use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto};
+use crate::error::Error;
+
+/// A node, and which of its inputs a gradient is wanted of.
+pub struct Node<'g> {
+    /// The node.
+    pub proto: &'g NodeProto,
+    /// Version of the standard operators.
+    pub opset: i64,
+    /// Which inputs depend on what the gradient is taken in.
+    pub wanted: Vec<bool>,
+}
+
+impl<'g> Node<'g> {
+    /// Name of an input; empty where it is left out.
+    pub fn input(&self, slot: usize) -> &'g str {
+        self.proto.input.get(slot).map_or("", String::as_str)
+    }
+
+    /// An input that may be left out.
+    pub fn optional(&self, slot: usize) -> Option<&'g str> {
+        Some(self.input(slot)).filter(|name| !name.is_empty())
+    }
+
+    /// Name of an output; empty where it is left out.
+    pub fn output(&self, slot: usize) -> &'g str {
+        self.proto.output.get(slot).map_or("", String::as_str)
+    }
+
+    /// Whether a gradient of an input is wanted.
+    pub fn wants(&self, slot: usize) -> bool {
+        self.wanted.get(slot).copied().unwrap_or(false)
+    }
+
+    fn attribute(&self, name: &str) -> Option<&'g AttributeProto> {
+        let mut attributes = self.proto.attribute.iter();
+        attributes.find(|attribute| attribute.name() == name)
+    }
+
+    /// An integer attribute.
+    pub fn int(&self, name: &str, default: i64) -> i64 {
+        self.attribute(name)
+            .and_then(|attribute| attribute.i)
+            .unwrap_or(default)
+    }
+
+    /// A list of integers; `None` where it is not given.
+    pub fn ints(&self, name: &str) -> Option<&'g [i64]> {
+        self.attribute(name).map(|attribute| &attribute.ints[..])
+    }
+
+    /// A number.
+    pub fn float(&self, name: &str, default: f32) -> f32 {
+        self.attribute(name)
+            .and_then(|attribute| attribute.f)
+            .unwrap_or(default)
+    }
+
+    /// A word.
+    pub fn word(&self, name: &str, default: &str) -> String {
+        self.attribute(name)
+            .and_then(|attribute| attribute.s.as_ref())
+            .map_or_else(
+                || default.to_string(),
+                |word| String::from_utf8_lossy(word).into_owned(),
+            )
+    }
+
+    /// An axis attribute counted from the front.
+    pub fn axis(&self, default: i64, rank: usize) -> usize {
+        from_front(self.int("axis", default), rank)
+    }
+
+    /// That this use of the operator has no rule.
+    pub fn unsupported(&self, why: &str) -> Error {
+        Error::input(
+            describe(self.proto),
+            format!("the gradient of this operator is not known {why}"),
+        )
+        .help("the methods that need no gradient (greedy, uniform, ensembles) still work")
+    }
+}
+
+/// An axis that may be counted from the back, counted from the front.
+pub fn from_front(axis: i64, rank: usize) -> usize {
+    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    axis.clamp(0, rank.saturating_sub(1) as i64) as usize
+}
+
+/// Operator, name and domain of a node.
+pub fn describe(node: &NodeProto) -> String {
+    let domain = match node.domain() {
+        "" => "ai.onnx",
+        domain => domain,
+    };
+    let name = match node.name() {
+        "" => format!(
+            "making `{}`",
+            node.output.first().map_or("", String::as_str)
+        ),
+        name => format!("`{name}`"),
+    };
+    format!("{} node {name} (domain {domain})", node.op_type())
+}

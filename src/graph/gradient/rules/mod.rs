@@ -1,0 +1,180 @@
+//! The derivative of each operator.
+
+mod convolution;
+mod elementwise;
+mod index;
+pub mod normalize;
+pub mod pool;
+mod product;
+mod reduce;
+mod shape;
+
+use super::is_standard;
+use super::node::Node;
+use super::tape::Tape;
+use crate::checkpoint::onnx::proto::NodeProto;
+use crate::error::Result;
+
+/// The gradient in each output, where there is one, turned into that in each input; of inputs that
+/// none is wanted of, and of those left out at the end, there may be none.
+pub type Rule = fn(&mut Tape, &Node<'_>, Given<'_>) -> Gradients;
+
+/// Gradients in the outputs of a node, by slot.
+type Given<'a> = &'a [Option<String>];
+
+/// Gradients in its inputs, by slot.
+type Gradients = Result<Vec<Option<String>>>;
+
+/// The gradient in the first output.
+fn first(given: Given<'_>) -> &str {
+    given.first().and_then(Option::as_deref).unwrap_or_default()
+}
+
+/// The gradients of an operator of one input.
+fn one(gradient: Result<String>) -> Gradients {
+    Ok(vec![Some(gradient?)])
+}
+
+/// A gradient in the broadcast shape of an input brought to its own.
+fn back(tape: &mut Tape, node: &Node<'_>, slot: usize, gradient: &str) -> Result<Option<String>> {
+    let shape = tape.shape(node.input(slot))?;
+    tape.unbroadcast(gradient, &shape).map(Some)
+}
+
+/// What an operator's derivative is.
+#[derive(Clone, Copy)]
+pub enum Derivative {
+    /// Written by a rule.
+    Rule(Rule),
+    /// Zero wherever it is defined, or there is none: comparisons, shapes, rounding.
+    Zero,
+}
+
+use Derivative::{Rule as By, Zero};
+
+/// The derivative of a node's operator, where it is known.
+pub fn of(node: &NodeProto) -> Option<Derivative> {
+    let operator = is_standard(node.domain()).then(|| node.op_type())?;
+    let mut operators = OPERATORS.iter();
+    let found = operators.find(|(name, _)| *name == operator);
+    found.map(|(_, derivative)| *derivative)
+}
+
+/// Every operator with a derivative, by groups.
+const OPERATORS: &[(&str, Derivative)] = &[
+    // Sums and products, element by element.
+    ("Add", By(elementwise::add)),
+    ("Sub", By(elementwise::sub)),
+    ("Mul", By(elementwise::mul)),
+    ("Div", By(elementwise::div)),
+    ("Sum", By(elementwise::sum)),
+    ("Mean", By(elementwise::mean)),
+    ("Neg", By(elementwise::neg)),
+    ("Pow", By(elementwise::pow)),
+    ("Min", By(elementwise::extreme)),
+    ("Max", By(elementwise::extreme)),
+    ("Where", By(elementwise::r#where)),
+    // Functions of one number.
+    ("Abs", By(elementwise::abs)),
+    ("Sqrt", By(elementwise::sqrt)),
+    ("Reciprocal", By(elementwise::reciprocal)),
+    ("Exp", By(elementwise::exp)),
+    ("Log", By(elementwise::log)),
+    ("Sin", By(elementwise::sin)),
+    ("Cos", By(elementwise::cos)),
+    ("Erf", By(elementwise::erf)),
+    ("Tanh", By(elementwise::tanh)),
+    ("Sigmoid", By(elementwise::sigmoid)),
+    ("Relu", By(elementwise::relu)),
+    ("LeakyRelu", By(elementwise::leaky_relu)),
+    ("PRelu", By(elementwise::p_relu)),
+    ("Elu", By(elementwise::elu)),
+    ("Selu", By(elementwise::selu)),
+    ("Celu", By(elementwise::celu)),
+    ("Clip", By(elementwise::clip)),
+    ("HardSigmoid", By(elementwise::hard_sigmoid)),
+    ("HardSwish", By(elementwise::hard_swish)),
+    ("Gelu", By(elementwise::gelu)),
+    ("Softplus", By(elementwise::softplus)),
+    ("Softsign", By(elementwise::softsign)),
+    ("Mish", By(elementwise::mish)),
+    ("Swish", By(elementwise::swish)),
+    ("Identity", By(elementwise::identity)),
+    ("Dropout", By(elementwise::identity)),
+    ("Cast", By(elementwise::cast)),
+    ("CastLike", By(elementwise::cast)),
+    // Matrices.
+    ("MatMul", By(product::matmul)),
+    ("Gemm", By(product::gemm)),
+    ("Einsum", By(product::einsum)),
+    // Images.
+    ("Conv", By(convolution::conv)),
+    ("ConvTranspose", By(convolution::conv_transpose)),
+    ("MaxPool", By(pool::max)),
+    ("AveragePool", By(pool::average)),
+    ("GlobalAveragePool", By(reduce::global_average)),
+    ("GlobalMaxPool", By(reduce::global_max)),
+    // Over axes.
+    ("ReduceSum", By(reduce::sum)),
+    ("ReduceMean", By(reduce::mean)),
+    ("ReduceMax", By(reduce::extreme)),
+    ("ReduceMin", By(reduce::extreme)),
+    ("ReduceL1", By(reduce::l1)),
+    ("ReduceL2", By(reduce::l2)),
+    ("ReduceSumSquare", By(reduce::sum_square)),
+    ("ReduceLogSumExp", By(reduce::log_sum_exp)),
+    ("CumSum", By(reduce::cumulative)),
+    ("Softmax", By(normalize::softmax)),
+    ("LogSoftmax", By(normalize::log_softmax)),
+    ("LayerNormalization", By(normalize::layer)),
+    ("RMSNormalization", By(normalize::root_mean_square)),
+    ("GroupNormalization", By(normalize::grouped)),
+    ("InstanceNormalization", By(normalize::grouped)),
+    ("BatchNormalization", By(normalize::batch)),
+    ("LpNormalization", By(normalize::lp)),
+    // The same elements elsewhere.
+    ("Reshape", By(shape::reshaped)),
+    ("Flatten", By(shape::reshaped)),
+    ("Squeeze", By(shape::reshaped)),
+    ("Unsqueeze", By(shape::reshaped)),
+    ("Transpose", By(shape::transpose)),
+    ("Concat", By(shape::concat)),
+    ("Split", By(shape::split)),
+    ("Slice", By(shape::slice)),
+    ("Expand", By(shape::expand)),
+    ("Tile", By(shape::tile)),
+    ("Pad", By(shape::pad)),
+    ("Trilu", By(shape::trilu)),
+    ("Gather", By(index::gather)),
+    ("GatherElements", By(index::gather_elements)),
+    ("GatherND", By(index::gather_nd)),
+    ("ScatterElements", By(index::scatter_elements)),
+    ("ScatterND", By(index::scatter_nd)),
+    ("TopK", By(index::top_k)),
+    // Steps, comparisons and what is no number.
+    ("Sign", Zero),
+    ("Floor", Zero),
+    ("Ceil", Zero),
+    ("Round", Zero),
+    ("Equal", Zero),
+    ("Less", Zero),
+    ("LessOrEqual", Zero),
+    ("Greater", Zero),
+    ("GreaterOrEqual", Zero),
+    ("And", Zero),
+    ("Or", Zero),
+    ("Xor", Zero),
+    ("Not", Zero),
+    ("IsNaN", Zero),
+    ("IsInf", Zero),
+    ("ArgMax", Zero),
+    ("ArgMin", Zero),
+    ("Hardmax", Zero),
+    ("Shape", Zero),
+    ("Size", Zero),
+    ("ConstantOfShape", Zero),
+    ("EyeLike", Zero),
+    ("NonZero", Zero),
+    ("OneHot", Zero),
+    ("Range", Zero),
+];

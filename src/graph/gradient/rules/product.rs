@@ -1,0 +1,161 @@
+//! Products of matrices.
+
+use std::collections::HashMap;
+
+use super::super::node::Node;
+use super::super::tape::{Tape, float, int, word};
+use super::super::values::Value;
+use super::{Given, Gradients, back, first};
+use crate::error::Result;
+
+/// α·A′B′, where ′ may transpose.
+fn gemm_of(
+    tape: &mut Tape,
+    (a, turn_a): (&str, bool),
+    (b, turn_b): (&str, bool),
+    alpha: f32,
+) -> Result<String> {
+    let (left, right) = (tape.value(a)?, tape.value(b)?);
+    let shape = vec![
+        left.shape[usize::from(turn_a)],
+        right.shape[usize::from(!turn_b)],
+    ];
+    let value = Value::new(left.dtype, shape);
+    let attributes = vec![
+        float("alpha", alpha),
+        int("transA", i64::from(turn_a)),
+        int("transB", i64::from(turn_b)),
+    ];
+    Ok(tape.op("Gemm", &[a, b], attributes, value))
+}
+
+/// α·A′B′ + β·C.
+pub fn gemm(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let (dy, a, b) = (first(given), node.input(0), node.input(1));
+    let (turn_a, turn_b) = (node.int("transA", 0) != 0, node.int("transB", 0) != 0);
+    let alpha = node.float("alpha", 1.0);
+    let mut gradients = vec![None, None, None];
+    if node.wants(0) {
+        gradients[0] = Some(match turn_a {
+            false => gemm_of(tape, (dy, false), (b, !turn_b), alpha)?,
+            true => gemm_of(tape, (b, turn_b), (dy, true), alpha)?,
+        });
+    }
+    if node.wants(1) {
+        gradients[1] = Some(match turn_b {
+            false => gemm_of(tape, (a, !turn_a), (dy, false), alpha)?,
+            true => gemm_of(tape, (dy, true), (a, turn_a), alpha)?,
+        });
+    }
+    if node.wants(2) {
+        let scaled = tape.scaled(dy, f64::from(node.float("beta", 1.0)))?;
+        gradients[2] = back(tape, node, 2, &scaled)?;
+    }
+    Ok(gradients)
+}
+
+/// A·B over the last two axes; a vector on the left is a row, on the right a column.
+pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let (a_shape, b_shape) = (tape.shape(node.input(0))?, tape.shape(node.input(1))?);
+    let mut y_shape = tape.shape(node.output(0))?;
+    let (mut a_matrix, mut b_matrix) = (a_shape.clone(), b_shape.clone());
+    if b_shape.len() == 1 {
+        b_matrix.push(1);
+        y_shape.push(1);
+    }
+    if a_shape.len() == 1 {
+        a_matrix.insert(0, 1);
+        y_shape.insert(y_shape.len() - 1, 1);
+    }
+    let a = tape.reshape(node.input(0), &a_matrix)?;
+    let b = tape.reshape(node.input(1), &b_matrix)?;
+    let dy = tape.reshape(first(given), &y_shape)?;
+    let mut gradients = vec![None, None];
+    // One product with a matrix on the right is faster than many.
+    let is_flat = b_matrix.len() == 2;
+    let rows = |shape: &[usize]| {
+        vec![
+            shape[..shape.len() - 1].iter().product(),
+            shape[shape.len() - 1],
+        ]
+    };
+    if node.wants(0) {
+        let gradient = match is_flat {
+            true => {
+                let dy = tape.reshape(&dy, &rows(&y_shape))?;
+                gemm_of(tape, (&dy, false), (&b, true), 1.0)?
+            }
+            false => {
+                let turned = tape.turned(&b)?;
+                let product = tape.matmul(&dy, &turned)?;
+                tape.unbroadcast(&product, &a_matrix)?
+            }
+        };
+        gradients[0] = Some(tape.reshape(&gradient, &a_shape)?);
+    }
+    if node.wants(1) {
+        let gradient = match is_flat {
+            true => {
+                let a = tape.reshape(&a, &rows(&a_matrix))?;
+                let dy = tape.reshape(&dy, &rows(&y_shape))?;
+                gemm_of(tape, (&a, true), (&dy, false), 1.0)?
+            }
+            false => {
+                let turned = tape.turned(&a)?;
+                let product = tape.matmul(&turned, &dy)?;
+                tape.unbroadcast(&product, &b_matrix)?
+            }
+        };
+        gradients[1] = Some(tape.reshape(&gradient, &b_shape)?);
+    }
+    Ok(gradients)
+}
+
+/// The gradient in an operand is the product of the others with the gradient in the result, over
+/// the same letters. A letter that only this operand has was summed over: the gradient is the same
+/// along it.
+pub fn einsum(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let equation: String = node.word("equation", "");
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    let Some((left, result)) = equation.split_once("->") else {
+        return Err(node.unsupported("without `->`"));
+    };
+    let terms: Vec<&str> = left.split(',').collect();
+    let repeats = |term: &str| term.chars().enumerate().any(|(i, c)| term[..i].contains(c));
+    if equation.contains('.') || terms.iter().any(|term| repeats(term)) {
+        return Err(node.unsupported("with an ellipsis or a diagonal"));
+    }
+    let mut sizes: HashMap<char, usize> = HashMap::new();
+    for (slot, term) in terms.iter().enumerate() {
+        let shape = tape.shape(node.input(slot))?;
+        sizes.extend(term.chars().zip(shape));
+    }
+    let size = |term: &str| -> Vec<usize> { term.chars().map(|c| sizes[&c]).collect() };
+    let slots = 0..terms.len();
+    let gradient = |slot: usize| -> Result<Option<String>> {
+        if !node.wants(slot) {
+            return Ok(None);
+        }
+        let others = terms.iter().enumerate().filter(|(other, _)| *other != slot);
+        let (mut inputs, mut from) = (vec![first(given)], vec![result]);
+        for (other, term) in others {
+            inputs.push(node.input(other));
+            from.push(term);
+        }
+        let target = terms[slot];
+        let known: String = target
+            .chars()
+            .filter(|&c| from.iter().any(|term| term.contains(c)))
+            .collect();
+        let dtype = tape.value(node.input(slot))?.dtype;
+        let equation = word("equation", &format!("{}->{known}", from.join(",")));
+        let value = Value::new(dtype, size(&known));
+        let product = tape.op("Einsum", &inputs, vec![equation], value);
+        let kept = target
+            .chars()
+            .map(|c| if known.contains(c) { sizes[&c] } else { 1 });
+        let product = tape.reshape(&product, &kept.collect::<Vec<usize>>())?;
+        tape.expand(&product, &size(target)).map(Some)
+    };
+    slots.map(gradient).collect()
+}

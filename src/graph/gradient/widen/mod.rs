@@ -1,0 +1,207 @@
+//! A graph in float64: every value of a float type becomes one of doubles, and operators that ONNX
+//! Runtime has no double kernel for on the processor are written as others that it has.
+
+mod lowered;
+
+use std::collections::{HashMap, HashSet};
+
+use super::node::Node;
+use super::tape::{Tape, int};
+use super::values::{Value, Values};
+use crate::checkpoint::onnx::proto::{
+    AttributeProto, DataType, ModelProto, NodeProto, TensorProto, TypeValue,
+};
+use crate::checkpoint::onnx::{self};
+use crate::error::Result;
+
+/// Rewrites a graph whose values are known. Inputs named in `wide` become doubles; the other inputs
+/// of a float type stay as they are and are widened by the graph.
+///
+/// # Errors
+/// When an operator cannot be written otherwise.
+pub fn widened(
+    mut model: ModelProto,
+    values: &Values,
+    wide: &HashSet<String>,
+) -> Result<ModelProto> {
+    let opset = super::opset(&model);
+    let Some(graph) = model.graph.as_mut() else {
+        return Ok(model);
+    };
+    let mut tape = Tape::new(values.in_double(), "landscape.w");
+    let mut renamed: HashMap<String, String> = HashMap::new();
+    for input in &mut graph.input {
+        let narrow = values.get(input.name()).is_some_and(is_narrow);
+        if !narrow {
+            continue;
+        }
+        let name = input.name().to_string();
+        if wide.contains(&name) {
+            if let Some(TypeValue::Tensor(tensor)) = input
+                .r#type
+                .as_mut()
+                .and_then(|r#type| r#type.value.as_mut())
+            {
+                tensor.elem_type = Some(DataType::Double as i32);
+            }
+        } else {
+            let value = tape.value(&name)?.clone();
+            let to = vec![int("to", DataType::Double as i64)];
+            renamed.insert(name.clone(), tape.op("Cast", &[&name], to, value.clone()));
+        }
+    }
+    for tensor in &mut graph.initializer {
+        *tensor = doubled(tensor);
+    }
+    for mut node in std::mem::take(&mut graph.node) {
+        for input in &mut node.input {
+            if let Some(name) = renamed.get(input) {
+                input.clone_from(name);
+            }
+        }
+        lower(&mut tape, node, opset)?;
+    }
+    graph.node = tape.nodes;
+    graph.initializer.append(&mut tape.constants);
+    graph.value_info.clear();
+    for output in &mut graph.output {
+        output.r#type = None;
+    }
+    Ok(model)
+}
+
+fn is_narrow(value: &Value) -> bool {
+    value.is_float() && value.dtype != DataType::Double
+}
+
+impl Values {
+    /// The same values, those of a float type as doubles.
+    fn in_double(&self) -> Self {
+        let mut wide = Self::default();
+        for (name, value) in self.iter() {
+            let dtype = if value.is_float() {
+                DataType::Double
+            } else {
+                value.dtype
+            };
+            wide.insert(
+                name,
+                Value {
+                    dtype,
+                    ..value.clone()
+                },
+            );
+        }
+        wide
+    }
+}
+
+/// A tensor of a float type as doubles.
+fn doubled(tensor: &TensorProto) -> TensorProto {
+    let bytes = onnx::elements(tensor);
+    let doubles: Vec<f64> = match DataType::try_from(tensor.data_type()) {
+        Ok(DataType::Float) => {
+            let (elements, _) = bytes.as_chunks::<4>();
+            elements
+                .iter()
+                .map(|&x| f64::from(f32::from_le_bytes(x)))
+                .collect()
+        }
+        Ok(DataType::Float16) => {
+            let (elements, _) = bytes.as_chunks::<2>();
+            elements
+                .iter()
+                .map(|&x| half::f16::from_le_bytes(x).to_f64())
+                .collect()
+        }
+        Ok(DataType::Bfloat16) => {
+            let (elements, _) = bytes.as_chunks::<2>();
+            elements
+                .iter()
+                .map(|&x| half::bf16::from_le_bytes(x).to_f64())
+                .collect()
+        }
+        _ => return tensor.clone(),
+    };
+    let bytes: Vec<u8> = doubles.iter().flat_map(|x| x.to_le_bytes()).collect();
+    TensorProto {
+        name: tensor.name.clone(),
+        dims: tensor.dims.clone(),
+        data_type: Some(DataType::Double as i32),
+        raw_data: Some(bytes.into()),
+        ..TensorProto::default()
+    }
+}
+
+/// Writes a node in doubles.
+fn lower(tape: &mut Tape, mut proto: NodeProto, opset: i64) -> Result<()> {
+    let mut operators = lowered::OPERATORS.iter();
+    let found = operators.find(|(name, _)| *name == proto.op_type());
+    let is_wide = proto.output.iter().all(|output| {
+        let value = tape.value(output);
+        value.is_ok_and(|value| value.dtype == DataType::Double)
+    });
+    let Some((_, lowering)) = found.filter(|_| is_wide) else {
+        proto
+            .attribute
+            .iter_mut()
+            .for_each(|attribute| retype(attribute));
+        tape.nodes.push(proto);
+        return Ok(());
+    };
+    let node = Node {
+        proto: &proto,
+        opset,
+        wanted: Vec::new(),
+    };
+    let result = lowering(tape, &node)?;
+    tape.nodes.push(NodeProto {
+        input: vec![result],
+        output: vec![node.output(0).to_string()],
+        name: proto.name.clone(),
+        op_type: Some("Identity".to_string()),
+        ..NodeProto::default()
+    });
+    Ok(())
+}
+
+/// Attributes that are tensors, or that name an element type.
+fn retype(attribute: &mut AttributeProto) {
+    if let Some(tensor) = attribute.t.as_mut() {
+        *tensor = doubled(tensor);
+    }
+    // A Constant may hold numbers without being a tensor.
+    if attribute.name() == "value_float" || attribute.name() == "value_floats" {
+        let scalar = attribute.name() == "value_float";
+        let values: Vec<f64> = match attribute.f {
+            Some(value) if scalar => vec![f64::from(value)],
+            _ => attribute
+                .floats
+                .iter()
+                .map(|&value| f64::from(value))
+                .collect(),
+        };
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        *attribute = AttributeProto {
+            name: Some("value".to_string()),
+            t: Some(TensorProto {
+                dims: if scalar {
+                    Vec::new()
+                } else {
+                    vec![values.len() as i64]
+                },
+                data_type: Some(DataType::Double as i32),
+                raw_data: Some(bytes.into()),
+                ..TensorProto::default()
+            }),
+            r#type: Some(4),
+            ..AttributeProto::default()
+        };
+        return;
+    }
+    let narrow = [DataType::Float, DataType::Float16, DataType::Bfloat16];
+    let names_a_type = ["to", "dtype"].contains(&attribute.name());
+    if names_a_type && narrow.iter().any(|&t| attribute.i == Some(t as i64)) {
+        attribute.i = Some(DataType::Double as i64);
+    }
+}

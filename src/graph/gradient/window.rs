@@ -1,0 +1,164 @@
+//! The windows that convolutions and pools look through, along each spatial axis.
+
+use super::node::Node;
+use super::tape::{Part, Tape};
+use crate::checkpoint::onnx::proto::AttributeProto;
+use crate::error::Result;
+
+/// Kernel, strides, dilations and pads, an entry a spatial axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    pub kernel: Vec<usize>,
+    pub strides: Vec<usize>,
+    pub dilations: Vec<usize>,
+    pub before: Vec<usize>,
+    pub after: Vec<usize>,
+}
+
+impl Window {
+    /// The window by which a node goes from the larger side's spatial sizes to the smaller's
+    /// (of a transposed convolution: from its output to its input).
+    ///
+    /// # Errors
+    /// When pads are negative.
+    pub fn of(node: &Node<'_>, kernel: &[usize], large: &[usize], small: &[usize]) -> Result<Self> {
+        let rank = kernel.len();
+        let list = |name: &str| match node.ints(name) {
+            Some(list) if list.len() == rank => list.iter().map(|&x| x.max(1) as usize).collect(),
+            _ => vec![1; rank],
+        };
+        let (strides, dilations): (Vec<usize>, Vec<usize>) = (list("strides"), list("dilations"));
+        let reach = |axis: usize| {
+            (small[axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
+        };
+        let same = |axis: usize| reach(axis).saturating_sub(large[axis]);
+        let auto = node.word("auto_pad", "NOTSET");
+        let (before, after): (Vec<usize>, Vec<usize>) = match (auto.as_str(), node.ints("pads")) {
+            ("SAME_UPPER", _) => (0..rank)
+                .map(|axis| (same(axis) / 2, same(axis).div_ceil(2)))
+                .unzip(),
+            ("SAME_LOWER", _) => (0..rank)
+                .map(|axis| (same(axis).div_ceil(2), same(axis) / 2))
+                .unzip(),
+            ("NOTSET", Some(pads)) if pads.len() == 2 * rank => {
+                if pads.iter().any(|&pad| pad < 0) {
+                    return Err(node.unsupported("with negative pads"));
+                }
+                let (before, after) = pads.split_at(rank);
+                let sizes = |pads: &[i64]| pads.iter().map(|&pad| pad as usize).collect();
+                (sizes(before), sizes(after))
+            }
+            _ => (vec![0; rank], vec![0; rank]),
+        };
+        Ok(Self {
+            kernel: kernel.to_vec(),
+            strides,
+            dilations,
+            before,
+            after,
+        })
+    }
+
+    /// Elements of the kernel.
+    pub fn len(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// Whether every step is to the next element.
+    pub fn is_dense(&self) -> bool {
+        self.strides.iter().all(|&stride| stride == 1)
+    }
+
+    /// From a kernel's first element to its last along an axis.
+    pub fn extent(&self, axis: usize) -> usize {
+        self.dilations[axis] * (self.kernel[axis] - 1)
+    }
+
+    /// As attributes of Conv or ConvTranspose.
+    pub fn attributes(&self, group: usize) -> Vec<AttributeProto> {
+        let pads = [self.before.as_slice(), &self.after].concat();
+        vec![
+            super::tape::ints("kernel_shape", &self.kernel),
+            super::tape::ints("strides", &self.strides),
+            super::tape::ints("dilations", &self.dilations),
+            super::tape::ints("pads", &pads),
+            super::tape::int("group", group as i64),
+        ]
+    }
+
+    /// How far windows at `small` places reach in the padded axis.
+    fn reach(&self, axis: usize, small: usize) -> usize {
+        (small - 1) * self.strides[axis] + self.extent(axis) + 1
+    }
+
+    /// Where the elements lie that the kernel's element number `at` meets, one a place of `small`,
+    /// in an image of [batch, channels, …] that is padded.
+    pub fn places(&self, at: usize, small: &[usize]) -> Vec<(usize, Part)> {
+        let mut rest = at;
+        let mut parts = Vec::new();
+        for axis in (0..self.kernel.len()).rev() {
+            let offset = rest % self.kernel[axis];
+            rest /= self.kernel[axis];
+            let part = Part {
+                start: offset * self.dilations[axis],
+                count: small[axis],
+                step: self.strides[axis],
+            };
+            parts.push((axis + 2, part));
+        }
+        parts.reverse();
+        parts
+    }
+
+    /// An image [batch, channels, …] with zeros around it, as far as windows at `small` places
+    /// reach.
+    pub fn padded(&self, tape: &mut Tape, x: &str, small: &[usize]) -> Result<String> {
+        let (before, after) = self.pads(&tape.shape(x)?, small);
+        tape.pad(x, &before, &after)
+    }
+
+    /// What undoes [`Window::padded`] for an image whose spatial sizes are `large`.
+    pub fn cropped(&self, tape: &mut Tape, padded: &str, large: &[usize]) -> Result<String> {
+        let sizes = large.iter().enumerate();
+        let parts: Vec<(usize, Part)> = sizes
+            .map(|(axis, &size)| (axis + 2, Part::range(self.before[axis], size)))
+            .collect();
+        tape.slices(padded, &parts)
+    }
+
+    /// Shape of a padded image.
+    pub fn padded_shape(&self, shape: &[usize], small: &[usize]) -> Vec<usize> {
+        let (before, after) = self.pads(shape, small);
+        let pads = before.iter().zip(after);
+        let sizes = shape.iter().zip(pads);
+        sizes
+            .map(|(size, (before, after))| size + before + after)
+            .collect()
+    }
+
+    fn pads(&self, shape: &[usize], small: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let (mut before, mut after) = (vec![0; shape.len()], vec![0; shape.len()]);
+        for axis in 0..self.kernel.len() {
+            before[axis + 2] = self.before[axis];
+            let reach = self.reach(axis, small[axis]);
+            // The last windows may leave pads unseen, or look beyond them (ceil_mode).
+            let seen = reach.saturating_sub(self.before[axis] + shape[axis + 2]);
+            after[axis + 2] = seen.max(self.after[axis]);
+        }
+        (before, after)
+    }
+
+    /// The elements that each window sees, as [batch, channels, kernel, places].
+    pub fn columns(&self, tape: &mut Tape, x: &str, small: &[usize]) -> Result<String> {
+        let shape = tape.shape(x)?;
+        let places = small.iter().product();
+        let flat = [shape[0], shape[1], 1, places];
+        let padded = self.padded(tape, x, small)?;
+        let parts = (0..self.len()).map(|at| {
+            let part = tape.slices(&padded, &self.places(at, small))?;
+            tape.reshape(&part, &flat)
+        });
+        let parts = parts.collect::<Result<Vec<String>>>()?;
+        tape.concat(&parts, 2)
+    }
+}

@@ -1,0 +1,382 @@
+//! A graph of one operator, run and differentiated.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use landscape::checkpoint::onnx::proto::{
+    AttributeProto, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    ValueInfoProto,
+};
+use landscape::evaluate::onnx::gradient::see::{exposed, see};
+use landscape::evaluate::runtime::Runtime;
+use landscape::graph::epilogue::node;
+use landscape::graph::gradient::loss::{described, values};
+use landscape::graph::gradient::widen::widened;
+use landscape::graph::gradient::{differentiate, prepared};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Tensor};
+use prost::Message;
+
+/// An input of the operator.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Numbers that the gradient is taken in.
+    Moving(Vec<usize>, Vec<f64>),
+    /// Numbers that it is not taken in.
+    Fixed(Vec<usize>, Vec<f64>),
+    /// Integers, known when the graph is written.
+    Ints(Vec<usize>, Vec<i64>),
+    /// Truth values.
+    Bools(Vec<usize>, Vec<bool>),
+    /// Left out.
+    Absent,
+}
+
+/// One operator with its inputs.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub op_type: &'static str,
+    pub inputs: Vec<Input>,
+    pub attributes: Vec<AttributeProto>,
+    /// How many outputs it has; all are weighed.
+    pub outputs: usize,
+    pub opset: i64,
+}
+
+impl Case {
+    pub fn new(op_type: &'static str, inputs: Vec<Input>) -> Self {
+        Self {
+            op_type,
+            inputs,
+            attributes: Vec::new(),
+            outputs: 1,
+            opset: 20,
+        }
+    }
+
+    pub fn with(mut self, attribute: AttributeProto) -> Self {
+        self.attributes.push(attribute);
+        self
+    }
+
+    pub fn opset(mut self, opset: i64) -> Self {
+        self.opset = opset;
+        self
+    }
+
+    pub fn outputs(mut self, outputs: usize) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    fn name(slot: usize) -> String {
+        format!("x{slot}")
+    }
+
+    /// The moving inputs by slot.
+    fn moving(&self) -> Vec<(usize, &Vec<usize>, &Vec<f64>)> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs
+            .filter_map(|(slot, input)| match input {
+                Input::Moving(shape, values) => Some((slot, shape, values)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The operator alone, its outputs `y0`, `y1`, ….
+    fn forward(&self) -> ModelProto {
+        let mut graph = GraphProto {
+            name: Some("case".to_string()),
+            ..GraphProto::default()
+        };
+        let mut names = Vec::new();
+        for (slot, input) in self.inputs.iter().enumerate() {
+            let name = Self::name(slot);
+            match input {
+                Input::Moving(shape, _) => {
+                    graph.input.push(described(&name, DataType::Float, shape));
+                }
+                Input::Fixed(shape, values) => {
+                    let bytes = values.iter().flat_map(|&x| (x as f32).to_le_bytes());
+                    graph
+                        .initializer
+                        .push(tensor(&name, DataType::Float, shape, bytes.collect()));
+                }
+                Input::Ints(shape, values) => {
+                    let bytes = values.iter().flat_map(|x| x.to_le_bytes());
+                    graph
+                        .initializer
+                        .push(tensor(&name, DataType::Int64, shape, bytes.collect()));
+                }
+                Input::Bools(shape, values) => {
+                    let bytes = values.iter().map(|&x| u8::from(x)).collect();
+                    graph
+                        .initializer
+                        .push(tensor(&name, DataType::Bool, shape, bytes));
+                }
+                Input::Absent => {}
+            }
+            names.push(match input {
+                Input::Absent => String::new(),
+                _ => name,
+            });
+        }
+        graph.node.push(NodeProto {
+            input: names,
+            output: (0..self.outputs).map(|k| format!("y{k}")).collect(),
+            name: Some("operator".to_string()),
+            op_type: Some(self.op_type.to_string()),
+            attribute: self.attributes.clone(),
+            ..NodeProto::default()
+        });
+        graph.output = (0..self.outputs)
+            .map(|k| output(&format!("y{k}")))
+            .collect();
+        ModelProto {
+            ir_version: Some(9),
+            graph: Some(graph),
+            opset_import: vec![OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(self.opset),
+            }],
+            ..ModelProto::default()
+        }
+    }
+
+    /// Holds the operator's gradient against differences and against itself in float32.
+    pub fn check(&self) {
+        // Nothing of ONNX Runtime may be called before it is loaded.
+        Runtime::load(None).unwrap();
+        let context = format!("{self:?}");
+        let model = prepared(self.forward()).unwrap_or_else(|e| panic!("{e}\n{context}"));
+        let at: Vec<Vec<f64>> = self.moving().iter().map(|(_, _, x)| (*x).clone()).collect();
+        let seen = run_seen(&model, &self.feeds(&at, false));
+        let model = self.weighed(model, &seen);
+        let seen = run_seen(&model, &self.feeds(&at, false));
+        let wanted: Vec<String> = self
+            .moving()
+            .iter()
+            .map(|(slot, ..)| Self::name(*slot))
+            .collect();
+        let known = values(&model, seen);
+        let written = differentiate(model, known, "total", &wanted, "g")
+            .unwrap_or_else(|e| panic!("{e}\n{context}"));
+        let mut model = written.model;
+        let outputs = std::iter::once("total").chain(written.gradients.iter().map(String::as_str));
+        model.graph.as_mut().unwrap().output = outputs.map(output).collect();
+        let wide: HashSet<String> = wanted.into_iter().collect();
+        let double = widened(model.clone(), &written.values, &wide)
+            .unwrap_or_else(|e| panic!("{e}\n{context}"));
+        let narrow = run(&mut session(&model, &context), &self.feeds(&at, false));
+        let mut double = session(&double, &context);
+        let exact = run(&mut double, &self.feeds(&at, true));
+        close(&narrow[0], &exact[0], 1e-5, &format!("forward\n{context}"));
+        for (k, (_, _, values)) in self.moving().iter().enumerate() {
+            let differences = (0..values.len()).map(|i| {
+                let h = 1e-6 * values[i].abs().max(1.0);
+                let mut value = |step: f64| {
+                    let mut moved = at.clone();
+                    moved[k][i] += step;
+                    run(&mut double, &self.feeds(&moved, true))[0][0]
+                };
+                (value(h) - value(-h)) / (2.0 * h)
+            });
+            let differences: Vec<f64> = differences.collect();
+            let place = format!("moving input {k}\n{context}");
+            close(
+                &exact[k + 1],
+                &differences,
+                1e-6,
+                &format!("differences, {place}"),
+            );
+            close(
+                &narrow[k + 1],
+                &exact[k + 1],
+                1e-4,
+                &format!("float32, {place}"),
+            );
+        }
+    }
+
+    /// That there is no gradient for the case, and why.
+    pub fn refused(&self) -> String {
+        Runtime::load(None).unwrap();
+        let model = prepared(self.forward()).unwrap();
+        let at: Vec<Vec<f64>> = self.moving().iter().map(|(_, _, x)| (*x).clone()).collect();
+        let seen = run_seen(&model, &self.feeds(&at, false));
+        let model = self.weighed(model, &seen);
+        let seen = run_seen(&model, &self.feeds(&at, false));
+        let wanted: Vec<String> = self
+            .moving()
+            .iter()
+            .map(|(slot, ..)| Self::name(*slot))
+            .collect();
+        let known = values(&model, seen);
+        match differentiate(model, known, "total", &wanted, "g") {
+            Ok(_) => panic!("a gradient was written for {self:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Adds total = Σₖ Σᵢ wₖᵢ·yₖᵢ over the outputs that are numbers.
+    fn weighed(
+        &self,
+        mut model: ModelProto,
+        seen: &[(String, landscape::graph::gradient::values::Value)],
+    ) -> ModelProto {
+        let graph = model.graph.as_mut().unwrap();
+        let mut totals = Vec::new();
+        for k in 0..self.outputs {
+            let name = format!("y{k}");
+            let (_, value) = seen.iter().find(|(other, _)| *other == name).unwrap();
+            if !value.is_float() {
+                continue;
+            }
+            let len: usize = value.shape.iter().product();
+            let weights = (0..len).map(|i| (((i * 7 + k * 3) % 11) as f32 - 4.3) / 6.0);
+            let bytes = weights.flat_map(f32::to_le_bytes).collect();
+            let weight = format!("w{k}");
+            graph
+                .initializer
+                .push(tensor(&weight, DataType::Float, &value.shape, bytes));
+            let (weighed, total) = (format!("weighed{k}"), format!("total{k}"));
+            graph
+                .node
+                .push(node("Mul", &[&name, &weight], &weighed, &[]));
+            graph
+                .node
+                .push(node("ReduceSum", &[&weighed], &total, &[("keepdims", 0)]));
+            totals.push(total);
+        }
+        let totals: Vec<&str> = totals.iter().map(String::as_str).collect();
+        graph.node.push(node("Sum", &totals, "total", &[]));
+        model
+    }
+
+    fn feeds(&self, at: &[Vec<f64>], wide: bool) -> Vec<(String, DynValue)> {
+        let moving = self.moving().into_iter().zip(at);
+        moving
+            .map(|((slot, shape, _), values)| {
+                let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
+                let value = if wide {
+                    Tensor::from_array((shape, values.clone()))
+                        .unwrap()
+                        .into_dyn()
+                } else {
+                    let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+                    Tensor::from_array((shape, values)).unwrap().into_dyn()
+                };
+                (Self::name(slot), value)
+            })
+            .collect()
+    }
+}
+
+fn tensor(name: &str, dtype: DataType, shape: &[usize], bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_string()),
+        dims: shape.iter().map(|&dim| dim as i64).collect(),
+        data_type: Some(dtype as i32),
+        raw_data: Some(bytes.into()),
+        ..TensorProto::default()
+    }
+}
+
+fn output(name: &str) -> ValueInfoProto {
+    ValueInfoProto {
+        name: Some(name.to_string()),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn session(model: &ModelProto, context: &str) -> Session {
+    let runtime = Runtime::load(None).unwrap();
+    let built = Session::builder(runtime.environment()).and_then(|builder| {
+        let mut builder = builder.with_intra_threads(1)?;
+        builder.commit_from_memory(&model.encode_to_vec())
+    });
+    built.unwrap_or_else(|error| panic!("{error}\n{context}"))
+}
+
+type Feeds<'f> = Vec<(Cow<'f, str>, SessionInputValue<'f>)>;
+
+fn fed(feeds: &[(String, DynValue)]) -> Feeds<'_> {
+    let feeds = feeds.iter();
+    feeds
+        .map(|(name, value)| (Cow::from(name.as_str()), value.into()))
+        .collect()
+}
+
+fn run_seen(
+    model: &ModelProto,
+    feeds: &[(String, DynValue)],
+) -> Vec<(String, landscape::graph::gradient::values::Value)> {
+    let mut session = session(&exposed(model.clone()), "forward");
+    see(&mut session, fed(feeds)).unwrap()
+}
+
+/// All outputs as f64.
+fn run(session: &mut Session, feeds: &[(String, DynValue)]) -> Vec<Vec<f64>> {
+    let names: Vec<String> = session
+        .outputs()
+        .iter()
+        .map(|o| o.name().to_string())
+        .collect();
+    let outputs = session.run(fed(feeds)).unwrap();
+    let values = names.iter().map(|name| {
+        let value = &outputs[name.as_str()];
+        match value.try_extract_tensor::<f64>() {
+            Ok((_, values)) => values.to_vec(),
+            Err(_) => {
+                let (_, values) = value.try_extract_tensor::<f32>().unwrap();
+                values.iter().map(|&x| f64::from(x)).collect()
+            }
+        }
+    });
+    values.collect()
+}
+
+/// Whether two lists agree to a part of the largest element.
+fn close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let size = expected.iter().fold(1.0, |size: f64, x| size.max(x.abs()));
+    for (k, (a, b)) in found.iter().zip(expected).enumerate() {
+        let off = (a - b).abs();
+        assert!(off <= tolerance * size, "element {k}: {a} for {b}; {what}");
+    }
+}
+
+/// Numbers between −2 and 2 from a seed, no two closer than 0.003, none closer to a kink at a whole
+/// number or a half than 0.001: differences of 1e-6 cross nothing.
+pub fn numbers(shape: &[usize], seed: u64) -> Vec<f64> {
+    let len: usize = shape.iter().product();
+    let mut places: Vec<usize> = (0..len).collect();
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9);
+    for k in (1..len).rev() {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        places.swap(k, (state >> 33) as usize % (k + 1));
+    }
+    let step = 4.0 / len.max(1) as f64;
+    let number = |place: usize| -2.0 + step * (place as f64 + 0.371);
+    let away = |x: f64| {
+        let kink = (2.0 * x).round() / 2.0;
+        if (x - kink).abs() < 1e-3 {
+            kink + 2e-3
+        } else {
+            x
+        }
+    };
+    // f32 holds them exactly, so that both precisions see the same.
+    places
+        .iter()
+        .map(|&place| f64::from(away(number(place)) as f32))
+        .collect()
+}
+
+/// A moving input of such numbers.
+pub fn moving(shape: &[usize], seed: u64) -> Input {
+    Input::Moving(shape.to_vec(), numbers(shape, seed))
+}
