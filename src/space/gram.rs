@@ -143,7 +143,8 @@ fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut 
 const SEGMENT: usize = 1 << 18;
 
 /// A parameter's elements in segments of whole blocks.
-fn segments(pool: &Pool, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+/// A parameter in ranges that are summed one by one.
+pub fn segments(pool: &Pool, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
     let len = pool.parameters[index].len();
     let step = SEGMENT.next_multiple_of(block_len(pool, index));
     let starts = (0..len).step_by(step);

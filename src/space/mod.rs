@@ -8,5 +8,6 @@ pub mod mix;
 pub mod plane;
 pub mod pool;
 pub mod save;
+pub mod slope;
 #[cfg(test)]
 pub mod testing;

@@ -230,7 +230,7 @@ def teacher(net, x):
     return (x.flatten(1) @ torch.randn(64, 4, generator=gen)).argmax(1)
 
 
-def fine_tune(origin, seed, steps):
+def fine_tune(origin, seed, steps, draw=draw, teacher=teacher):
     """Some training, then a push on every tensor: 10-30 % of its size, or 0.1-0.2 where it was constant at theta0."""
     net = copy.deepcopy(origin)
     gen = torch.Generator().manual_seed(seed)

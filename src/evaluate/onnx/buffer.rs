@@ -103,6 +103,24 @@ impl Buffer {
         })
     }
 
+    /// Rows at these places, of `row` elements each.
+    pub fn select(&self, places: &[usize], row: usize) -> Self {
+        macro_rules! select {
+            ($($kind:ident),*) => {
+                match self {
+                    $(Self::$kind(data) => Self::$kind(
+                        places
+                            .iter()
+                            .flat_map(|&place| &data[place * row..(place + 1) * row])
+                            .copied()
+                            .collect(),
+                    ),)*
+                }
+            };
+        }
+        select!(F32, F16, Bf16, F64, I64, I32, U8, Bool)
+    }
+
     /// Copies a tensor that a network made behind what is there; `false` when it is of another
     /// type.
     pub fn append(&mut self, value: &DynValue, rows: usize, row: usize) -> ort::Result<bool> {

@@ -17,6 +17,8 @@ use crate::space::matching::Aligned;
 #[derive(Debug)]
 pub struct Graphs {
     skeleton: ModelProto,
+    /// The skeleton without the losses.
+    plain: ModelProto,
     fed: Vec<Fed>,
     members: usize,
     baked: OnceLock<Vec<u8>>,
@@ -28,6 +30,7 @@ impl Graphs {
     /// The graphs of a skeleton, whose external initializers `fed` names, for a pool of `members`.
     pub fn new(skeleton: ModelProto, fed: Vec<Fed>, members: usize) -> Self {
         Self {
+            plain: skeleton.clone(),
             skeleton,
             fed,
             members,
@@ -42,9 +45,22 @@ impl Graphs {
     #[must_use]
     pub fn with_losses(self, logits: &str) -> Self {
         match epilogue::append(self.skeleton.clone(), logits) {
-            Some(skeleton) => Self::new(skeleton, self.fed, self.members),
+            Some(skeleton) => Self {
+                plain: self.plain,
+                ..Self::new(skeleton, self.fed, self.members)
+            },
             None => self,
         }
+    }
+
+    /// The skeleton, its logits the output.
+    pub fn plain(&self) -> &ModelProto {
+        &self.plain
+    }
+
+    /// The tensors that are handed over.
+    pub fn fed(&self) -> &[Fed] {
+        &self.fed
     }
 
     /// The ONNX model for a binding.

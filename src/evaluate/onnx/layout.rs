@@ -357,7 +357,7 @@ pub fn chunks(
 }
 
 /// Bytes that may be taken.
-fn budget(engine: &Engine<'_>) -> u64 {
+pub fn budget(engine: &Engine<'_>) -> u64 {
     // Half of what is free; where the system does not tell, what any machine has.
     let usual = || Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2);
     engine.request.memory.unwrap_or_else(usual)

@@ -68,6 +68,20 @@ impl<'e> Worker<'e> {
             .ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
     }
 
+    /// The model of a mix; the one of the call before, where that was of the same mix.
+    ///
+    /// # Errors
+    /// As of [`Worker::model`].
+    pub fn model_again(&mut self, mix: &Mix, is_new: bool) -> Result<&mut Model> {
+        match is_new {
+            true => self.model(mix),
+            false => self
+                .model
+                .as_mut()
+                .ok_or_else(|| Error::runtime("ONNX Runtime", "no session")),
+        }
+    }
+
     fn build(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
         // The old session's memory is given back before the new one takes as much.
         self.model = None;
@@ -171,7 +185,7 @@ impl<'e> Worker<'e> {
 }
 
 /// Writes a mixed parameter into a tensor of the graph's type.
-fn fill(
+pub fn fill(
     pool: &Pool,
     index: usize,
     mix: &Mix,
@@ -188,7 +202,8 @@ fn fill(
     Ok(())
 }
 
-fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
+/// Zeros of a type and shape.
+pub fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
     let (shape, len) = (shape.to_vec(), shape.iter().product());
     Ok(match dtype {
         Dtype::F64 => Tensor::from_array((shape, vec![0.0_f64; len]))?.into_dyn(),

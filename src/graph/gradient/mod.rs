@@ -24,6 +24,7 @@ use self::tape::Tape;
 use self::values::Values;
 use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
 use crate::error::{Error, Result};
+use crate::graph::split;
 
 /// The first version of the standard operators that has all the gradients are written in
 /// (`ScatterND` that adds).
@@ -156,6 +157,14 @@ pub fn differentiate(
         values: tape.into_values(),
         gradients,
     })
+}
+
+/// The graph without what its outputs do not need: ONNX Runtime would run it all the same.
+pub fn pruned(mut model: ModelProto) -> ModelProto {
+    model.graph = model
+        .graph
+        .map(|graph| split::pruned(graph, &HashSet::new()));
+    model
 }
 
 /// The sum of what the users of a value gave it; it stays known.

@@ -174,8 +174,8 @@ impl Tape {
     }
 
     /// Numbers of a float type and shape.
-    pub fn numbers(&mut self, dtype: DataType, values: &[f64], shape: Vec<usize>) -> String {
-        let values = values.iter();
+    pub fn numbers(&mut self, dtype: DataType, exact: &[f64], shape: Vec<usize>) -> String {
+        let values = exact.iter();
         let bytes: Vec<u8> = match dtype {
             DataType::Double => values.flat_map(|x| x.to_le_bytes()).collect(),
             DataType::Float16 => values
@@ -186,7 +186,11 @@ impl Tape {
                 .collect(),
             _ => values.flat_map(|&x| (x as f32).to_le_bytes()).collect(),
         };
-        self.constant(dtype, shape, bytes)
+        let name = self.constant(dtype, shape.clone(), bytes);
+        let exact = Some(exact.to_vec());
+        let value = Value::new(dtype, shape);
+        self.values.insert(name.clone(), Value { exact, ..value });
+        name
     }
 
     /// A number of the type of another value.
@@ -457,8 +461,8 @@ impl Tape {
         if let [one] = parts {
             return Ok(one.clone());
         }
-        let mut value = self.value(&parts[0])?.clone();
-        value.ints = None;
+        let value = self.value(&parts[0])?;
+        let mut value = Value::new(value.dtype, value.shape.clone());
         value.shape[axis] = 0;
         for part in parts {
             value.shape[axis] += self.value(part)?.shape[axis];

@@ -14,6 +14,8 @@ pub struct Value {
     pub shape: Vec<usize>,
     /// Its elements, where it holds a few integers: shapes, axes, indices.
     pub ints: Option<Vec<i64>>,
+    /// Its elements before they were rounded to its type, where it is a constant of the derivative.
+    pub exact: Option<Vec<f64>>,
 }
 
 impl Value {
@@ -23,6 +25,7 @@ impl Value {
             dtype,
             shape,
             ints: None,
+            exact: None,
         }
     }
 
@@ -55,7 +58,8 @@ impl Values {
         let ints = (shape.iter().product::<usize>() <= FEW)
             .then(|| integers(tensor))
             .flatten();
-        self.insert(tensor.name(), Value { dtype, shape, ints });
+        let value = Value::new(dtype, shape);
+        self.insert(tensor.name(), Value { ints, ..value });
     }
 
     /// All values.

@@ -40,10 +40,10 @@ fn described(value: &DynValue) -> Option<Value> {
     let shape = value.dtype().tensor_shape()?;
     let shape: Vec<usize> = shape.iter().map(|&dim| dim.max(0) as usize).collect();
     let few = shape.iter().product::<usize>() <= FEW;
+    let known = Value::new(data_type(value.dtype().tensor_type()?)?, shape);
     Some(Value {
-        dtype: data_type(value.dtype().tensor_type()?)?,
-        shape,
         ints: few.then(|| integers(value)).flatten(),
+        ..known
     })
 }
 

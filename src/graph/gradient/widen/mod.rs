@@ -5,6 +5,8 @@ mod lowered;
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
+
 use super::node::Node;
 use super::tape::{Tape, int};
 use super::values::{Value, Values};
@@ -51,7 +53,15 @@ pub fn widened(
         }
     }
     for tensor in &mut graph.initializer {
-        *tensor = doubled(tensor);
+        let known = values.get(tensor.name());
+        *tensor = match known.and_then(|value| value.exact.as_ref()) {
+            Some(exact) => TensorProto {
+                raw_data: Some(little_endian(exact)),
+                data_type: Some(DataType::Double as i32),
+                ..tensor.clone()
+            },
+            None => doubled(tensor),
+        };
     }
     for mut node in std::mem::take(&mut graph.node) {
         for input in &mut node.input {
@@ -96,6 +106,11 @@ impl Values {
     }
 }
 
+fn little_endian(values: &[f64]) -> Bytes {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes());
+    bytes.collect::<Vec<u8>>().into()
+}
+
 /// A tensor of a float type as doubles.
 fn doubled(tensor: &TensorProto) -> TensorProto {
     let bytes = onnx::elements(tensor);
@@ -123,12 +138,11 @@ fn doubled(tensor: &TensorProto) -> TensorProto {
         }
         _ => return tensor.clone(),
     };
-    let bytes: Vec<u8> = doubles.iter().flat_map(|x| x.to_le_bytes()).collect();
     TensorProto {
         name: tensor.name.clone(),
         dims: tensor.dims.clone(),
         data_type: Some(DataType::Double as i32),
-        raw_data: Some(bytes.into()),
+        raw_data: Some(little_endian(&doubles)),
         ..TensorProto::default()
     }
 }
@@ -181,7 +195,6 @@ fn retype(attribute: &mut AttributeProto) {
                 .map(|&value| f64::from(value))
                 .collect(),
         };
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         *attribute = AttributeProto {
             name: Some("value".to_string()),
             t: Some(TensorProto {
@@ -191,7 +204,7 @@ fn retype(attribute: &mut AttributeProto) {
                     vec![values.len() as i64]
                 },
                 data_type: Some(DataType::Double as i32),
-                raw_data: Some(bytes.into()),
+                raw_data: Some(little_endian(&values)),
                 ..TensorProto::default()
             }),
             r#type: Some(4),
