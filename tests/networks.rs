@@ -16,7 +16,7 @@ use landscape::checkpoint::onnx::Model;
 use landscape::cli::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
 use landscape::evaluate::interface::Interface;
-use landscape::evaluate::onnx::gradient::{Flat, Gradients, Precision};
+use landscape::evaluate::onnx::gradient::{Flat, Precision};
 use landscape::evaluate::onnx::{Engine, Request};
 use landscape::evaluate::runtime::Runtime;
 use landscape::evaluate::slope::Slopes;
@@ -65,13 +65,13 @@ impl Expected {
     }
 }
 
-/// A network with its checkpoints and data, and what is done with its gradients.
-fn with_gradients(
+/// A network with its checkpoints and data, and what is done with it.
+fn with_engine(
     files: [&Path; 3],
     data: &Path,
     config: Option<&Path>,
-    precision: Precision,
-    then: impl FnOnce(&Gradients<'_>, &Aligned),
+    samples: usize,
+    then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
 ) {
     let runtime = Runtime::load(None).unwrap();
     let model = Model::read(files[0]).unwrap();
@@ -99,14 +99,18 @@ fn with_gradients(
         ..ReadOptions::default()
     };
     let datasets = [Dataset::read(&source, &interface.inputs, &options).unwrap()];
+    // The first samples of the file, whatever the order of evaluation.
+    let order = datasets[0].order();
+    let places: Vec<usize> = (0..order.len())
+        .filter(|&place| order[place] < samples)
+        .collect();
     let stop = AtomicBool::new(false);
     let request = Request::default();
     let engine = Engine::new(
         runtime, &network, &aligned, interface, &datasets, request, &stop,
     )
     .unwrap();
-    let gradients = engine.gradients(0, 64, precision).unwrap();
-    then(&gradients, &aligned);
+    then(&engine, &aligned, places);
 }
 
 fn flat(values: &Flat) -> Vec<f64> {
@@ -140,13 +144,9 @@ fn agrees(
         .map(number)
         .collect();
     let samples = expected.json["samples"].as_u64().unwrap() as usize;
-    with_gradients(files, data, config, precision, |gradients, aligned| {
+    with_engine(files, data, config, samples, |engine, aligned, places| {
+        let gradients = engine.gradients(0, samples, precision).unwrap();
         let mix = Mix::new(c);
-        // The first samples of the file, whatever the order of evaluation.
-        let order = gradients.order();
-        let places: Vec<usize> = (0..order.len())
-            .filter(|&place| order[place] < samples)
-            .collect();
         let what = |of: &str| format!("{network} {} {precision:?}: {of}", files[0].display());
         let whole = number(&expected.json["norm"]);
         for of_beta in expected.json["betas"].as_array().unwrap() {
@@ -230,6 +230,94 @@ fn export_agrees(network: &str, export: &str, precision: Precision) {
     let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
     let origin = folder.join(format!("zs_{export}.onnx"));
     agrees(network, [&origin, &a, &b], &data, None, precision);
+}
+
+/// Holds the product of the Hessian with a vector against PyTorch's (`tests/oracle/spectrum.py`):
+/// elements sin(i) over the trained tensors in the order of their names.
+fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<&Path>) {
+    let text = std::fs::read_to_string(folder("spectrum.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let mut products = json["products"].as_array().unwrap().iter();
+    let expected = products
+        .find(|product| product["network"] == network)
+        .unwrap();
+    let samples = expected["samples"].as_u64().unwrap() as usize;
+    let mix = Mix::new(vec![0.2, 0.3, 0.5]);
+    with_engine(files, data, config, samples, |engine, aligned, places| {
+        for (precision, tolerance) in [(Precision::Own, 1e-4), (Precision::Double, 1e-6)] {
+            let curvature = engine
+                .curvature(0, &mix, places.clone(), precision)
+                .unwrap();
+            assert_eq!(curvature.differences(), None);
+            let tensors = curvature.tensors();
+            let mut sorted: Vec<&(String, usize)> = tensors.iter().collect();
+            sorted.sort();
+            // Where each tensor begins in PyTorch's vector.
+            let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
+            let mut start = 0;
+            for (name, len) in sorted {
+                starts.insert(name, start);
+                start += len;
+            }
+            assert_eq!(start, curvature.dim());
+            assert_eq!(start as u64, expected["parameters"].as_u64().unwrap());
+            let v: Vec<f64> = tensors
+                .iter()
+                .flat_map(|(name, len)| {
+                    let pool = &aligned.pool;
+                    let mut parameters = pool.parameters.iter();
+                    let index = parameters
+                        .position(|p| p.name == *name && p.counts())
+                        .unwrap();
+                    let source = &pool.members[1].sources[index];
+                    let start = starts[name.as_str()];
+                    let place = move |k: usize| match source.transposed {
+                        // Element k of the graph's [columns, rows] is one of the file's [rows, columns].
+                        true => {
+                            let (rows, columns) = (source.tensor.shape[0], source.tensor.shape[1]);
+                            (k % rows) * columns + k / rows
+                        }
+                        false => k,
+                    };
+                    (0..*len).map(move |k| ((start + place(k)) as f64).sin())
+                })
+                .collect();
+            let product = curvature.product(&v).unwrap();
+            let size = norm(product.iter().copied());
+            let expected_size = expected["norm"].as_f64().unwrap();
+            let off = (size / expected_size - 1.0).abs();
+            assert!(off < tolerance, "{network}: {size} for {expected_size}");
+            let along: f64 = product.iter().zip(&v).map(|(a, b)| a * b).sum();
+            let expected_along = expected["vhv"].as_f64().unwrap();
+            assert!((along - expected_along).abs() < tolerance * expected_size * 10.0);
+            let mut start = 0;
+            for (name, len) in &tensors {
+                let own = norm(product[start..start + len].iter().copied());
+                start += len;
+                let mut all = expected["tensors"].as_array().unwrap().iter();
+                let tensor = all.find(|tensor| tensor["name"] == **name).unwrap();
+                let off = (own - tensor["norm"].as_f64().unwrap()).abs();
+                assert!(off < tolerance * expected_size, "{network}: {name} {off}");
+            }
+        }
+    });
+}
+
+fn products_agree(network: &str, export: &str) {
+    let folder = folder(network);
+    let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
+    let origin = folder.join(format!("zs_{export}.onnx"));
+    product_agrees(network, [&origin, &a, &b], &data, None);
+}
+
+#[test]
+fn products_with_the_hessian() {
+    products_agree("vit", "noopt");
+    products_agree("tied", "ts");
+    products_agree("bn", "noopt");
+    products_agree("convnext", "ts");
+    products_agree("resnet", "noopt");
+    products_agree("mha", "ts");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::decode;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 /// What moving a tensor means.
@@ -77,4 +78,13 @@ pub struct Pool {
     pub parameters: Vec<Parameter>,
     /// The models; member 0 is the origin θ0.
     pub members: Vec<Member>,
+}
+
+impl Pool {
+    /// Whether a tied parameter, a matrix, is the transpose of the other.
+    pub fn is_turned(&self, tied: usize, other: usize) -> bool {
+        let sources = &self.members[0].sources;
+        self.parameters[tied].shape != self.parameters[other].shape
+            || !decode::equal(&sources[tied].tensor, &sources[other])
+    }
 }

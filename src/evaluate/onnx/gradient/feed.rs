@@ -9,6 +9,9 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::part::Part;
 use crate::graph::gradient::loss;
 
+/// A tensor by the name that the graph knows it under.
+pub type Named = (String, Arc<DynValue>);
+
 /// A batch of samples of one data set. Rows behind the last sample repeat the first and have no
 /// weight in the loss.
 pub struct Feeder<'f> {
@@ -18,8 +21,8 @@ pub struct Feeder<'f> {
     beta: f64,
     /// Weight of each sample in the loss.
     weight: f64,
-    /// Mixed tensors, in the order of the engine's moving ones.
-    weights: &'f [Arc<DynValue>],
+    /// Mixed tensors, and others that stand for as many.
+    weights: &'f [Named],
 }
 
 impl<'f> Feeder<'f> {
@@ -30,7 +33,7 @@ impl<'f> Feeder<'f> {
         part: Part,
         batch: usize,
         (beta, weight): (f64, f64),
-        weights: &'f [Arc<DynValue>],
+        weights: &'f [Named],
     ) -> Self {
         Self {
             engine,
@@ -89,9 +92,13 @@ impl<'f> Feeder<'f> {
             let shape = &engine.features()[k].shape;
             return self.part.features[k].rows(rows, shape, self.batch);
         }
-        let mut moving = engine.moving.iter();
-        let k = moving.position(|(_, moving)| moving == name).unwrap_or(0);
-        Ok((&*self.weights[k]).into())
+        let mut weights = self.weights.iter();
+        match weights.find(|(weight, _)| weight == name) {
+            Some((_, value)) => Ok((&**value).into()),
+            None => Err(ort::Error::new(format!(
+                "nothing is known to feed `{name}`"
+            ))),
+        }
     }
 
     fn filled<T: Clone>(&self, values: impl Iterator<Item = T>, more: T) -> Vec<T> {

@@ -5,23 +5,20 @@ use std::sync::Arc;
 use ort::value::DynValue;
 use rayon::prelude::*;
 
+use super::feed::Named;
 use super::written::Precision;
 use crate::checkpoint::tensor::Dtype;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::worker::{empty, fill};
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 
-/// The moving tensors of a mix, in the engine's order.
+/// The moving tensors of a mix by their names in the graph, in the engine's order.
 ///
 /// # Errors
 /// When ONNX Runtime cannot hold them.
-pub fn mixed(
-    engine: &Engine<'_>,
-    mix: &Mix,
-    precision: Precision,
-) -> ort::Result<Vec<Arc<DynValue>>> {
+pub fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> ort::Result<Vec<Named>> {
     let moving = engine.moving.par_iter();
-    let tensors = moving.map_init(Scratch::default, |scratch, (index, _)| {
+    let tensors = moving.map_init(Scratch::default, |scratch, (index, name)| {
         let parameter = &engine.pool.parameters[*index];
         let dtype = match precision {
             Precision::Own => parameter.dtype,
@@ -34,7 +31,7 @@ pub fn mixed(
             let out = MixOut::F64(value.try_extract_tensor_mut::<f64>()?.1);
             mix_into(engine.pool, *index, mix, out, scratch);
         }
-        Ok(Arc::new(value))
+        Ok((name.clone(), Arc::new(value)))
     });
     tensors.collect()
 }

@@ -1,7 +1,6 @@
 //! The graphs that give loss and gradient, written for one batch size.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use ort::session::SessionInputValue;
 use prost::Message;
@@ -9,11 +8,13 @@ use prost::Message;
 use super::feed::Feeder;
 use super::see::{exposed, see};
 use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::request::Binding;
 use crate::evaluate::onnx::{Engine, failed};
+use crate::graph::epilogue::node;
 use crate::graph::gradient::loss::{self, described};
+use crate::graph::gradient::values::{Value, Values};
 use crate::graph::gradient::widen::widened;
 use crate::graph::gradient::{Differentiated, differentiate, pruned};
 use crate::graph::{gradient, in_graph};
@@ -27,17 +28,18 @@ pub enum Precision {
     Double,
 }
 
-/// A graph that gives the loss, its gradient in each moving tensor, and that in β.
+/// A graph that gives the loss and tensors that are sums over the samples.
 pub struct Written {
     /// The ONNX model.
     pub bytes: Vec<u8>,
-    /// Names of the gradients in the weights, in the order of [`Engine`]'s moving tensors.
-    pub weights: Vec<String>,
-    /// Name of the gradient in β.
-    pub beta: String,
+    /// Names of the tensors.
+    pub tensors: Vec<String>,
+    /// Name of the gradient in β, where the graph has it.
+    pub beta: Option<String>,
 }
 
-/// Writes the graph for a batch of the data set that a feeder feeds.
+/// The graph that gives the gradient in each moving tensor, in their order, and in β, for a batch of
+/// the data set that a feeder feeds.
 ///
 /// # Errors
 /// When an operator has no derivative, or the network cannot be run.
@@ -48,25 +50,101 @@ pub fn gradient(
     precision: Precision,
 ) -> Result<Written> {
     let Differentiated {
+        model,
+        values,
+        mut gradients,
+    } = differentiated(engine, feeder, binding)?;
+    let beta = gradients.pop();
+    finished(engine, (model, &values), gradients, beta, precision)
+}
+
+/// Name of the input that holds a direction's part in the tensor of a name.
+pub fn direction(name: &str) -> String {
+    format!("{name}.direction")
+}
+
+/// The graph that gives the product of the Hessian in the moving tensors called `names` with a
+/// direction, which is an input for each ([`direction`]): the gradient of ⟨∇L, v⟩.
+///
+/// # Errors
+/// As of [`gradient`].
+pub fn product(
+    engine: &Engine<'_>,
+    feeder: &Feeder<'_>,
+    names: &[String],
+    precision: Precision,
+) -> Result<Written> {
+    let Differentiated {
         mut model,
+        mut values,
+        gradients,
+    } = differentiated(engine, feeder, Binding::Inputs)?;
+    let Some(graph) = model.graph.as_mut() else {
+        return Err(Error::runtime("gradient", "the network is empty"));
+    };
+    let all = engine.moving.iter().zip(&gradients);
+    let mut parts = Vec::new();
+    for ((_, name), gradient) in all.filter(|((_, name), _)| names.contains(name)) {
+        let value = values.of(name)?.clone();
+        let (product, part, along) = (
+            format!("{name}.product"),
+            format!("{name}.part"),
+            direction(name),
+        );
+        graph
+            .input
+            .push(described(&along, value.dtype, &value.shape));
+        graph.node.extend([
+            node("Mul", &[gradient, &along], &product, &[]),
+            node("ReduceSum", &[&product], &part, &[("keepdims", 0)]),
+        ]);
+        let scalar = Value::new(value.dtype, Vec::new());
+        for (name, value) in [
+            (along, value.clone()),
+            (product, value),
+            (part.clone(), scalar),
+        ] {
+            values.insert(name, value);
+        }
+        parts.push(part);
+    }
+    let inputs: Vec<&str> = parts.iter().map(String::as_str).collect();
+    graph.node.push(node("Sum", &inputs, ALONG, &[]));
+    let dtype = values.of(inputs[0])?.dtype;
+    values.insert(ALONG, Value::new(dtype, Vec::new()));
+    let Differentiated {
+        model,
         values,
         gradients,
-    } = differentiated(engine, feeder, binding)?;
-    let outputs = [loss::TOTAL, loss::LOSS, loss::CORRECT].into_iter();
-    set_outputs(
-        &mut model,
-        outputs.chain(gradients.iter().map(String::as_str)),
-    );
+    } = differentiate(model, values, ALONG, names, "landscape.h")?;
+    finished(engine, (model, &values), gradients, None, precision)
+}
+
+/// ⟨∇L, v⟩.
+const ALONG: &str = "landscape.along";
+
+/// A graph with its outputs, without what they do not need.
+fn finished(
+    engine: &Engine<'_>,
+    (mut model, values): (ModelProto, &Values),
+    tensors: Vec<String>,
+    beta: Option<String>,
+    precision: Precision,
+) -> Result<Written> {
+    let outputs = [loss::TOTAL, loss::CORRECT].into_iter();
+    let tensor_names = tensors.iter().chain(&beta).map(String::as_str);
+    set_outputs(&mut model, outputs.chain(tensor_names));
     let mut model = pruned(model);
     if precision == Precision::Double {
-        model = widened(model, &values, &moving(engine))?;
+        let moving = engine.moving.iter().map(|(_, name)| name);
+        let wide = moving
+            .flat_map(|name| [name.clone(), direction(name)])
+            .collect();
+        model = widened(model, values, &wide)?;
     }
-    let (beta, weights) = gradients
-        .split_last()
-        .map_or_else(Default::default, |(b, w)| (b.clone(), w.to_vec()));
     Ok(Written {
         bytes: model.encode_to_vec(),
-        weights,
+        tensors,
         beta,
     })
 }
@@ -127,11 +205,6 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
     }
     let model = gradient::prepared(model)?;
     Ok(loss::append(model, &engine.interface.output_name, batch))
-}
-
-/// Names of the moving tensors in the graph.
-fn moving(engine: &Engine<'_>) -> HashSet<String> {
-    engine.moving.iter().map(|(_, name)| name.clone()).collect()
 }
 
 fn set_outputs<'n>(model: &mut ModelProto, names: impl Iterator<Item = &'n str>) {

@@ -1,0 +1,276 @@
+//! Running a gradient graph over many samples, and summing what it gives.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ort::session::Session;
+use rayon::ThreadPool;
+
+use super::feed::{Feeder, Named};
+use super::weights::{Flat, scalar};
+use super::written::Written;
+use crate::error::{Error, Result};
+use crate::evaluate::onnx::layout::{Layout, budget};
+use crate::evaluate::onnx::part::Part;
+use crate::evaluate::onnx::request::Binding;
+use crate::evaluate::onnx::worker::Worker;
+use crate::evaluate::onnx::{Engine, failed, frozen};
+use crate::graph::gradient::loss;
+
+/// Samples a run, where nothing else is asked for.
+const BATCH: usize = 32;
+
+/// Weights of more bytes than this are not held once more for each worker.
+const LARGE: u64 = 256 << 20;
+
+/// A graph over one data set, and the workers that run it.
+pub struct Runner<'e> {
+    pub engine: &'e Engine<'e>,
+    pub dataset: usize,
+    pub layout: Layout,
+    graph: Written,
+    /// The data set through the frozen part, where there is one and memory allows it.
+    features: Option<Part>,
+    threads: ThreadPool,
+    workers: Vec<Mutex<Own<'e>>>,
+}
+
+/// What one worker has.
+pub struct Own<'e> {
+    /// The graph.
+    session: Option<Session>,
+    /// The frozen part, where its results are not kept.
+    prefix: Option<Session>,
+    /// The network alone.
+    pub forward: Worker<'e>,
+}
+
+/// What a graph gives over many samples, each output summed.
+pub struct Sums {
+    /// Mean loss, in nats.
+    pub loss: f64,
+    /// Samples whose largest logit is another class's.
+    pub wrong: usize,
+    /// ∂L/∂β.
+    pub beta: f64,
+    /// The graph's tensors.
+    pub tensors: Vec<Flat>,
+}
+
+impl<'e> Runner<'e> {
+    /// Workers for a graph that is written for the first batch of a data set.
+    ///
+    /// # Errors
+    /// Those of `write`, and when the network cannot be run.
+    pub fn new(
+        engine: &'e Engine<'e>,
+        dataset: usize,
+        layout: Layout,
+        weights: &[Named],
+        write: impl FnOnce(&Feeder<'_>) -> Result<Written>,
+    ) -> Result<Self> {
+        let first: Vec<usize> = (0..layout.batch.min(engine.datasets[dataset].len())).collect();
+        let mut part = Part::at(engine, dataset, &first);
+        if let Some(frozen) = &engine.frozen {
+            let mut session = engine.session_of(&frozen.prefix, layout.threads)?;
+            frozen::fill(engine, &mut session, &mut part, layout.batch)?;
+        }
+        let graph = write(&Feeder::new(
+            engine,
+            part,
+            layout.batch,
+            (1.0, 1.0),
+            weights,
+        ))?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(layout.workers)
+            .build()
+            .map_err(|error| Error::runtime("worker threads", error))?;
+        let alone = Layout {
+            binding: Binding::Baked,
+            ..layout
+        };
+        let worker = |_| {
+            Mutex::new(Own {
+                session: None,
+                prefix: None,
+                forward: Worker::new(engine, &alone),
+            })
+        };
+        Ok(Self {
+            engine,
+            dataset,
+            features: kept_features(engine, dataset, &layout)?,
+            graph,
+            threads,
+            workers: (0..layout.workers).map(worker).collect(),
+            layout,
+        })
+    }
+
+    /// The graph over the samples at these places of the data set's order, for the mean loss of
+    /// β·logits.
+    ///
+    /// # Errors
+    /// When the network cannot be run, or the user stopped the run.
+    pub fn sums(&self, weights: &[Named], beta: f64, samples: &[usize]) -> Result<Sums> {
+        let each = 1.0 / samples.len().max(1) as f64;
+        let sums = self.share(samples, |own, batches| {
+            let mut sums: Option<Sums> = None;
+            for places in batches {
+                self.engine.check_stop()?;
+                let part = self.part(own, places)?;
+                let batch = self.layout.batch;
+                let feeder = Feeder::new(self.engine, part, batch, (beta, each), weights);
+                self.run(own, &feeder, &mut sums)?;
+            }
+            Ok(sums)
+        })?;
+        let mut sums = sums.into_iter().flatten();
+        let mut total = sums
+            .next()
+            .ok_or_else(|| Error::runtime("gradient", "there are no samples"))?;
+        for sums in sums {
+            total.loss += sums.loss;
+            total.wrong += sums.wrong;
+            total.beta += sums.beta;
+            for (total, sum) in total.tensors.iter_mut().zip(&sums.tensors) {
+                total.merge(sum);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Runs one batch and adds what it gives.
+    fn run(&self, own: &mut Own<'_>, feeder: &Feeder<'_>, sums: &mut Option<Sums>) -> Result<()> {
+        let session = match &mut own.session {
+            Some(session) => session,
+            empty => empty.insert(
+                self.engine
+                    .session_of(&self.graph.bytes, self.layout.threads)?,
+            ),
+        };
+        let inputs = session.inputs().iter();
+        let names: Vec<String> = inputs.map(|input| input.name().to_string()).collect();
+        let feeds = names
+            .iter()
+            .map(|name| Ok((Cow::from(name.as_str()), feeder.feed(name)?)));
+        let added = feeds.collect::<ort::Result<Vec<_>>>().and_then(|feeds| {
+            let outputs = session.run(feeds)?;
+            let loss = scalar(&outputs[loss::TOTAL])?;
+            let (_, correct) = outputs[loss::CORRECT].try_extract_tensor::<bool>()?;
+            let right = correct[..feeder.samples()].iter().filter(|is| **is);
+            let wrong = feeder.samples() - right.count();
+            let beta = match &self.graph.beta {
+                Some(name) => scalar(&outputs[name.as_str()])?,
+                None => 0.0,
+            };
+            let tensors = self.graph.tensors.iter();
+            let tensors = tensors.map(|name| &outputs[name.as_str()]);
+            match sums {
+                Some(sums) => {
+                    sums.loss += loss;
+                    sums.wrong += wrong;
+                    sums.beta += beta;
+                    let mut sums = sums.tensors.iter_mut().zip(tensors);
+                    sums.try_for_each(|(sum, more)| sum.add(more))
+                }
+                empty => {
+                    *empty = Some(Sums {
+                        loss,
+                        wrong,
+                        beta,
+                        tensors: tensors.map(Flat::of).collect::<ort::Result<_>>()?,
+                    });
+                    Ok(())
+                }
+            }
+        });
+        added.map_err(|error| failed("computing the gradient", &error))
+    }
+
+    /// Samples at places of the data set's order, with what the frozen part makes of them.
+    ///
+    /// # Errors
+    /// When the frozen part cannot be run.
+    pub fn part(&self, own: &mut Own<'_>, places: &[usize]) -> Result<Part> {
+        let engine = self.engine;
+        let mut part = Part::at(engine, self.dataset, places);
+        let Some(frozen) = &engine.frozen else {
+            return Ok(part);
+        };
+        if let Some(kept) = &self.features {
+            let features = kept.features.iter().zip(engine.features());
+            part.features = features
+                .map(|(buffer, feature)| buffer.select(places, feature.shape.iter().product()))
+                .collect();
+            return Ok(part);
+        }
+        let prefix = match &mut own.prefix {
+            Some(prefix) => prefix,
+            empty => empty.insert(engine.session_of(&frozen.prefix, self.layout.threads)?),
+        };
+        frozen::fill(engine, prefix, &mut part, self.layout.batch)?;
+        Ok(part)
+    }
+
+    /// Gives each worker its batches, every so manyth of them; what they make of them, in order.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn share<T: Send>(
+        &self,
+        samples: &[usize],
+        work: impl Fn(&mut Own<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let made = self.threads.broadcast(|thread| {
+            let mut own = lock(&self.workers[thread.index()]);
+            let batches = samples.chunks(self.layout.batch).skip(thread.index());
+            work(&mut own, &mut batches.step_by(self.layout.workers))
+        });
+        made.into_iter().collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Workers, threads and batch for gradients over so many samples at a time: as many workers as there
+/// are cores and batches, but one where the weights are large.
+pub fn layout(engine: &Engine<'_>, samples: usize) -> Layout {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let moving = engine.moving.iter().map(|(index, _)| {
+        let parameter = &engine.pool.parameters[*index];
+        (parameter.len() * parameter.dtype.size().unwrap_or(4)) as u64
+    });
+    let most = if moving.sum::<u64>() > LARGE {
+        1
+    } else {
+        cores
+    };
+    let request = &engine.request;
+    let batch = engine.interface.fixed_batch.unwrap_or_else(|| {
+        let batch = request.batch.unwrap_or(BATCH);
+        batch.min(samples.div_ceil(most)).max(1)
+    });
+    let workers = request.workers.unwrap_or(most);
+    let workers = workers.min(samples.div_ceil(batch)).max(1);
+    Layout {
+        workers,
+        threads: request.threads.unwrap_or((cores / workers).max(1)),
+        batch,
+        binding: Binding::Inputs,
+        chunks: 1,
+    }
+}
+
+/// The data set through the frozen part, where there is one and memory allows keeping it.
+fn kept_features(engine: &Engine<'_>, dataset: usize, layout: &Layout) -> Result<Option<Part>> {
+    let samples = engine.datasets[dataset].len();
+    let bytes = engine.sample_bytes() * samples as u64;
+    if engine.frozen.is_none() || bytes > budget(engine) / 2 {
+        return Ok(None);
+    }
+    engine.part_of(dataset, 0..samples, layout.batch).map(Some)
+}
