@@ -1,6 +1,7 @@
 //! Analyses: which mixes to ask for, and how to arrange the answers.
 
 pub mod adaptive;
+pub mod arrows;
 pub mod averages;
 pub mod check;
 pub mod correlation;

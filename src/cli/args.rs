@@ -92,6 +92,9 @@ pub struct PlaneArgs {
     /// Another model to project onto the plane; may be given several times
     #[arg(long, value_name = "[NAME=]CKPT")]
     pub mark: Vec<String>,
+    /// Arrows where the loss falls, so many along the longer side [default without a number: 9]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "9", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub arrows: Option<u64>,
     /// Panels of the figure [default: paper]
     #[arg(long, value_enum)]
     pub panels: Option<PanelsArg>,

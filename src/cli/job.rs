@@ -13,7 +13,7 @@ use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::{Answers, Outlook, Watch};
 use crate::result::grid::Grid;
-use crate::result::plane::{Check, NamedScore, Plane, Projected, Summary};
+use crate::result::plane::{Arrow, Check, NamedScore, Plane, Projected, Summary};
 use crate::result::plane_file;
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Score};
@@ -41,6 +41,8 @@ pub struct Job<'j> {
     pub basis: PlaneBasis,
     /// Its grid.
     pub grid: Grid,
+    /// The loss's slopes, where they were asked for.
+    pub arrows: Vec<Arrow>,
     /// Which points of it are measured.
     pub refinement: Mutex<Refinement>,
     /// When the run began.
@@ -75,6 +77,7 @@ impl Job<'_> {
                 geometry: self.basis.geometry,
                 checkpoints: surface.checkpoints,
                 marks,
+                arrows: self.arrows.clone(),
                 minimum: surface.minimum,
                 checks,
                 warnings,

@@ -7,17 +7,19 @@ use std::time::Instant;
 use super::args::PlaneArgs;
 use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
-use super::progress::Progress;
+use super::progress::{Progress, Steps};
 use super::window::Window;
 use super::{draw, note, print, print_json};
 use crate::analysis::adaptive::{Contours, Refinement};
+use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
+use crate::evaluate::onnx::gradient::{Gradients, Precision};
 use crate::figure::panel::contours;
-use crate::result::plane::Plane;
+use crate::result::plane::{Arrow, Plane};
 use crate::result::plane_file;
 use crate::space::plane::PlaneBasis;
 
@@ -72,10 +74,15 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         }),
         basis,
         grid,
+        arrows: Vec::new(),
         start,
         progress: Progress::new(engine.frozen_nodes(), true),
     };
+    let slopes = slopes(arguments, &engine)?;
     let mut plane = measured(&engine, &job)?;
+    if let Some(steps) = arguments.arrows {
+        plane.summary.arrows = arrows(steps as usize, &job, &slopes)?;
+    }
     let rate = job.progress.finish();
     let cut = material.cut(&plane.datasets);
     let is_whole = cut.is_none();
@@ -105,6 +112,34 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
             return Ok(plane);
         }
     }
+}
+
+/// The network differentiated for each data set, where arrows are wanted. Before the grid, which
+/// takes long: an operator may have no derivative.
+fn slopes<'e>(arguments: &PlaneArgs, engine: &'e Engine<'_>) -> Result<Vec<Gradients<'e>>> {
+    let sets = engine.datasets().into_iter().enumerate();
+    let sets = sets.filter(|_| arguments.arrows.is_some());
+    sets.map(|(index, set)| engine.gradients(index, set.samples, Precision::Own))
+        .collect()
+}
+
+/// The slopes of all data sets at points of a coarse grid.
+fn arrows(steps: usize, job: &Job<'_>, slopes: &[Gradients<'_>]) -> Result<Vec<Arrow>> {
+    let points = analysis_of_arrows::points(&job.grid, steps);
+    let count = points.len() * slopes.len();
+    note(&format!("{count} gradients for the arrows"));
+    let steps = Steps::new(count, "gradients");
+    let mut arrows = Vec::new();
+    for slopes in slopes {
+        let (set, members) = (slopes.dataset(), job.names.len());
+        let done = || steps.advance(1, "");
+        let basis = &job.basis;
+        arrows.extend(analysis_of_arrows::arrows(
+            basis, &points, slopes, &set, members, &done,
+        )?);
+    }
+    steps.finish();
+    Ok(arrows)
 }
 
 /// A name that was given, and a file.

@@ -210,3 +210,67 @@ impl Meter {
         self.samples_done.load(Ordering::Relaxed) as f64 / self.start.elapsed().as_secs_f64()
     }
 }
+
+/// Progress of work whose steps take about the same time, with the time left.
+pub struct Steps {
+    bar: Option<ProgressBar>,
+    all: usize,
+    done: AtomicUsize,
+    start: Instant,
+    /// Milliseconds after `start` when the next plain line is due.
+    next_line: AtomicUsize,
+    what: &'static str,
+}
+
+impl Steps {
+    /// A meter for `all` steps of `what`.
+    pub fn new(all: usize, what: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(all as u64);
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left")
+            {
+                bar.set_style(style);
+            }
+            bar.set_message(what);
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Self {
+            bar,
+            all,
+            done: AtomicUsize::new(0),
+            start: Instant::now(),
+            next_line: AtomicUsize::new(LINE_EVERY),
+            what,
+        }
+    }
+
+    /// Adds steps that were done, and what there is to say of them.
+    pub fn advance(&self, steps: usize, news: &str) {
+        let done = self.done.fetch_add(steps, Ordering::Relaxed) + steps;
+        let what = match news {
+            "" => self.what.to_string(),
+            news => format!("{}, {news}", self.what),
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(what);
+            return;
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let now = (1e3 * seconds) as usize;
+        if now >= self.next_line.load(Ordering::Relaxed) {
+            self.next_line.store(now + LINE_EVERY, Ordering::Relaxed);
+            let left = seconds / done.max(1) as f64 * self.all.saturating_sub(done) as f64;
+            note(&format!("{done}/{} {what}, {} left", self.all, brief(left)));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

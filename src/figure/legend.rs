@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::marks::Mark;
+use super::marks::{self, Mark};
 use super::page::{self, Anchor, Outcome, Page};
 use super::view::TEXT;
 
@@ -26,6 +26,8 @@ pub enum Key {
     Area(RGBColor),
     /// A marker.
     Mark(Mark),
+    /// An arrow.
+    Dart,
 }
 
 /// Rows of entries.
@@ -75,6 +77,7 @@ impl Legend {
                     Key::Line(color) => page.line(&[(x, y), (x + DASH, y)], *color, THICK)?,
                     Key::Area(color) => page.fill([(x, y - 12.0), (x + DASH, y + 12.0)], *color)?,
                     Key::Mark(mark) => mark.draw(page, (x + DASH / 2.0, y))?,
+                    Key::Dart => marks::dart(page, (x + DASH / 2.0, y), (0.8 * DASH, 0.0))?,
                 }
                 page.write(label, (x + DASH + NEAR, y), TEXT, Anchor::Left)?;
                 x += entry_width(label);

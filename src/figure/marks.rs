@@ -169,6 +169,36 @@ pub fn arrow<B: DrawingBackend>(page: &Page<'_, B>, from: Place, to: Place) -> O
     page.polygon(&head, theme::ARROW)
 }
 
+/// A small arrow around a place, edged so that it reads on any colour. `along` is its whole length.
+pub fn dart<B: DrawingBackend>(page: &Page<'_, B>, middle: Place, along: Place) -> Outcome<B> {
+    let length = along.0.hypot(along.1);
+    if length < 6.0 {
+        return Ok(());
+    }
+    let (ux, uy) = (along.0 / length, along.1 / length);
+    let at = |forward: f64, side: f64| {
+        (
+            middle.0 + ux * forward - uy * side,
+            middle.1 + uy * forward + ux * side,
+        )
+    };
+    let (tip, back) = (length / 2.0, -length / 2.0);
+    let head = (0.45 * length).min(13.0);
+    let outline = |edge: f64| {
+        [
+            at(back - edge, 1.4 + edge),
+            at(tip - head, 1.4 + edge),
+            at(tip - head - edge, 0.42 * head + 1.6 * edge),
+            at(tip + 1.8 * edge, 0.0),
+            at(tip - head - edge, -0.42 * head - 1.6 * edge),
+            at(tip - head, -1.4 - edge),
+            at(back - edge, -1.4 - edge),
+        ]
+    };
+    page.polygon(&outline(1.5), WHITE)?;
+    page.polygon(&outline(0.0), theme::INK)
+}
+
 /// A regular polygon with a corner above, or below when turned over.
 fn polygon(corners: i32, radius: f64) -> Vec<(f64, f64)> {
     let turn = std::f64::consts::TAU / f64::from(corners);

@@ -44,6 +44,8 @@ pub struct Panel {
     pub values: Vec<f64>,
     /// Standard error at the smallest value.
     pub noise: f64,
+    /// The data sets that it shows, or shows the mean of.
+    pub datasets: Vec<usize>,
 }
 
 /// The surfaces that a figure of a plane shows, each with the levels of its contours.
@@ -121,6 +123,7 @@ fn loss(scored: Scored<'_>, dataset: usize, title: String) -> Panel {
         unit: "nats",
         values,
         noise,
+        datasets: vec![dataset],
     }
 }
 
@@ -154,6 +157,7 @@ fn error(scored: Scored<'_>, datasets: &[usize], title: String) -> Panel {
         unit: "%",
         values,
         noise,
+        datasets: datasets.to_vec(),
     }
 }
 

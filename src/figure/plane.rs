@@ -9,7 +9,7 @@ use super::labels::Taken;
 use super::legend::{Key, Legend, short};
 use super::levels::Levels;
 use super::marks::{self, Dot, Mark, Shape};
-use super::page::{self, Drawing, Drawn, Outcome, Page};
+use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, choose, lowest};
 use super::theme;
 use super::view::View;
@@ -105,6 +105,9 @@ impl Figure<'_> {
         }
         let names = ["distance along u_1", "distance along u_2"];
         view.frame(page, &panel.title, names)?;
+        for (place, along) in self.darts(panel, view) {
+            marks::dart(page, place, along)?;
+        }
         for target in self.models().into_iter().skip(1).take(2) {
             marks::arrow(page, view.place(self.models()[0]), view.place(target))?;
         }
@@ -114,6 +117,46 @@ impl Figure<'_> {
             mark.draw(page, view.place(point))?;
         }
         Ok(())
+    }
+
+    /// Where the loss of the panel's data sets falls, and how steeply: places and arrows on the page.
+    /// Lengths go with the square root of the slope, which spans decades; the steepest is as long as
+    /// the distance between them allows.
+    fn darts(&self, panel: &Panel, view: &View) -> Vec<(Place, Place)> {
+        let names = panel.datasets.iter();
+        let names: Vec<&str> = names
+            .map(|&set| self.plane.datasets[set].name.as_str())
+            .collect();
+        let arrows = self.plane.summary.arrows.iter();
+        let mut sums: Vec<((f64, f64), (f64, f64))> = Vec::new();
+        for arrow in arrows.filter(|arrow| names.contains(&arrow.dataset.as_str())) {
+            let (at, fall) = ((arrow.x, arrow.y), (-arrow.dloss_dx, -arrow.dloss_dy));
+            match sums.iter_mut().find(|(other, _)| *other == at) {
+                Some((_, sum)) => *sum = (sum.0 + fall.0, sum.1 + fall.1),
+                None => sums.push((at, fall)),
+            }
+        }
+        sums.retain(|(at, fall)| view.holds(*at) && fall.0.is_finite() && fall.1.is_finite());
+        let places: Vec<Place> = sums.iter().map(|(at, _)| view.place(*at)).collect();
+        let apart = places
+            .iter()
+            .enumerate()
+            .flat_map(|(k, a)| places[..k].iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)));
+        let room = apart.fold(SIDE / 4.0, f64::min) * 0.8;
+        let steepest = sums
+            .iter()
+            .map(|(_, fall)| fall.0.hypot(fall.1))
+            .fold(0.0, f64::max);
+        let darts = places.into_iter().zip(&sums);
+        darts
+            .map(|(place, (_, fall))| {
+                let slope = fall.0.hypot(fall.1);
+                let length = room * (slope / steepest).sqrt();
+                // Down the page is up along u2.
+                let along = (length * fall.0 / slope, -length * fall.1 / slope);
+                (place, if slope > 0.0 { along } else { (0.0, 0.0) })
+            })
+            .collect()
     }
 
     /// θ0, θ1, θ2 and the soup on the plane.
@@ -142,12 +185,18 @@ impl Figure<'_> {
         };
         let marks = self.marks(panel).into_iter();
         let marks = marks.map(|(_, point)| square(point, 1.6 * marks::SIZE));
+        let darts = self.darts(panel, view).into_iter();
+        let darts = darts.map(|(at, (dx, dy))| Taken {
+            at,
+            half: (dx.abs() / 2.0 + 4.0, dy.abs() / 2.0 + 4.0),
+        });
         let targets = self.models().into_iter().skip(1).take(2);
         let arrows = targets.flat_map(|(x, y)| {
             let part = |k: i32| f64::from(k) / 24.0;
             (1..24).map(move |k| (x * part(k), y * part(k)))
         });
         marks
+            .chain(darts)
             .chain(arrows.map(|point| square(point, 2.0)))
             .collect()
     }
@@ -178,6 +227,10 @@ impl Figure<'_> {
             (Key::Mark(mark), label)
         });
         let mut rows = vec![models.to_vec()];
+        if !self.plane.summary.arrows.is_empty() {
+            let label = "where the loss falls (length: square root of its slope)";
+            rows.push(vec![(Key::Dart, label.to_string())]);
+        }
         rows.extend(Legend::wrapped(others.collect(), columns * CELL - 40.0).rows);
         Legend { rows }
     }
@@ -252,6 +305,7 @@ mod tests {
                     point("soup", 4.5, 1.5),
                 ],
                 marks: Vec::new(),
+                arrows: Vec::new(),
                 minimum: Vec::new(),
                 checks: Vec::new(),
                 warnings: Vec::new(),

@@ -33,6 +33,9 @@ pub struct Summary {
     /// Other models, projected onto the plane.
     #[serde(default)]
     pub marks: Vec<Projected>,
+    /// The loss's slope along the plane at points of a coarse grid, where it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrows: Vec<Arrow>,
     /// Smallest finite loss and error on the grid, a data set each.
     pub minimum: Vec<Minimum>,
     /// The grid's own evaluation of θ0, θ1, θ2 held against the untouched files.
@@ -88,6 +91,30 @@ pub struct Projected {
     pub distance: f64,
     /// The model's own, one entry a data set.
     pub scores: Vec<NamedScore>,
+}
+
+/// The slope of a data set's mean loss at a point of the plane, in nats for each unit of distance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arrow {
+    /// Coordinate along u1.
+    pub x: f64,
+    /// Coordinate along u2.
+    pub y: f64,
+    /// Data set.
+    pub dataset: String,
+    /// Its role.
+    pub role: Role,
+    /// Samples evaluated.
+    pub samples: usize,
+    /// Mean loss there.
+    #[serde(with = "crate::result::number")]
+    pub loss: f64,
+    /// ∂L/∂x = ⟨∇L, u1⟩ (running statistics, which move with the point, included).
+    #[serde(with = "crate::result::number")]
+    pub dloss_dx: f64,
+    /// ∂L/∂y = ⟨∇L, u2⟩.
+    #[serde(with = "crate::result::number")]
+    pub dloss_dy: f64,
 }
 
 /// A score with the data set it belongs to.

@@ -51,6 +51,16 @@ pub fn write(plane: &Plane, csv: &Path, json: &Path) -> Result<()> {
         }
         writer.flush()
     })?;
+    let arrows = &plane.summary.arrows;
+    if !arrows.is_empty() {
+        atomic::write(&csv.with_extension("arrows.csv"), |out| {
+            let mut writer = csv::Writer::from_writer(out);
+            for arrow in arrows {
+                writer.serialize(arrow).map_err(std::io::Error::other)?;
+            }
+            writer.flush()
+        })?;
+    }
     atomic::write_json(json, &plane.summary)
 }
 
@@ -286,6 +296,7 @@ mod tests {
                 })
                 .into(),
                 marks: Vec::new(),
+                arrows: Vec::new(),
                 minimum: Vec::new(),
                 checks: Vec::new(),
                 warnings: vec!["w".into()],

@@ -23,6 +23,7 @@ use super::{Engine, failed};
 use crate::error::Result;
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::slope::{Fit, Slope, Slopes};
+use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
 use crate::space::slope::inner_products;
 
@@ -75,6 +76,11 @@ fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> Result<Vec<Nam
 }
 
 impl Gradients<'_> {
+    /// The data set.
+    pub fn dataset(&self) -> DatasetInfo {
+        self.runner.engine.datasets[self.runner.dataset].info()
+    }
+
     /// Loss and gradient at a mix, over the samples at these places of the data set's order.
     ///
     /// # Errors
