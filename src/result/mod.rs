@@ -17,3 +17,4 @@ pub mod soup;
 pub mod soup_file;
 pub mod spectrum;
 
+pub mod spectrum_file;
