@@ -16,5 +16,4 @@ pub mod score;
 pub mod soup;
 pub mod soup_file;
 pub mod spectrum;
-
 pub mod spectrum_file;
