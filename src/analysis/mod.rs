@@ -9,4 +9,5 @@ pub mod line;
 pub mod pairs;
 pub mod plane;
 pub mod soup;
+pub mod spectrum;
 pub mod theory;

@@ -16,7 +16,8 @@ use crate::result::line::Line;
 use crate::result::pairs::Pairs;
 use crate::result::plane::Plane;
 use crate::result::soup::Soups;
-use crate::result::{atomic, line, pairs_file, plane_file, soup_file};
+use crate::result::spectrum::Spectrum;
+use crate::result::{atomic, line, pairs_file, plane_file, soup_file, spectrum_file};
 
 /// Reads the plane and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
@@ -31,6 +32,7 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
         Kind::Line => line_figures(&line::read(csv)?, panels, &folder, &name)?,
         Kind::Soup => soup_figures(&soup_file::read(csv)?, &folder, &name)?,
         Kind::Pairs => pair_figures(&pairs_file::read(csv)?, &folder, &name)?,
+        Kind::Spectrum => spectrum_figures(&spectrum_file::read(csv)?, &folder, &name)?,
         Kind::Plane => vec![figures(&plane_file::read(csv)?, panels, &folder, &name)?],
     };
     for png in drawn {
@@ -45,6 +47,7 @@ enum Kind {
     Line,
     Soup,
     Pairs,
+    Spectrum,
 }
 
 /// What a CSV is of, by its first columns; any other is told what a plane's lacks.
@@ -55,6 +58,7 @@ fn kind(csv: &Path) -> Kind {
         (Ok(()), start) if start.starts_with(b"alpha,") => Kind::Line,
         (Ok(()), start) if start.starts_with(b"method,") => Kind::Soup,
         (Ok(()), start) if start.starts_with(b"a,b,angle") => Kind::Pairs,
+        (Ok(()), start) if start.starts_with(b"rank,end,") => Kind::Spectrum,
         _ => Kind::Plane,
     }
 }
@@ -81,6 +85,17 @@ pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<Path
         None => remove(folder, &layers),
     }
     Ok(drawn)
+}
+
+/// Writes the figure of a spectrum, where there is anything to draw; returns the PNG's path.
+pub fn spectrum_figures(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    match figure::spectrum::draw(spectrum)? {
+        Some(drawing) => Ok(vec![write(&drawing, folder, name)?]),
+        None => {
+            remove(folder, name);
+            Ok(Vec::new())
+        }
+    }
 }
 
 /// Removes a figure that an earlier run drew of what is not there now.

@@ -4,6 +4,7 @@
 //! tested without a runtime. [`schedule`] says in which order mixes and chunks of data are taken,
 //! and [`journal`] keeps what is finished.
 
+pub mod curvature;
 pub mod doctor;
 pub mod interface;
 pub mod journal;

@@ -1,5 +1,6 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
+use super::curvature::Operator;
 use super::slope::{Fit, Slope, Slopes};
 use super::{Answers, Evaluator, Watch};
 use crate::error::Result;
@@ -99,6 +100,18 @@ impl Slopes for Quadratic {
             loss: loss + 0.5 * (beta - 1.0).powi(2),
             error: loss / (1.0 + loss),
         })
+    }
+}
+
+/// The Hessian, one and the same everywhere.
+impl Operator for Quadratic {
+    fn dim(&self) -> usize {
+        self.curvature.len()
+    }
+
+    fn apply(&self, v: &[f64]) -> Result<Vec<f64>> {
+        let terms = self.curvature.iter().zip(v);
+        Ok(terms.map(|(h, v)| h * v).collect())
     }
 }
 

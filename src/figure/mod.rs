@@ -18,6 +18,8 @@ pub mod plane;
 mod samples;
 pub mod scatter;
 pub mod soup;
+pub mod spectrum;
+mod symlog;
 mod theme;
 pub mod theory;
 mod view;

@@ -324,7 +324,7 @@ impl Plot {
 }
 
 /// As many of the ticks below an axis as have room for their numbers, zero among them.
-fn spaced(ticks: Ticks, scale: f64) -> Ticks {
+pub fn spaced(ticks: Ticks, scale: f64) -> Ticks {
     let fits = |ticks: &Ticks| {
         ticks.windows(2).all(|pair| {
             let wide = f64::midpoint(width(&pair[0].1, SMALL), width(&pair[1].1, SMALL));
@@ -341,7 +341,7 @@ fn spaced(ticks: Ticks, scale: f64) -> Ticks {
 }
 
 /// Lines of at most this width, broken between words.
-fn wrapped(text: &str, most: f64) -> Vec<String> {
+pub fn wrapped(text: &str, most: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         if let Some(line) = lines.last_mut() {

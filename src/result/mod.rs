@@ -15,3 +15,5 @@ pub mod provenance;
 pub mod score;
 pub mod soup;
 pub mod soup_file;
+pub mod spectrum;
+pub mod spectrum_file;

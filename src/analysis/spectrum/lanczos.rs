@@ -1,0 +1,293 @@
+//! The eigenvalues at the ends of a spectrum, by Lanczos.
+//!
+//! Step j takes w = H·qⱼ and makes it orthogonal to all vectors before it, twice ("twice is
+//! enough": Giraud, Langou and Rozložník 2005): H·Q = Q·T + β·q·eᵀ with T tridiagonal. T's
+//! eigenvalues θ with eigenvectors s stand for H's with eigenvectors v = Q·s, and
+//! ‖Hv − θv‖ = β·|last of s| (Parlett, "The Symmetric Eigenvalue Problem", chapter 13). What
+//! an operator lacks in symmetry, for which T has no place, is added to that.
+//!
+//! From one start each eigenvalue is found once. One that stands more than once comes again when
+//! the space is closed under H, and only then.
+
+use nalgebra::{DMatrix, SymmetricEigen};
+use ndarray::Array1;
+use ndarray_linalg::krylov::{AppendResult, MGS, Orthogonalizer};
+use rand::Rng;
+
+use super::{PLACE, Plan, Products, norm, normals};
+use crate::error::{Error, Result};
+use crate::result::spectrum::{Eigenvalue, End};
+
+/// What is left of a product after orthogonalization, as a part of T's largest entry, that is
+/// rounding: the space is closed. In f64 rounding leaves about 1e-15.
+const ROUNDING: f64 = 1e-12;
+
+/// Eigenvalues of two spaces that are the same, as a part of the largest |λ|.
+const SAME: f64 = 100.0 * ROUNDING;
+
+/// The eigenvalues that a plan asks for.
+pub(super) fn ends(
+    products: &mut Products<'_>,
+    plan: &Plan,
+    generator: &mut impl Rng,
+) -> Result<Vec<Eigenvalue>> {
+    let steps = plan.lanczos_steps(products.dim());
+    if steps == 0 {
+        return Ok(Vec::new());
+    }
+    let mut krylov = Krylov::new(normals(products.dim(), generator));
+    let wanted = plan.top + plan.bottom;
+    loop {
+        krylov.step(products)?;
+        let (done, last) = (krylov.len(), krylov.len() == steps);
+        // The small eigenproblem's time grows as done³: that of all of them stays small.
+        let looked = done >= wanted && done.is_multiple_of(1 + done / 10);
+        if last || looked || krylov.closed() {
+            let ritz = krylov.ritz()?;
+            if last || krylov.settled(&ritz, plan)? {
+                return Ok(listed(&krylov, &ritz, plan));
+            }
+        }
+        if krylov.closed() || !krylov.extend() {
+            krylov.restart(generator);
+        }
+    }
+}
+
+fn listed(krylov: &Krylov, ritz: &Eigen, plan: &Plan) -> Vec<Eigenvalue> {
+    let count = ritz.values.len();
+    let of = |(end, rank, index): (End, usize, usize)| {
+        let residual = krylov.residual(ritz, index);
+        Eigenvalue {
+            rank,
+            end,
+            value: ritz.values[index],
+            residual,
+            converged: residual <= ritz.limit(index, plan.tolerance),
+        }
+    };
+    let top = (0..plan.top.min(count)).map(|k| (End::Top, k + 1, k));
+    let bottom = (0..plan.bottom.min(count)).map(|k| (End::Bottom, k + 1, count - 1 - k));
+    top.chain(bottom).map(of).collect()
+}
+
+/// An orthonormal basis that grows by products with its newest vector, and H in that basis.
+pub(super) struct Krylov {
+    basis: MGS<f64>,
+    /// The newest basis vector; after a step, what its product has that the basis lacks.
+    newest: Array1<f64>,
+    /// T's diagonal.
+    alphas: Vec<f64>,
+    /// Below the diagonal, and at its end what the last product has that the basis lacks.
+    betas: Vec<f64>,
+    /// qᵢ·Hqⱼ less T's entry, for i < j: `strays[j][i]`.
+    strays: Vec<Vec<f64>>,
+    /// Steps before the newest space: 0 while none before it is closed.
+    began: usize,
+}
+
+impl Krylov {
+    /// The basis of one vector, which is not 0.
+    pub(super) fn new(start: Array1<f64>) -> Self {
+        // Only vectors of length 1 are appended: what is left of one that is new is near 1.
+        let mut basis = MGS::new(start.len(), 0.5);
+        let mut newest = start;
+        newest /= norm(&newest);
+        basis.div_append(&mut newest);
+        Self {
+            basis,
+            newest,
+            alphas: Vec::new(),
+            betas: Vec::new(),
+            strays: Vec::new(),
+            began: 0,
+        }
+    }
+
+    /// Steps taken.
+    pub(super) fn len(&self) -> usize {
+        self.alphas.len()
+    }
+
+    /// Takes the product with the newest vector.
+    pub(super) fn step(&mut self, products: &mut Products<'_>) -> Result<()> {
+        let mut product = products.of(&self.newest)?;
+        let coefficients = self.basis.decompose(&mut product);
+        let j = self.len();
+        let mut strays = coefficients.to_vec();
+        strays.truncate(j);
+        if let (Some(stray), Some(beta)) = (strays.last_mut(), self.betas.last()) {
+            *stray -= beta;
+        }
+        self.strays.push(strays);
+        self.alphas.push(coefficients[j]);
+        self.betas.push(coefficients[j + 1]);
+        self.newest = product;
+        if self.closed() {
+            self.betas[j] = 0.0;
+        }
+        Ok(())
+    }
+
+    /// Whether H maps what the basis spans into itself: T's eigenvalues are H's.
+    pub(super) fn closed(&self) -> bool {
+        let entries = self.alphas.iter().chain(&self.betas);
+        let largest = entries.fold(0.0_f64, |largest, entry| largest.max(entry.abs()));
+        let left = self.betas.last().copied().unwrap_or(0.0);
+        left <= ROUNDING * largest || self.len() == self.basis.dim()
+    }
+
+    /// Takes the last product into the basis; false when nothing of it is new.
+    pub(super) fn extend(&mut self) -> bool {
+        let left = self.betas.last().copied().unwrap_or(0.0);
+        self.newest /= left;
+        // The second pass.
+        matches!(
+            self.basis.div_append(&mut self.newest),
+            AppendResult::Added(_)
+        )
+    }
+
+    /// Goes on with a vector from outside a closed space. It finds the eigenvalues that stand more
+    /// than once: a space has each only once.
+    fn restart(&mut self, generator: &mut impl Rng) {
+        self.began = self.len();
+        if let Some(last) = self.betas.last_mut() {
+            *last = 0.0;
+        }
+        loop {
+            let mut fresh = normals(self.basis.dim(), generator);
+            self.basis.decompose(&mut fresh);
+            fresh /= norm(&fresh);
+            if let AppendResult::Added(_) = self.basis.div_append(&mut fresh) {
+                self.newest = fresh;
+                return;
+            }
+        }
+    }
+
+    /// T's eigenvalues and eigenvectors.
+    pub(super) fn ritz(&self) -> Result<Eigen> {
+        Eigen::of(&self.alphas, &self.betas)
+    }
+
+    /// ‖Hv − θv‖ of an eigenvalue of T.
+    pub(super) fn residual(&self, ritz: &Eigen, index: usize) -> f64 {
+        let s = ritz.vectors.column(index);
+        let last = self.len() - 1;
+        let mut stray = vec![0.0; self.len()];
+        for (strays, s) in self.strays.iter().zip(s.iter()) {
+            for (sum, value) in stray.iter_mut().zip(strays) {
+                *sum += value * s;
+            }
+        }
+        let squares: f64 = stray.iter().map(|value| value * value).sum();
+        (self.betas[last] * s[last]).hypot(squares.sqrt())
+    }
+
+    /// Whether no further step is needed.
+    fn settled(&self, ritz: &Eigen, plan: &Plan) -> Result<bool> {
+        let count = ritz.values.len();
+        if count < plan.top.max(plan.bottom) {
+            return Ok(false);
+        }
+        let converged = |k: usize| self.residual(ritz, k) <= ritz.limit(k, plan.tolerance);
+        if self.began == 0 && !self.closed() {
+            let ends = (0..plan.top).chain(count - plan.bottom..count);
+            return Ok(ends.into_iter().all(converged));
+        }
+        // A space from a random vector has each eigenvalue of what lies outside of the spaces
+        // before it: once it is closed, no eigenvalue that is still to come lies beyond its own.
+        if !self.closed() {
+            return Ok(false);
+        }
+        let newest = Eigen::of(&self.alphas[self.began..], &self.betas[self.began..])?;
+        let most = SAME * ritz.largest();
+        let (high, low) = (newest.values[0], newest.values[newest.values.len() - 1]);
+        let top = plan.top.checked_sub(1).map(|k| ritz.values[k]);
+        let bottom = plan.bottom.checked_sub(1);
+        let bottom = bottom.map(|k| ritz.values[count - 1 - k]);
+        let above = top.is_none_or(|value| value >= high - most);
+        Ok(above && bottom.is_none_or(|value| value <= low + most))
+    }
+}
+
+/// Eigenvalues of a small matrix, descending, and its eigenvectors, column by column in their order.
+pub(super) struct Eigen {
+    pub(super) values: Vec<f64>,
+    pub(super) vectors: DMatrix<f64>,
+}
+
+impl Eigen {
+    /// Of the symmetric tridiagonal matrix with this diagonal and, beside it, the first of `betas`.
+    pub(super) fn of(alphas: &[f64], betas: &[f64]) -> Result<Self> {
+        let n = alphas.len();
+        let mut matrix = DMatrix::from_diagonal(&alphas.to_vec().into());
+        for (k, &beta) in betas.iter().enumerate().take(n - 1) {
+            matrix[(k, k + 1)] = beta;
+            matrix[(k + 1, k)] = beta;
+        }
+        // Its iteration takes two or three rounds an eigenvalue.
+        let eigen = SymmetricEigen::try_new(matrix, f64::EPSILON, 100 * n.max(10));
+        let Some(eigen) = eigen else {
+            let problem = format!("the eigenvalues of a {n}×{n} matrix were not found");
+            return Err(Error::runtime(PLACE, problem));
+        };
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+        Ok(Self {
+            values: order.iter().map(|&k| eigen.eigenvalues[k]).collect(),
+            vectors: eigen.eigenvectors.select_columns(&order),
+        })
+    }
+
+    /// The largest residual of an eigenvalue that has converged: see [`Plan::tolerance`].
+    fn limit(&self, index: usize, tolerance: f64) -> f64 {
+        let zero = (tolerance * tolerance).max(ROUNDING) * self.largest();
+        zero.max(tolerance * self.values[index].abs())
+    }
+
+    /// The largest |θ|.
+    fn largest(&self) -> f64 {
+        let sizes = self.values.iter().map(|value| value.abs());
+        sizes.fold(0.0, f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::Xoshiro256PlusPlus;
+
+    use super::super::testing::Diagonal;
+    use super::*;
+
+    #[test]
+    fn the_basis_stays_orthonormal_over_fourteen_decades_of_eigenvalues() {
+        let diagonal: Vec<f64> = (0..400)
+            .map(|k| 10_f64.powf(-f64::from(k) / 28.0))
+            .collect();
+        let operator = Diagonal(diagonal.clone());
+        let mut products = Products {
+            operator: &operator,
+            progress: &mut |_| {},
+            done: 0,
+        };
+        let start = super::super::signs(400, &mut Xoshiro256PlusPlus::seed_from_u64(1));
+        let mut krylov = Krylov::new(start);
+        while krylov.len() < 120 {
+            krylov.step(&mut products).unwrap();
+            assert!(krylov.extend());
+        }
+        let q = krylov.basis.get_q();
+        let gram = q.t().dot(&q) - ndarray::Array2::<f64>::eye(q.ncols());
+        // One pass alone leaves 2e-10 here; two leave the rounding of a sum of 400 products.
+        let worst = gram.iter().fold(0.0_f64, |worst, g| worst.max(g.abs()));
+        assert!(worst < 1e-14, "{worst:e}");
+        // Without orthogonality copies of the largest would come up.
+        let values = krylov.ritz().unwrap().values;
+        for (found, exact) in values.iter().zip(&diagonal).take(6) {
+            assert!((found - exact).abs() < 1e-13, "{found} {exact}");
+        }
+    }
+}

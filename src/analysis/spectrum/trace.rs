@@ -1,0 +1,89 @@
+//! The trace, by Hutch++ (Meyer, Musco, Musco and Woodruff, "Hutch++: Optimal Stochastic Trace
+//! Estimation", 2021, algorithm 1).
+
+use ndarray::Array1;
+use ndarray_linalg::krylov::{AppendResult, MGS, Orthogonalizer};
+use rand::Rng;
+
+use super::{Products, norm, signs};
+use crate::error::Result;
+use crate::result::spectrum::Trace;
+
+/// What is left of a vector of length 1 outside of a basis when it is none of its own.
+const DEPENDENT: f64 = 1e-10;
+
+/// tr(H) from at most `budget` products, a third of them each for H·S with random signs S, for
+/// Q = orth(H·S), whose part Σ q·Hq is exact, and for random signs g, made orthogonal to Q, whose
+/// g·Hg has the rest of the trace as its mean. Its standard error is that of this mean.
+///
+/// Exact, by the diagonal, where `budget` is enough for that; below three products there is no Q
+/// (Hutchinson's estimate).
+pub(super) fn trace(
+    products: &mut Products<'_>,
+    budget: usize,
+    generator: &mut impl Rng,
+) -> Result<Trace> {
+    if products.dim() <= budget {
+        return exact(products);
+    }
+    let sketched = budget / 3;
+    let mut basis: MGS<f64> = MGS::new(products.dim(), 0.5);
+    let mut value = 0.0;
+    for _ in 0..sketched {
+        let image = products.of(&signs(products.dim(), generator))?;
+        if let Some(q) = appended(&mut basis, image) {
+            value += q.dot(&products.of(&q)?);
+        }
+    }
+    let mut rest = Vec::new();
+    for _ in 0..budget - 2 * sketched {
+        let mut g = signs(products.dim(), generator);
+        basis.decompose(&mut g);
+        rest.push(g.dot(&products.of(&g)?));
+    }
+    let (mean, se) = mean(&rest);
+    Ok(Trace {
+        value: value + mean,
+        se,
+    })
+}
+
+/// Σ eᵢ·Heᵢ.
+fn exact(products: &mut Products<'_>) -> Result<Trace> {
+    let mut unit = Array1::zeros(products.dim());
+    let mut value = 0.0;
+    for k in 0..products.dim() {
+        unit[k] = 1.0;
+        value += products.of(&unit)?[k];
+        unit[k] = 0.0;
+    }
+    Ok(Trace { value, se: 0.0 })
+}
+
+/// Takes a vector into a basis, orthonormal: `None` when nothing of it is new.
+fn appended(basis: &mut MGS<f64>, mut vector: Array1<f64>) -> Option<Array1<f64>> {
+    let length = norm(&vector);
+    if length == 0.0 {
+        return None;
+    }
+    vector /= length;
+    basis.decompose(&mut vector);
+    let left = norm(&vector);
+    if left < DEPENDENT {
+        return None;
+    }
+    vector /= left;
+    match basis.div_append(&mut vector) {
+        AppendResult::Added(_) => Some(vector),
+        AppendResult::Dependent(_) => None,
+    }
+}
+
+/// The mean of values that are not none, and its standard error: sample standard deviation / √n,
+/// NaN of one.
+fn mean(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (n - 1.0) / n).sqrt())
+}

@@ -1,0 +1,15 @@
+//! Curvature: a loss's Hessian in the parameters, known by its products with vectors alone.
+
+use crate::error::Result;
+
+/// A symmetric linear map of vectors, a Hessian for one.
+pub trait Operator {
+    /// Length of its vectors.
+    fn dim(&self) -> usize;
+
+    /// The product H·v; `v` and the product have [`Operator::dim`] elements.
+    ///
+    /// # Errors
+    /// When the network cannot be run, or the user stopped the run.
+    fn apply(&self, v: &[f64]) -> Result<Vec<f64>>;
+}

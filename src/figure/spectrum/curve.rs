@@ -1,0 +1,163 @@
+//! The density of a spectrum as a line.
+
+use super::super::symlog::Scale;
+use super::super::view::extent;
+use crate::result::spectrum::Density;
+
+/// Room at the ends of the x axis, as a part of its length.
+const ROOM: f64 = 0.04;
+/// Points of a density that is smoothed here.
+const POINTS: usize = 1001;
+/// Its Gaussian's standard deviation, as a part of the nodes' range.
+const SMOOTH: f64 = 1.0 / 150.0;
+/// Fewest and most decades of a density.
+const DECADES: (f64, f64) = (1.5, 12.0);
+
+/// A density as it is drawn.
+pub struct Curve {
+    /// Places on the x axis, and decimal logarithms.
+    pub points: Vec<(f64, f64)>,
+    /// Ends of its axis, as decimal logarithms.
+    pub y: (f64, f64),
+}
+
+impl Curve {
+    /// Of a Hessian of so many dimensions. On a scale that is not linear it is smoothed anew from
+    /// its nodes, as a density of places.
+    pub fn of(density: &Density, dimension: usize, scale: Scale) -> Option<Self> {
+        let (points, width) = match scale {
+            Scale::Linear => {
+                let values = density.values.iter().copied();
+                let points = density.grid.iter().copied().zip(values);
+                (points.collect(), density.width)
+            }
+            Scale::Symlog(_) => smoothed(density, scale)?,
+        };
+        let logarithm = |(x, value): (f64, f64)| (x, value.log10());
+        let points: Vec<(f64, f64)> = points.into_iter().map(logarithm).collect();
+        let (_, highest) = extent(points.iter().map(|point| point.1))?;
+        // Half a decade below the top of a single eigenvalue.
+        let single = -(dimension as f64 * width * std::f64::consts::TAU.sqrt()).log10();
+        let decades = (highest - single + 0.5).clamp(DECADES.0, DECADES.1);
+        let y = (highest - decades, highest + 0.05 * decades);
+        Some(Self { points, y })
+    }
+
+    /// The pieces that lie above the axis, cut where they cross it.
+    pub fn pieces(&self) -> Vec<Vec<(f64, f64)>> {
+        let low = self.y.0;
+        let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+        let mut before: Option<(f64, f64)> = None;
+        for &point in &self.points {
+            let inside = before.is_some_and(|before| before.1 > low);
+            // −∞, where no Gaussian reaches, has no place between: halfway.
+            let crossing = before.map(|from| {
+                let finite = from.1.is_finite() && point.1.is_finite();
+                let t = (low - from.1) / (point.1 - from.1);
+                let t = if finite { t } else { 0.5 };
+                (from.0 + t * (point.0 - from.0), low)
+            });
+            match (inside, point.1 > low) {
+                (false, true) => pieces.push(crossing.into_iter().chain([point]).collect()),
+                (true, above) => {
+                    let next = if above { Some(point) } else { crossing };
+                    if let Some(piece) = pieces.last_mut() {
+                        piece.extend(next);
+                    }
+                }
+                (false, false) => {}
+            }
+            before = Some(point);
+        }
+        pieces
+    }
+}
+
+/// A density of places, and the width of its Gaussian.
+fn smoothed(density: &Density, scale: Scale) -> Option<(Vec<(f64, f64)>, f64)> {
+    let pairs = density.nodes.iter().zip(&density.weights);
+    let nodes: Vec<(f64, f64)> = pairs.map(|(node, w)| (scale.at(*node), *w)).collect();
+    let (low, high) = extent(nodes.iter().map(|node| node.0))?;
+    let width = SMOOTH * (high - low).max(1.0);
+    let (from, to) = around((low - 6.0 * width, high + 6.0 * width));
+    let at = |k: usize| {
+        let x = from + (to - from) * k as f64 / (POINTS - 1) as f64;
+        let terms = nodes
+            .iter()
+            .map(|(node, weight)| weight * (-0.5 * ((x - node) / width).powi(2)).exp());
+        (
+            x,
+            terms.sum::<f64>() / (width * std::f64::consts::TAU.sqrt()),
+        )
+    };
+    Some(((0..POINTS).map(at).collect(), width))
+}
+
+/// A range with some room at its ends, and never without a length that numbers can tell.
+pub fn around((min, max): (f64, f64)) -> (f64, f64) {
+    let largest = min.abs().max(max.abs());
+    let least = if largest == 0.0 { 0.05 } else { 1e-3 * largest };
+    let room = (ROOM * (max - min)).max(least);
+    (min - room, max + room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(values: &[f64]) -> Curve {
+        let points = values
+            .iter()
+            .enumerate()
+            .map(|(k, value)| (k as f64, *value));
+        Curve {
+            points: points.collect(),
+            y: (0.0, 9.0),
+        }
+    }
+
+    #[test]
+    fn a_line_is_cut_where_it_crosses_the_axis() {
+        let pieces = curve(&[-1.0, 1.0, 3.0, -1.0, -2.0, 2.0]).pieces();
+        let expected = [
+            vec![(0.5, 0.0), (1.0, 1.0), (2.0, 3.0), (2.75, 0.0)],
+            vec![(4.5, 0.0), (5.0, 2.0)],
+        ];
+        assert_eq!(pieces, expected);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_lies_below_and_of_infinities() {
+        assert!(curve(&[-1.0, f64::NEG_INFINITY, 0.0]).pieces().is_empty());
+        assert!(curve(&[]).pieces().is_empty());
+        let pieces = curve(&[f64::NEG_INFINITY, 1.0, f64::NEG_INFINITY]).pieces();
+        assert_eq!(pieces, [vec![(0.5, 0.0), (1.0, 1.0), (1.5, 0.0)]]);
+        assert_eq!(curve(&[1.0, 2.0]).pieces(), [vec![(0.0, 1.0), (1.0, 2.0)]]);
+    }
+
+    #[test]
+    fn the_axis_ends_below_a_single_eigenvalue() {
+        let width = 0.1;
+        let height = 1.0 / (width * std::f64::consts::TAU.sqrt());
+        let density = Density {
+            grid: vec![0.0, 5.0],
+            values: vec![height, 1e-4 * height],
+            width,
+            nodes: vec![0.0, 5.0],
+            weights: vec![0.9999, 1e-4],
+            probes: 1,
+            steps: 2,
+        };
+        let curve = Curve::of(&density, 10_000, Scale::Linear).unwrap();
+        assert!((curve.y.0 - (1e-4 * height).log10() + 0.5).abs() < 1e-12);
+        let few = Curve::of(&density, 1, Scale::Linear).unwrap();
+        assert!((few.y.0 - height.log10() + 1.5).abs() < 1e-12);
+        let logarithmic = Curve::of(&density, 10_000, Scale::Symlog(0.1)).unwrap();
+        let step = logarithmic.points[1].0 - logarithmic.points[0].0;
+        let mass = logarithmic
+            .points
+            .iter()
+            .map(|(_, y)| step * 10_f64.powf(*y));
+        assert!((mass.sum::<f64>() - 1.0).abs() < 1e-6);
+    }
+}

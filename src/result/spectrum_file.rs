@@ -1,0 +1,182 @@
+//! A spectrum written: `NAME.csv` with the eigenvalues at its ends, `NAME.density.csv` where the
+//! density was asked for, and `NAME.json`, which holds all of it.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::atomic;
+use super::plane_file::json_beside;
+use super::spectrum::{Density, Eigenvalue, Spectrum};
+use crate::error::{Error, Result};
+
+/// Columns of the eigenvalues.
+const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];
+
+/// Writes all files; `csv` is that of the eigenvalues.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(spectrum: &Spectrum, csv: &Path) -> Result<()> {
+    let density = csv.with_extension("density.csv");
+    match &spectrum.density {
+        Some(values) => table(&density, ["eigenvalue", "density"], points(values))?,
+        // Nor one of an earlier run.
+        None => drop(std::fs::remove_file(&density)),
+    }
+    table(csv, EIGENVALUES, spectrum.eigenvalues.iter().map(row))?;
+    atomic::write_json(&json_beside(csv), spectrum)
+}
+
+/// Reads a spectrum back from the JSON beside its CSV.
+///
+/// # Errors
+/// When there is none, or it is something else.
+pub fn read(csv: &Path) -> Result<Spectrum> {
+    let json = json_beside(csv);
+    let text = std::fs::read_to_string(&json).map_err(|error| Error::read(&json, &error))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no spectrum: {error}")))
+}
+
+/// The columns of [`EIGENVALUES`].
+fn row(eigenvalue: &Eigenvalue) -> impl Serialize {
+    let Eigenvalue {
+        rank,
+        end,
+        value,
+        residual,
+        converged,
+    } = *eigenvalue;
+    (rank, end.name(), value, residual, converged)
+}
+
+fn points(density: &Density) -> impl Iterator<Item = impl Serialize> {
+    density.grid.iter().zip(&density.values)
+}
+
+/// The header is there without any row too: the file is told by it.
+fn table<const N: usize>(
+    path: &Path,
+    header: [&str; N],
+    rows: impl Iterator<Item = impl Serialize>,
+) -> Result<()> {
+    atomic::write(path, |out| {
+        let mut builder = csv::WriterBuilder::new();
+        let mut writer = builder.has_headers(false).from_writer(out);
+        writer.write_record(header).map_err(io::Error::other)?;
+        for row in rows {
+            writer.serialize(row).map_err(io::Error::other)?;
+        }
+        writer.flush()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::provenance::Provenance;
+    use crate::result::score::{DatasetInfo, Role};
+    use crate::result::soup::Coefficient;
+    use crate::result::spectrum::{End, Trace};
+
+    fn spectrum() -> Spectrum {
+        let eigenvalue = |rank, end, value| Eigenvalue {
+            rank,
+            end,
+            value,
+            residual: 1e-4,
+            converged: rank == 1,
+        };
+        Spectrum {
+            name: "soup".to_string(),
+            coefficients: vec![Coefficient {
+                model: "ft1".to_string(),
+                tensor: None,
+                coefficient: 1.0,
+            }],
+            dataset: DatasetInfo {
+                name: "train".to_string(),
+                role: Role::Train,
+                samples: 100,
+            },
+            dimension: 3,
+            loss: f64::NAN,
+            gradient_norm: f64::INFINITY,
+            eigenvalues: vec![
+                eigenvalue(1, End::Top, 50.125),
+                eigenvalue(2, End::Top, 1.0 / 3.0),
+                eigenvalue(1, End::Bottom, -0.5),
+            ],
+            trace: Some(Trace {
+                value: 51.0,
+                se: f64::NAN,
+            }),
+            density: Some(Density {
+                grid: vec![-1.0, 0.1, 51.0],
+                values: vec![0.0, 0.5, 1e-300],
+                width: 0.2,
+                nodes: vec![-0.5, 50.125],
+                weights: vec![0.75, 0.25],
+                probes: 1,
+                steps: 2,
+            }),
+            products: 12,
+            method: "graph".to_string(),
+            seed: 7,
+            warnings: Vec::new(),
+            provenance: Provenance::default(),
+        }
+    }
+
+    #[test]
+    fn the_tables_have_a_row_an_eigenvalue_and_a_row_a_point() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("spectrum.csv");
+        write(&spectrum(), &csv).unwrap();
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(
+            text(&csv),
+            "rank,end,eigenvalue,residual,converged\n\
+             1,top,50.125,0.0001,true\n\
+             2,top,0.3333333333333333,0.0001,false\n\
+             1,bottom,-0.5,0.0001,true\n"
+        );
+        let density = text(&csv.with_extension("density.csv"));
+        assert!(density.starts_with("eigenvalue,density\n-1.0,0.0\n0.1,0.5\n51.0,1e-300\n"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("spectrum.csv");
+        let written = spectrum();
+        write(&written, &csv).unwrap();
+        let back = read(&csv).unwrap();
+        // NaN is not equal to itself; its words are.
+        assert_eq!(format!("{back:?}"), format!("{written:?}"));
+        std::fs::write(csv.with_extension("json"), "{}").unwrap();
+        assert!(
+            read(&csv)
+                .unwrap_err()
+                .to_string()
+                .contains("is no spectrum")
+        );
+    }
+
+    #[test]
+    fn without_density_there_is_no_table_of_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("spectrum.csv");
+        let mut spectrum = spectrum();
+        write(&spectrum, &csv).unwrap();
+        spectrum.density = None;
+        spectrum.eigenvalues.clear();
+        write(&spectrum, &csv).unwrap();
+        assert!(!csv.with_extension("density.csv").exists());
+        let text = std::fs::read_to_string(&csv).unwrap();
+        assert_eq!(text, "rank,end,eigenvalue,residual,converged\n");
+        assert!(read(&csv).unwrap().density.is_none());
+    }
+}
