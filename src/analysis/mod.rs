@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod averages;
 pub mod check;
 pub mod correlation;
+pub mod learned;
 pub mod line;
 pub mod pairs;
 pub mod plane;

@@ -104,6 +104,7 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
         validation: validation(stage).unwrap_or(0),
         rule: Rule::AtLeast,
         seeds: Vec::new(),
+        learner: None,
     }
 }
 
@@ -128,6 +129,7 @@ fn assemble(
     Ok(Soups {
         methods: results(recipes, served, &names),
         decisions: decisions(traces, &names, validation),
+        learned: Vec::new(),
         evaluations: evaluations(stage.engine, stage.singles.len()),
         warnings: stage.warnings.clone(),
         provenance: Default::default(),
@@ -178,6 +180,7 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
                 coefficient,
             })
             .collect(),
+        beta: None,
         scores,
     };
     recipes.iter().zip(served).map(result).collect()

@@ -57,6 +57,7 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         seed: None,
         members: Vec::new(),
         coefficients: Vec::new(),
+        beta: None,
         scores: scores(test, shifts),
     }
 }
@@ -98,6 +99,7 @@ pub fn soups() -> Soups {
         models: (0..16).map(model).collect(),
         methods,
         decisions: Vec::new(),
+        learned: Vec::new(),
         evaluations: Evaluations::default(),
         warnings: Vec::new(),
         provenance: Provenance::default(),

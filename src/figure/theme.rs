@@ -37,6 +37,8 @@ pub const UNIFORM: RGBColor = RGBColor(31, 119, 180);
 pub const GREEDY: RGBColor = RGBColor(128, 78, 180);
 /// Greedy soups in random order.
 pub const PALE: RGBColor = RGBColor(200, 176, 226);
+/// Learned soups; they are no part of the paper's figure.
+pub const LEARNED: RGBColor = RGBColor(200, 90, 0);
 /// Ensembles among soups.
 pub const RED: RGBColor = RGBColor(214, 39, 40);
 /// Groups of points, the largest first: the Okabe–Ito palette without black and yellow.
