@@ -3,6 +3,7 @@
 mod axes;
 mod contour;
 mod field;
+mod heat;
 mod labels;
 pub mod layers;
 mod legend;
