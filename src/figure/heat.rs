@@ -8,7 +8,12 @@ use super::theme;
 use super::view::{SMALL, TEXT, TITLE, Ticks};
 
 // Lengths in pixels of the layout.
+/// Width of all columns that have numbers.
 const WIDTH: f64 = 900.0;
+/// Of a column that has a name, and of all of them.
+const CELL: f64 = 64.0;
+const LEAST: f64 = 560.0;
+const WIDEST: f64 = 1300.0;
 /// Height of a row, and of all of them; with many, not every name finds room.
 const ROW: f64 = 38.0;
 const TALLEST: f64 = 1500.0;
@@ -18,8 +23,10 @@ const BAR: f64 = 26.0;
 const RIGHT: f64 = 170.0;
 const BESIDE: f64 = 70.0;
 const MARGIN: f64 = 24.0;
-/// From the cells to the text below them.
+/// From the cells to the labels below them, a line of these, and the columns' name.
 const BELOW: f64 = 16.0;
+const LINE: f64 = 40.0;
+const LAST: f64 = 56.0;
 /// Letters of a name.
 const NAME: usize = 44;
 /// Numbers below the columns.
@@ -39,12 +46,75 @@ pub struct Heat {
     pub scale: Scale,
 }
 
-/// What stands below the columns, and the name of it all.
+/// What stands below the columns.
 pub struct Columns {
-    /// Below each; of many only some are written.
-    pub labels: Vec<String>,
+    /// One each.
+    pub labels: Labels,
     /// Below the labels.
     pub name: String,
+}
+
+/// Labels of columns.
+pub enum Labels {
+    /// Ascending numbers, of which a few are written.
+    Numbers(Vec<String>),
+    /// Names, written as they are, as many as there is room for; upwards where they are long.
+    Names(Vec<String>),
+}
+
+impl Labels {
+    fn len(&self) -> usize {
+        match self {
+            Self::Numbers(labels) | Self::Names(labels) => labels.len(),
+        }
+    }
+
+    /// Width of all columns: numbers have the same scale in every figure, names as much room as
+    /// they need, and more of it than the title.
+    fn width(&self) -> f64 {
+        match self {
+            Self::Numbers(_) => WIDTH,
+            Self::Names(labels) => (CELL * labels.len() as f64).clamp(LEAST, WIDEST),
+        }
+    }
+
+    /// Whether names stand upwards.
+    fn turns(&self) -> bool {
+        match self {
+            Self::Numbers(_) => false,
+            Self::Names(labels) => longest(labels) > 0.85 * self.width() / labels.len() as f64,
+        }
+    }
+
+    /// Height of what is written.
+    fn height(&self) -> f64 {
+        match self {
+            Self::Names(labels) if self.turns() => longest(labels) + 12.0,
+            _ => LINE,
+        }
+    }
+
+    /// The columns whose labels are written.
+    fn written(&self) -> Vec<usize> {
+        let count = self.len();
+        match self {
+            Self::Numbers(_) => {
+                let ticks = TICKS.min(count);
+                let tick = |tick: usize| tick * (count - 1) / (ticks - 1).max(1);
+                (0..ticks).map(tick).collect()
+            }
+            Self::Names(_) => {
+                let every = (1.1 * SMALL * count as f64 / self.width()).ceil();
+                (0..count).step_by((every as usize).max(1)).collect()
+            }
+        }
+    }
+}
+
+/// Room for names; a reader of the SVG may have a wider font.
+fn longest(names: &[String]) -> f64 {
+    let widths = names.iter().map(|name| word_width(name, SMALL));
+    1.15 * widths.fold(0.0, f64::max)
 }
 
 /// Colours of values.
@@ -84,11 +154,12 @@ impl Heat {
 
     /// Upper left and lower right corner of the cells.
     fn corners(&self) -> [Place; 2] {
-        let widths = self.rows.iter().map(|name| word_width(name, SMALL));
-        // A reader of the SVG may have a wider font.
-        let left = MARGIN + 1.15 * widths.fold(0.0, f64::max);
+        let left = MARGIN + longest(&self.rows);
         let height = self.row_height() * self.rows.len() as f64;
-        [(left, TOP), (left + WIDTH, TOP + height)]
+        [
+            (left, TOP),
+            (left + self.columns.labels.width(), TOP + height),
+        ]
     }
 
     /// The lower end of the bar of colours, which is longer than a few rows are high.
@@ -112,16 +183,27 @@ impl Heat {
     /// The labels of some of the columns below them.
     fn column_names<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
         let [(left, _), (right, bottom)] = self.corners();
-        let count = self.columns.labels.len();
-        let ticks = TICKS.min(count);
-        for tick in 0..ticks {
-            let column = tick * (count - 1) / (ticks - 1).max(1);
-            let x = left + (column as f64 + 0.5) / count as f64 * (right - left);
+        let labels = &self.columns.labels;
+        for column in labels.written() {
+            let x = left + (column as f64 + 0.5) / labels.len() as f64 * (right - left);
             page.line(&[(x, bottom), (x, bottom + 8.0)], theme::INK, 2.0)?;
-            let label = &self.columns.labels[column];
-            page.write(label, (x, bottom + BELOW), SMALL, Anchor::Top)?;
+            let below = (x, bottom + BELOW);
+            match labels {
+                Labels::Numbers(labels) => {
+                    page.write(&labels[column], below, SMALL, Anchor::Top)?
+                }
+                Labels::Names(names) => {
+                    let anchor = if labels.turns() {
+                        Anchor::UpTo
+                    } else {
+                        Anchor::Top
+                    };
+                    page.word(&names[column], below, SMALL, anchor)?;
+                }
+            }
         }
-        let below = (f64::midpoint(left, right), bottom + BELOW + 40.0);
+        let middle = f64::midpoint(left, right);
+        let below = (middle, bottom + BELOW + labels.height());
         page.write(&self.columns.name, below, TEXT, Anchor::Top)
     }
 
@@ -172,7 +254,7 @@ impl Drawn for Heat {
         let [_, (right, _)] = self.corners();
         let labels = self.scale.ticks.iter().map(|tick| width(&tick.1, SMALL));
         let labels = BESIDE + 1.15 * labels.fold(0.0, f64::max) + MARGIN;
-        let below = BELOW + 40.0 + 56.0;
+        let below = BELOW + self.columns.labels.height() + LAST;
         (
             (right + labels.max(RIGHT)).ceil() as u32,
             (self.lowest() + below).ceil() as u32,
@@ -190,14 +272,20 @@ impl Drawn for Heat {
     }
 }
 
-/// Names without the beginning that all share, up to a dot or a slash; long ones by their ends.
+/// Names without the beginning that all share, up to a dot or a slash, but with what the number of
+/// a block counts; long ones by their ends.
 pub fn shortened(names: &[String]) -> Vec<String> {
     let Some(first) = names.first().filter(|_| names.len() > 1) else {
         return names.iter().map(|name| ends(name, NAME)).collect();
     };
+    let counts = |head: &str| {
+        let mut rests = names.iter().map(|name| &name[head.len()..]);
+        rests.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
     let parts = first.match_indices(['.', '/']).map(|(at, _)| &first[..=at]);
     let shared = parts.take_while(|head| names.iter().all(|name| name.starts_with(head)));
-    let shared = shared.last().map_or(0, str::len);
+    let shared = shared.filter(|head| !counts(head)).last();
+    let shared = shared.map_or(0, str::len);
     let shown = names.iter().map(|name| ends(&name[shared..], NAME));
     shown.collect()
 }
@@ -212,7 +300,7 @@ mod tests {
             title: String::new(),
             rows: (0..2000).map(|k| format!("t{k}")).collect(),
             columns: Columns {
-                labels: vec!["40".to_string()],
+                labels: Labels::Numbers(vec!["40".to_string()]),
                 name: String::new(),
             },
             cells: vec![vec![50.0]; 2000],
@@ -223,6 +311,18 @@ mod tests {
             },
         };
         assert!(heat.size().1 < 2500);
+    }
+
+    #[test]
+    fn names_of_columns_stand_upwards_where_they_would_touch() {
+        let names = |count: usize, name: &str| Labels::Names(vec![name.to_string(); count]);
+        let few = names(4, "ft1");
+        assert!(!few.turns() && few.written().len() == 4 && few.width() == LEAST);
+        let long = names(4, "a-name-of-many-letters");
+        assert!(long.turns() && long.height() > 300.0 && long.written().len() == 4);
+        let many = names(72, "ft1");
+        assert!(many.turns() && many.width() == WIDEST);
+        assert_eq!(many.written(), (0..72).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]
@@ -252,5 +352,7 @@ mod tests {
         assert_eq!(of(["a.b.c", "a.b.d"]), ["c", "d"]);
         assert_eq!(of(["a.b", "a.b.c"]), ["b", "b.c"]);
         assert_eq!(of(["weight", "bias"]), ["weight", "bias"]);
+        assert_eq!(of(["m.b.0", "m.b.11"]), ["b.0", "b.11"]);
+        assert_eq!(of(["m.b.0.w", "m.b.0.v"]), ["w", "v"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::heat::{Columns, Heat, Scale, shortened};
+use super::heat::{Columns, Heat, Labels, Scale, shortened};
 use super::page::{self, Drawing};
 use super::theme;
 use crate::error::Result;
@@ -84,7 +84,7 @@ impl Angles {
             title: "angle φ at θ_0 in each tensor".to_string(),
             rows: self.tensors,
             columns: Columns {
-                labels: self.columns.iter().map(label).collect(),
+                labels: Labels::Numbers(self.columns.iter().map(label).collect()),
                 name: match self.columns.len() {
                     1 => "one pair: its angle as a whole (degrees)".to_string(),
                     count => format!("{count} pairs by their angle as a whole (degrees)"),

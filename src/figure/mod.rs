@@ -6,6 +6,7 @@ mod field;
 mod heat;
 mod labels;
 pub mod layers;
+pub mod learned;
 mod legend;
 mod levels;
 pub mod line;

@@ -110,7 +110,7 @@ fn mark(method: Method) -> Mark {
         Method::Greedy => dot(Shape::Star, theme::GREEDY, 21.0),
         Method::GreedyRandom => dot(Shape::Star, theme::PALE, 12.0),
         Method::Learned => dot(Shape::Plus, theme::LEARNED, 17.0),
-        Method::LearnedByLayer => dot(Shape::Spark, theme::LEARNED, 19.0),
+        Method::LearnedByLayer => dot(Shape::Spark, theme::LEARNED, 17.0),
         Method::Ensemble => dot(Shape::Square, theme::RED, 16.0),
         Method::GreedyEnsemble => open(Shape::Square, theme::RED, 18.0),
         Method::WiseFt => dot(Shape::Up, color(method), 15.0),
