@@ -382,6 +382,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::analysis::learned::Preset;
+    use crate::evaluate::quadratic::Quadratic;
+    use crate::space::testing::random_pool;
 
     /// Errors of sets of members.
     fn table(errors: &[(&[usize], f64)]) -> impl Fn(&[usize]) -> Result<f64> {
@@ -438,6 +441,58 @@ mod tests {
         let mut sorted = shuffled(&members, 7);
         sorted.sort_unstable();
         assert_eq!(sorted, members);
+    }
+
+    #[test]
+    fn learned_soups_are_served_with_their_own_coefficients_and_beta() {
+        let pool = random_pool(4, &[vec![3], vec![2]], 5);
+        let loss = || Quadratic::new(&pool, vec![0.2; 5], vec![1.0; 5], 0.1);
+        let evaluator = loss();
+        let cook = Cook {
+            evaluator: &evaluator,
+            ensemble: &|_, _| panic!("no ensemble is asked for"),
+            watch: &(),
+            members: 4,
+            validation: 0,
+            rule: Rule::AtLeast,
+            seeds: Vec::new(),
+            learner: Some(Learner {
+                slopes: Box::new(loss()),
+                pool: &pool,
+                settings: Settings {
+                    layers: Layers::Tensor,
+                    epochs: 60,
+                    ..Preset::Released.settings()
+                },
+                tell: &|_, _| {},
+            }),
+        };
+        let made = |method: Method| {
+            let wanted = Wanted::plain(method);
+            cook.recipes(&wanted, &[2, 1, 3], None).unwrap().0.remove(0)
+        };
+        let uniform = made(Method::Uniform);
+        let together = made(Method::Learned);
+        let mut by_layer = made(Method::LearnedByLayer);
+        assert_eq!(
+            (&*by_layer.members, by_layer.mix(4).rows().len()),
+            (&[1, 2, 3][..], 2)
+        );
+        assert!(together.mix(4).shared().is_some());
+        let recipes = [uniform, together, by_layer.clone()];
+        let losses: Vec<f64> = cook
+            .scores(&recipes)
+            .unwrap()
+            .iter()
+            .map(|of| of[0].loss)
+            .collect();
+        assert!(losses[2] < losses[1] && losses[1] < losses[0], "{losses:?}");
+        let learned = by_layer.learned.as_mut().unwrap();
+        assert!((losses[2] - learned.fit.loss).abs() < 1e-12);
+        // The loss is that with β, whose standard error is not known.
+        (learned.beta, learned.fit.loss) = (1.5, 7.0);
+        let score = cook.scores(&[by_layer]).unwrap()[0][0];
+        assert!(score.loss == 7.0 && score.loss_se.is_nan() && score.error < 0.5);
     }
 
     proptest! {
