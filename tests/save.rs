@@ -270,7 +270,7 @@ fn the_recipe_is_read_back_and_the_same_mix_gives_the_same_bytes() {
     let models = Models::named("bn", "noopt");
     let (_, aligned) = models.aligned();
     let mix = half_and_half();
-    let recipe = recipe("uniform", &mix, &aligned.pool, &[]);
+    let recipe = recipe("uniform", &mix, None, &aligned.pool, &[]);
     let folder = tempfile::tempdir().unwrap();
     for ending in ["safetensors", "onnx"] {
         let at = |stem: &str| folder.path().join(stem).with_extension(ending);

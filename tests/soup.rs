@@ -373,6 +373,36 @@ fn what_cannot_be_used_is_told() {
         ),
         (&["--models", "models.csv", "--orders", "0"], "--orders"),
         (
+            &["--models", "models.csv", "--epochs", "3"],
+            "--epochs: serves none of the methods",
+        ),
+        (
+            &[
+                "--models",
+                "models.csv",
+                "--methods",
+                "learned",
+                "--lr",
+                "0",
+            ],
+            "--lr: is 0; a number above 0",
+        ),
+        (
+            &["--models", "models.csv", "--methods", "learned:2"],
+            "takes no number",
+        ),
+        (
+            &[
+                "--models",
+                "models.csv",
+                "--methods",
+                "learned",
+                "--test",
+                "test.npz",
+            ],
+            "--val: is needed: `learned` is learned on it",
+        ),
+        (
             &["--models", "models.csv", "--tolerance", "1%"],
             "need all samples",
         ),
@@ -547,7 +577,38 @@ fn figures_are_drawn_again_from_their_files() {
         let first = fs::read(out.path().join("plots").join(file)).unwrap();
         assert_eq!(first, fs::read(again.path().join(file)).unwrap());
     }
-    fs::write(out.path().join("notebooks-data/soup.json"), "{}").unwrap();
+    assert!(!again.path().join("soup-learned-by-layer.png").exists());
+    // A soup learned by layer has a figure of its own.
+    let mut learned = json(out.path());
+    let start = |model: usize| f64::from(u8::from(model == 3));
+    let alpha: Vec<f64> = (0..16).map(start).collect();
+    learned["learned"] = serde_json::json!([{
+        "method": "learned-by-layer",
+        "settings": {
+            "layers": "block", "epochs": 0, "learning_rate": 0.05, "weight_decay": 0.0,
+            "batch": 256, "softmax": true, "learns_beta": true, "holdout": null, "patience": 2,
+            "seed": 0,
+        },
+        "samples": [300, 0],
+        "rows": [{"name": "b.0", "tensors": ["b.0.w"]}, {"name": "b.1", "tensors": ["b.1.w"]}],
+        "steps": [],
+        "epochs": [{
+            "epoch": 0, "step": 0, "selection_loss": 0.5, "selection_error": 0.1, "beta": 1.0,
+            "alpha": [alpha, alpha],
+        }],
+        "best": 0,
+        "ended": "done",
+    }]);
+    let path = out.path().join("notebooks-data/soup.json");
+    fs::write(&path, learned.to_string()).unwrap();
+    let mut draw = Command::cargo_bin("landscape").unwrap();
+    draw.arg("draw").arg(&csv).arg("--out").arg(again.path());
+    draw.assert()
+        .success()
+        .stdout(contains("soup-learned-by-layer.png"));
+    let svg = fs::read_to_string(again.path().join("soup-learned-by-layer.svg")).unwrap();
+    assert!(svg.contains("by block; white: 1/16"));
+    fs::write(path, "{}").unwrap();
     let mut draw = Command::cargo_bin("landscape").unwrap();
     draw.arg("draw").arg(&csv).arg("--out").arg(again.path());
     draw.assert()

@@ -5,6 +5,7 @@ pub mod arrows;
 pub mod averages;
 pub mod check;
 pub mod correlation;
+pub mod learned;
 pub mod line;
 pub mod pairs;
 pub mod plane;

@@ -7,12 +7,16 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
 use super::averages;
+use super::learned::{Learned, Moment, learn};
 use crate::error::Result;
+use crate::evaluate::slope::Slopes;
 use crate::evaluate::{Evaluator, Watch};
+use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
 use crate::result::soup::Method;
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
+use crate::space::pool::Pool;
 
 /// A method, with its α, λ or t where one is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,8 +61,11 @@ pub struct Recipe {
     pub seed: Option<u64>,
     /// Members of the pool, in the order in which they came in.
     pub members: Vec<usize>,
-    /// Weights of members of the pool, θ0's too where it has one.
+    /// Weights of members of the pool, θ0's too where it has one; the mean over the tensors where
+    /// each has its own.
     pub weights: Vec<(usize, f64)>,
+    /// What was learned, where something was.
+    pub learned: Option<Learned>,
 }
 
 impl Recipe {
@@ -70,7 +77,45 @@ impl Recipe {
             seed: None,
             weights: mean(&members),
             members,
+            learned: None,
         }
+    }
+
+    /// The soup as a mix of a pool of so many members.
+    pub fn mix(&self, members: usize) -> Mix {
+        match &self.learned {
+            Some(learned) => learned.mix.clone(),
+            None => Mix::over(&self.weights, members),
+        }
+    }
+}
+
+/// Learns soups.
+pub struct Learner<'a> {
+    /// The loss on the validation set.
+    pub slopes: Box<dyn Slopes + 'a>,
+    /// The models.
+    pub pool: &'a Pool,
+    /// How; the layers are those of a soup by layer.
+    pub settings: Settings,
+    /// Told of every step.
+    pub tell: &'a dyn Fn(Method, Moment),
+}
+
+impl Learner<'_> {
+    fn recipe(&self, method: Method, members: Vec<usize>) -> Result<Recipe> {
+        let mut settings = self.settings.clone();
+        if method == Method::Learned {
+            settings.layers = Layers::All;
+        }
+        let tell = |moment: Moment| (self.tell)(method, moment);
+        let learned = learn(&*self.slopes, self.pool, &settings, &tell)?;
+        let weights = learned.mix.mean().into_iter().enumerate();
+        Ok(Recipe {
+            weights: weights.skip(1).collect(),
+            learned: Some(learned),
+            ..Recipe::mean(method, members)
+        })
     }
 }
 
@@ -96,6 +141,8 @@ pub struct Cook<'a> {
     pub rule: Rule,
     /// Seeds of the random orders.
     pub seeds: Vec<u64>,
+    /// Learns soups, where any are wanted.
+    pub learner: Option<Learner<'a>>,
 }
 
 impl Cook<'_> {
@@ -127,6 +174,10 @@ impl Cook<'_> {
                 let orders = seeds.map(|&seed| (Some(seed), shuffled(&all, seed)));
                 return self.greedily(method, &orders.collect::<Vec<_>>());
             }
+            Method::Learned | Method::LearnedByLayer => match &self.learner {
+                Some(learner) => vec![learner.recipe(method, all)?],
+                None => Vec::new(),
+            },
             Method::WiseFt | Method::ModelStock | Method::Slerp | Method::TaskArithmetic => {
                 self.by_formula(wanted, ranked, &all, gram)
             }
@@ -142,11 +193,9 @@ impl Cook<'_> {
         gram: Option<&Gram>,
     ) -> Vec<Recipe> {
         let recipe = |members: &[usize], setting: Option<f64>, mix: Mix| Recipe {
-            method: wanted.method,
             setting,
-            seed: None,
-            members: members.to_vec(),
             weights: weights(&mix),
+            ..Recipe::mean(wanted.method, members.to_vec())
         };
         let settings = wanted.settings().into_iter();
         match wanted.method {
@@ -208,15 +257,14 @@ impl Cook<'_> {
         Ok(answers.scores[0][self.validation].error)
     }
 
-    /// Scores of recipes on every data set.
+    /// Scores of recipes on every data set; of the validation set, the loss of a learned soup is
+    /// that of β·logits.
     ///
     /// # Errors
     /// When a soup cannot be evaluated.
     pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
         let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
-        let mixes: Vec<Mix> = soups
-            .map(|recipe| Mix::over(&recipe.weights, self.members))
-            .collect();
+        let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members)).collect();
         let answers = self.evaluator.evaluate(&mixes, self.watch)?;
         let mut soups = answers.scores.into_iter();
         let ensemble = |recipe: &Recipe| {
@@ -228,9 +276,24 @@ impl Cook<'_> {
             .iter()
             .map(|recipe| match recipe.method.is_ensemble() {
                 true => ensemble(recipe),
-                false => soups.next().unwrap_or_default(),
+                false => self.with_beta(recipe, soups.next().unwrap_or_default()),
             });
         Ok(scores.collect())
+    }
+
+    /// A soup's scores with its β where there is one. It changes no error, and with 1 no loss.
+    fn with_beta(&self, recipe: &Recipe, mut scores: Vec<Score>) -> Vec<Score> {
+        if let Some(learned) = recipe
+            .learned
+            .as_ref()
+            .filter(|learned| learned.beta != 1.0)
+            && let Some(score) = scores.get_mut(self.validation)
+        {
+            score.loss = learned.fit.loss;
+            // Only that of β = 1 is known.
+            score.loss_se = f64::NAN;
+        }
+        scores
     }
 }
 
@@ -319,6 +382,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::analysis::learned::Preset;
+    use crate::evaluate::quadratic::Quadratic;
+    use crate::space::testing::random_pool;
 
     /// Errors of sets of members.
     fn table(errors: &[(&[usize], f64)]) -> impl Fn(&[usize]) -> Result<f64> {
@@ -375,6 +441,58 @@ mod tests {
         let mut sorted = shuffled(&members, 7);
         sorted.sort_unstable();
         assert_eq!(sorted, members);
+    }
+
+    #[test]
+    fn learned_soups_are_served_with_their_own_coefficients_and_beta() {
+        let pool = random_pool(4, &[vec![3], vec![2]], 5);
+        let loss = || Quadratic::new(&pool, vec![0.2; 5], vec![1.0; 5], 0.1);
+        let evaluator = loss();
+        let cook = Cook {
+            evaluator: &evaluator,
+            ensemble: &|_, _| panic!("no ensemble is asked for"),
+            watch: &(),
+            members: 4,
+            validation: 0,
+            rule: Rule::AtLeast,
+            seeds: Vec::new(),
+            learner: Some(Learner {
+                slopes: Box::new(loss()),
+                pool: &pool,
+                settings: Settings {
+                    layers: Layers::Tensor,
+                    epochs: 60,
+                    ..Preset::Released.settings()
+                },
+                tell: &|_, _| {},
+            }),
+        };
+        let made = |method: Method| {
+            let wanted = Wanted::plain(method);
+            cook.recipes(&wanted, &[2, 1, 3], None).unwrap().0.remove(0)
+        };
+        let uniform = made(Method::Uniform);
+        let together = made(Method::Learned);
+        let mut by_layer = made(Method::LearnedByLayer);
+        assert_eq!(
+            (&*by_layer.members, by_layer.mix(4).rows().len()),
+            (&[1, 2, 3][..], 2)
+        );
+        assert!(together.mix(4).shared().is_some());
+        let recipes = [uniform, together, by_layer.clone()];
+        let losses: Vec<f64> = cook
+            .scores(&recipes)
+            .unwrap()
+            .iter()
+            .map(|of| of[0].loss)
+            .collect();
+        assert!(losses[2] < losses[1] && losses[1] < losses[0], "{losses:?}");
+        let learned = by_layer.learned.as_mut().unwrap();
+        assert!((losses[2] - learned.fit.loss).abs() < 1e-12);
+        // The loss is that with β, whose standard error is not known.
+        (learned.beta, learned.fit.loss) = (1.5, 7.0);
+        let score = cook.scores(&[by_layer]).unwrap()[0][0];
+        assert!(score.loss == 7.0 && score.loss_se.is_nan() && score.error < 0.5);
     }
 
     proptest! {

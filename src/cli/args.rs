@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::learn::LearnArgs;
+
 /// The loss surface between fine-tuned checkpoints: can they be averaged, and what is the best
 /// average?
 #[derive(Debug, Parser)]
@@ -179,6 +181,9 @@ pub struct SoupArgs {
     /// Stem of the output files
     #[arg(long, default_value = "soup")]
     pub name: String,
+    /// How soups are learned.
+    #[command(flatten)]
+    pub learn: LearnArgs,
 }
 
 /// When a greedy soup takes a model.

@@ -63,9 +63,13 @@ fn kind(csv: &Path) -> Kind {
     }
 }
 
-/// Writes Figure 1, where there are a test set and shifts; returns the PNG's path.
+/// Writes Figure 1, where there are a test set and shifts, and the coefficients of a soup learned by
+/// layer; returns the PNGs' paths.
 pub fn soup_figures(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
-    scatter(figure::soup::scatter(soups), folder, name)
+    let mut drawn = scatter(figure::soup::scatter(soups), folder, name)?;
+    let by_layer = format!("{name}-learned-by-layer");
+    drawn.extend(heat(figure::learned::alpha(soups)?, folder, &by_layer)?);
+    Ok(drawn)
 }
 
 /// Writes Figures 3 and 4, and Figure 5 and the angles by tensor where there are such; returns the
@@ -80,10 +84,7 @@ pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<Path
         drawn.extend(scatter(figure, folder, &format!("{name}-{ending}"))?);
     }
     let layers = format!("{name}-layers");
-    match figure::layers::layers(pairs)? {
-        Some(drawing) => drawn.push(write(&drawing, folder, &layers)?),
-        None => remove(folder, &layers),
-    }
+    drawn.extend(heat(figure::layers::layers(pairs)?, folder, &layers)?);
     Ok(drawn)
 }
 
@@ -103,6 +104,15 @@ fn remove(folder: &Path, name: &str) {
     for ending in ["png", "svg"] {
         let _ = std::fs::remove_file(folder.join(format!("{name}.{ending}")));
     }
+}
+
+fn heat(drawing: Option<Drawing>, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+    if drawing.is_none() {
+        remove(folder, name);
+    }
+    drawing
+        .map(|drawing| write(&drawing, folder, name))
+        .transpose()
 }
 
 fn scatter(points: Option<Scatter>, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {

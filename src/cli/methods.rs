@@ -35,14 +35,15 @@ pub fn check_validation(wanted: &[Wanted], saved: &[Wanted], has_validation: boo
     let swept = |saved: &&Wanted| saved.method.has_setting() && saved.setting.is_none();
     match (selecting, saved.iter().find(swept)) {
         _ if has_validation => Ok(()),
-        (Some(wanted), _) => Err(Error::flag(
-            "--val",
-            format!(
-                "is needed: `{}` chooses by validation accuracy",
-                wanted.method.name()
-            ),
-        )
-        .help("--methods uniform,ensemble chooses nothing")),
+        (Some(wanted), _) => {
+            let why = match wanted.method.is_learned() {
+                true => "is learned on it",
+                false => "chooses by validation accuracy",
+            };
+            let name = wanted.method.name();
+            Err(Error::flag("--val", format!("is needed: `{name}` {why}"))
+                .help("--methods uniform,ensemble chooses nothing"))
+        }
         (None, Some(saved)) => {
             let name = saved.method.name();
             Err(Error::flag(
@@ -55,7 +56,7 @@ pub fn check_validation(wanted: &[Wanted], saved: &[Wanted], has_validation: boo
     }
 }
 
-/// What is made when nothing is asked for.
+/// What is made when nothing is asked for: of the paper's table, what needs no gradients.
 const PAPER: [Method; 7] = [
     Method::Best,
     Method::Second,

@@ -2,10 +2,12 @@
 
 pub mod args;
 pub mod config;
+mod course;
 mod doctor;
 mod draw;
 mod inspect;
 mod job;
+mod learn;
 mod line;
 mod lineup;
 mod methods;

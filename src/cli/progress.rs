@@ -1,16 +1,19 @@
 //! Progress of long work: a bar at a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::course::Course;
 use super::note;
+use crate::analysis::learned::Moment;
 use crate::evaluate::onnx::size;
 use crate::evaluate::{Outlook, Watch};
 use crate::result::provenance::Provenance;
+use crate::result::soup::Method;
 
 /// Says what a run is going to take, and how far it is.
 #[derive(Default)]
@@ -22,6 +25,10 @@ pub struct Progress {
     frozen: Option<(usize, usize)>,
     /// Whether the first part of the data is shown as soon as it is done.
     shows_parts: bool,
+    /// All bars, one below the other.
+    bars: MultiProgress,
+    /// A soup that is being learned.
+    course: Mutex<Option<Course>>,
 }
 
 impl Progress {
@@ -35,8 +42,24 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; returns samples per second.
+    /// A step of learning was taken: a bar of its own.
+    pub fn learned(&self, method: Method, moment: &Moment) {
+        let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        if moment.step == 1 {
+            *course = None;
+        }
+        let course = course.get_or_insert_with(|| Course::new(method.label(), &self.bars));
+        course.step(moment);
+    }
+
+    /// Takes the bar of learning away.
+    fn end_course(&self) {
+        *self.course.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes the bars away; returns samples per second.
     pub fn finish(&self) -> f64 {
+        self.end_course();
         self.meter.get().map_or(0.0, Meter::finish)
     }
 
@@ -85,6 +108,7 @@ impl Progress {
 
 impl Watch for Progress {
     fn begins(&self, outlook: &Outlook) {
+        self.end_course();
         let Outlook {
             models,
             samples,
@@ -95,7 +119,7 @@ impl Watch for Progress {
         match self.meter.get() {
             None => {
                 note(&self.plan(outlook));
-                let meter = Meter::new(points, models * samples - done);
+                let meter = Meter::new(points, models * samples - done, &self.bars);
                 let _ = self.meter.set(meter);
             }
             // A later call refines the grid, or tries another soup.
@@ -139,14 +163,14 @@ struct Meter {
     next_line: AtomicUsize,
 }
 
-/// Time between plain lines.
-const LINE_EVERY: usize = 10_000;
+/// Milliseconds between plain lines.
+pub const LINE_EVERY: usize = 10_000;
 
 impl Meter {
     /// A meter for `points` models and, over all of them, `samples` samples.
-    fn new(points: usize, samples: usize) -> Self {
+    fn new(points: usize, samples: usize, bars: &MultiProgress) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(samples as u64);
+            let bar = bars.add(ProgressBar::new(samples as u64));
             let template = "{bar:30} {msg} {per_sec} samples, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);

@@ -15,7 +15,6 @@ use crate::result::atomic;
 use crate::result::models::Accuracies;
 use crate::result::soup::Soups;
 use crate::space::matching::Aligned;
-use crate::space::mix::Mix;
 use crate::space::save;
 
 /// A model to be written.
@@ -130,9 +129,9 @@ pub fn write<'s>(
                 format!("{name} is not defined for these models"),
             ));
         };
-        let mix = Mix::over(&recipe.weights, aligned.pool.members.len());
-        let label = soups.methods[index].to_string();
-        let recipe = save::recipe(&label, &mix, &aligned.pool, files);
+        let mix = recipe.mix(aligned.pool.members.len());
+        let made = &soups.methods[index];
+        let recipe = save::recipe(&made.to_string(), &mix, made.beta, &aligned.pool, files);
         save::save(path, &mix, aligned, stage.network, checkpoints, &recipe)?;
         written.push(path.as_path());
     }

@@ -3,18 +3,21 @@
 use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
+use super::learn::slopes;
 use super::lineup::Lineup;
 use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
 use super::{draw, note, print, print_json};
-use crate::analysis::soup::{Cook, Ensemble, Recipe, Rule, Trace, Wanted, ranked};
+use crate::analysis::learned::Moment;
+use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
+use crate::result::learned::{Ended, Learning, Settings};
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
+use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
 use crate::result::soup_file;
 use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
@@ -25,6 +28,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let saves = saves(arguments)?;
     let saved: Vec<Wanted> = saves.iter().map(|save| save.wanted).collect();
     let wanted = wanted(arguments.methods.as_deref(), &saved)?;
+    let learning = arguments.learn.settings(&wanted)?;
     let lineup = Lineup::open(
         &arguments.common,
         &arguments.run,
@@ -35,12 +39,15 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let probe =
         |network: &Network<'_>, aligned: &Aligned| save::probe(&saves, inputs, network, aligned);
     lineup.evaluated(&arguments.name, probe, |stage| {
-        let (recipes, traces) = chosen(arguments, stage, &wanted)?;
+        let (recipes, traces) = chosen(arguments, stage, &wanted, learning.as_ref())?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
         let rate = stage.progress.finish();
         let provenance = stage.material.provenance(inputs);
         soups.provenance = stage.progress.recorded(&provenance, start);
         soups.warnings.extend(missing(&wanted, &recipes));
+        soups
+            .warnings
+            .extend(soups.learned.iter().filter_map(broken));
         soups.warnings.extend(nonfinite(&soups));
         write(arguments, &lineup, &soups, rate)?;
         // What is in the tables is safe by now.
@@ -56,7 +63,9 @@ fn chosen(
     arguments: &SoupArgs,
     stage: &Stage<'_>,
     wanted: &[Wanted],
+    learning: Option<&Settings>,
 ) -> Result<(Vec<Recipe>, Vec<Trace>)> {
+    let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
     let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
     let seed = stage.inputs.plan.seed;
     let cook = Cook {
@@ -67,6 +76,7 @@ fn chosen(
         seeds: (0..arguments.orders)
             .map(|order| seed.wrapping_add(order))
             .collect(),
+        learner: learning.map(|it| learner(stage, it, &tell)).transpose()?,
         ..cook(stage, &ensemble)
     };
     let checkpoints: Vec<usize> = (1..cook.members).collect();
@@ -95,6 +105,23 @@ fn chosen(
     Ok((recipes, traces))
 }
 
+/// Learns soups of the stage's models on its validation set.
+fn learner<'l>(
+    stage: &'l Stage<'_>,
+    settings: &Settings,
+    tell: &'l dyn Fn(Method, Moment),
+) -> Result<Learner<'l>> {
+    Ok(Learner {
+        slopes: slopes(stage, validation(stage).unwrap_or(0))?,
+        pool: &stage.aligned.pool,
+        settings: Settings {
+            seed: stage.inputs.plan.seed,
+            ..settings.clone()
+        },
+        tell,
+    })
+}
+
 fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
     Cook {
         evaluator: stage.engine,
@@ -104,6 +131,7 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
         validation: validation(stage).unwrap_or(0),
         rule: Rule::AtLeast,
         seeds: Vec::new(),
+        learner: None,
     }
 }
 
@@ -125,9 +153,12 @@ fn assemble(
     let (origin, models) = lineup.individuals(stage.singles.clone());
     let names = stage.inputs.names();
     let validation = validation(stage).map(|set| &stage.datasets[set]);
+    let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
+    let learned = learned.map(|learned| &learned.learning);
     Ok(Soups {
         methods: results(recipes, served, &names),
         decisions: decisions(traces, &names, validation),
+        learned: learned.cloned().collect(),
         evaluations: evaluations(stage.engine, stage.singles.len()),
         warnings: stage.warnings.clone(),
         provenance: Default::default(),
@@ -144,6 +175,19 @@ fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
     missing
         .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
         .collect()
+}
+
+/// What is to be said of a soup whose learning broke off.
+fn broken(learning: &Learning) -> Option<String> {
+    let last = learning.steps.last()?.step;
+    let kept = learning.kept()?.epoch;
+    (learning.ended == Ended::NotFinite).then(|| {
+        format!(
+            "{}: a loss or a slope is NaN or infinite at step {last}; the soup is that after \
+             epoch {kept}",
+            learning.method.name()
+        )
+    })
 }
 
 /// What is to be said of models whose losses are NaN or infinite on some samples.
@@ -169,18 +213,39 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
             .iter()
             .map(|&member| names[member].clone())
             .collect(),
-        coefficients: recipe
-            .weights
-            .iter()
-            .map(|&(member, coefficient)| Coefficient {
-                model: names[member].clone(),
-                tensor: None,
-                coefficient,
-            })
-            .collect(),
+        coefficients: coefficients(recipe, names),
+        beta: recipe.learned.as_ref().map(|learned| learned.beta),
         scores,
     };
     recipes.iter().zip(served).map(result).collect()
+}
+
+/// The weights of a recipe's models, tensor by tensor where each has its own.
+fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
+    let of = |member: usize, tensor: Option<&String>, coefficient: f64| Coefficient {
+        model: names[member].clone(),
+        tensor: tensor.cloned(),
+        coefficient,
+    };
+    let by_layer = recipe.learned.as_ref();
+    let by_layer = by_layer.filter(|_| recipe.method == Method::LearnedByLayer);
+    let Some(learned) = by_layer else {
+        let weights = recipe.weights.iter();
+        let weights = weights.map(|&(member, weight)| of(member, None, weight));
+        return weights.collect();
+    };
+    let alpha = learned.learning.kept().map(|epoch| &epoch.alpha);
+    let rows = learned
+        .learning
+        .rows
+        .iter()
+        .zip(alpha.into_iter().flatten());
+    let tensors = rows.flat_map(|(row, alpha)| row.tensors.iter().map(move |name| (name, alpha)));
+    let all = tensors.flat_map(|(name, alpha)| {
+        let models = alpha.iter().enumerate();
+        models.map(move |(model, weight)| of(model + 1, Some(name), *weight))
+    });
+    all.collect()
 }
 
 fn decisions(
@@ -250,4 +315,68 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
         say(&format!("figure  {}", figure.display()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::learned::{Preset, learn};
+    use crate::analysis::soup::mean;
+    use crate::evaluate::quadratic::Quadratic;
+    use crate::result::learned::Layers;
+    use crate::space::testing::random_pool;
+
+    #[test]
+    fn each_tensor_of_a_soup_by_layer_has_the_coefficients_of_its_row() {
+        let mut pool = random_pool(3, &[vec![2], vec![3], vec![1]], 2);
+        for (parameter, name) in pool.parameters.iter_mut().zip(["b.0.w", "head", "b.0.v"]) {
+            parameter.name = name.to_string();
+        }
+        let loss = Quadratic::new(&pool, vec![0.1; 6], vec![1.0; 6], 0.0);
+        let settings = Settings {
+            layers: Layers::Block,
+            ..Preset::Paper.settings()
+        };
+        let learned = learn(&loss, &pool, &settings, &|_| {}).unwrap();
+        let mix = learned.mix.clone();
+        let recipe = Recipe {
+            learned: Some(learned),
+            ..Recipe::mean(Method::LearnedByLayer, vec![1, 2])
+        };
+        let names = ["zs", "one", "two"].map(String::from);
+        let made = results(&[recipe], vec![Vec::new()], &names).remove(0);
+        assert!(made.beta.is_some());
+        let made = made.coefficients.iter();
+        let made: Vec<_> = made
+            .map(|of| {
+                (
+                    of.tensor.as_deref().unwrap(),
+                    of.model.as_str(),
+                    of.coefficient,
+                )
+            })
+            .collect();
+        let expected = [(0, "b.0.w"), (2, "b.0.v"), (1, "head")].map(|(index, tensor)| {
+            let row = mix.row(index);
+            [(tensor, "one", row[1]), (tensor, "two", row[2])]
+        });
+        assert_eq!(made, expected.concat());
+        // One that serves all has no tensor.
+        let plain = Recipe {
+            weights: mean(&[1, 2]),
+            ..Recipe::mean(Method::Learned, vec![1, 2])
+        };
+        let made = coefficients(&plain, &names);
+        assert!(made.len() == 2 && made.iter().all(|of| of.tensor.is_none()));
+    }
+
+    #[test]
+    fn learning_that_broke_off_is_said() {
+        let pool = random_pool(3, &[vec![1]], 2);
+        let loss = Quadratic::new(&pool, vec![0.1], vec![f64::NAN], 0.0);
+        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &|_| {}).unwrap();
+        let text = broken(&learned.learning).unwrap();
+        assert!(text.starts_with("learned: a loss or a slope is NaN or infinite at step 1"));
+        assert!(text.ends_with("after epoch 0"));
+    }
 }

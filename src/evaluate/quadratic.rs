@@ -55,11 +55,21 @@ impl Quadratic {
         }
     }
 
+    /// θ of a mix.
+    pub fn theta(&self, mix: &Mix) -> Vec<f64> {
+        (0..self.minimum.len())
+            .map(|k| self.element(mix, k))
+            .collect()
+    }
+
+    fn element(&self, mix: &Mix, k: usize) -> f64 {
+        let members = self.members.iter().zip(mix.row(self.parameter[k]));
+        members.map(|(member, c)| c * member[k]).sum()
+    }
+
     /// θₖ − θ*ₖ.
     fn distance(&self, mix: &Mix, k: usize) -> f64 {
-        let members = self.members.iter().zip(mix.row(self.parameter[k]));
-        let theta: f64 = members.map(|(member, c)| c * member[k]).sum();
-        theta - self.minimum[k]
+        self.element(mix, k) - self.minimum[k]
     }
 
     fn loss(&self, mix: &Mix) -> f64 {

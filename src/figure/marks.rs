@@ -50,6 +50,8 @@ pub enum Shape {
     Up,
     Down,
     Cross,
+    Plus,
+    Spark,
 }
 
 impl Shape {
@@ -63,6 +65,8 @@ impl Shape {
             Self::Up => polygon(3, 1.1),
             Self::Down => polygon(3, -1.1),
             Self::Cross => cross(),
+            Self::Plus => turned(&cross()),
+            Self::Spark => pointed(4, 1.3, 0.42),
         }
     }
 }
@@ -112,7 +116,7 @@ impl Mark {
     /// About half its width in pixels of the layout.
     pub fn half(self) -> f64 {
         match self {
-            Self::Dot(dot) if dot.shape == Shape::Star => 1.35 * dot.size,
+            Self::Dot(dot) if matches!(dot.shape, Shape::Star | Shape::Spark) => 1.35 * dot.size,
             Self::Dot(dot) => dot.size,
             _ => 1.6 * SIZE,
         }
@@ -210,13 +214,27 @@ fn polygon(corners: i32, radius: f64) -> Vec<(f64, f64)> {
 }
 
 fn star() -> Vec<(f64, f64)> {
-    (0..10)
+    pointed(5, 1.35, 0.56)
+}
+
+/// A star of so many points, one of them above.
+fn pointed(points: i32, outer: f64, inner: f64) -> Vec<(f64, f64)> {
+    (0..2 * points)
         .map(|k| {
-            let radius = if k % 2 == 0 { 1.35 } else { 0.56 };
-            let angle = f64::from(k) * std::f64::consts::PI / 5.0;
+            let radius = if k % 2 == 0 { outer } else { inner };
+            let angle = f64::from(k) * std::f64::consts::PI / f64::from(points);
             (radius * angle.sin(), -radius * angle.cos())
         })
         .collect()
+}
+
+/// By an eighth of a full turn.
+fn turned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let turn = |(x, y): &(f64, f64)| {
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        (half * (x - y), half * (x + y))
+    };
+    points.iter().map(turn).collect()
 }
 
 fn square() -> Vec<(f64, f64)> {

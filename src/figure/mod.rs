@@ -3,8 +3,10 @@
 mod axes;
 mod contour;
 mod field;
+mod heat;
 mod labels;
 pub mod layers;
+pub mod learned;
 mod legend;
 mod levels;
 pub mod line;

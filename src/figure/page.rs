@@ -34,6 +34,15 @@ pub enum Anchor {
     Top,
     /// Reading upwards, centred on it.
     Upwards,
+    /// Reading upwards, with its end there.
+    UpTo,
+}
+
+impl Anchor {
+    /// Whether the text reads upwards.
+    fn turns(self) -> bool {
+        matches!(self, Self::Upwards | Self::UpTo)
+    }
 }
 
 /// A canvas and the number of its pixels a pixel of the layout.
@@ -135,11 +144,11 @@ impl<B: DrawingBackend> Page<'_, B> {
         // neighbour, so that another font of a reader of the SVG pulls nothing apart.
         let ahead = match anchor {
             Anchor::Left => head_width,
-            Anchor::Right => head_width - whole,
+            Anchor::Right | Anchor::UpTo => head_width - whole,
             Anchor::Middle | Anchor::Top | Anchor::Upwards => head_width - whole / 2.0,
         };
         let along = |distance: f64, down: f64| match anchor {
-            Anchor::Upwards => (place.0 + down, place.1 - distance),
+            Anchor::Upwards | Anchor::UpTo => (place.0 + down, place.1 - distance),
             Anchor::Top => (place.0 + distance, place.1 + 0.5 * size + down),
             _ => (place.0 + distance, place.1 + down),
         };
@@ -154,12 +163,7 @@ impl<B: DrawingBackend> Page<'_, B> {
             ),
         ];
         for (piece, place, size, side) in pieces {
-            let style = style(
-                size * self.unit,
-                anchor == Anchor::Upwards,
-                side,
-                VPos::Center,
-            );
+            let style = style(size * self.unit, anchor.turns(), side, VPos::Center);
             self.canvas
                 .draw(&Text::new(piece.to_string(), self.at(place), style))?;
         }
@@ -171,10 +175,10 @@ impl<B: DrawingBackend> Page<'_, B> {
         let (side, height) = match anchor {
             Anchor::Middle | Anchor::Upwards => (HPos::Center, VPos::Center),
             Anchor::Left => (HPos::Left, VPos::Center),
-            Anchor::Right => (HPos::Right, VPos::Center),
+            Anchor::Right | Anchor::UpTo => (HPos::Right, VPos::Center),
             Anchor::Top => (HPos::Center, VPos::Top),
         };
-        let style = style(size * self.unit, anchor == Anchor::Upwards, side, height);
+        let style = style(size * self.unit, anchor.turns(), side, height);
         self.canvas
             .draw(&Text::new(text.to_string(), self.at(place), style))
     }

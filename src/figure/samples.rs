@@ -3,6 +3,7 @@
 
 use indexmap::IndexMap;
 
+use crate::result::learned::{Ended, Epoch, Layers, Learning, Row, Settings};
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
 use crate::result::provenance::Provenance;
@@ -57,6 +58,7 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         seed: None,
         members: Vec::new(),
         coefficients: Vec::new(),
+        beta: None,
         scores: scores(test, shifts),
     }
 }
@@ -71,6 +73,8 @@ pub fn soups() -> Soups {
         result(Method::Best, None, 98.7, 82.0),
         result(Method::Uniform, None, 48.7, 36.2),
         result(Method::Greedy, None, 99.0, 84.5),
+        result(Method::Learned, None, 98.9, 83.6),
+        result(Method::LearnedByLayer, None, 99.3, 83.8),
         result(Method::ModelStock, None, 97.2, 83.9),
         result(Method::Slerp, None, 98.8, 83.1),
         result(Method::TaskArithmetic, Some(0.4), 61.0, 55.0),
@@ -98,9 +102,71 @@ pub fn soups() -> Soups {
         models: (0..16).map(model).collect(),
         methods,
         decisions: Vec::new(),
+        learned: Vec::new(),
         evaluations: Evaluations::default(),
         warnings: Vec::new(),
         provenance: Provenance::default(),
+    }
+}
+
+/// A soup by layer of so many rows and models; a model is good at some depth.
+pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
+    let parts = [
+        "attn.qkv.weight",
+        "attn.proj.bias",
+        "norm.weight",
+        "mlp.fc1.weight",
+    ];
+    let row = |row: usize| match layers {
+        Layers::Tensor => format!("visual.blocks.{}.{}", row / 4, parts[row % 4]),
+        _ => format!("visual.blocks.{row}"),
+    };
+    let alpha = |row: usize| {
+        let depth = row as f64 / rows as f64;
+        let weight = |model: usize| {
+            let near = 1.0 - (depth - noise(model)).abs();
+            (2.5 * near * near + 1.2 * noise(row * models + model)).exp()
+        };
+        let weights: Vec<f64> = (0..models).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.into_iter().map(|weight| weight / sum).collect()
+    };
+    let epoch = |epoch: usize, alpha: Vec<Vec<f64>>| Epoch {
+        epoch,
+        step: 4 * epoch,
+        selection_loss: 0.2 - 0.05 * epoch as f64,
+        selection_error: 0.04,
+        beta: 1.0 + 0.1 * epoch as f64,
+        alpha,
+    };
+    Learning {
+        method: Method::LearnedByLayer,
+        settings: Settings {
+            layers,
+            epochs: 1,
+            learning_rate: 0.05,
+            weight_decay: 0.0,
+            batch: 256,
+            softmax: true,
+            learns_beta: true,
+            holdout: None,
+            patience: 2,
+            seed: 0,
+        },
+        samples: [1000, 0],
+        rows: (0..rows)
+            .map(|of| Row {
+                name: row(of),
+                tensors: vec![row(of)],
+            })
+            .collect(),
+        steps: Vec::new(),
+        epochs: vec![
+            epoch(0, vec![vec![1.0 / models as f64; models]; rows]),
+            epoch(1, (0..rows).map(alpha).collect()),
+        ],
+        best: 1,
+        ended: Ended::Done,
     }
 }
 

@@ -87,7 +87,7 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
 
 /// Methods in the order in which they are drawn, the last on top. The second best model has its
 /// diamond already.
-const ORDER: [Method; 10] = [
+const ORDER: [Method; 12] = [
     Method::WiseFt,
     Method::Slerp,
     Method::TaskArithmetic,
@@ -96,6 +96,8 @@ const ORDER: [Method; 10] = [
     Method::GreedyEnsemble,
     Method::Uniform,
     Method::GreedyRandom,
+    Method::Learned,
+    Method::LearnedByLayer,
     Method::Greedy,
     Method::Best,
 ];
@@ -107,6 +109,8 @@ fn mark(method: Method) -> Mark {
         Method::Uniform => dot(Shape::Circle, theme::UNIFORM, 17.0),
         Method::Greedy => dot(Shape::Star, theme::GREEDY, 21.0),
         Method::GreedyRandom => dot(Shape::Star, theme::PALE, 12.0),
+        Method::Learned => dot(Shape::Plus, theme::LEARNED, 17.0),
+        Method::LearnedByLayer => dot(Shape::Spark, theme::LEARNED, 17.0),
         Method::Ensemble => dot(Shape::Square, theme::RED, 16.0),
         Method::GreedyEnsemble => open(Shape::Square, theme::RED, 18.0),
         Method::WiseFt => dot(Shape::Up, color(method), 15.0),

@@ -39,6 +39,8 @@ pub const UNIFORM: RGBColor = RGBColor(31, 119, 180);
 pub const GREEDY: RGBColor = RGBColor(128, 78, 180);
 /// Greedy soups in random order.
 pub const PALE: RGBColor = RGBColor(200, 176, 226);
+/// Learned soups: they are not in the paper's figure; the next of its script's colours.
+pub const LEARNED: RGBColor = RGBColor(140, 86, 75);
 /// Ensembles among soups.
 pub const RED: RGBColor = RGBColor(214, 39, 40);
 /// Groups of points, the largest first: the Okabe–Ito palette without black and yellow.
@@ -72,4 +74,32 @@ pub fn register_font() -> Result<()> {
 /// Viridis, bright at 0 and dark at 1.
 pub fn shade(part: f64) -> RGBColor {
     ViridisRGB.get_color(1.0 - part)
+}
+
+/// Blue below ½, white there, red above: ColorBrewer's RdBu, turned, which the colour-blind tell
+/// apart.
+pub fn diverging(part: f64) -> RGBColor {
+    const COLORS: [RGBColor; 9] = [
+        RGBColor(33, 102, 172),
+        RGBColor(67, 147, 195),
+        RGBColor(146, 197, 222),
+        RGBColor(209, 229, 240),
+        RGBColor(255, 255, 255),
+        RGBColor(253, 219, 199),
+        RGBColor(244, 165, 130),
+        RGBColor(214, 96, 77),
+        RGBColor(178, 24, 43),
+    ];
+    let at = part.clamp(0.0, 1.0) * (COLORS.len() - 1) as f64;
+    let low = (at as usize).min(COLORS.len() - 2);
+    let between = |from: u8, to: u8| {
+        let (from, to) = (f64::from(from), f64::from(to));
+        (from + (at - low as f64) * (to - from)).round() as u8
+    };
+    let (from, to) = (COLORS[low], COLORS[low + 1]);
+    RGBColor(
+        between(from.0, to.0),
+        between(from.1, to.1),
+        between(from.2, to.2),
+    )
 }

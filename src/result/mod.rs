@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod grid;
+pub mod learned;
 pub mod line;
 pub mod models;
 pub mod number;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::learned::Learning;
 use super::models::Individual;
 use super::provenance::Provenance;
 use super::score::{DatasetInfo, Score};
@@ -21,6 +22,9 @@ pub struct Soups {
     pub methods: Vec<MethodResult>,
     /// Every decision of the greedy methods, in the order in which they were made.
     pub decisions: Vec<Decision>,
+    /// How the learned soups came about.
+    #[serde(default)]
+    pub learned: Vec<Learning>,
     /// What it took.
     pub evaluations: Evaluations,
     /// Things the reader should know.
@@ -39,6 +43,8 @@ pub enum Method {
     Uniform,
     Greedy,
     GreedyRandom,
+    Learned,
+    LearnedByLayer,
     WiseFt,
     ModelStock,
     Slerp,
@@ -49,12 +55,14 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Best,
         Self::Second,
         Self::Uniform,
         Self::Greedy,
         Self::GreedyRandom,
+        Self::Learned,
+        Self::LearnedByLayer,
         Self::WiseFt,
         Self::ModelStock,
         Self::Slerp,
@@ -71,6 +79,8 @@ impl Method {
             Self::Uniform => "uniform",
             Self::Greedy => "greedy",
             Self::GreedyRandom => "greedy-random",
+            Self::Learned => "learned",
+            Self::LearnedByLayer => "learned-by-layer",
             Self::WiseFt => "wise-ft",
             Self::ModelStock => "model-stock",
             Self::Slerp => "slerp",
@@ -88,6 +98,8 @@ impl Method {
             Self::Uniform => "uniform soup",
             Self::Greedy => "greedy soup",
             Self::GreedyRandom => "greedy soup (random order)",
+            Self::Learned => "learned soup",
+            Self::LearnedByLayer => "learned soup (by layer)",
             Self::WiseFt => "WiSE-FT of the best model",
             Self::ModelStock => "Model Stock",
             Self::Slerp => "SLERP of the two best",
@@ -97,12 +109,17 @@ impl Method {
         }
     }
 
-    /// Whether it chooses by validation accuracy.
+    /// Whether it needs a validation set: to choose by its accuracy, or to learn from it.
     pub fn selects(self) -> bool {
         !matches!(
             self,
             Self::Uniform | Self::ModelStock | Self::TaskArithmetic | Self::Ensemble
         )
+    }
+
+    /// Whether its coefficients are learned.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Learned | Self::LearnedByLayer)
     }
 
     /// Whether it has an α, λ or t that may be given.
@@ -134,7 +151,11 @@ pub struct MethodResult {
     pub members: Vec<String>,
     /// Their weights, θ0's too where it has one.
     pub coefficients: Vec<Coefficient>,
-    /// One entry a data set.
+    /// What the logits of a learned soup are multiplied by.
+    #[serde(default)]
+    pub beta: Option<f64>,
+    /// One entry a data set. The loss on the validation set is that of β·logits where there is a
+    /// β; others are of the logits themselves.
     pub scores: Vec<Score>,
 }
 

@@ -1,10 +1,11 @@
-//! The soups table written: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`
-//! and `NAME.json`, which holds all of it.
+//! The soups table written: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
+//! for learned soups `NAME.learned.csv`, and `NAME.json`, which holds all of it.
 
 use std::io;
 use std::path::Path;
 
 use super::atomic;
+use super::learned::{Learning, Step};
 use super::models::{Accuracies, Individual};
 use super::plane_file::json_beside;
 use super::soup::{MethodResult, Soups};
@@ -18,6 +19,12 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     table(&csv.with_extension("models.csv"), &models(soups))?;
     table(&csv.with_extension("weights.csv"), &weights(soups))?;
     table(&csv.with_extension("trace.csv"), &trace(soups))?;
+    let learned_csv = csv.with_extension("learned.csv");
+    match soups.learned.is_empty() {
+        // It would be of an earlier run.
+        true => drop(std::fs::remove_file(&learned_csv)),
+        false => table(&learned_csv, &learned(soups))?,
+    }
     table(csv, &methods(soups))?;
     atomic::write_json(&json_beside(csv), soups)
 }
@@ -129,6 +136,148 @@ fn trace(soups: &Soups) -> Rows {
     rows
 }
 
+/// One row the start, then one a step: the loss of its mini-batch before it, β after it, and at
+/// the end of an epoch the loss by which the best epoch was chosen.
+fn learned(soups: &Soups) -> Rows {
+    let header = [
+        "method",
+        "step",
+        "epoch",
+        "batch_loss",
+        "batch_error",
+        "beta",
+        "selection_loss",
+    ];
+    let mut rows = vec![header.map(String::from).to_vec()];
+    for learning in &soups.learned {
+        let name = learning.method.name();
+        let cells = |step: usize, epoch: usize, rest: [String; 4]| {
+            let first = [name.to_string(), step.to_string(), epoch.to_string()];
+            [&first[..], &rest[..]].concat()
+        };
+        rows.extend(learning.epochs.first().map(|start| {
+            let [beta, loss] = [start.beta, start.selection_loss].map(|value| value.to_string());
+            cells(0, 0, [String::new(), String::new(), beta, loss])
+        }));
+        rows.extend(learning.steps.iter().map(|step| {
+            let [loss, error, beta] =
+                [step.batch_loss, step.batch_error, step.beta].map(|value| value.to_string());
+            cells(
+                step.step,
+                step.epoch,
+                [loss, error, beta, judged(learning, step)],
+            )
+        }));
+    }
+    rows
+}
+
+/// The loss that was taken behind a step, where one was.
+fn judged(learning: &Learning, step: &Step) -> String {
+    let mut epochs = learning.epochs.iter();
+    let epoch = epochs.find(|epoch| epoch.step == step.step);
+    epoch.map_or_else(String::new, |epoch| epoch.selection_loss.to_string())
+}
+
 fn seed(seed: Option<u64>) -> String {
     seed.map_or_else(String::new, |seed| seed.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::learned::{Ended, Epoch, Layers, Settings};
+    use crate::result::models::Individual;
+    use crate::result::soup::{Evaluations, Method};
+
+    fn soups() -> Soups {
+        let epoch = |epoch: usize, loss: f64| Epoch {
+            epoch,
+            step: 2 * epoch,
+            selection_loss: loss,
+            selection_error: 0.5,
+            beta: 1.0 + epoch as f64 / 4.0,
+            alpha: vec![vec![1.0]],
+        };
+        let step = |step: usize, loss: f64| Step {
+            step,
+            epoch: step.div_ceil(2),
+            batch_loss: loss,
+            batch_error: 0.25,
+            beta: 1.125,
+        };
+        let learning = Learning {
+            method: Method::Learned,
+            settings: Settings {
+                layers: Layers::All,
+                epochs: 2,
+                learning_rate: 0.05,
+                weight_decay: 0.0,
+                batch: 4,
+                softmax: true,
+                learns_beta: true,
+                holdout: None,
+                patience: 2,
+                seed: 0,
+            },
+            samples: [8, 0],
+            rows: vec![Default::default()],
+            steps: vec![step(1, 0.75), step(2, 0.5), step(3, f64::NAN)],
+            epochs: vec![epoch(0, 1.0), epoch(1, 0.5)],
+            best: 1,
+            ended: Ended::NotFinite,
+        };
+        Soups {
+            datasets: Vec::new(),
+            origin: Individual {
+                name: "zs".to_string(),
+                path: "zs.onnx".to_string(),
+                hyperparameters: Default::default(),
+                scores: Vec::new(),
+            },
+            models: Vec::new(),
+            methods: Vec::new(),
+            decisions: Vec::new(),
+            learned: vec![learning],
+            evaluations: Evaluations::default(),
+            warnings: Vec::new(),
+            provenance: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_learned_soup_has_its_course_in_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("soup.csv");
+        let mut soups = soups();
+        write(&soups, &csv).unwrap();
+        let course = std::fs::read_to_string(csv.with_extension("learned.csv")).unwrap();
+        let expected = "method,step,epoch,batch_loss,batch_error,beta,selection_loss\n\
+                        learned,0,0,,,1,1\n\
+                        learned,1,1,0.75,0.25,1.125,\n\
+                        learned,2,1,0.5,0.25,1.125,0.5\n\
+                        learned,3,2,NaN,0.25,1.125,\n";
+        assert_eq!(course, expected);
+        let back = read(&csv).unwrap();
+        assert!(back.learned[0].steps[2].batch_loss.is_nan());
+        assert_eq!(back.learned[0].epochs, soups.learned[0].epochs);
+        // The next run learned nothing.
+        soups.learned.clear();
+        write(&soups, &csv).unwrap();
+        assert!(!csv.with_extension("learned.csv").exists());
+        assert_eq!(read(&csv).unwrap(), soups);
+    }
+
+    #[test]
+    fn a_file_from_before_learned_soups_is_read() {
+        let mut old = serde_json::to_value(soups()).unwrap();
+        old.as_object_mut().unwrap().remove("learned");
+        let made = serde_json::json!([{
+            "method": "greedy", "setting": null, "seed": null,
+            "members": [], "coefficients": [], "scores": [],
+        }]);
+        old["methods"] = made;
+        let read: Soups = serde_json::from_value(old).unwrap();
+        assert!(read.learned.is_empty() && read.methods[0].beta.is_none());
+    }
 }

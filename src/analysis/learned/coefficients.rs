@@ -1,0 +1,112 @@
+//! α: from what the optimizer moves to coefficients of mixes, and slopes back.
+
+use super::layers;
+use crate::evaluate::slope::Slopes;
+use crate::result::learned::{Layers, Row, Settings};
+use crate::space::mix::Mix;
+use crate::space::pool::Pool;
+
+/// Rows of α over the checkpoints, as functions of free numbers z, one a coefficient, that start
+/// at 0: there every row is uniform.
+///
+/// With a softmax αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
+/// to 1 and no model is singled out, as it would be if its own were 1 less the others.
+pub struct Coefficients {
+    /// What each row serves.
+    pub rows: Vec<Row>,
+    /// Row of each parameter of the pool.
+    row_of: Vec<Option<usize>>,
+    /// Checkpoints.
+    models: usize,
+    softmax: bool,
+    /// Whether the first row serves everything.
+    is_shared: bool,
+}
+
+impl Coefficients {
+    /// Rows for what moves between the checkpoints of a pool, which has at least one.
+    pub fn new(slopes: &dyn Slopes, pool: &Pool, settings: &Settings) -> Self {
+        let (mut rows, mut row_of) = layers::rows(settings.layers, pool, &slopes.parameters());
+        let is_shared = settings.layers == Layers::All;
+        if is_shared {
+            // There is a row even where nothing moves, and what does not has it, too.
+            rows.resize_with(1, Row::default);
+            row_of.fill(Some(0));
+        }
+        Self {
+            rows,
+            row_of,
+            models: pool.members.len() - 1,
+            softmax: settings.softmax,
+            is_shared,
+        }
+    }
+
+    /// How many numbers are free.
+    pub fn len(&self) -> usize {
+        self.rows.len() * self.models
+    }
+
+    /// α, `[row][model]`.
+    pub fn alpha(&self, free: &[f64]) -> Vec<Vec<f64>> {
+        let rows = free[..self.len()].chunks_exact(self.models);
+        let row = |row: &[f64]| match self.softmax {
+            true => softmax(row),
+            false => centred(row),
+        };
+        rows.map(row).collect()
+    }
+
+    /// The mix of these rows. Tensors that move in no model have the uniform one; θ0 has no part.
+    pub fn mix(&self, alpha: &[Vec<f64>]) -> Mix {
+        let with_origin = |row: &[f64]| [&[0.0], row].concat();
+        if self.is_shared {
+            return Mix::new(with_origin(&alpha[0]));
+        }
+        let uniform = vec![1.0 / self.models as f64; self.models];
+        let row = |row: &Option<usize>| row.map_or(&uniform, |row| &alpha[row]);
+        let rows = self.row_of.iter().map(row);
+        Mix::by_parameter(rows.map(|row| with_origin(row)).collect())
+    }
+
+    /// ∂L/∂z from `slopes`, the ∂L/∂c of each parameter of the pool, `[parameter][member]`: those
+    /// that share a row are summed, then go through the Jacobian of the row.
+    pub fn gradient(&self, alpha: &[Vec<f64>], slopes: &[Vec<f64>]) -> Vec<f64> {
+        let mut sums = vec![vec![0.0; self.models]; self.rows.len()];
+        for (row, slopes) in self.row_of.iter().zip(slopes) {
+            let Some(row) = *row else { continue };
+            for (sum, slope) in sums[row].iter_mut().zip(&slopes[1..]) {
+                *sum += slope;
+            }
+        }
+        let rows = sums.iter().zip(alpha);
+        rows.flat_map(|(sums, alpha)| self.through(sums, alpha))
+            .collect()
+    }
+
+    /// ∂αⱼ/∂zᵢ = αⱼ (δᵢⱼ − αᵢ) of a softmax, else δᵢⱼ − 1/k; symmetric both.
+    fn through(&self, slopes: &[f64], alpha: &[f64]) -> Vec<f64> {
+        let count = self.models as f64;
+        let mean: f64 = match self.softmax {
+            true => slopes.iter().zip(alpha).map(|(s, a)| s * a).sum(),
+            false => slopes.iter().sum::<f64>() / count,
+        };
+        let weight = |alpha: &f64| if self.softmax { *alpha } else { 1.0 };
+        let all = slopes.iter().zip(alpha);
+        all.map(|(slope, alpha)| weight(alpha) * (slope - mean))
+            .collect()
+    }
+}
+
+fn softmax(free: &[f64]) -> Vec<f64> {
+    let largest = free.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = free.iter().map(|z| (z - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+fn centred(free: &[f64]) -> Vec<f64> {
+    let count = free.len() as f64;
+    let mean = free.iter().sum::<f64>() / count;
+    free.iter().map(|z| 1.0 / count + z - mean).collect()
+}

@@ -1,0 +1,358 @@
+//! Heat maps: rows and columns with names, a cell a value, and the scale of its colours.
+
+use plotters::prelude::*;
+
+use super::legend::ends;
+use super::page::{Anchor, Drawn, Outcome, Page, Place, width, word_width};
+use super::theme;
+use super::view::{SMALL, TEXT, TITLE, Ticks};
+
+// Lengths in pixels of the layout.
+/// Width of all columns that have numbers.
+const WIDTH: f64 = 900.0;
+/// Of a column that has a name, and of all of them.
+const CELL: f64 = 64.0;
+const LEAST: f64 = 560.0;
+const WIDEST: f64 = 1300.0;
+/// Height of a row, and of all of them; with many, not every name finds room.
+const ROW: f64 = 38.0;
+const TALLEST: f64 = 1500.0;
+const TOP: f64 = 72.0;
+const BAR: f64 = 26.0;
+/// Room right of the cells, at the least, and the part of it before the numbers of the bar.
+const RIGHT: f64 = 170.0;
+const BESIDE: f64 = 70.0;
+const MARGIN: f64 = 24.0;
+/// From the cells to the labels below them, a line of these, and the columns' name.
+const BELOW: f64 = 16.0;
+const LINE: f64 = 40.0;
+const LAST: f64 = 56.0;
+/// Letters of a name.
+const NAME: usize = 44;
+/// Numbers below the columns.
+const TICKS: usize = 7;
+
+/// A heat map.
+pub struct Heat {
+    /// Above the cells.
+    pub title: String,
+    /// From above; as they are, so that `_1` is no lowered digit.
+    pub rows: Vec<String>,
+    /// What the columns are.
+    pub columns: Columns,
+    /// `cells[row][column]`; one that is not finite is grey.
+    pub cells: Vec<Vec<f64>>,
+    /// The colours.
+    pub scale: Scale,
+}
+
+/// What stands below the columns.
+pub struct Columns {
+    /// One each.
+    pub labels: Labels,
+    /// Below the labels.
+    pub name: String,
+}
+
+/// Labels of columns.
+pub enum Labels {
+    /// Ascending numbers, of which a few are written.
+    Numbers(Vec<String>),
+    /// Names, written as they are, as many as there is room for; upwards where they are long.
+    Names(Vec<String>),
+}
+
+impl Labels {
+    fn len(&self) -> usize {
+        match self {
+            Self::Numbers(labels) | Self::Names(labels) => labels.len(),
+        }
+    }
+
+    /// Width of all columns: numbers have the same scale in every figure, names as much room as
+    /// they need, and more of it than the title.
+    fn width(&self) -> f64 {
+        match self {
+            Self::Numbers(_) => WIDTH,
+            Self::Names(labels) => (CELL * labels.len() as f64).clamp(LEAST, WIDEST),
+        }
+    }
+
+    /// Whether names stand upwards.
+    fn turns(&self) -> bool {
+        match self {
+            Self::Numbers(_) => false,
+            Self::Names(labels) => longest(labels) > 0.85 * self.width() / labels.len() as f64,
+        }
+    }
+
+    /// Height of what is written.
+    fn height(&self) -> f64 {
+        match self {
+            Self::Names(labels) if self.turns() => longest(labels) + 12.0,
+            _ => LINE,
+        }
+    }
+
+    /// The columns whose labels are written.
+    fn written(&self) -> Vec<usize> {
+        let count = self.len();
+        match self {
+            Self::Numbers(_) => {
+                let ticks = TICKS.min(count);
+                let tick = |tick: usize| tick * (count - 1) / (ticks - 1).max(1);
+                (0..ticks).map(tick).collect()
+            }
+            Self::Names(_) => {
+                let every = (1.1 * SMALL * count as f64 / self.width()).ceil();
+                (0..count).step_by((every as usize).max(1)).collect()
+            }
+        }
+    }
+}
+
+/// Room for names; a reader of the SVG may have a wider font.
+fn longest(names: &[String]) -> f64 {
+    let widths = names.iter().map(|name| word_width(name, SMALL));
+    1.15 * widths.fold(0.0, f64::max)
+}
+
+/// Colours of values.
+pub struct Scale {
+    /// Values and their parts of the scale, from 0 to 1, ascending; it is linear between two.
+    pub knots: Vec<(f64, f64)>,
+    /// The colour of a part.
+    pub color: fn(f64) -> RGBColor,
+    /// Values that are written beside the bar.
+    pub ticks: Ticks,
+}
+
+impl Scale {
+    /// The part of a value; values beyond the ends have those of the ends.
+    fn part(&self, value: f64) -> f64 {
+        let pairs = self.knots.windows(2);
+        let mut pairs = pairs.map(|pair| (pair[0], pair[1]));
+        let found = pairs.find(|(_, upper)| value <= upper.0);
+        let Some(((low, from), (high, to))) = found else {
+            return 1.0;
+        };
+        (from + (value - low) / (high - low) * (to - from)).max(0.0)
+    }
+
+    fn of(&self, value: f64) -> RGBColor {
+        match value {
+            value if value.is_finite() => (self.color)(self.part(value)),
+            _ => theme::HATCHED,
+        }
+    }
+}
+
+impl Heat {
+    fn row_height(&self) -> f64 {
+        (TALLEST / self.rows.len() as f64).min(ROW)
+    }
+
+    /// Upper left and lower right corner of the cells.
+    fn corners(&self) -> [Place; 2] {
+        let left = MARGIN + longest(&self.rows);
+        let height = self.row_height() * self.rows.len() as f64;
+        [
+            (left, TOP),
+            (left + self.columns.labels.width(), TOP + height),
+        ]
+    }
+
+    /// The lower end of the bar of colours, which is longer than a few rows are high.
+    fn lowest(&self) -> f64 {
+        let [_, (_, bottom)] = self.corners();
+        bottom.max(TOP + 4.0 * SMALL)
+    }
+
+    fn row_names<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let [(left, top), _] = self.corners();
+        let high = self.row_height();
+        let every = (1.1 * SMALL / high).ceil().max(1.0) as usize;
+        for (row, name) in self.rows.iter().enumerate().step_by(every) {
+            let y = top + (row as f64 + 0.5) * high;
+            page.line(&[(left - 8.0, y), (left, y)], theme::INK, 2.0)?;
+            page.word(name, (left - 14.0, y), SMALL, Anchor::Right)?;
+        }
+        Ok(())
+    }
+
+    /// The labels of some of the columns below them.
+    fn column_names<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let [(left, _), (right, bottom)] = self.corners();
+        let labels = &self.columns.labels;
+        for column in labels.written() {
+            let x = left + (column as f64 + 0.5) / labels.len() as f64 * (right - left);
+            page.line(&[(x, bottom), (x, bottom + 8.0)], theme::INK, 2.0)?;
+            let below = (x, bottom + BELOW);
+            match labels {
+                Labels::Numbers(labels) => {
+                    page.write(&labels[column], below, SMALL, Anchor::Top)?
+                }
+                Labels::Names(names) => {
+                    let anchor = if labels.turns() {
+                        Anchor::UpTo
+                    } else {
+                        Anchor::Top
+                    };
+                    page.word(&names[column], below, SMALL, anchor)?;
+                }
+            }
+        }
+        let middle = f64::midpoint(left, right);
+        let below = (middle, bottom + BELOW + labels.height());
+        page.write(&self.columns.name, below, TEXT, Anchor::Top)
+    }
+
+    /// The scale of colours.
+    fn bar<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let [(_, top), (right, _)] = self.corners();
+        let (left, bottom) = (right + 30.0, self.lowest());
+        page.raster([(left, top), (left + BAR, bottom)], |across, down| {
+            let color = |dy: &f64| (self.scale.color)(1.0 - dy / (bottom - top));
+            let rows: Vec<RGBColor> = down.iter().map(color).collect();
+            let rows = rows.into_iter();
+            rows.flat_map(|color| across.iter().map(move |_| color))
+                .collect()
+        })?;
+        page.outline([(left, top), (left + BAR, bottom)], 2.0)?;
+        let right = left + BAR;
+        for (value, label) in &self.scale.ticks {
+            let y = bottom - self.scale.part(*value) * (bottom - top);
+            page.line(&[(right, y), (right + 8.0, y)], theme::INK, 2.0)?;
+            page.write(label, (right + 14.0, y), SMALL, Anchor::Left)?;
+        }
+        Ok(())
+    }
+
+    fn cells<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let corners = self.corners();
+        let [(left, top), (right, bottom)] = corners;
+        page.raster(corners, |across, down| {
+            let part = |offset: f64, length: f64, count: usize| {
+                ((offset / length * count as f64) as usize).min(count - 1)
+            };
+            // A cell is many pixels.
+            let colors = |row: &Vec<f64>| row.iter().map(|value| self.scale.of(*value)).collect();
+            let cells: Vec<Vec<RGBColor>> = self.cells.iter().map(colors).collect();
+            let row = |dy: &f64| &cells[part(*dy, bottom - top, self.rows.len())];
+            let column = |dx: &f64| part(*dx, right - left, self.columns.labels.len());
+            let columns: Vec<usize> = across.iter().map(column).collect();
+            let rows = down.iter().map(row);
+            rows.flat_map(|row| columns.iter().map(|&column| row[column]))
+                .collect()
+        })?;
+        page.outline(corners, 2.0)
+    }
+}
+
+impl Drawn for Heat {
+    fn size(&self) -> (u32, u32) {
+        let [_, (right, _)] = self.corners();
+        let labels = self.scale.ticks.iter().map(|tick| width(&tick.1, SMALL));
+        let labels = BESIDE + 1.15 * labels.fold(0.0, f64::max) + MARGIN;
+        let below = BELOW + self.columns.labels.height() + LAST;
+        (
+            (right + labels.max(RIGHT)).ceil() as u32,
+            (self.lowest() + below).ceil() as u32,
+        )
+    }
+
+    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        self.cells(page)?;
+        let [(left, top), (right, _)] = self.corners();
+        let middle = (f64::midpoint(left, right), top - 30.0);
+        page.write(&self.title, middle, TITLE, Anchor::Middle)?;
+        self.row_names(page)?;
+        self.column_names(page)?;
+        self.bar(page)
+    }
+}
+
+/// Names without the beginning that all share, up to a dot or a slash, but with what the number of
+/// a block counts; long ones by their ends.
+pub fn shortened(names: &[String]) -> Vec<String> {
+    let Some(first) = names.first().filter(|_| names.len() > 1) else {
+        return names.iter().map(|name| ends(name, NAME)).collect();
+    };
+    let counts = |head: &str| {
+        let mut rests = names.iter().map(|name| &name[head.len()..]);
+        rests.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let parts = first.match_indices(['.', '/']).map(|(at, _)| &first[..=at]);
+    let shared = parts.take_while(|head| names.iter().all(|name| name.starts_with(head)));
+    let shared = shared.filter(|head| !counts(head)).last();
+    let shared = shared.map_or(0, str::len);
+    let shown = names.iter().map(|name| ends(&name[shared..], NAME));
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_rows_stay_on_a_page() {
+        let heat = Heat {
+            title: String::new(),
+            rows: (0..2000).map(|k| format!("t{k}")).collect(),
+            columns: Columns {
+                labels: Labels::Numbers(vec!["40".to_string()]),
+                name: String::new(),
+            },
+            cells: vec![vec![50.0]; 2000],
+            scale: Scale {
+                knots: vec![(0.0, 0.0), (90.0, 1.0)],
+                color: theme::shade,
+                ticks: Vec::new(),
+            },
+        };
+        assert!(heat.size().1 < 2500);
+    }
+
+    #[test]
+    fn names_of_columns_stand_upwards_where_they_would_touch() {
+        let names = |count: usize, name: &str| Labels::Names(vec![name.to_string(); count]);
+        let few = names(4, "ft1");
+        assert!(!few.turns() && few.written().len() == 4 && few.width() == LEAST);
+        let long = names(4, "a-name-of-many-letters");
+        assert!(long.turns() && long.height() > 300.0 && long.written().len() == 4);
+        let many = names(72, "ft1");
+        assert!(many.turns() && many.width() == WIDEST);
+        assert_eq!(many.written(), (0..72).step_by(2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_scale_is_linear_between_its_knots_and_ends_at_the_last() {
+        let scale = Scale {
+            knots: vec![(-1.0, 0.0), (0.25, 0.5), (0.75, 1.0)],
+            color: theme::shade,
+            ticks: Vec::new(),
+        };
+        for (value, part) in [
+            (-2.0, 0.0),
+            (-1.0, 0.0),
+            (-0.375, 0.25),
+            (0.25, 0.5),
+            (0.5, 0.75),
+            (0.75, 1.0),
+            (9.0, 1.0),
+        ] {
+            assert_eq!(scale.part(value), part, "{value}");
+        }
+        assert_eq!(scale.of(f64::NAN), theme::HATCHED);
+    }
+
+    #[test]
+    fn what_all_names_share_is_left_out() {
+        let of = |names: [&str; 2]| shortened(&names.map(String::from));
+        assert_eq!(of(["a.b.c", "a.b.d"]), ["c", "d"]);
+        assert_eq!(of(["a.b", "a.b.c"]), ["b", "b.c"]);
+        assert_eq!(of(["weight", "bias"]), ["weight", "bias"]);
+        assert_eq!(of(["m.b.0", "m.b.11"]), ["b.0", "b.11"]);
+        assert_eq!(of(["m.b.0.w", "m.b.0.v"]), ["w", "v"]);
+    }
+}
