@@ -7,24 +7,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod engine;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use landscape::checkpoint::Checkpoint;
-use landscape::checkpoint::onnx::Model;
-use landscape::cli::config::Config;
-use landscape::data::{Dataset, ReadOptions, Source};
-use landscape::evaluate::interface::Interface;
 use landscape::evaluate::onnx::gradient::{Flat, Precision};
-use landscape::evaluate::onnx::{Engine, Request};
-use landscape::evaluate::runtime::Runtime;
 use landscape::evaluate::slope::Slopes;
-use landscape::graph::network::Network;
-use landscape::result::score::Role;
-use landscape::space::matching::{self, Aligned};
 use landscape::space::mix::Mix;
 use serde_json::Value;
+
+use crate::engine::with_engine;
 
 fn folder(network: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,54 +58,6 @@ impl Expected {
     }
 }
 
-/// A network with its checkpoints and data, and what is done with it.
-fn with_engine(
-    files: [&Path; 3],
-    data: &Path,
-    config: Option<&Path>,
-    samples: usize,
-    then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
-) {
-    let runtime = Runtime::load(None).unwrap();
-    let model = Model::read(files[0]).unwrap();
-    let network = Network::of(&model);
-    let checkpoints: Vec<Checkpoint> = files[1..]
-        .iter()
-        .map(|f| Checkpoint::open(f).unwrap())
-        .collect();
-    let aligned = matching::pool(
-        &network,
-        "zs",
-        &checkpoints,
-        None,
-        &matching::Options::default(),
-    )
-    .unwrap();
-    let interface = Interface::of(&network, None).unwrap();
-    let source = Source {
-        name: "test".to_string(),
-        role: Role::Test,
-        path: data.to_path_buf(),
-    };
-    let options = ReadOptions {
-        preprocess: config.and_then(|path| Config::load(Some(path)).unwrap().0.preprocess),
-        ..ReadOptions::default()
-    };
-    let datasets = [Dataset::read(&source, &interface.inputs, &options).unwrap()];
-    // The first samples of the file, whatever the order of evaluation.
-    let order = datasets[0].order();
-    let places: Vec<usize> = (0..order.len())
-        .filter(|&place| order[place] < samples)
-        .collect();
-    let stop = AtomicBool::new(false);
-    let request = Request::default();
-    let engine = Engine::new(
-        runtime, &network, &aligned, interface, &datasets, request, &stop,
-    )
-    .unwrap();
-    then(&engine, &aligned, places);
-}
-
 fn flat(values: &Flat) -> Vec<f64> {
     let mut all = vec![0.0; values.len()];
     values.read(0, &mut all);
@@ -144,7 +89,7 @@ fn agrees(
         .map(number)
         .collect();
     let samples = expected.json["samples"].as_u64().unwrap() as usize;
-    with_engine(files, data, config, samples, |engine, aligned, places| {
+    with_engine(&files, data, config, samples, |engine, aligned, places| {
         let gradients = engine.gradients(0, samples, precision).unwrap();
         let mix = Mix::new(c);
         let what = |of: &str| format!("{network} {} {precision:?}: {of}", files[0].display());
@@ -243,7 +188,7 @@ fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<
         .unwrap();
     let samples = expected["samples"].as_u64().unwrap() as usize;
     let mix = Mix::new(vec![0.2, 0.3, 0.5]);
-    with_engine(files, data, config, samples, |engine, aligned, places| {
+    with_engine(&files, data, config, samples, |engine, aligned, places| {
         for (precision, tolerance) in [(Precision::Own, 1e-4), (Precision::Double, 1e-6)] {
             let curvature = engine
                 .curvature(0, &mix, places.clone(), precision)

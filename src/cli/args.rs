@@ -27,6 +27,8 @@ pub enum Command {
     Soup(Box<SoupArgs>),
     /// Every two checkpoints: angle, midpoint soup, ensemble (Figures 3, 4 and 5)
     Pairs(Box<PairsArgs>),
+    /// The Hessian of the loss at a mix: eigenvalues at both ends, trace, spectral density
+    Spectrum(Box<SpectrumArgs>),
     /// Compare batch sizes, threads and bindings for a plane on this machine
     Bench(Box<PlaneArgs>),
     /// Draw a figure again from its CSV and JSON
@@ -94,8 +96,8 @@ pub struct PlaneArgs {
     /// Another model to project onto the plane; may be given several times
     #[arg(long, value_name = "[NAME=]CKPT")]
     pub mark: Vec<String>,
-    /// Arrows where the loss falls, so many along the longer side [default without a number: 9]
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "9", value_parser = clap::value_parser!(u64).range(1..=100))]
+    /// Arrows where the loss falls, so many along the longer side [default without a number: 7]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "7", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub arrows: Option<u64>,
     /// Panels of the figure [default: paper]
     #[arg(long, value_enum)]
@@ -232,6 +234,51 @@ pub struct PairsArgs {
     pub run: RunArgs,
     /// Stem of the output files
     #[arg(long, default_value = "pairs")]
+    pub name: String,
+}
+
+/// `landscape spectrum`.
+#[derive(Debug, Args)]
+pub struct SpectrumArgs {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// Where: a checkpoint, or several for their mean, or for the mix of their weights (which sum to
+    /// 1) [default: the origin]
+    #[arg(long, value_name = "CKPT[:WEIGHT]")]
+    pub at: Vec<String>,
+    /// The data set whose mean loss it is [default: train, or else test, val, the first]
+    #[arg(long, value_name = "NAME")]
+    pub on: Option<String>,
+    /// Largest eigenvalues
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Smallest eigenvalues
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub bottom: usize,
+    /// Most Lanczos steps for both, a product with the Hessian each
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub steps: u64,
+    /// Residual ‖Hv − λv‖ at which an eigenvalue has converged, as a part of it
+    #[arg(long, value_name = "PART", default_value_t = 1e-3)]
+    pub accuracy: f64,
+    /// Products for the trace, 0 for none
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub trace: usize,
+    /// Random vectors for the spectral density, 0 for none
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub probes: usize,
+    /// Lanczos steps of each, a product each
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub probe_steps: u64,
+    /// Compute in float64 (slower)
+    #[arg(long)]
+    pub double: bool,
+    /// Data sets and how to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Stem of the output files
+    #[arg(long, default_value = "spectrum")]
     pub name: String,
 }
 

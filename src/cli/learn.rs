@@ -7,20 +7,24 @@ use super::units;
 use crate::analysis::learned::Preset;
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
+use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::slope::Slopes;
 use crate::result::learned::{Layers, Settings};
 use crate::result::soup::Method;
 
-/// The loss on a data set of the stage, with its slopes.
+/// The loss on a data set of the stage, with its slopes over about so many samples at a time.
 ///
 /// # Errors
 /// When the network has no gradients.
-pub fn slopes<'e>(stage: &'e Stage<'_>, validation: usize) -> Result<Box<dyn Slopes + 'e>> {
-    let set = &stage.datasets[validation].name;
-    Err(Error::runtime(
-        "--methods",
-        format!("learned soups need the slope of the loss on {set}, which is not there yet"),
-    ))
+pub fn slopes<'e>(
+    stage: &'e Stage<'_>,
+    validation: usize,
+    samples: usize,
+) -> Result<Box<dyn Slopes + 'e>> {
+    let gradients = stage
+        .engine
+        .gradients(validation, samples, Precision::Own)?;
+    Ok(Box::new(gradients))
 }
 
 /// How soups are learned.

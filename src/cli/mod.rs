@@ -20,6 +20,7 @@ mod progress;
 mod save;
 mod selection;
 mod soup;
+mod spectrum;
 mod stage;
 mod table;
 mod theory;
@@ -56,6 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Command::Line(arguments) => line::run(arguments).map(|()| 0),
         Command::Soup(arguments) => soup::run(arguments).map(|()| 0),
         Command::Pairs(arguments) => pairs::run(arguments).map(|()| 0),
+        Command::Spectrum(arguments) => spectrum::run(arguments).map(|()| 0),
         Command::Bench(arguments) => plane::run(arguments, true).map(|()| 0),
         Command::Draw(arguments) => draw::run(arguments).map(|()| 0),
         Command::Inspect(arguments) => inspect::run(arguments).map(|()| 0),

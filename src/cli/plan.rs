@@ -120,6 +120,34 @@ impl Plan {
         Ok(())
     }
 
+    /// Leaves out all data sets but the one that was named, or train, test, val, the first.
+    ///
+    /// # Errors
+    /// When there is none of the name.
+    pub fn keep_one(&mut self, named: Option<&str>) -> Result<()> {
+        let of = |role: Role| self.data.iter().position(|set| set.role == role);
+        let found = match named {
+            Some(named) => self.data.iter().position(|set| set.name == named),
+            None => of(Role::Train)
+                .or(of(Role::Test))
+                .or(of(Role::Val))
+                .or(Some(0)),
+        };
+        let Some(found) = found.filter(|&found| found < self.data.len()) else {
+            let names: Vec<&str> = self.data.iter().map(|set| set.name.as_str()).collect();
+            return Err(Error::flag(
+                "--on",
+                format!(
+                    "there is no data set `{}`; there are `{}`",
+                    named.unwrap_or_default(),
+                    names.join("`, `")
+                ),
+            ));
+        };
+        self.data = vec![self.data.swap_remove(found)];
+        Ok(())
+    }
+
     /// The files of the data sets.
     pub fn data_files(&self) -> impl Iterator<Item = PathBuf> {
         self.data.iter().map(|set| set.path.clone())

@@ -13,7 +13,7 @@ use super::{draw, note, print, print_json};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::Result;
-use crate::evaluate::onnx::Engine;
+use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning, Settings};
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -36,8 +36,12 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     )?;
     let inputs = &lineup.inputs;
     check_validation(&wanted, &saved, inputs.plan.has(Role::Val))?;
-    let probe =
-        |network: &Network<'_>, aligned: &Aligned| save::probe(&saves, inputs, network, aligned);
+    let probe = |network: &Network<'_>, aligned: &Aligned| {
+        if learning.is_some() {
+            check_gradient(network, aligned, inputs.plan.output.as_deref())?;
+        }
+        save::probe(&saves, inputs, network, aligned)
+    };
     lineup.evaluated(&arguments.name, probe, |stage| {
         let (recipes, traces) = chosen(arguments, stage, &wanted, learning.as_ref())?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
@@ -112,7 +116,7 @@ fn learner<'l>(
     tell: &'l dyn Fn(Method, Moment),
 ) -> Result<Learner<'l>> {
     Ok(Learner {
-        slopes: slopes(stage, validation(stage).unwrap_or(0))?,
+        slopes: slopes(stage, validation(stage).unwrap_or(0), settings.batch)?,
         pool: &stage.aligned.pool,
         settings: Settings {
             seed: stage.inputs.plan.seed,

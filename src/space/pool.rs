@@ -81,6 +81,13 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Takes every trained tensor as one that moves, whether or not the members differ in it.
+    pub fn thaw(&mut self) {
+        for parameter in &mut self.parameters {
+            parameter.frozen &= parameter.role != Role::Trainable;
+        }
+    }
+
     /// Whether a tied parameter, a matrix, is the transpose of the other.
     pub fn is_turned(&self, tied: usize, other: usize) -> bool {
         let sources = &self.members[0].sources;

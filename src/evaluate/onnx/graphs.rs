@@ -6,10 +6,12 @@ use prost::Message;
 
 use super::request::Binding;
 use crate::checkpoint::onnx::proto::ModelProto;
+use crate::error::Result;
+use crate::evaluate::interface::Interface;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::graph::split::Dependence;
-use crate::graph::{epilogue, in_graph};
+use crate::graph::{epilogue, gradient, in_graph};
 use crate::space::matching::Aligned;
 
 /// The model that weights are handed to, whole or its moving part, written for each binding when
@@ -80,14 +82,36 @@ impl Graphs {
     }
 }
 
+/// Whether the loss has a gradient in the tensors that differ between the members; nothing is run.
+///
+/// # Errors
+/// For the first operator on the way that has no derivative.
+pub fn check_gradient(
+    network: &Network<'_>,
+    aligned: &Aligned,
+    output: Option<&str>,
+) -> Result<()> {
+    let logits = Interface::of(network, output)?.output_name;
+    let fed = moving(aligned);
+    let names: Vec<String> = fed.iter().map(|fed| fed.name.clone()).collect();
+    let model = gradient::prepared(skeleton::model(network, &fed))?;
+    let model = gradient::loss::append(model, &logits, 1);
+    gradient::check(&model, gradient::loss::TOTAL, &names)
+}
+
+/// The tensors that differ between the members.
+fn moving(aligned: &Aligned) -> Vec<Fed> {
+    let parameters = aligned.pool.parameters.iter().enumerate();
+    let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
+    moving
+        .map(|(index, _)| aligned.fed(index, &format!("landscape.{index}"), None))
+        .collect()
+}
+
 /// How many of the network's nodes depend on no tensor that differs between the members, and how
 /// many it has between inputs and outputs.
 pub fn frozen_nodes(network: &Network<'_>, aligned: &Aligned) -> (usize, usize) {
-    let parameters = aligned.pool.parameters.iter().enumerate();
-    let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
-    let fed: Vec<Fed> = moving
-        .map(|(index, _)| aligned.fed(index, &format!("landscape.{index}"), None))
-        .collect();
+    let fed = moving(aligned);
     let names = fed.iter().map(|fed| fed.name.clone()).collect();
     let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
     let inputs: Vec<String> = network.inputs().into_iter().map(String::from).collect();

@@ -35,7 +35,7 @@ use sha2::{Digest, Sha256};
 
 use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
-pub use self::graphs::frozen_nodes;
+pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Measured, size};
 use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
@@ -303,6 +303,11 @@ impl<'a> Engine<'a> {
 
     fn features(&self) -> &[Feature] {
         self.frozen.as_ref().map_or(&[], |frozen| &frozen.features)
+    }
+
+    /// Bytes that may be taken.
+    pub fn memory(&self) -> u64 {
+        layout::budget(self)
     }
 
     fn can_mix_in_graph(&self) -> bool {

@@ -9,8 +9,9 @@ use super::feed::Named;
 use super::runner::{Runner, layout};
 use super::weights::Flat;
 use super::written::{self, Precision, direction};
-use super::{Gradients, mixed};
+use super::{Gradient, Gradients, mixed};
 use crate::error::{Error, Result};
+use crate::evaluate::curvature::Operator;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::space::mix::Mix;
 
@@ -112,6 +113,13 @@ impl Curvature<'_> {
         }
     }
 
+    /// A gradient as a vector, tied tensors' parts added.
+    pub fn vector(&self, gradient: &Gradient) -> Vec<f64> {
+        let parts = self.parts.iter();
+        let tensors: Vec<&Flat> = parts.map(|part| &gradient.weights[part.moving]).collect();
+        self.gathered(&tensors)
+    }
+
     /// Names and lengths of the tensors, in the order in which they stand in a vector.
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let own = self.parts.iter().filter(|part| self.is_own(part));
@@ -138,7 +146,7 @@ impl Curvature<'_> {
                 let along = self.directions(v, *precision);
                 weights.extend(along.map_err(|error| failed("a direction", &error))?);
                 let sums = runner.sums(&weights, 1.0, &self.samples)?;
-                Ok(self.gathered(&sums.tensors))
+                Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&Flat>>()))
             }
             Way::Differences(gradients, step, _) => {
                 let size = v.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -149,11 +157,7 @@ impl Curvature<'_> {
                     let moved = self.moved(v, step / size);
                     let moved = moved.map_err(|error| failed("moving weights", &error))?;
                     let gradient = gradients.at(&moved, 1.0, &self.samples)?;
-                    let own = self
-                        .parts
-                        .iter()
-                        .map(|part| gradient.weights[part.moving].clone());
-                    Ok(self.gathered(&own.collect::<Vec<Flat>>()))
+                    Ok(self.vector(&gradient))
                 };
                 let (ahead, behind) = (side(*step)?, side(-step)?);
                 let sides = ahead.iter().zip(&behind);
@@ -203,7 +207,7 @@ impl Curvature<'_> {
     }
 
     /// One vector of tensors in the order of the parts; tied ones are added.
-    fn gathered(&self, tensors: &[Flat]) -> Vec<f64> {
+    fn gathered(&self, tensors: &[&Flat]) -> Vec<f64> {
         let mut all = vec![0.0; self.dim];
         for (part, tensor) in self.parts.iter().zip(tensors) {
             let mut values = vec![0.0; part.len];
@@ -211,6 +215,16 @@ impl Curvature<'_> {
             part.put(&values, &mut all);
         }
         all
+    }
+}
+
+impl Operator for Curvature<'_> {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn apply(&self, v: &[f64]) -> Result<Vec<f64>> {
+        self.product(v)
     }
 }
 

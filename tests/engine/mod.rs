@@ -1,0 +1,63 @@
+//! An engine over files, for tests of what the command line does not print.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use landscape::checkpoint::Checkpoint;
+use landscape::checkpoint::onnx::Model;
+use landscape::cli::config::Config;
+use landscape::data::{Dataset, ReadOptions, Source};
+use landscape::evaluate::interface::Interface;
+use landscape::evaluate::onnx::{Engine, Request};
+use landscape::evaluate::runtime::Runtime;
+use landscape::graph::network::Network;
+use landscape::result::score::Role;
+use landscape::space::matching::{self, Aligned};
+
+/// A network with its checkpoints and data, and what is done with it.
+pub fn with_engine(
+    files: &[&Path],
+    data: &Path,
+    config: Option<&Path>,
+    samples: usize,
+    then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
+) {
+    let runtime = Runtime::load(None).unwrap();
+    let model = Model::read(files[0]).unwrap();
+    let network = Network::of(&model);
+    let checkpoints: Vec<Checkpoint> = files[1..]
+        .iter()
+        .map(|f| Checkpoint::open(f).unwrap())
+        .collect();
+    let aligned = matching::pool(
+        &network,
+        "zs",
+        &checkpoints,
+        None,
+        &matching::Options::default(),
+    )
+    .unwrap();
+    let interface = Interface::of(&network, None).unwrap();
+    let source = Source {
+        name: "test".to_string(),
+        role: Role::Test,
+        path: data.to_path_buf(),
+    };
+    let options = ReadOptions {
+        preprocess: config.and_then(|path| Config::load(Some(path)).unwrap().0.preprocess),
+        ..ReadOptions::default()
+    };
+    let datasets = [Dataset::read(&source, &interface.inputs, &options).unwrap()];
+    // The first samples of the file, whatever the order of evaluation.
+    let order = datasets[0].order();
+    let places: Vec<usize> = (0..order.len())
+        .filter(|&place| order[place] < samples)
+        .collect();
+    let stop = AtomicBool::new(false);
+    let request = Request::default();
+    let engine = Engine::new(
+        runtime, &network, &aligned, interface, &datasets, request, &stop,
+    )
+    .unwrap();
+    then(&engine, &aligned, places);
+}

@@ -1,0 +1,237 @@
+//! Learned soups of the example against PyTorch in float64 (`tests/oracle/learned.py`), and what a
+//! learned soup must be whatever the data.
+//!
+//! Tolerances: PyTorch's own float32 run parts from its float64 run by 4e-7 after ten steps; 2e-5 is
+//! asked of coefficients, β and losses here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod engine;
+
+use std::path::{Path, PathBuf};
+
+use landscape::analysis::learned::{Learned, Preset, learn};
+use landscape::error::Result;
+use landscape::evaluate::onnx::Engine;
+use landscape::evaluate::onnx::gradient::{Gradients, Precision};
+use landscape::evaluate::slope::{Fit, Slope, Slopes};
+use landscape::result::learned::{Layers, Settings};
+use landscape::space::matching::Aligned;
+use landscape::space::mix::Mix;
+use serde_json::Value;
+
+use crate::engine::with_engine;
+
+/// The slopes on some of the samples.
+struct Part<'g> {
+    gradients: Gradients<'g>,
+    places: Vec<usize>,
+}
+
+impl Part<'_> {
+    fn places(&self, samples: &[usize]) -> Vec<usize> {
+        samples.iter().map(|&sample| self.places[sample]).collect()
+    }
+}
+
+impl Slopes for Part<'_> {
+    fn parameters(&self) -> Vec<(usize, String)> {
+        self.gradients.parameters()
+    }
+
+    fn samples(&self) -> usize {
+        self.places.len()
+    }
+
+    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+        self.gradients.slope(mix, beta, &self.places(samples))
+    }
+
+    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
+        self.gradients.fit(mix, beta, &self.places(samples))
+    }
+}
+
+fn example(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/digits")
+        .join(file)
+}
+
+fn oracle() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/learned.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The example's models of these names, and the first images of its validation set.
+fn with_models(
+    names: &[&str],
+    samples: usize,
+    then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
+) {
+    let models = names
+        .iter()
+        .map(|name| example(&format!("{name}.safetensors")));
+    let files: Vec<PathBuf> = std::iter::once(example("zs.onnx")).chain(models).collect();
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let config = example("landscape.toml");
+    with_engine(&files, &example("val.npz"), Some(&config), samples, then);
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect()
+}
+
+/// Full-batch steps, as the oracle takes them.
+fn settings(layers: Layers, epochs: usize) -> Settings {
+    Settings {
+        layers,
+        epochs,
+        ..Preset::Released.settings()
+    }
+}
+
+fn learned(names: &[&str], samples: usize, settings: &Settings) -> Learned {
+    let mut found = None;
+    with_models(names, samples, |engine, aligned, places| {
+        let gradients = engine.gradients(0, samples, Precision::Own).unwrap();
+        let slopes = Part { gradients, places };
+        found = Some(learn(&slopes, &aligned.pool, settings, &|_| {}).unwrap());
+    });
+    found.unwrap()
+}
+
+fn close(found: f64, expected: f64, what: &str) {
+    assert!(
+        (found - expected).abs() < 2e-5,
+        "{what}: {found} for {expected}"
+    );
+}
+
+fn follows(layers: Layers, course: &Value, rows: &[Value]) {
+    let steps = course["steps"].as_array().unwrap();
+    let learned = learned(
+        &["ft1", "ft2", "ft3", "ft4"],
+        256,
+        &settings(layers, steps.len() - 1),
+    );
+    let found = &learned.learning;
+    assert_eq!(found.epochs.len(), steps.len());
+    for (k, expected) in steps.iter().enumerate() {
+        let epoch = &found.epochs[k];
+        let what = format!("{layers:?}, after step {k}");
+        close(
+            epoch.selection_loss,
+            expected["loss"].as_f64().unwrap(),
+            &what,
+        );
+        close(epoch.beta, expected["beta"].as_f64().unwrap(), &what);
+        for (row, alpha) in found.rows.iter().zip(&epoch.alpha) {
+            let of = rows.iter().position(|name| *name == row.name);
+            let expected = match of {
+                Some(tensor) => numbers(&expected["weights"][tensor]),
+                None => numbers(&expected["weights"]),
+            };
+            for (a, b) in alpha.iter().zip(expected) {
+                close(*a, b, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_are_those_of_pytorch_for_the_whole_network_and_by_tensor() {
+    let oracle = oracle();
+    follows(Layers::All, &oracle["one"], &[]);
+    let tensors = oracle["tensors"].as_array().unwrap();
+    follows(Layers::Tensor, &oracle["by_tensor"], tensors);
+}
+
+#[test]
+fn slopes_in_coefficients_are_differences_of_the_evaluator() {
+    with_models(&["ft1", "ft2", "ft3"], 512, |engine, aligned, places| {
+        let gradients = engine.gradients(0, 512, Precision::Own).unwrap();
+        let center = vec![0.1, 0.4, 0.3, 0.2];
+        let slope = gradients
+            .slope(&Mix::new(center.clone()), 1.2, &places)
+            .unwrap();
+        // Along directions that keep the sum, and in β. Losses are float32 forward passes: with steps
+        // of 0.01 their rounding of 1e-7 makes 1e-5, beside h² of the third derivative.
+        let loss =
+            |c: Vec<f64>, beta: f64| gradients.fit(&Mix::new(c), beta, &places).unwrap().loss;
+        for (from, to) in [(1, 2), (2, 3), (0, 1)] {
+            let moved = |h: f64| {
+                let mut c = center.clone();
+                (c[from], c[to]) = (c[from] - h, c[to] + h);
+                loss(c, 1.2)
+            };
+            let difference = (moved(0.01) - moved(-0.01)) / 0.02;
+            let by_member = |member: usize| slope.rows.iter().map(|row| row[member]).sum::<f64>();
+            let found = by_member(to) - by_member(from);
+            assert!(
+                (found - difference).abs() < 2e-3 * found.abs().max(0.05),
+                "{found} for {difference}"
+            );
+        }
+        let difference = (loss(center.clone(), 1.21) - loss(center.clone(), 1.19)) / 0.02;
+        assert!(
+            (slope.beta - difference).abs() < 1e-4,
+            "{} for {difference}",
+            slope.beta
+        );
+        // Rows of single tensors, too.
+        let parameters = aligned.pool.parameters.len();
+        let index = gradients.parameters()[2].0;
+        let moved = |h: f64| {
+            let mut rows = vec![center.clone(); parameters];
+            (rows[index][1], rows[index][2]) = (center[1] - h, center[2] + h);
+            gradients
+                .fit(&Mix::by_parameter(rows), 1.2, &places)
+                .unwrap()
+                .loss
+        };
+        let difference = (moved(0.02) - moved(-0.02)) / 0.04;
+        let found = slope.rows[index][2] - slope.rows[index][1];
+        assert!(
+            (found - difference).abs() < 5e-3 * found.abs().max(0.05),
+            "{found} for {difference}"
+        );
+    });
+}
+
+#[test]
+fn one_model_is_that_model() {
+    let learned = learned(&["ft3"], 256, &settings(Layers::Tensor, 2));
+    assert_eq!(learned.mix.mean(), [0.0, 1.0]);
+}
+
+#[test]
+fn of_two_models_it_is_the_best_point_of_the_line_and_never_above_uniform() {
+    let oracle = oracle();
+    for (key, learns_beta) in [("plain", false), ("joint", true)] {
+        let settings = Settings {
+            epochs: 120,
+            batch: 5000,
+            learning_rate: 0.1,
+            learns_beta,
+            ..settings(Layers::All, 1)
+        };
+        let learned = learned(&["ft1", "ft2"], 5000, &settings);
+        let expected = &oracle["line"][key];
+        let (t, found) = (expected["t"].as_f64().unwrap(), learned.mix.mean()[2]);
+        assert!((found - t).abs() < 0.01, "{key}: {found} for {t}");
+        let loss = expected["loss"].as_f64().unwrap();
+        assert!(
+            learned.fit.loss < loss + 1e-5,
+            "{key}: {} for {loss}",
+            learned.fit.loss
+        );
+        let uniform = learned.learning.epochs[0].selection_loss;
+        assert!(learned.fit.loss <= uniform);
+    }
+}
