@@ -18,7 +18,7 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 
-use self::node::{Node, describe};
+use self::node::{Node, captured, describe};
 use self::rules::Derivative;
 use self::tape::Tape;
 use self::values::Values;
@@ -182,7 +182,9 @@ fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<boo
     for node in &graph.node {
         let depends = node.input.iter().map(|input| moving.contains(&**input));
         let depends: Vec<bool> = depends.collect();
-        let passes = depends.contains(&true) && has_derivative(node);
+        let inner = captured(node);
+        let depends_within = inner.iter().any(|name| moving.contains(name));
+        let passes = (depends.contains(&true) || depends_within) && has_derivative(node);
         if passes {
             moving.extend(node.output.iter().map(String::as_str));
         }

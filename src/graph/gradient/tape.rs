@@ -173,6 +173,12 @@ impl Tape {
         self.constant(DataType::Int64, vec![values.len()], bytes.collect())
     }
 
+    /// Truth values.
+    pub fn bools(&mut self, values: &[bool], shape: Vec<usize>) -> String {
+        let bytes = values.iter().map(|&value| u8::from(value));
+        self.constant(DataType::Bool, shape, bytes.collect())
+    }
+
     /// Numbers of a float type and shape.
     pub fn numbers(&mut self, dtype: DataType, values: &[f64], shape: Vec<usize>) -> String {
         let values = values.iter();
@@ -457,8 +463,7 @@ impl Tape {
         if let [one] = parts {
             return Ok(one.clone());
         }
-        let mut value = self.value(&parts[0])?.clone();
-        value.ints = None;
+        let mut value = self.value(&parts[0])?.clone().forgotten();
         value.shape[axis] = 0;
         for part in parts {
             value.shape[axis] += self.value(part)?.shape[axis];
