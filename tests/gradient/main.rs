@@ -12,3 +12,7 @@
 
 mod case;
 mod elementwise;
+mod index;
+mod product;
+mod reduce;
+mod shape;

@@ -88,6 +88,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("Relu", By(elementwise::relu)),
     ("LeakyRelu", By(elementwise::leaky_relu)),
     ("PRelu", By(elementwise::p_relu)),
+    ("ThresholdedRelu", By(elementwise::thresholded_relu)),
     ("Elu", By(elementwise::elu)),
     ("Selu", By(elementwise::selu)),
     ("Celu", By(elementwise::celu)),
@@ -100,7 +101,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("Mish", By(elementwise::mish)),
     ("Swish", By(elementwise::swish)),
     ("Identity", By(elementwise::identity)),
-    ("Dropout", By(elementwise::identity)),
+    ("Dropout", By(elementwise::dropout)),
     ("Cast", By(elementwise::cast)),
     ("CastLike", By(elementwise::cast)),
     // Matrices.

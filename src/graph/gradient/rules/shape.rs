@@ -99,7 +99,7 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
         let first = match step > 0 {
             true => start.clamp(0, size),
             // The last place is the first from the front.
-            false => start.clamp(0, size - 1) - (count.max(1) as i64 - 1) * step_size as i64,
+            false => start.min(size - 1) - (count.max(1) as i64 - 1) * step_size as i64,
         };
         Cut {
             axis,
@@ -166,7 +166,8 @@ fn unpadded(tape: &mut Tape, dy: &str, axis: usize, before: i64, after: i64) -> 
     tape.pad(&inner, &front, &end)
 }
 
-/// What was repeated, summed where it came from: a product with a matrix of zeros and ones.
+/// What was repeated, summed where it came from: a product with a matrix of zeros and ones. What
+/// negative pads cut is cut before the rest is repeated.
 fn folded(
     tape: &mut Tape,
     node: &Node<'_>,
@@ -179,10 +180,13 @@ fn folded(
     if padded == size && before == 0 {
         return Ok(dy.to_string());
     }
-    let n = size as i64;
+    let after = padded as i64 - size as i64 - before;
+    let cut = (-before).max(0);
+    let n = size as i64 - cut - (-after).max(0);
     let source = |place: usize| {
-        let at = place as i64 - before;
+        let at = place as i64 - before.max(0);
         match mode {
+            _ if n < 1 => None,
             "edge" => Some(at.clamp(0, n - 1)),
             "wrap" => Some(at.rem_euclid(n)),
             "reflect" if n > 1 => {
@@ -197,7 +201,7 @@ fn folded(
         let Some(source) = source(place) else {
             return Err(node.unsupported(&format!("in the mode `{mode}`")));
         };
-        matrix[place * size + source as usize] = 1.0;
+        matrix[place * size + (cut + source) as usize] = 1.0;
     }
     tape.along(dy, axis, &matrix, size)
 }

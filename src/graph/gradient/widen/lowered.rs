@@ -32,6 +32,11 @@ pub const OPERATORS: &[(&str, Lowering)] = &[
         let below = tape.mul(node.input(0), node.input(1))?;
         by_sign(tape, node.input(0), node.input(0), &below)
     }),
+    ("ThresholdedRelu", |tape, node| {
+        let alpha = f64::from(node.float("alpha", 1.0));
+        let above = tape.compare_number("Greater", node.input(0), alpha)?;
+        tape.masked(&above, node.input(0))
+    }),
     ("HardSigmoid", hard_sigmoid),
     ("HardSwish", hard_swish),
     ("Softplus", |tape, node| softplus(tape, node.input(0))),
