@@ -108,6 +108,9 @@ fn their_attributes() {
         .with(float("alpha", 0.3))
         .check();
     Case::new("Erf", vec![wide(3.0)]).check();
+    let steep = Case::new("Swish", vec![wide(1.0)]).opset(24);
+    steep.clone().check();
+    steep.with(float("alpha", 1.7)).check();
 }
 
 #[test]

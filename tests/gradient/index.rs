@@ -97,11 +97,7 @@ fn elements_and_rows_put_by_tuples() {
     put(&[2, 2, 2], &[2, 0, 0, -1, 2, 0, 1, 1], &[2, 2], "add").check();
     let message = put(&[2, 1], &[2, 0], &[2, 4], "max").refused();
     assert!(message.contains("with the reduction `max`"), "{message}");
-    let inputs = vec![
-        moving(&[3, 4], 6),
-        ints(&[1, 1], &[2]),
-        moving(&[1, 4], 7),
-    ];
+    let inputs = vec![moving(&[3, 4], 6), ints(&[1, 1], &[2]), moving(&[1, 4], 7)];
     Case::new("ScatterND", inputs).opset(13).check();
 }
 

@@ -10,9 +10,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attention;
 mod case;
 mod elementwise;
 mod index;
 mod product;
 mod reduce;
+mod resize;
 mod shape;

@@ -103,6 +103,12 @@ fn letters_of_one_operand_are_summed() {
 }
 
 #[test]
+fn operands_of_one_element_along_a_letter_are_broadcast() {
+    einsum("ij,jk->ik", &[&[2, 1], &[3, 4]]).check();
+    einsum("bij,bjk->bik", &[&[1, 2, 3], &[2, 3, 4]]).check();
+}
+
+#[test]
 fn ellipses_diagonals_and_implied_results_are_refused() {
     let refused = |equation: &str, shapes: &[&[usize]]| einsum(equation, shapes).refused();
     let ellipsis = refused("...ij,jk->...ik", &[&[2, 2, 3], &[3, 4]]);

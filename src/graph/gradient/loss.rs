@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::node::captured;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
-    DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TensorShapeProto, TensorType,
-    TypeProto, TypeValue, ValueInfoProto,
+    DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 use crate::graph::epilogue::node;
 

@@ -39,6 +39,11 @@ impl<'g> Node<'g> {
         attributes.find(|attribute| attribute.name() == name)
     }
 
+    /// Whether an attribute is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
+
     /// An integer attribute.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         self.attribute(name)

@@ -114,6 +114,55 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
     Ok(starts.iter().zip(&axes).zip(&steps).map(cut).collect())
 }
 
+/// How blocks of an image and its channels are exchanged.
+struct Blocks {
+    /// The deep side with the places in a block as two axes.
+    split: [usize; 6],
+    /// Its axes in the order of the wide side.
+    order: [usize; 6],
+}
+
+impl Blocks {
+    /// For the shape of the deep side.
+    fn of(node: &Node<'_>, deep: &[usize]) -> Result<Self> {
+        let &[batch, channels, rows, columns] = deep else {
+            return Err(node.unsupported("of other than four axes"));
+        };
+        let block = node.int("blocksize", 1).max(1) as usize;
+        let outer = channels / (block * block);
+        let (split, order) = match node.word("mode", "DCR").as_str() {
+            "CRD" => ([outer, block, block], [0, 1, 4, 2, 5, 3]),
+            _ => ([block, block, outer], [0, 3, 4, 1, 5, 2]),
+        };
+        let [a, b, c] = split;
+        Ok(Self {
+            split: [batch, a, b, c, rows, columns],
+            order,
+        })
+    }
+}
+
+pub fn depth_to_space(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let deep = tape.shape(node.input(0))?;
+    let Blocks { split, order } = Blocks::of(node, &deep)?;
+    let wide = tape.reshape(first(given), &order.map(|axis| split[axis]))?;
+    let mut inverse = [0; 6];
+    for (place, axis) in order.into_iter().enumerate() {
+        inverse[axis] = place;
+    }
+    let turned = tape.transpose(&wide, &inverse)?;
+    one(tape.reshape(&turned, &deep))
+}
+
+pub fn space_to_depth(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let deep = tape.shape(node.output(0))?;
+    let wide = tape.shape(node.input(0))?;
+    let Blocks { split, order } = Blocks::of(node, &deep)?;
+    let split = tape.reshape(first(given), &split)?;
+    let turned = tape.transpose(&split, &order)?;
+    one(tape.reshape(&turned, &wide))
+}
+
 pub fn expand(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(vec![back(tape, node, 0, first(given))?])
 }
