@@ -14,6 +14,7 @@ mod attention;
 mod case;
 mod elementwise;
 mod index;
+mod path;
 mod product;
 mod reduce;
 mod resize;
