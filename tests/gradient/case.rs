@@ -11,7 +11,6 @@ use landscape::evaluate::onnx::gradient::see::{exposed, see};
 use landscape::evaluate::runtime::Runtime;
 use landscape::graph::epilogue::node;
 use landscape::graph::gradient::loss::{described, values};
-use landscape::graph::gradient::tape::ints;
 use landscape::graph::gradient::widen::widened;
 use landscape::graph::gradient::{differentiate, prepared};
 use ort::session::{Session, SessionInputValue};
@@ -389,6 +388,6 @@ pub fn moving(shape: &[usize], seed: u64) -> Input {
 pub fn list(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         ints: values.to_vec(),
-        ..ints(name, &[])
+        ..landscape::graph::gradient::tape::ints(name, &[])
     }
 }

@@ -125,8 +125,12 @@ fn elements_computed_from_an_input_are_those_of_one_batch() {
 fn every_operator_with_a_rule_has_a_case() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gradient");
     let files = std::fs::read_dir(folder).unwrap();
-    let sources = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-    let sources = sources.collect::<String>();
+    let files = files.map(|file| file.unwrap().path());
+    // These name operators that they do not hold against anything.
+    let cases = files.filter(|path| !path.ends_with("path.rs") && !path.ends_with("case.rs"));
+    let sources: String = cases
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
     let without: Vec<&str> = operators()
         .filter(|name| !sources.contains(&format!("\"{name}\"")))
         .collect();

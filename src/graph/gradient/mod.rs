@@ -25,7 +25,7 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 
-use self::node::{Node, captured, describe};
+use self::node::{Node, describe};
 use self::rules::Derivative;
 pub use self::rules::operators;
 use self::tape::Tape;
@@ -190,7 +190,7 @@ fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<boo
     for node in &graph.node {
         let depends = node.input.iter().map(|input| moving.contains(&**input));
         let depends: Vec<bool> = depends.collect();
-        let inner = captured(node);
+        let inner = node::captured(node);
         let depends_within = inner.iter().any(|name| moving.contains(name));
         let passes = (depends.contains(&true) || depends_within) && has_derivative(node);
         if passes {
