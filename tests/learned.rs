@@ -215,7 +215,7 @@ fn of_two_models_it_is_the_best_point_of_the_line_and_never_above_uniform() {
     let oracle = oracle();
     for (key, learns_beta) in [("plain", false), ("joint", true)] {
         let settings = Settings {
-            epochs: 120,
+            epochs: 30,
             batch: 5000,
             learning_rate: 0.1,
             learns_beta,

@@ -241,9 +241,12 @@ impl Case {
                 .initializer
                 .push(tensor(&weight, DataType::Float, &value.shape, bytes));
             let (weighed, total) = (format!("weighed{k}"), format!("total{k}"));
+            let narrow = format!("narrow{k}");
+            let to = [("to", DataType::Float as i64)];
+            graph.node.push(node("Cast", &[&name], &narrow, &to));
             graph
                 .node
-                .push(node("Mul", &[&name, &weight], &weighed, &[]));
+                .push(node("Mul", &[&narrow, &weight], &weighed, &[]));
             graph
                 .node
                 .push(node("ReduceSum", &[&weighed], &total, &[("keepdims", 0)]));
@@ -379,4 +382,12 @@ pub fn numbers(shape: &[usize], seed: u64) -> Vec<f64> {
 /// A moving input of such numbers.
 pub fn moving(shape: &[usize], seed: u64) -> Input {
     Input::Moving(shape.to_vec(), numbers(shape, seed))
+}
+
+/// An attribute that is a list of integers, which may be negative.
+pub fn list(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        ints: values.to_vec(),
+        ..landscape::graph::gradient::tape::ints(name, &[])
+    }
 }

@@ -103,7 +103,14 @@ fn their_attributes() {
         .with(float("beta", 0.4))
         .check();
     Case::new("HardSwish", vec![wide(2.5)]).check();
+    Case::new("ThresholdedRelu", vec![wide(1.0)]).check();
+    Case::new("ThresholdedRelu", vec![wide(1.0)])
+        .with(float("alpha", 0.3))
+        .check();
     Case::new("Erf", vec![wide(3.0)]).check();
+    let steep = Case::new("Swish", vec![wide(1.0)]).opset(24);
+    steep.clone().check();
+    steep.with(float("alpha", 1.7)).check();
 }
 
 #[test]

@@ -10,5 +10,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attention;
 mod case;
 mod elementwise;
+mod index;
+mod path;
+mod product;
+mod reduce;
+mod resize;
+mod shape;

@@ -1,9 +1,12 @@
 //! The loss that is differentiated: Σ wₛ·ℓ(β·fₛ, yₛ) over the samples of a batch.
 
+use std::collections::HashSet;
+
+use super::node::captured;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
-    DataType, Dimension, DimensionValue, ModelProto, TensorProto, TensorShapeProto, TensorType,
-    TypeProto, TypeValue, ValueInfoProto,
+    DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 use crate::graph::epilogue::node;
 
@@ -60,7 +63,8 @@ pub fn append(mut model: ModelProto, logits: &str, batch: usize) -> ModelProto {
 }
 
 /// What is known of all values: of inputs and initializers as the graph says, of those that nodes
-/// make as they were `seen`.
+/// make as they were `seen`. The elements of what is computed from an input are not kept: they were
+/// those of one batch.
 pub fn values(model: &ModelProto, seen: impl IntoIterator<Item = (String, Value)>) -> Values {
     let mut values = Values::default();
     let Some(graph) = &model.graph else {
@@ -75,10 +79,28 @@ pub fn values(model: &ModelProto, seen: impl IntoIterator<Item = (String, Value)
         .initializer
         .iter()
         .for_each(|tensor: &TensorProto| values.insert_tensor(tensor));
+    let varying = varying(graph);
     for (name, value) in seen {
+        let value = match varying.contains(&*name) {
+            true => value.forgotten(),
+            false => value,
+        };
         values.insert(name, value);
     }
     values
+}
+
+/// Values whose elements depend on those of an input, and not on its shape alone.
+fn varying(graph: &GraphProto) -> HashSet<&str> {
+    let mut varying: HashSet<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
+    for node in &graph.node {
+        let of_shapes = ["Shape", "Size"].contains(&node.op_type());
+        let mut sources = node.input.iter().map(String::as_str).chain(captured(node));
+        if !of_shapes && sources.any(|source| varying.contains(source)) {
+            varying.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    varying
 }
 
 /// Type and shape of an input that has both in full.

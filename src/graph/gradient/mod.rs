@@ -7,6 +7,13 @@
 //! ([`values`]), so that the rules decide broadcasting, axes and pads while the graph is written and
 //! not while it runs. What comes out is differentiated again in the same way, for products with the
 //! Hessian.
+//!
+//! Not supported are: operators of other domains than the standard one, functions of the model's
+//! own, `If`, `Loop`, `Scan` and recurrent networks; quantized numbers; batch normalization and
+//! dropout in training mode; `Einsum` with an ellipsis or a diagonal; `Resize` with antialias, a
+//! region or a kept aspect ratio; `Attention` with past keys, softcap, windows or results besides
+//! the first; scatters that multiply or take extremes; bounds of `Clip` and values of `Pad` that
+//! move; and axes, pads and places of slices that are computed from the data.
 
 pub mod loss;
 mod node;
@@ -20,6 +27,7 @@ use std::collections::{HashMap, HashSet};
 
 use self::node::{Node, describe};
 use self::rules::Derivative;
+pub use self::rules::operators;
 use self::tape::Tape;
 use self::values::Values;
 use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
@@ -191,7 +199,9 @@ fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<boo
     for node in &graph.node {
         let depends = node.input.iter().map(|input| moving.contains(&**input));
         let depends: Vec<bool> = depends.collect();
-        let passes = depends.contains(&true) && has_derivative(node);
+        let inner = node::captured(node);
+        let depends_within = inner.iter().any(|name| moving.contains(name));
+        let passes = (depends.contains(&true) || depends_within) && has_derivative(node);
         if passes {
             moving.extend(node.output.iter().map(String::as_str));
         }

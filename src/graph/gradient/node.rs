@@ -1,6 +1,6 @@
 //! A node of the forward graph as a rule reads it.
 
-use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto};
+use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto};
 use crate::error::Error;
 
 /// A node, and which of its inputs a gradient is wanted of.
@@ -37,6 +37,11 @@ impl<'g> Node<'g> {
     fn attribute(&self, name: &str) -> Option<&'g AttributeProto> {
         let mut attributes = self.proto.attribute.iter();
         attributes.find(|attribute| attribute.name() == name)
+    }
+
+    /// Whether an attribute is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
     }
 
     /// An integer attribute.
@@ -87,6 +92,22 @@ impl<'g> Node<'g> {
 pub fn from_front(axis: i64, rank: usize) -> usize {
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     axis.clamp(0, rank.saturating_sub(1) as i64) as usize
+}
+
+/// Values of the surrounding graph that the graphs within a node (of an If or a Loop) read; names
+/// of their own are among them.
+pub fn captured(node: &NodeProto) -> Vec<&str> {
+    let attributes = node.attribute.iter();
+    let graphs = attributes.flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
+    let mut names = Vec::new();
+    for graph in graphs {
+        names.extend(graph.output.iter().map(ValueInfoProto::name));
+        for inner in &graph.node {
+            names.extend(inner.input.iter().map(String::as_str));
+            names.extend(captured(inner));
+        }
+    }
+    names
 }
 
 /// Operator, name and domain of a node.

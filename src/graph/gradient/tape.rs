@@ -173,6 +173,12 @@ impl Tape {
         self.constant(DataType::Int64, vec![values.len()], bytes.collect())
     }
 
+    /// Truth values.
+    pub fn bools(&mut self, values: &[bool], shape: Vec<usize>) -> String {
+        let bytes = values.iter().map(|&value| u8::from(value));
+        self.constant(DataType::Bool, shape, bytes.collect())
+    }
+
     /// Numbers of a float type and shape.
     pub fn numbers(&mut self, dtype: DataType, exact: &[f64], shape: Vec<usize>) -> String {
         let values = exact.iter();

@@ -12,10 +12,12 @@ pub struct Value {
     pub dtype: DataType,
     /// Its shape, the batch included.
     pub shape: Vec<usize>,
-    /// Its elements, where it holds a few integers: shapes, axes, indices.
+    /// Its elements, where it holds a few integers or truth values: shapes, axes, indices.
     pub ints: Option<Vec<i64>>,
     /// Its elements before they were rounded to its type, where it is a constant of the derivative.
     pub exact: Option<Vec<f64>>,
+    /// Its elements, where it is a short list of f32: what Resize scales by.
+    pub floats: Option<Vec<f32>>,
 }
 
 impl Value {
@@ -26,7 +28,13 @@ impl Value {
             shape,
             ints: None,
             exact: None,
+            floats: None,
         }
+    }
+
+    /// The same type and shape, the elements being others.
+    pub fn forgotten(self) -> Self {
+        Self::new(self.dtype, self.shape)
     }
 
     /// Whether it can have a derivative.
@@ -40,6 +48,9 @@ impl Value {
 
 /// Integers kept of a value at most.
 pub const FEW: usize = 4096;
+
+/// Floats kept of a value at most; there are as many as it has axes.
+pub const FEW_FLOATS: usize = 16;
 
 /// Values by name.
 #[derive(Debug, Clone, Default)]
@@ -55,11 +66,14 @@ impl Values {
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let shape: Vec<usize> = tensor.dims.iter().map(|&dim| dim.max(0) as usize).collect();
         let dtype = DataType::try_from(tensor.data_type()).unwrap_or(DataType::Undefined);
-        let ints = (shape.iter().product::<usize>() <= FEW)
-            .then(|| integers(tensor))
-            .flatten();
+        let len: usize = shape.iter().product();
         let value = Value::new(dtype, shape);
-        self.insert(tensor.name(), Value { ints, ..value });
+        let value = Value {
+            ints: (len <= FEW).then(|| integers(tensor)).flatten(),
+            floats: (len <= FEW_FLOATS && dtype == DataType::Float).then(|| floats(tensor)),
+            ..value
+        };
+        self.insert(tensor.name(), value);
     }
 
     /// All values.
@@ -86,7 +100,7 @@ impl Values {
     }
 }
 
-/// The elements of an integer tensor that lie in the message.
+/// The elements of a tensor of integers or truth values that lie in the message.
 fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     match DataType::try_from(tensor.data_type()).ok()? {
         DataType::Int64 => Some(match &tensor.raw_data {
@@ -106,6 +120,19 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
             }
             None => tensor.int32_data.iter().map(|&x| i64::from(x)).collect(),
         }),
+        DataType::Bool => Some(match &tensor.raw_data {
+            Some(raw) => raw.iter().map(|&x| i64::from(x != 0)).collect(),
+            None => tensor.int32_data.iter().map(|&x| i64::from(x)).collect(),
+        }),
         _ => None,
     }
+}
+
+/// The elements of an f32 tensor that lie in the message.
+fn floats(tensor: &TensorProto) -> Vec<f32> {
+    let Some(raw) = &tensor.raw_data else {
+        return tensor.float_data.clone();
+    };
+    let (elements, _) = raw.as_chunks::<4>();
+    elements.iter().map(|&x| f32::from_le_bytes(x)).collect()
 }

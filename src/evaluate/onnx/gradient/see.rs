@@ -6,7 +6,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorElementType};
 
 use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
-use crate::graph::gradient::values::{FEW, Value};
+use crate::graph::gradient::values::{FEW, FEW_FLOATS, Value};
 
 /// The model with every value that a node makes as an output.
 pub fn exposed(mut model: ModelProto) -> ModelProto {
@@ -39,10 +39,11 @@ pub fn see(
 fn described(value: &DynValue) -> Option<Value> {
     let shape = value.dtype().tensor_shape()?;
     let shape: Vec<usize> = shape.iter().map(|&dim| dim.max(0) as usize).collect();
-    let few = shape.iter().product::<usize>() <= FEW;
+    let len: usize = shape.iter().product();
     let known = Value::new(data_type(value.dtype().tensor_type()?)?, shape);
     Some(Value {
-        ints: few.then(|| integers(value)).flatten(),
+        ints: (len <= FEW).then(|| integers(value)).flatten(),
+        floats: (len <= FEW_FLOATS).then(|| floats(value)).flatten(),
         ..known
     })
 }
@@ -51,8 +52,16 @@ fn integers(value: &DynValue) -> Option<Vec<i64>> {
     if let Ok((_, values)) = value.try_extract_tensor::<i64>() {
         return Some(values.to_vec());
     }
+    if let Ok((_, values)) = value.try_extract_tensor::<bool>() {
+        return Some(values.iter().map(|&value| i64::from(value)).collect());
+    }
     let (_, values) = value.try_extract_tensor::<i32>().ok()?;
     Some(values.iter().map(|&value| i64::from(value)).collect())
+}
+
+fn floats(value: &DynValue) -> Option<Vec<f32>> {
+    let (_, values) = value.try_extract_tensor::<f32>().ok()?;
+    Some(values.to_vec())
 }
 
 fn data_type(r#type: TensorElementType) -> Option<DataType> {

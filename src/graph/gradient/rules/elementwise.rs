@@ -225,6 +225,13 @@ pub fn leaky_relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradien
     by_sign(tape, x, first(given), 1.0, &alpha)
 }
 
+/// x above a bound, 0 below.
+pub fn thresholded_relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let alpha = f64::from(node.float("alpha", 1.0));
+    let above = tape.compare_number("Greater", node.input(0), alpha)?;
+    one(tape.masked(&above, first(given)))
+}
+
 pub fn p_relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, x, slope) = (first(given), node.input(0), node.input(1));
     let mut gradients = by_sign(tape, x, dy, 1.0, slope)?;
@@ -379,6 +386,15 @@ pub fn swish(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 
 pub fn identity(_tape: &mut Tape, _node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(vec![given[0].clone()])
+}
+
+/// In inference all is passed on.
+pub fn dropout(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let training = node.optional(2);
+    if training.is_some_and(|training| tape.ints_of(training) != Some(&[0])) {
+        return Err(node.unsupported("in training mode; export the model after .eval()"));
+    }
+    identity(tape, node, given)
 }
 
 pub fn cast(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {

@@ -1,5 +1,7 @@
 //! Elements taken and put by their indices.
 
+use std::collections::HashSet;
+
 use super::super::node::{Node, from_front};
 use super::super::tape::{Part, Tape, int, word};
 use super::super::values::Value;
@@ -32,17 +34,26 @@ pub fn gather(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
             }
             Ok(vec![sum])
         }
-        _ => one(scattered_rows(tape, &dy, indices, &shape, axis)),
+        known => {
+            let each_once = known.is_some_and(|known| are_distinct(&known, shape[axis]));
+            one(put_rows(tape, &dy, indices, (&shape, axis), each_once))
+        }
     }
 }
 
-/// Rows of `dy` along an axis, added into zeros of `shape` at the indices.
-fn scattered_rows(
+fn are_distinct(indices: &[i64], size: usize) -> bool {
+    let places = indices.iter().map(|&index| from_front(index, size));
+    places.collect::<HashSet<usize>>().len() == indices.len()
+}
+
+/// Rows of `dy` along an axis of a shape, put into zeros at the indices; those of one place are
+/// added up.
+fn put_rows(
     tape: &mut Tape,
     dy: &str,
     indices: &str,
-    shape: &[usize],
-    axis: usize,
+    (shape, axis): (&[usize], usize),
+    each_once: bool,
 ) -> Result<String> {
     let mut order: Vec<usize> = (0..shape.len()).collect();
     order.swap(0, axis);
@@ -51,22 +62,37 @@ fn scattered_rows(
     let places = tape.cast(indices, DataType::Int64)?;
     let places = tape.reshape(&places, &[count, 1])?;
     let target: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
-    let zeros = tape.zeros(dy, &target)?;
-    let sum = add_at(tape, "ScatterND", &[&zeros, &places, &rows], Vec::new())?;
-    tape.transpose(&sum, &order)
+    let put = match each_once {
+        true => {
+            let zeros = tape.zeros(dy, &target)?;
+            let value = Value::new(tape.value(dy)?.dtype, target);
+            let inputs = [&*zeros, &places, &rows];
+            tape.op("ScatterND", &inputs, Vec::new(), value)
+        }
+        false => {
+            let width = tape.list(&[target[1..].iter().product::<usize>() as i64]);
+            let places = tape.mul(&places, &width)?;
+            added(tape, &rows, &places, &target)?
+        }
+    };
+    tape.transpose(&put, &order)
 }
 
-/// A scatter that adds, of the first input's shape.
-fn add_at(
-    tape: &mut Tape,
-    op_type: &str,
-    inputs: &[&str],
-    mut attributes: Vec<crate::checkpoint::onnx::proto::AttributeProto>,
-) -> Result<String> {
-    let value = tape.value(inputs[0])?;
-    let value = Value::new(value.dtype, value.shape.clone());
-    attributes.push(word("reduction", "add"));
-    Ok(tape.op(op_type, inputs, attributes, value))
+/// Rows added into zeros of a shape, `places` [rows, 1] telling where in the flat shape each begins.
+///
+/// This is what a `ScatterND` that adds would do, but on several threads ONNX Runtime 1.32 loses
+/// some of the sums of that one. `ScatterElements` keeps them, and is fast along a single axis.
+fn added(tape: &mut Tape, rows: &str, places: &str, shape: &[usize]) -> Result<String> {
+    let len: usize = shape.iter().product();
+    let count = tape.value(places)?.shape[0];
+    let all: usize = tape.value(rows)?.shape.iter().product();
+    let within: Vec<i64> = (0..(all / count.max(1)) as i64).collect();
+    let within = tape.list(&within);
+    let places = tape.add(places, &within)?;
+    let places = tape.reshape(&places, &[all])?;
+    let flat = tape.reshape(rows, &[all])?;
+    let sum = scattered_elements(tape, &flat, &places, &[len], 0)?;
+    tape.reshape(&sum, shape)
 }
 
 /// Elements at indices along an axis.
@@ -84,9 +110,19 @@ fn scattered_elements(
     shape: &[usize],
     axis: i64,
 ) -> Result<String> {
-    let zeros = tape.zeros(dy, shape)?;
-    let axis = vec![int("axis", axis)];
-    add_at(tape, "ScatterElements", &[&zeros, indices, dy], axis)
+    // There is no kernel that adds halves.
+    let dtype = tape.value(dy)?.dtype;
+    let wide = match dtype {
+        DataType::Float16 | DataType::Bfloat16 => DataType::Float,
+        dtype => dtype,
+    };
+    let dy = tape.cast(dy, wide)?;
+    let zeros = tape.zeros(&dy, shape)?;
+    let value = Value::new(wide, shape.to_vec());
+    let attributes = vec![int("axis", axis), word("reduction", "add")];
+    let inputs = [&*zeros, indices, &dy];
+    let sum = tape.op("ScatterElements", &inputs, attributes, value);
+    tape.cast(&sum, dtype)
 }
 
 pub fn gather_elements(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -101,14 +137,34 @@ pub fn gather_elements(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gr
     ))
 }
 
+/// Tuples of indices along the first axes, behind `batch_dims` that both have, turned into places in
+/// the flat shape.
 pub fn gather_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
-    if node.int("batch_dims", 0) != 0 {
-        return Err(node.unsupported("with batch_dims"));
+    let (shape, tuples) = (tape.shape(node.input(0))?, tape.shape(node.input(1))?);
+    let batch = node.int("batch_dims", 0).max(0) as usize;
+    let Some((&indexed, lead)) = tuples.split_last() else {
+        return Err(node.unsupported("without indices"));
+    };
+    let count: usize = lead.iter().product();
+    let axes = batch..batch + indexed;
+    let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as i64;
+    let sizes: Vec<i64> = axes.clone().map(|axis| shape[axis] as i64).collect();
+    let strides: Vec<i64> = axes.map(stride).collect();
+    let (sizes, strides) = (tape.list(&sizes), tape.list(&strides));
+    let tuples = tape.reshape(node.input(1), &[count, indexed])?;
+    // Negative indices count from the back.
+    let tuples = tape.binary("Mod", &tuples, &sizes)?;
+    let places = tape.mul(&tuples, &strides)?;
+    let mut places = tape.sum(&places, &[1], true)?;
+    if batch > 0 {
+        let batches: usize = shape[..batch].iter().product();
+        let (each, size) = (count / batches.max(1), stride(batch - 1));
+        let starts: Vec<i64> = (0..count).map(|k| (k / each) as i64 * size).collect();
+        let starts = tape.list(&starts);
+        let starts = tape.reshape(&starts, &[count, 1])?;
+        places = tape.add(&places, &starts)?;
     }
-    let shape = tape.shape(node.input(0))?;
-    let zeros = tape.zeros(first(given), &shape)?;
-    let inputs = [&*zeros, node.input(1), first(given)];
-    one(add_at(tape, "ScatterND", &inputs, Vec::new()))
+    one(added(tape, first(given), &places, &shape))
 }
 
 pub fn scatter_elements(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -163,4 +219,64 @@ pub fn top_k(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let shape = tape.shape(node.input(0))?;
     let axis = node.int("axis", -1);
     one(scattered_elements(tape, dy, node.output(1), &shape, axis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::proto::NodeProto;
+    use crate::graph::gradient::values::Values;
+
+    /// The nodes that the gradient of a [8, 3]'s rows is written with.
+    fn written(op_type: &str, indices: Value) -> Vec<NodeProto> {
+        let mut values = Values::default();
+        let float = |shape: &[usize]| Value::new(DataType::Float, shape.to_vec());
+        values.insert("dy", float(&[6, 3]));
+        values.insert("x", float(&[8, 3]));
+        values.insert("y", float(&[6, 3]));
+        values.insert("indices", indices);
+        let proto = NodeProto {
+            op_type: Some(op_type.to_string()),
+            input: vec!["x".to_string(), "indices".to_string()],
+            output: vec!["y".to_string()],
+            ..NodeProto::default()
+        };
+        let node = Node {
+            proto: &proto,
+            opset: 18,
+            wanted: vec![true, false],
+        };
+        let mut tape = Tape::new(values, "g");
+        let rule = match op_type {
+            "Gather" => gather,
+            _ => gather_nd,
+        };
+        rule(&mut tape, &node, &[Some("dy".to_string())]).unwrap();
+        tape.nodes
+    }
+
+    fn indices(shape: &[usize], known: Option<&[i64]>) -> Value {
+        Value {
+            ints: known.map(<[i64]>::to_vec),
+            ..Value::new(DataType::Int64, shape.to_vec())
+        }
+    }
+
+    #[test]
+    fn rows_that_may_meet_are_not_added_by_a_scatter_that_loses_some() {
+        for nodes in [
+            written("Gather", indices(&[6], None)),
+            written("Gather", indices(&[6], Some(&[0, 1, 1, 0, 2, -8]))),
+            written("GatherND", indices(&[6, 1], None)),
+        ] {
+            assert!(nodes.iter().all(|node| node.op_type() != "ScatterND"));
+        }
+    }
+
+    #[test]
+    fn rows_taken_once_are_put_without_adding() {
+        let nodes = written("Gather", indices(&[6], Some(&[7, 1, -3, 0, 2, 3])));
+        let put = nodes.iter().find(|node| node.op_type() == "ScatterND");
+        assert!(put.unwrap().attribute.is_empty());
+    }
 }

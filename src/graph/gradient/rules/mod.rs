@@ -1,5 +1,6 @@
 //! The derivative of each operator.
 
+pub mod attention;
 mod convolution;
 mod elementwise;
 mod index;
@@ -7,6 +8,7 @@ pub mod normalize;
 pub mod pool;
 mod product;
 mod reduce;
+pub mod resize;
 mod shape;
 
 use super::is_standard;
@@ -60,6 +62,15 @@ pub fn of(node: &NodeProto) -> Option<Derivative> {
     found.map(|(_, derivative)| *derivative)
 }
 
+/// Names of the operators that a rule differentiates.
+pub fn operators() -> impl Iterator<Item = &'static str> {
+    let with_rules = |(name, derivative): &(&'static str, Derivative)| match derivative {
+        By(_) => Some(*name),
+        Zero => None,
+    };
+    OPERATORS.iter().filter_map(with_rules)
+}
+
 /// Every operator with a derivative, by groups.
 const OPERATORS: &[(&str, Derivative)] = &[
     // Sums and products, element by element.
@@ -88,6 +99,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("Relu", By(elementwise::relu)),
     ("LeakyRelu", By(elementwise::leaky_relu)),
     ("PRelu", By(elementwise::p_relu)),
+    ("ThresholdedRelu", By(elementwise::thresholded_relu)),
     ("Elu", By(elementwise::elu)),
     ("Selu", By(elementwise::selu)),
     ("Celu", By(elementwise::celu)),
@@ -100,13 +112,14 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("Mish", By(elementwise::mish)),
     ("Swish", By(elementwise::swish)),
     ("Identity", By(elementwise::identity)),
-    ("Dropout", By(elementwise::identity)),
+    ("Dropout", By(elementwise::dropout)),
     ("Cast", By(elementwise::cast)),
     ("CastLike", By(elementwise::cast)),
     // Matrices.
     ("MatMul", By(product::matmul)),
     ("Gemm", By(product::gemm)),
     ("Einsum", By(product::einsum)),
+    ("Attention", By(attention::attention)),
     // Images.
     ("Conv", By(convolution::conv)),
     ("ConvTranspose", By(convolution::conv_transpose)),
@@ -114,6 +127,9 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("AveragePool", By(pool::average)),
     ("GlobalAveragePool", By(reduce::global_average)),
     ("GlobalMaxPool", By(reduce::global_max)),
+    ("Resize", By(resize::resize)),
+    ("DepthToSpace", By(shape::depth_to_space)),
+    ("SpaceToDepth", By(shape::space_to_depth)),
     // Over axes.
     ("ReduceSum", By(reduce::sum)),
     ("ReduceMean", By(reduce::mean)),

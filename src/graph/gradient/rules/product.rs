@@ -111,6 +111,18 @@ pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
+/// How many each letter stands for. An operand that is broadcast along a letter has 1.
+fn sizes(tape: &Tape, terms: &[&str], operands: &[&str]) -> Result<HashMap<char, usize>> {
+    let mut sizes = HashMap::new();
+    for (term, operand) in terms.iter().zip(operands) {
+        for (letter, &size) in term.chars().zip(&tape.value(operand)?.shape) {
+            let known = sizes.entry(letter).or_insert(size);
+            *known = size.max(*known);
+        }
+    }
+    Ok(sizes)
+}
+
 /// The gradient in an operand is the product of the others with the gradient in the result, over
 /// the same letters. A letter that only this operand has was summed over: the gradient is the same
 /// along it.
@@ -125,37 +137,29 @@ pub fn einsum(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     if equation.contains('.') || terms.iter().any(|term| repeats(term)) {
         return Err(node.unsupported("with an ellipsis or a diagonal"));
     }
-    let mut sizes: HashMap<char, usize> = HashMap::new();
-    for (slot, term) in terms.iter().enumerate() {
-        let shape = tape.shape(node.input(slot))?;
-        sizes.extend(term.chars().zip(shape));
-    }
-    let size = |term: &str| -> Vec<usize> { term.chars().map(|c| sizes[&c]).collect() };
-    let slots = 0..terms.len();
+    let operands: Vec<&str> = node.proto.input.iter().map(String::as_str).collect();
+    let all = sizes(tape, &terms, &operands)?;
     let gradient = |slot: usize| -> Result<Option<String>> {
         if !node.wants(slot) {
             return Ok(None);
         }
-        let others = terms.iter().enumerate().filter(|(other, _)| *other != slot);
         let (mut inputs, mut from) = (vec![first(given)], vec![result]);
-        for (other, term) in others {
-            inputs.push(node.input(other));
-            from.push(term);
+        for other in (0..terms.len()).filter(|&other| other != slot) {
+            inputs.push(operands[other]);
+            from.push(terms[other]);
         }
+        let known = sizes(tape, &from, &inputs)?;
         let target = terms[slot];
-        let known: String = target
-            .chars()
-            .filter(|&c| from.iter().any(|term| term.contains(c)))
-            .collect();
-        let dtype = tape.value(node.input(slot))?.dtype;
-        let equation = word("equation", &format!("{}->{known}", from.join(",")));
-        let value = Value::new(dtype, size(&known));
+        let letters: String = target.chars().filter(|c| known.contains_key(c)).collect();
+        let equation = word("equation", &format!("{}->{letters}", from.join(",")));
+        let shape = letters.chars().map(|c| known[&c]).collect();
+        let value = Value::new(tape.value(operands[slot])?.dtype, shape);
         let product = tape.op("Einsum", &inputs, vec![equation], value);
-        let kept = target
-            .chars()
-            .map(|c| if known.contains(c) { sizes[&c] } else { 1 });
+        let kept = target.chars().map(|c| known.get(&c).copied().unwrap_or(1));
         let product = tape.reshape(&product, &kept.collect::<Vec<usize>>())?;
-        tape.expand(&product, &size(target)).map(Some)
+        let whole: Vec<usize> = target.chars().map(|c| all[&c]).collect();
+        let gradient = tape.expand(&product, &whole)?;
+        back(tape, node, slot, &gradient)
     };
-    slots.map(gradient).collect()
+    (0..terms.len()).map(gradient).collect()
 }

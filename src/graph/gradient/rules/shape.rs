@@ -99,7 +99,7 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
         let first = match step > 0 {
             true => start.clamp(0, size),
             // The last place is the first from the front.
-            false => start.clamp(0, size - 1) - (count.max(1) as i64 - 1) * step_size as i64,
+            false => start.min(size - 1) - (count.max(1) as i64 - 1) * step_size as i64,
         };
         Cut {
             axis,
@@ -112,6 +112,55 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
         }
     };
     Ok(starts.iter().zip(&axes).zip(&steps).map(cut).collect())
+}
+
+/// How blocks of an image and its channels are exchanged.
+struct Blocks {
+    /// The deep side with the places in a block as two axes.
+    split: [usize; 6],
+    /// Its axes in the order of the wide side.
+    order: [usize; 6],
+}
+
+impl Blocks {
+    /// For the shape of the deep side.
+    fn of(node: &Node<'_>, deep: &[usize]) -> Result<Self> {
+        let &[batch, channels, rows, columns] = deep else {
+            return Err(node.unsupported("of other than four axes"));
+        };
+        let block = node.int("blocksize", 1).max(1) as usize;
+        let outer = channels / (block * block);
+        let (split, order) = match node.word("mode", "DCR").as_str() {
+            "CRD" => ([outer, block, block], [0, 1, 4, 2, 5, 3]),
+            _ => ([block, block, outer], [0, 3, 4, 1, 5, 2]),
+        };
+        let [a, b, c] = split;
+        Ok(Self {
+            split: [batch, a, b, c, rows, columns],
+            order,
+        })
+    }
+}
+
+pub fn depth_to_space(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let deep = tape.shape(node.input(0))?;
+    let Blocks { split, order } = Blocks::of(node, &deep)?;
+    let wide = tape.reshape(first(given), &order.map(|axis| split[axis]))?;
+    let mut inverse = [0; 6];
+    for (place, axis) in order.into_iter().enumerate() {
+        inverse[axis] = place;
+    }
+    let turned = tape.transpose(&wide, &inverse)?;
+    one(tape.reshape(&turned, &deep))
+}
+
+pub fn space_to_depth(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let deep = tape.shape(node.output(0))?;
+    let wide = tape.shape(node.input(0))?;
+    let Blocks { split, order } = Blocks::of(node, &deep)?;
+    let split = tape.reshape(first(given), &split)?;
+    let turned = tape.transpose(&split, &order)?;
+    one(tape.reshape(&turned, &wide))
 }
 
 pub fn expand(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -166,7 +215,8 @@ fn unpadded(tape: &mut Tape, dy: &str, axis: usize, before: i64, after: i64) -> 
     tape.pad(&inner, &front, &end)
 }
 
-/// What was repeated, summed where it came from: a product with a matrix of zeros and ones.
+/// What was repeated, summed where it came from: a product with a matrix of zeros and ones. What
+/// negative pads cut is cut before the rest is repeated.
 fn folded(
     tape: &mut Tape,
     node: &Node<'_>,
@@ -179,10 +229,13 @@ fn folded(
     if padded == size && before == 0 {
         return Ok(dy.to_string());
     }
-    let n = size as i64;
+    let after = padded as i64 - size as i64 - before;
+    let cut = (-before).max(0);
+    let n = size as i64 - cut - (-after).max(0);
     let source = |place: usize| {
-        let at = place as i64 - before;
+        let at = place as i64 - before.max(0);
         match mode {
+            _ if n < 1 => None,
             "edge" => Some(at.clamp(0, n - 1)),
             "wrap" => Some(at.rem_euclid(n)),
             "reflect" if n > 1 => {
@@ -197,7 +250,7 @@ fn folded(
         let Some(source) = source(place) else {
             return Err(node.unsupported(&format!("in the mode `{mode}`")));
         };
-        matrix[place * size + source as usize] = 1.0;
+        matrix[place * size + (cut + source) as usize] = 1.0;
     }
     tape.along(dy, axis, &matrix, size)
 }

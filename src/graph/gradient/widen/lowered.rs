@@ -4,8 +4,9 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::super::node::Node;
+use super::super::rules::attention::Attention;
 use super::super::rules::normalize::Grouped;
-use super::super::rules::pool;
+use super::super::rules::{pool, resize};
 use super::super::tape::Tape;
 use super::super::window::Window;
 use crate::error::Result;
@@ -19,6 +20,10 @@ pub const OPERATORS: &[(&str, Lowering)] = &[
     ("AveragePool", average_pool),
     ("GlobalAveragePool", global_average),
     ("GlobalMaxPool", global_max),
+    ("Resize", resize::resized),
+    ("Attention", |tape, node| {
+        Attention::of(tape, node)?.result(tape, node)
+    }),
     ("InstanceNormalization", grouped),
     ("GroupNormalization", grouped),
     ("Mean", mean),
@@ -31,6 +36,11 @@ pub const OPERATORS: &[(&str, Lowering)] = &[
     ("PRelu", |tape, node| {
         let below = tape.mul(node.input(0), node.input(1))?;
         by_sign(tape, node.input(0), node.input(0), &below)
+    }),
+    ("ThresholdedRelu", |tape, node| {
+        let alpha = f64::from(node.float("alpha", 1.0));
+        let above = tape.compare_number("Greater", node.input(0), alpha)?;
+        tape.masked(&above, node.input(0))
     }),
     ("HardSigmoid", hard_sigmoid),
     ("HardSwish", hard_swish),
