@@ -143,7 +143,7 @@ pub fn exposing(model: &ModelProto, values: &[String]) -> ModelProto {
 }
 
 /// Without the nodes, initializers and inputs that no output needs; values of `given` are inputs.
-fn pruned(mut graph: GraphProto, given: &HashSet<&String>) -> GraphProto {
+pub fn pruned(mut graph: GraphProto, given: &HashSet<&String>) -> GraphProto {
     let mut needed: HashSet<String> = graph
         .output
         .iter()

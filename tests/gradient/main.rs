@@ -11,4 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod case;
+mod convolution;
 mod elementwise;
+mod normalize;
+mod pool;

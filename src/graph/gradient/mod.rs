@@ -22,8 +22,10 @@ use self::node::{Node, describe};
 use self::rules::Derivative;
 use self::tape::Tape;
 use self::values::Values;
-use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::error::{Error, Result};
+use crate::graph::skeleton::reads;
+use crate::graph::split::pruned;
 
 /// The first version of the standard operators that has all the gradients are written in
 /// (`ScatterND` that adds).
@@ -34,6 +36,7 @@ const OPSET: i64 = 16;
 const OLDEST: i64 = 13;
 
 /// A graph with the gradient in it.
+#[derive(Debug, Clone)]
 pub struct Differentiated {
     /// The graph.
     pub model: ModelProto,
@@ -156,6 +159,30 @@ pub fn differentiate(
         values: tape.into_values(),
         gradients,
     })
+}
+
+/// The model with these values as its outputs and nothing that they do not need: ONNX Runtime runs
+/// every node, also one whose results nobody reads.
+pub fn giving(mut model: ModelProto, outputs: &[String]) -> ModelProto {
+    let Some(mut graph) = model.graph.take() else {
+        return model;
+    };
+    let named = |name: &String| ValueInfoProto {
+        name: Some(name.clone()),
+        ..ValueInfoProto::default()
+    };
+    graph.output = outputs.iter().map(named).collect();
+    let mut graph = pruned(graph, &HashSet::new());
+    let read = reads(&graph);
+    let pools = graph.node.iter_mut();
+    for pool in pools.filter(|node| node.op_type() == "MaxPool") {
+        // Telling the places takes several times as long as the pool itself.
+        if matches!(&pool.output[..], [_, places] if !read.contains(places)) {
+            pool.output.truncate(1);
+        }
+    }
+    model.graph = Some(graph);
+    model
 }
 
 /// The sum of what the users of a value gave it; it stays known.

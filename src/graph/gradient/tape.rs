@@ -226,6 +226,14 @@ impl Tape {
         self.binary("Add", a, b)
     }
 
+    /// The sum so far and one more part.
+    pub fn sum_with(&mut self, sum: Option<String>, part: String) -> Result<String> {
+        match sum {
+            Some(sum) => self.add(&sum, &part),
+            None => Ok(part),
+        }
+    }
+
     /// a − b.
     pub fn sub(&mut self, a: &str, b: &str) -> Result<String> {
         self.binary("Sub", a, b)

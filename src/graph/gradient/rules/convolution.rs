@@ -3,7 +3,7 @@
 use super::super::node::Node;
 use super::super::tape::{Tape, ints};
 use super::super::values::Value;
-use super::super::window::Window;
+use super::super::window::{CHANNELS_FIRST, Window};
 use super::{Given, Gradients, first};
 use crate::error::Result;
 
@@ -38,9 +38,6 @@ pub fn conv(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 /// What a convolution's gradient in its image is: it goes from its output to its input.
 pub fn conv_transpose(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, x, w) = (first(given), node.input(0), node.input(1));
-    if node.ints("output_shape").is_some() || node.word("auto_pad", "NOTSET") != "NOTSET" {
-        return Err(node.unsupported("with output_shape or auto_pad"));
-    }
     let convolution = Convolution::of(tape, node, node.output(0), x)?;
     let mut gradients = vec![None, None, None];
     if node.wants(0) {
@@ -155,10 +152,10 @@ impl Convolution {
     /// The same where each channel has a kernel of its own.
     fn depthwise_weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let spatial = &self.small[2..];
-        let padded = self.window.padded(tape, x, spatial)?;
+        let padded = self.window.padded(tape, x, spatial, CHANNELS_FIRST)?;
         let axes: Vec<usize> = (0..self.small.len()).filter(|&axis| axis != 1).collect();
         let parts = (0..self.window.len()).map(|at| {
-            let part = tape.slices(&padded, &self.window.places(at, spatial))?;
+            let part = tape.slices(&padded, &self.window.places(at, spatial, CHANNELS_FIRST))?;
             let product = tape.mul(&part, dy)?;
             let sum = tape.sum(&product, &axes, false)?;
             tape.reshape(&sum, &[self.weight[0], 1])

@@ -3,7 +3,7 @@
 use super::super::node::Node;
 use super::super::tape::{Tape, int, word};
 use super::super::values::Value;
-use super::super::window::Window;
+use super::super::window::{CHANNELS_FIRST, Window};
 use super::{Given, Gradients, first, one};
 use crate::error::Result;
 
@@ -29,26 +29,17 @@ pub fn average(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients 
     let shape = tape.shape(node.input(0))?;
     let small = tape.shape(node.output(0))?;
     let window = window(tape, node)?;
-    let counts = counts(
-        &window,
-        &shape[2..],
-        &small[2..],
-        node.int("count_include_pad", 0) != 0,
-    );
-    let dtype = tape.value(node.input(0))?.dtype;
-    let rates: Vec<f64> = counts.iter().map(|&count| 1.0 / count as f64).collect();
-    let mut rate_shape = small.clone();
-    (rate_shape[0], rate_shape[1]) = (1, 1);
-    let rates = tape.numbers(dtype, &rates, rate_shape);
+    let rates = rates(tape, node, &window)?;
     let share = tape.mul(first(given), &rates)?;
     let padded = window.padded_shape(&shape, &small[2..]);
     let mut sum: Option<String> = None;
     for at in 0..window.len() {
-        let part = tape.unslice(&share, &window.places(at, &small[2..]), &padded)?;
-        sum = Some(match sum {
-            Some(sum) => tape.add(&sum, &part)?,
-            None => part,
-        });
+        let part = tape.unslice(
+            &share,
+            &window.places(at, &small[2..], CHANNELS_FIRST),
+            &padded,
+        )?;
+        sum = Some(tape.sum_with(sum, part)?);
     }
     one(window.cropped(tape, &sum.unwrap_or_default(), &shape[2..]))
 }

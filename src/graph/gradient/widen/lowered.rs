@@ -7,7 +7,7 @@ use super::super::node::Node;
 use super::super::rules::normalize::Grouped;
 use super::super::rules::pool;
 use super::super::tape::Tape;
-use super::super::window::Window;
+use super::super::window::{CHANNELS_FIRST, Window};
 use crate::error::Result;
 
 type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
@@ -92,11 +92,12 @@ fn conv_transpose(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
         let kernel = tape.slice(&w, 0, one)?;
         let product = tape.matmul(&kernel, &flat)?;
         let product = tape.reshape(&product, &part_shape)?;
-        let part = tape.unslice(&product, &window.places(at, &small[2..]), &padded)?;
-        sum = Some(match sum {
-            Some(sum) => tape.add(&sum, &part)?,
-            None => part,
-        });
+        let part = tape.unslice(
+            &product,
+            &window.places(at, &small[2..], CHANNELS_FIRST),
+            &padded,
+        )?;
+        sum = Some(tape.sum_with(sum, part)?);
     }
     let y = window.cropped(tape, &sum.unwrap_or_default(), &large[2..])?;
     with_bias(tape, node, &y)
