@@ -42,6 +42,8 @@ pub struct Case {
     /// How many outputs it has; all are weighed.
     pub outputs: usize,
     pub opset: i64,
+    /// Operators of one input that its first output goes through, one after the other.
+    pub then: Vec<(&'static str, Vec<AttributeProto>)>,
 }
 
 impl Case {
@@ -52,7 +54,14 @@ impl Case {
             attributes: Vec::new(),
             outputs: 1,
             opset: 20,
+            then: Vec::new(),
         }
+    }
+
+    /// Another operator behind it.
+    pub fn then(mut self, op_type: &'static str, attributes: Vec<AttributeProto>) -> Self {
+        self.then.push((op_type, attributes));
+        self
     }
 
     pub fn with(mut self, attribute: AttributeProto) -> Self {
@@ -123,14 +132,26 @@ impl Case {
                 _ => name,
             });
         }
+        // The chain ends in the first output's name.
+        let link = |k: usize| match k == self.then.len() {
+            true => "y0".to_string(),
+            false => format!("link{k}"),
+        };
+        let others = (1..self.outputs).map(|k| format!("y{k}"));
         graph.node.push(NodeProto {
             input: names,
-            output: (0..self.outputs).map(|k| format!("y{k}")).collect(),
+            output: std::iter::once(link(0)).chain(others).collect(),
             name: Some("operator".to_string()),
             op_type: Some(self.op_type.to_string()),
             attribute: self.attributes.clone(),
             ..NodeProto::default()
         });
+        for (k, (op_type, attributes)) in self.then.iter().enumerate() {
+            graph.node.push(NodeProto {
+                attribute: attributes.clone(),
+                ..node(op_type, &[&link(k)], &link(k + 1), &[])
+            });
+        }
         graph.output = (0..self.outputs)
             .map(|k| output(&format!("y{k}")))
             .collect();

@@ -76,6 +76,26 @@ fn the_largest_of_other_windows() {
 }
 
 #[test]
+fn the_largest_of_what_relu_lets_through() {
+    for (kernel, stride, pad) in [(2, 2, 0), (3, 2, 1), (3, 1, 0)] {
+        let pool = vec![
+            ints("kernel_shape", &[kernel; 2]),
+            ints("strides", &[stride; 2]),
+            ints("pads", &[pad; 4]),
+        ];
+        // Moved down, so that some windows hold nothing above 0.
+        let x = numbers(&[2, 3, 6, 5], 3).iter().map(|x| x - 1.0).collect();
+        let x = Input::Moving(vec![2, 3, 6, 5], x);
+        Case::new("Relu", vec![x.clone()])
+            .then("MaxPool", pool.clone())
+            .check();
+        // With something between them.
+        let case = Case::new("Relu", vec![x]).then("Neg", Vec::new());
+        case.then("MaxPool", pool).check();
+    }
+}
+
+#[test]
 fn averages() {
     pool("AveragePool", &[4, 6], &[2, 2], &[2, 2]).check();
     pool("AveragePool", &[5, 6], &[3, 2], &[1, 1]).check();

@@ -8,6 +8,7 @@
 //! not while it runs. What comes out is differentiated again in the same way, for products with the
 //! Hessian.
 
+mod facts;
 pub mod loss;
 mod node;
 mod rules;
@@ -18,6 +19,7 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 
+use self::facts::Facts;
 use self::node::{Node, describe};
 use self::rules::Derivative;
 use self::tape::Tape;
@@ -67,6 +69,9 @@ pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
     }
     let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
     for node in nodes.filter(|node| node.op_type() == "MaxPool") {
+        if rules::pool::halves(&Node::alone(node)) {
+            continue;
+        }
         if let [output] = node.output.as_slice() {
             let indices = format!("{output}.indices");
             node.output.push(indices);
@@ -113,6 +118,8 @@ pub fn differentiate(
     let mut graph = model.graph.take().unwrap_or_default();
     let on_path = path(&graph, loss, wanted);
     let mut tape = Tape::new(values, prefix);
+    let is_on_path: Vec<bool> = on_path.iter().map(Option::is_some).collect();
+    tape.facts = Facts::of(&graph, &is_on_path, wanted);
     let mut parts: HashMap<String, Vec<String>> = HashMap::new();
     let shape = tape.shape(loss)?;
     let one = tape.number(loss, 1.0)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::facts::Facts;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType, NodeProto, TensorProto};
 use crate::error::Result;
@@ -59,6 +60,8 @@ pub struct Tape {
     pub nodes: Vec<NodeProto>,
     /// Constants that they read.
     pub constants: Vec<TensorProto>,
+    /// What is known of the graph that it is written for.
+    pub facts: Facts,
     /// Constants by their type and elements, so that each is written once.
     known: HashMap<(i32, Vec<usize>, Vec<u8>), String>,
     prefix: String,
@@ -72,6 +75,7 @@ impl Tape {
             values,
             nodes: Vec::new(),
             constants: Vec::new(),
+            facts: Facts::default(),
             known: HashMap::new(),
             prefix: prefix.to_string(),
             count: 0,

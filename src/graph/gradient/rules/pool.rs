@@ -1,28 +1,152 @@
 //! Pools with windows.
 
 use super::super::node::Node;
-use super::super::tape::{Tape, int, word};
+use super::super::tape::{Part, Tape, int, ints, word};
 use super::super::values::Value;
 use super::super::window::{CHANNELS_FIRST, Window};
 use super::{Given, Gradients, first, one};
-use crate::error::Result;
+use crate::checkpoint::onnx::proto::DataType;
+use crate::error::{Error, Result};
 
-/// The gradient goes to where the largest elements were: their places in the flattened image are
-/// the node's second output.
+/// The gradient goes to where the largest elements were.
 pub fn max(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     if node.int("storage_order", 0) != 0 {
         return Err(node.unsupported("in column-major order"));
     }
-    let shape = tape.shape(node.input(0))?;
-    let dy = first(given);
-    let count = tape.shape(dy)?.iter().product();
-    let dy = tape.reshape(dy, &[count])?;
+    let (x, y) = (node.input(0), node.output(0));
+    let shape = tape.shape(x)?;
+    let mut dy = first(given).to_string();
+    if tape.facts.is_pooled(x) {
+        let positive = tape.compare_number("Greater", y, 0.0)?;
+        dy = tape.masked(&positive, &dy)?;
+    }
+    if node.output(1).is_empty() {
+        let places = halved_places(tape, x, y)?;
+        return one(unpooled(tape, &dy, &places, &shape));
+    }
+    let count = tape.shape(&dy)?.iter().product();
+    let dy = tape.reshape(&dy, &[count])?;
     let places = tape.reshape(node.output(1), &[count])?;
     let zeros = tape.zeros(&dy, &[shape.iter().product()])?;
     let value = Value::new(tape.value(&dy)?.dtype, tape.shape(&zeros)?);
     let add = vec![int("axis", 0), word("reduction", "add")];
     let sum = tape.op("ScatterElements", &[&zeros, &places, &dy], add, value);
     one(tape.reshape(&sum, &shape))
+}
+
+/// Whether a max pool halves an image: windows of two by two side by side, without pads. Where
+/// its largest elements were is then faster compared than told by the pool.
+pub fn halves(node: &Node<'_>) -> bool {
+    let twos = |name: &str| node.ints(name) == Some(&[2, 2]);
+    let all = |name: &str, what: i64| {
+        let list = node.ints(name);
+        list.is_none_or(|list| list.iter().all(|&x| x == what))
+    };
+    let auto = node.word("auto_pad", "NOTSET");
+    twos("kernel_shape")
+        && twos("strides")
+        && all("dilations", 1)
+        && all("pads", 0)
+        && ["NOTSET", "VALID"].contains(&auto.as_str())
+        && node.int("ceil_mode", 0) == 0
+        && node.int("storage_order", 0) == 0
+}
+
+/// Where the largest elements y of windows of two by two are in the flattened image, the first of
+/// equal ones. An element of a window is 0 or 1 to the right, and 0 or a row's length down:
+/// down where the upper two are less than y, and to the right where the left one of that row is.
+fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
+    let [batch, channels, height, width] = tape.shape(x)?[..] else {
+        return Err(unknown_image(x));
+    };
+    let [.., rows, columns] = tape.shape(y)?[..] else {
+        return Err(unknown_image(y));
+    };
+    // Places within an image are whole numbers that the type holds exactly.
+    let dtype = match height * width < 1 << 24 {
+        true => DataType::Float,
+        false => DataType::Double,
+    };
+    let mut is_less = |kernel: [usize; 2]| {
+        let part = largest_of(tape, x, kernel, [rows, columns])?;
+        let less = tape.compare("Less", &part, y)?;
+        tape.cast(&less, dtype)
+    };
+    let (corner, top, left) = (is_less([1, 1])?, is_less([1, 2])?, is_less([2, 1])?);
+    // corner + top·(width + left − corner); in the lower row, the left two are less than y just
+    // where the left one of that row is.
+    let below = tape.sub(&left, &corner)?;
+    let below = tape.plus(&below, width as f64)?;
+    let below = tape.mul(&top, &below)?;
+    let within = tape.add(&corner, &below)?;
+    let starts = (0..rows * columns).map(|at| (at / columns * 2 * width + at % columns * 2) as f64);
+    let starts = tape.numbers(dtype, &starts.collect::<Vec<f64>>(), vec![rows, columns]);
+    let within = tape.add(&within, &starts)?;
+    let within = tape.cast(&within, DataType::Int64)?;
+    let images: Vec<i64> = (0..batch * channels)
+        .map(|image| (image * height * width) as i64)
+        .collect();
+    let images = tape.list(&images);
+    let images = tape.reshape(&images, &[batch, channels, 1, 1])?;
+    tape.add(&within, &images)
+}
+
+fn unknown_image(name: &str) -> Error {
+    Error::runtime("gradient", format!("`{name}` is no image"))
+}
+
+/// The largest elements of the part of each window of two by two that a kernel sees from its upper
+/// left element on.
+fn largest_of(tape: &mut Tape, x: &str, kernel: [usize; 2], places: [usize; 2]) -> Result<String> {
+    let value = tape.value(x)?;
+    let mut value = Value::new(value.dtype, value.shape.clone());
+    for axis in 0..2 {
+        value.shape[axis + 2] = (value.shape[axis + 2] - kernel[axis]) / 2 + 1;
+    }
+    let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &[2, 2])];
+    let all = tape.op("MaxPool", &[x], attributes, value);
+    // A smaller kernel also fits into the row or column that is left over.
+    let parts = [0, 1].map(|axis| (axis + 2, Part::first(places[axis])));
+    tape.slices(&all, &parts)
+}
+
+/// The elements of dy at places of a flattened image of zeros, no two at one.
+fn unpooled(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<String> {
+    if tape.value(dy)?.dtype != DataType::Float {
+        return scattered(tape, dy, places, shape);
+    }
+    let target: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
+    let target = tape.list(&target);
+    let twice = |name: &str| ints(name, &[2, 2]);
+    Ok(tape.op(
+        "MaxUnpool",
+        &[dy, places, &target],
+        vec![twice("kernel_shape"), twice("strides")],
+        Value::new(DataType::Float, shape.to_vec()),
+    ))
+}
+
+/// The same by an operator that every float type has.
+pub fn scattered(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<String> {
+    let count = tape.shape(dy)?.iter().product();
+    let dy = tape.reshape(dy, &[count])?;
+    let places = tape.reshape(places, &[count])?;
+    let zeros = tape.zeros(&dy, &[shape.iter().product()])?;
+    let value = Value::new(tape.value(&dy)?.dtype, tape.shape(&zeros)?);
+    let inputs = [&*zeros, &places, &dy];
+    let image = tape.op("ScatterElements", &inputs, vec![int("axis", 0)], value);
+    tape.reshape(&image, shape)
+}
+
+/// The elements of the gradient at the places that were put there.
+pub fn unpool(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    let shape = tape.shape(node.input(0))?;
+    let dy = first(given);
+    let count = tape.shape(dy)?.iter().product();
+    let flat = tape.reshape(dy, &[count])?;
+    let value = Value::new(tape.value(dy)?.dtype, shape);
+    let inputs = [&*flat, node.input(1)];
+    one(Ok(tape.op("Gather", &inputs, vec![int("axis", 0)], value)))
 }
 
 pub fn average(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {

@@ -16,6 +16,10 @@ type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
 pub const OPERATORS: &[(&str, Lowering)] = &[
     ("Conv", conv),
     ("ConvTranspose", conv_transpose),
+    ("MaxUnpool", |tape, node| {
+        let shape = tape.shape(node.output(0))?;
+        pool::scattered(tape, node.input(0), node.input(1), &shape)
+    }),
     ("AveragePool", average_pool),
     ("GlobalAveragePool", global_average),
     ("GlobalMaxPool", global_max),
