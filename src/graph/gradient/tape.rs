@@ -173,8 +173,17 @@ impl Tape {
 
     /// A list of integers, shape [n].
     pub fn list(&mut self, values: &[i64]) -> String {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-        self.constant(DataType::Int64, vec![values.len()], bytes.collect())
+        self.integers(DataType::Int64, values, vec![values.len()])
+    }
+
+    /// Integers of a shape, of 32 or 64 bits.
+    pub fn integers(&mut self, dtype: DataType, values: &[i64], shape: Vec<usize>) -> String {
+        let values = values.iter();
+        let bytes = match dtype {
+            DataType::Int32 => values.flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+            _ => values.flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        self.constant(dtype, shape, bytes)
     }
 
     /// Numbers of a float type and shape.

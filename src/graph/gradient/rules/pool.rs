@@ -53,8 +53,7 @@ pub fn halves(node: &Node<'_>) -> bool {
 }
 
 /// Where the largest elements y of windows of two by two are in the flattened image, the first of
-/// equal ones. An element of a window is 0 or 1 to the right, and 0 or a row's length down:
-/// down where the upper two are less than y, and to the right where the left one of that row is.
+/// equal ones: where the window begins, and 0 or 1 to the right and 0 or a row's length down.
 fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
     let [batch, channels, height, width] = tape.shape(x)?[..] else {
         return Err(unknown_image(x));
@@ -62,33 +61,36 @@ fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
     let [.., rows, columns] = tape.shape(y)?[..] else {
         return Err(unknown_image(y));
     };
-    // Places within an image are whole numbers that the type holds exactly.
-    let dtype = match height * width < 1 << 24 {
-        true => DataType::Float,
-        false => DataType::Double,
+    let corner = largest_of(tape, x, [1, 1], [rows, columns])?;
+    let top = largest_of(tape, x, [1, 2], [rows, columns])?;
+    let left = largest_of(tape, x, [2, 1], [rows, columns])?;
+    let not_corner = tape.compare("Less", &corner, y)?;
+    let not_left = tape.compare("Less", &left, y)?;
+    let is_top = tape.compare("Equal", &top, y)?;
+    // In the upper row: right where it is not the corner. In the lower one, where it is not the
+    // corner anyway: right where it is not the left.
+    let is_right = tape.compare("Or", &not_left, &is_top)?;
+    let is_right = tape.compare("And", &not_corner, &is_right)?;
+    // Half the width of what MaxUnpool reads, where that counts far enough.
+    let image = height * width;
+    let dtype = match i32::try_from(batch * channels * image) {
+        Ok(_) => DataType::Int32,
+        Err(_) => DataType::Int64,
     };
-    let mut is_less = |kernel: [usize; 2]| {
-        let part = largest_of(tape, x, kernel, [rows, columns])?;
-        let less = tape.compare("Less", &part, y)?;
-        tape.cast(&less, dtype)
-    };
-    let (corner, top, left) = (is_less([1, 1])?, is_less([1, 2])?, is_less([2, 1])?);
-    // corner + top·(width + left − corner); in the lower row, the left two are less than y just
-    // where the left one of that row is.
-    let below = tape.sub(&left, &corner)?;
-    let below = tape.plus(&below, width as f64)?;
-    let below = tape.mul(&top, &below)?;
-    let within = tape.add(&corner, &below)?;
-    let starts = (0..rows * columns).map(|at| (at / columns * 2 * width + at % columns * 2) as f64);
-    let starts = tape.numbers(dtype, &starts.collect::<Vec<f64>>(), vec![rows, columns]);
-    let within = tape.add(&within, &starts)?;
-    let within = tape.cast(&within, DataType::Int64)?;
-    let images: Vec<i64> = (0..batch * channels)
-        .map(|image| (image * height * width) as i64)
-        .collect();
-    let images = tape.list(&images);
-    let images = tape.reshape(&images, &[batch, channels, 1, 1])?;
-    tape.add(&within, &images)
+    let right = tape.cast(&is_right, dtype)?;
+    let up = tape.cast(&is_top, dtype)?;
+    let row = tape.integers(dtype, &[width as i64], Vec::new());
+    let up = tape.mul(&up, &row)?;
+    let offset = tape.sub(&right, &up)?;
+    // Offsets from the lower left element. The sum of constants is computed with the session.
+    let windows = (0..rows * columns).map(|at| 2 * (at / columns * width + at % columns) + width);
+    let windows: Vec<i64> = windows.map(|at| at as i64).collect();
+    let images: Vec<i64> = (0..batch * channels).map(|k| (k * image) as i64).collect();
+    let windows = tape.integers(dtype, &windows, vec![rows, columns]);
+    let images = tape.integers(dtype, &images, vec![batch, channels, 1, 1]);
+    let starts = tape.add(&images, &windows)?;
+    let places = tape.add(&offset, &starts)?;
+    tape.cast(&places, DataType::Int64)
 }
 
 fn unknown_image(name: &str) -> Error {
