@@ -15,3 +15,5 @@ mod convolution;
 mod elementwise;
 mod normalize;
 mod pool;
+mod pruned;
+mod twice;
