@@ -3,7 +3,7 @@
 use landscape::graph::gradient::tape::{int, ints, word};
 use proptest::prelude::*;
 
-use crate::case::{Case, Input, moving};
+use crate::case::{Case, Input, moving, numbers};
 
 /// A convolution in all that it can be told.
 #[derive(Debug, Clone)]
@@ -219,6 +219,14 @@ fn many_channels() {
         .groups(1, [9, 8])
         .conv()
         .check();
+}
+
+#[test]
+fn a_batch_that_is_taken_in_parts() {
+    let (image, weight) = ([20, 8, 65, 64], [1, 8, 2, 1]);
+    let image = Input::Fixed(image.to_vec(), numbers(&image, 1));
+    let case = Case::new("Conv", vec![image, moving(&weight, 2)]);
+    case.with(ints("strides", &[1, 1])).check();
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
     // corner anyway: right where it is not the left.
     let is_right = tape.compare("Or", &not_left, &is_top)?;
     let is_right = tape.compare("And", &not_corner, &is_right)?;
-    // Half the width of what MaxUnpool reads, where that counts far enough.
+    // Integers of 32 bits are half of what MaxUnpool reads, and count far enough.
     let image = height * width;
     let dtype = match i32::try_from(batch * channels * image) {
         Ok(_) => DataType::Int32,
