@@ -102,8 +102,8 @@ fn unknown_image(name: &str) -> Error {
 fn largest_of(tape: &mut Tape, x: &str, kernel: [usize; 2], places: [usize; 2]) -> Result<String> {
     let value = tape.value(x)?;
     let mut value = Value::new(value.dtype, value.shape.clone());
-    for axis in 0..2 {
-        value.shape[axis + 2] = (value.shape[axis + 2] - kernel[axis]) / 2 + 1;
+    for (size, kernel) in value.shape[2..].iter_mut().zip(kernel) {
+        *size = (*size - kernel) / 2 + 1;
     }
     let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &[2, 2])];
     let all = tape.op("MaxPool", &[x], attributes, value);
