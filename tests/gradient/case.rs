@@ -11,8 +11,9 @@ use landscape::evaluate::onnx::gradient::see::{exposed, see};
 use landscape::evaluate::runtime::Runtime;
 use landscape::graph::epilogue::node;
 use landscape::graph::gradient::loss::{described, values};
+use landscape::graph::gradient::values::Value;
 use landscape::graph::gradient::widen::widened;
-use landscape::graph::gradient::{differentiate, prepared};
+use landscape::graph::gradient::{Differentiated, differentiate, giving, prepared};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 use prost::Message;
@@ -41,6 +42,8 @@ pub struct Case {
     /// How many outputs it has; all are weighed.
     pub outputs: usize,
     pub opset: i64,
+    /// Operators of one input that its first output goes through, one after the other.
+    pub then: Vec<(&'static str, Vec<AttributeProto>)>,
 }
 
 impl Case {
@@ -51,7 +54,14 @@ impl Case {
             attributes: Vec::new(),
             outputs: 1,
             opset: 20,
+            then: Vec::new(),
         }
+    }
+
+    /// Another operator behind it.
+    pub fn then(mut self, op_type: &'static str, attributes: Vec<AttributeProto>) -> Self {
+        self.then.push((op_type, attributes));
+        self
     }
 
     pub fn with(mut self, attribute: AttributeProto) -> Self {
@@ -122,14 +132,26 @@ impl Case {
                 _ => name,
             });
         }
+        // The chain ends in the first output's name.
+        let link = |k: usize| match k == self.then.len() {
+            true => "y0".to_string(),
+            false => format!("link{k}"),
+        };
+        let others = (1..self.outputs).map(|k| format!("y{k}"));
         graph.node.push(NodeProto {
             input: names,
-            output: (0..self.outputs).map(|k| format!("y{k}")).collect(),
+            output: std::iter::once(link(0)).chain(others).collect(),
             name: Some("operator".to_string()),
             op_type: Some(self.op_type.to_string()),
             attribute: self.attributes.clone(),
             ..NodeProto::default()
         });
+        for (k, (op_type, attributes)) in self.then.iter().enumerate() {
+            graph.node.push(NodeProto {
+                attribute: attributes.clone(),
+                ..node(op_type, &[&link(k)], &link(k + 1), &[])
+            });
+        }
         graph.output = (0..self.outputs)
             .map(|k| output(&format!("y{k}")))
             .collect();
@@ -146,33 +168,125 @@ impl Case {
 
     /// Holds the operator's gradient against differences and against itself in float32.
     pub fn check(&self) {
+        let context = format!("{self:?}");
+        let written = self
+            .differentiated()
+            .unwrap_or_else(|e| panic!("{e}\n{context}"));
+        self.differentiated_again(written.clone(), &context);
+        self.compare(&written, "total", 1e-6, 1e-4);
+    }
+
+    /// Holds products with the second derivative against differences of the gradient, too.
+    pub fn check_twice(&self) {
+        let context = format!("{self:?}");
+        let written = self
+            .differentiated()
+            .unwrap_or_else(|e| panic!("{e}\n{context}"));
+        self.compare(&written, "total", 1e-6, 1e-4);
+        let again = self.differentiated_again(written, &context);
+        self.compare(&again, "along", 1e-5, 1e-3);
+    }
+
+    /// That there is no gradient for the case, and why.
+    pub fn refused(&self) -> String {
+        match self.differentiated() {
+            Ok(_) => panic!("a gradient was written for {self:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The gradient in each moving input, in float32.
+    pub fn gradient(&self) -> Vec<Vec<f64>> {
+        let context = format!("{self:?}");
+        let written = self
+            .differentiated()
+            .unwrap_or_else(|e| panic!("{e}\n{context}"));
+        let model = giving(written.model, &written.gradients);
+        run(
+            &mut session(&model, &context),
+            &self.feeds(&self.at(), false),
+        )
+    }
+
+    /// What the elements of the first output, so many of them, are weighed with.
+    pub fn weights(&self, len: usize) -> Vec<f64> {
+        weights(0, len).map(f64::from).collect()
+    }
+
+    /// Where the gradient is taken.
+    fn at(&self) -> Vec<Vec<f64>> {
+        let moving = self.moving().into_iter();
+        moving.map(|(_, _, values)| values.clone()).collect()
+    }
+
+    fn wanted(&self) -> Vec<String> {
+        let moving = self.moving().into_iter();
+        moving.map(|(slot, ..)| Self::name(slot)).collect()
+    }
+
+    /// The operator, the sum of its results and the gradient of that.
+    pub fn differentiated(&self) -> landscape::error::Result<Differentiated> {
         // Nothing of ONNX Runtime may be called before it is loaded.
         Runtime::load(None).unwrap();
-        let context = format!("{self:?}");
-        let model = prepared(self.forward()).unwrap_or_else(|e| panic!("{e}\n{context}"));
-        let at: Vec<Vec<f64>> = self.moving().iter().map(|(_, _, x)| (*x).clone()).collect();
-        let seen = run_seen(&model, &self.feeds(&at, false));
+        let model = prepared(self.forward())?;
+        let seen = run_seen(&model, &self.feeds(&self.at(), false));
         let model = self.weighed(model, &seen);
-        let seen = run_seen(&model, &self.feeds(&at, false));
-        let wanted: Vec<String> = self
-            .moving()
-            .iter()
-            .map(|(slot, ..)| Self::name(*slot))
-            .collect();
+        let seen = run_seen(&model, &self.feeds(&self.at(), false));
         let known = values(&model, seen);
-        let written = differentiate(model, known, "total", &wanted, "g")
-            .unwrap_or_else(|e| panic!("{e}\n{context}"));
-        let mut model = written.model;
-        let outputs = std::iter::once("total").chain(written.gradients.iter().map(String::as_str));
-        model.graph.as_mut().unwrap().output = outputs.map(output).collect();
-        let wide: HashSet<String> = wanted.into_iter().collect();
+        differentiate(model, known, "total", &self.wanted(), "g")
+    }
+
+    /// The gradient of `along`, which is that of the gradient along a direction.
+    fn differentiated_again(&self, written: Differentiated, context: &str) -> Differentiated {
+        let Differentiated {
+            mut model,
+            mut values,
+            gradients,
+        } = written;
+        let graph = model.graph.as_mut().unwrap();
+        let mut parts = Vec::new();
+        for (k, gradient) in gradients.iter().enumerate() {
+            let value = values.get(gradient).unwrap().clone();
+            let len: usize = value.shape.iter().product();
+            let bytes = weights(k + 5, len).flat_map(f32::to_le_bytes).collect();
+            let direction = tensor(&format!("v{k}"), DataType::Float, &value.shape, bytes);
+            values.insert_tensor(&direction);
+            graph.initializer.push(direction);
+            let (product, part) = (format!("product{k}"), format!("part{k}"));
+            let direction = format!("v{k}");
+            graph.node.extend([
+                node("Mul", &[gradient, &direction], &product, &[]),
+                node("ReduceSum", &[&product], &part, &[("keepdims", 0)]),
+            ]);
+            values.insert(part.clone(), Value::new(value.dtype, Vec::new()));
+            values.insert(product, value);
+            parts.push(part);
+        }
+        let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+        graph.node.push(node("Sum", &names, "along", &[]));
+        values.insert("along", Value::new(DataType::Float, Vec::new()));
+        differentiate(model, values, "along", &self.wanted(), "h")
+            .unwrap_or_else(|e| panic!("again: {e}\n{context}"))
+    }
+
+    /// Holds the gradient of `scalar` against differences and against itself in float32.
+    fn compare(&self, written: &Differentiated, scalar: &str, exactly: f64, roughly: f64) {
+        let (context, at) = (format!("{scalar} of {self:?}"), self.at());
+        let outputs = [&[scalar.to_string()], &written.gradients[..]].concat();
+        let model = giving(written.model.clone(), &outputs);
+        let wide: HashSet<String> = self.wanted().into_iter().collect();
         let double = widened(model.clone(), &written.values, &wide)
             .unwrap_or_else(|e| panic!("{e}\n{context}"));
         let narrow = run(&mut session(&model, &context), &self.feeds(&at, false));
         let mut double = session(&double, &context);
         let exact = run(&mut double, &self.feeds(&at, true));
-        close(&narrow[0], &exact[0], 1e-5, &format!("forward\n{context}"));
-        for (k, (_, _, values)) in self.moving().iter().enumerate() {
+        close(
+            &narrow[0],
+            &exact[0],
+            roughly / 10.0,
+            &format!("forward\n{context}"),
+        );
+        for (k, values) in at.iter().enumerate() {
             let differences = (0..values.len()).map(|i| {
                 let h = 1e-6 * values[i].abs().max(1.0);
                 let mut value = |step: f64| {
@@ -184,47 +298,19 @@ impl Case {
             });
             let differences: Vec<f64> = differences.collect();
             let place = format!("moving input {k}\n{context}");
+            let found = &exact[k + 1];
             close(
-                &exact[k + 1],
+                found,
                 &differences,
-                1e-6,
+                exactly,
                 &format!("differences, {place}"),
             );
-            close(
-                &narrow[k + 1],
-                &exact[k + 1],
-                1e-4,
-                &format!("float32, {place}"),
-            );
-        }
-    }
-
-    /// That there is no gradient for the case, and why.
-    pub fn refused(&self) -> String {
-        Runtime::load(None).unwrap();
-        let model = prepared(self.forward()).unwrap();
-        let at: Vec<Vec<f64>> = self.moving().iter().map(|(_, _, x)| (*x).clone()).collect();
-        let seen = run_seen(&model, &self.feeds(&at, false));
-        let model = self.weighed(model, &seen);
-        let seen = run_seen(&model, &self.feeds(&at, false));
-        let wanted: Vec<String> = self
-            .moving()
-            .iter()
-            .map(|(slot, ..)| Self::name(*slot))
-            .collect();
-        let known = values(&model, seen);
-        match differentiate(model, known, "total", &wanted, "g") {
-            Ok(_) => panic!("a gradient was written for {self:?}"),
-            Err(error) => error.to_string(),
+            close(&narrow[k + 1], found, roughly, &format!("float32, {place}"));
         }
     }
 
     /// Adds total = Σₖ Σᵢ wₖᵢ·yₖᵢ over the outputs that are numbers.
-    fn weighed(
-        &self,
-        mut model: ModelProto,
-        seen: &[(String, landscape::graph::gradient::values::Value)],
-    ) -> ModelProto {
+    fn weighed(&self, mut model: ModelProto, seen: &[(String, Value)]) -> ModelProto {
         let graph = model.graph.as_mut().unwrap();
         let mut totals = Vec::new();
         for k in 0..self.outputs {
@@ -234,8 +320,7 @@ impl Case {
                 continue;
             }
             let len: usize = value.shape.iter().product();
-            let weights = (0..len).map(|i| (((i * 7 + k * 3) % 11) as f32 - 4.3) / 6.0);
-            let bytes = weights.flat_map(f32::to_le_bytes).collect();
+            let bytes = weights(k, len).flat_map(f32::to_le_bytes).collect();
             let weight = format!("w{k}");
             graph
                 .initializer
@@ -276,6 +361,11 @@ impl Case {
     }
 }
 
+/// Numbers of both signs that the elements of result or input number `k` are weighed with.
+fn weights(k: usize, len: usize) -> impl Iterator<Item = f32> {
+    (0..len).map(move |i| (((i * 7 + k * 3) % 11) as f32 - 4.3) / 6.0)
+}
+
 fn tensor(name: &str, dtype: DataType, shape: &[usize], bytes: Vec<u8>) -> TensorProto {
     TensorProto {
         name: Some(name.to_string()),
@@ -311,10 +401,7 @@ fn fed(feeds: &[(String, DynValue)]) -> Feeds<'_> {
         .collect()
 }
 
-fn run_seen(
-    model: &ModelProto,
-    feeds: &[(String, DynValue)],
-) -> Vec<(String, landscape::graph::gradient::values::Value)> {
+fn run_seen(model: &ModelProto, feeds: &[(String, DynValue)]) -> Vec<(String, Value)> {
     let mut session = session(&exposed(model.clone()), "forward");
     see(&mut session, fed(feeds)).unwrap()
 }
@@ -326,7 +413,12 @@ fn run(session: &mut Session, feeds: &[(String, DynValue)]) -> Vec<Vec<f64>> {
         .iter()
         .map(|o| o.name().to_string())
         .collect();
-    let outputs = session.run(fed(feeds)).unwrap();
+    // What no output depends on is no input of the session.
+    let read = session.inputs().iter().map(|input| input.name());
+    let read: HashSet<String> = read.map(str::to_string).collect();
+    let mut feeds = fed(feeds);
+    feeds.retain(|(name, _)| read.contains(&**name));
+    let outputs = session.run(feeds).unwrap();
     let values = names.iter().map(|name| {
         let value = &outputs[name.as_str()];
         match value.try_extract_tensor::<f64>() {

@@ -12,10 +12,15 @@
 
 mod attention;
 mod case;
+mod convolution;
 mod elementwise;
 mod index;
+mod normalize;
 mod path;
+mod pool;
 mod product;
+mod pruned;
 mod reduce;
 mod resize;
 mod shape;
+mod twice;

@@ -15,6 +15,7 @@
 //! the first; scatters that multiply or take extremes; bounds of `Clip` and values of `Pad` that
 //! move; and axes, pads and places of slices that are computed from the data.
 
+mod facts;
 pub mod loss;
 mod node;
 mod rules;
@@ -25,14 +26,16 @@ mod window;
 
 use std::collections::{HashMap, HashSet};
 
+use self::facts::Facts;
 use self::node::{Node, describe};
 use self::rules::Derivative;
 pub use self::rules::operators;
 use self::tape::Tape;
 use self::values::Values;
-use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::error::{Error, Result};
-use crate::graph::split;
+use crate::graph::skeleton::reads;
+use crate::graph::split::pruned;
 
 /// The first version of the standard operators that has all the gradients are written in
 /// (`ScatterND` that adds).
@@ -43,6 +46,7 @@ const OPSET: i64 = 16;
 const OLDEST: i64 = 13;
 
 /// A graph with the gradient in it.
+#[derive(Debug, Clone)]
 pub struct Differentiated {
     /// The graph.
     pub model: ModelProto,
@@ -73,6 +77,9 @@ pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
     }
     let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
     for node in nodes.filter(|node| node.op_type() == "MaxPool") {
+        if rules::pool::halves(&Node::alone(node)) {
+            continue;
+        }
         if let [output] = node.output.as_slice() {
             let indices = format!("{output}.indices");
             node.output.push(indices);
@@ -119,6 +126,8 @@ pub fn differentiate(
     let mut graph = model.graph.take().unwrap_or_default();
     let on_path = path(&graph, loss, wanted);
     let mut tape = Tape::new(values, prefix);
+    let is_on_path: Vec<bool> = on_path.iter().map(Option::is_some).collect();
+    tape.facts = Facts::of(&graph, &is_on_path, wanted);
     let mut parts: HashMap<String, Vec<String>> = HashMap::new();
     let shape = tape.shape(loss)?;
     let one = tape.number(loss, 1.0)?;
@@ -167,11 +176,27 @@ pub fn differentiate(
     })
 }
 
-/// The graph without what its outputs do not need: ONNX Runtime would run it all the same.
-pub fn pruned(mut model: ModelProto) -> ModelProto {
-    model.graph = model
-        .graph
-        .map(|graph| split::pruned(graph, &HashSet::new()));
+/// The model with these values as its outputs and nothing that they do not need: ONNX Runtime runs
+/// every node, also one whose results nobody reads.
+pub fn giving(mut model: ModelProto, outputs: &[String]) -> ModelProto {
+    let Some(mut graph) = model.graph.take() else {
+        return model;
+    };
+    let named = |name: &String| ValueInfoProto {
+        name: Some(name.clone()),
+        ..ValueInfoProto::default()
+    };
+    graph.output = outputs.iter().map(named).collect();
+    let mut graph = pruned(graph, &HashSet::new());
+    let read = reads(&graph);
+    let pools = graph.node.iter_mut();
+    for pool in pools.filter(|node| node.op_type() == "MaxPool") {
+        // Telling the places takes several times as long as the pool itself.
+        if matches!(&pool.output[..], [_, places] if !read.contains(places)) {
+            pool.output.truncate(1);
+        }
+    }
+    model.graph = Some(graph);
     model
 }
 

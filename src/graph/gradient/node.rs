@@ -14,6 +14,15 @@ pub struct Node<'g> {
 }
 
 impl<'g> Node<'g> {
+    /// A node whose attributes alone are read.
+    pub fn alone(proto: &'g NodeProto) -> Self {
+        Self {
+            proto,
+            opset: 0,
+            wanted: Vec::new(),
+        }
+    }
+
     /// Name of an input; empty where it is left out.
     pub fn input(&self, slot: usize) -> &'g str {
         self.proto.input.get(slot).map_or("", String::as_str)

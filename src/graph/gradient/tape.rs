@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::facts::Facts;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType, NodeProto, TensorProto};
 use crate::error::Result;
@@ -59,6 +60,8 @@ pub struct Tape {
     pub nodes: Vec<NodeProto>,
     /// Constants that they read.
     pub constants: Vec<TensorProto>,
+    /// What is known of the graph that it is written for.
+    pub facts: Facts,
     /// Constants by their type and elements, so that each is written once.
     known: HashMap<(i32, Vec<usize>, Vec<u8>), String>,
     prefix: String,
@@ -72,6 +75,7 @@ impl Tape {
             values,
             nodes: Vec::new(),
             constants: Vec::new(),
+            facts: Facts::default(),
             known: HashMap::new(),
             prefix: prefix.to_string(),
             count: 0,
@@ -169,8 +173,17 @@ impl Tape {
 
     /// A list of integers, shape [n].
     pub fn list(&mut self, values: &[i64]) -> String {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-        self.constant(DataType::Int64, vec![values.len()], bytes.collect())
+        self.integers(DataType::Int64, values, vec![values.len()])
+    }
+
+    /// Integers of a shape, of 32 or 64 bits.
+    pub fn integers(&mut self, dtype: DataType, values: &[i64], shape: Vec<usize>) -> String {
+        let values = values.iter();
+        let bytes = match dtype {
+            DataType::Int32 => values.flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+            _ => values.flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        self.constant(dtype, shape, bytes)
     }
 
     /// Truth values.
@@ -234,6 +247,14 @@ impl Tape {
     /// a + b.
     pub fn add(&mut self, a: &str, b: &str) -> Result<String> {
         self.binary("Add", a, b)
+    }
+
+    /// The sum so far and one more part.
+    pub fn sum_with(&mut self, sum: Option<String>, part: String) -> Result<String> {
+        match sum {
+            Some(sum) => self.add(&sum, &part),
+            None => Ok(part),
+        }
     }
 
     /// a − b.

@@ -5,6 +5,12 @@ use super::tape::{Part, Tape};
 use crate::checkpoint::onnx::proto::AttributeProto;
 use crate::error::Result;
 
+/// First spatial axis of [batch, channels, …].
+pub const CHANNELS_FIRST: usize = 2;
+
+/// First spatial axis of [batch, …, channels].
+pub const CHANNELS_LAST: usize = 1;
+
 /// Kernel, strides, dilations and pads, an entry a spatial axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
@@ -31,8 +37,17 @@ impl Window {
         let reach = |axis: usize| {
             (small[axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
         };
-        let same = |axis: usize| reach(axis).saturating_sub(large[axis]);
-        let auto = node.word("auto_pad", "NOTSET");
+        // Places that a transposed convolution adds behind its last window.
+        let added = |axis: usize| match node.ints("output_padding") {
+            Some(list) if list.len() == rank => list[axis].max(0) as usize,
+            _ => 0,
+        };
+        let same = |axis: usize| (reach(axis) + added(axis)).saturating_sub(large[axis]);
+        let mut auto = node.word("auto_pad", "NOTSET");
+        // A transposed convolution whose output's shape is given pads as much as that needs.
+        if node.ints("output_shape").is_some() && auto != "SAME_UPPER" {
+            auto = "SAME_LOWER".to_string();
+        }
         let (before, after): (Vec<usize>, Vec<usize>) = match (auto.as_str(), node.ints("pads")) {
             ("SAME_UPPER", _) => (0..rank)
                 .map(|axis| (same(axis) / 2, same(axis).div_ceil(2)))
@@ -92,8 +107,8 @@ impl Window {
     }
 
     /// Where the elements lie that the kernel's element number `at` meets, one a place of `small`,
-    /// in an image of [batch, channels, …] that is padded.
-    pub fn places(&self, at: usize, small: &[usize]) -> Vec<(usize, Part)> {
+    /// in a padded image whose spatial axes begin with `lead`.
+    pub fn places(&self, at: usize, small: &[usize], lead: usize) -> Vec<(usize, Part)> {
         let mut rest = at;
         let mut parts = Vec::new();
         for axis in (0..self.kernel.len()).rev() {
@@ -104,31 +119,31 @@ impl Window {
                 count: small[axis],
                 step: self.strides[axis],
             };
-            parts.push((axis + 2, part));
+            parts.push((axis + lead, part));
         }
         parts.reverse();
         parts
     }
 
-    /// An image [batch, channels, …] with zeros around it, as far as windows at `small` places
-    /// reach.
-    pub fn padded(&self, tape: &mut Tape, x: &str, small: &[usize]) -> Result<String> {
-        let (before, after) = self.pads(&tape.shape(x)?, small);
+    /// An image whose spatial axes begin with `lead`, with zeros around it as far as windows at
+    /// `small` places reach.
+    pub fn padded(&self, tape: &mut Tape, x: &str, small: &[usize], lead: usize) -> Result<String> {
+        let (before, after) = self.pads(&tape.shape(x)?, small, lead);
         tape.pad(x, &before, &after)
     }
 
-    /// What undoes [`Window::padded`] for an image whose spatial sizes are `large`.
+    /// What undoes [`Window::padded`] for an image [batch, channels, …] whose spatial sizes are `large`.
     pub fn cropped(&self, tape: &mut Tape, padded: &str, large: &[usize]) -> Result<String> {
         let sizes = large.iter().enumerate();
         let parts: Vec<(usize, Part)> = sizes
-            .map(|(axis, &size)| (axis + 2, Part::range(self.before[axis], size)))
+            .map(|(axis, &size)| (axis + CHANNELS_FIRST, Part::range(self.before[axis], size)))
             .collect();
         tape.slices(padded, &parts)
     }
 
-    /// Shape of a padded image.
+    /// Shape of a padded image [batch, channels, …].
     pub fn padded_shape(&self, shape: &[usize], small: &[usize]) -> Vec<usize> {
-        let (before, after) = self.pads(shape, small);
+        let (before, after) = self.pads(shape, small, CHANNELS_FIRST);
         let pads = before.iter().zip(after);
         let sizes = shape.iter().zip(pads);
         sizes
@@ -136,14 +151,14 @@ impl Window {
             .collect()
     }
 
-    fn pads(&self, shape: &[usize], small: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    fn pads(&self, shape: &[usize], small: &[usize], lead: usize) -> (Vec<usize>, Vec<usize>) {
         let (mut before, mut after) = (vec![0; shape.len()], vec![0; shape.len()]);
         for axis in 0..self.kernel.len() {
-            before[axis + 2] = self.before[axis];
+            before[axis + lead] = self.before[axis];
             let reach = self.reach(axis, small[axis]);
             // The last windows may leave pads unseen, or look beyond them (ceil_mode).
-            let seen = reach.saturating_sub(self.before[axis] + shape[axis + 2]);
-            after[axis + 2] = seen.max(self.after[axis]);
+            let seen = reach.saturating_sub(self.before[axis] + shape[axis + lead]);
+            after[axis + lead] = seen.max(self.after[axis]);
         }
         (before, after)
     }
@@ -153,9 +168,9 @@ impl Window {
         let shape = tape.shape(x)?;
         let places = small.iter().product();
         let flat = [shape[0], shape[1], 1, places];
-        let padded = self.padded(tape, x, small)?;
+        let padded = self.padded(tape, x, small, CHANNELS_FIRST)?;
         let parts = (0..self.len()).map(|at| {
-            let part = tape.slices(&padded, &self.places(at, small))?;
+            let part = tape.slices(&padded, &self.places(at, small, CHANNELS_FIRST))?;
             tape.reshape(&part, &flat)
         });
         let parts = parts.collect::<Result<Vec<String>>>()?;

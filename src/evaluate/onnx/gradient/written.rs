@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::feed::Feeder;
 use super::see::{exposed, see};
-use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
+use crate::checkpoint::onnx::proto::{DataType, ModelProto};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::request::Binding;
@@ -16,7 +16,7 @@ use crate::graph::epilogue::node;
 use crate::graph::gradient::loss::{self, described};
 use crate::graph::gradient::values::{Value, Values};
 use crate::graph::gradient::widen::widened;
-use crate::graph::gradient::{Differentiated, differentiate, pruned};
+use crate::graph::gradient::{Differentiated, differentiate, giving};
 use crate::graph::{gradient, in_graph};
 
 /// In what the gradient is computed.
@@ -126,15 +126,14 @@ const ALONG: &str = "landscape.along";
 /// A graph with its outputs, without what they do not need.
 fn finished(
     engine: &Engine<'_>,
-    (mut model, values): (ModelProto, &Values),
+    (model, values): (ModelProto, &Values),
     tensors: Vec<String>,
     beta: Option<String>,
     precision: Precision,
 ) -> Result<Written> {
-    let outputs = [loss::TOTAL, loss::CORRECT].into_iter();
-    let tensor_names = tensors.iter().chain(&beta).map(String::as_str);
-    set_outputs(&mut model, outputs.chain(tensor_names));
-    let mut model = pruned(model);
+    let mut outputs = [loss::TOTAL, loss::CORRECT].map(String::from).to_vec();
+    outputs.extend(tensors.iter().chain(&beta).cloned());
+    let mut model = giving(model, &outputs);
     if precision == Precision::Double {
         let moving = engine.moving.iter().map(|(_, name)| name);
         let wide = moving
@@ -205,15 +204,4 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
     }
     let model = gradient::prepared(model)?;
     Ok(loss::append(model, &engine.interface.output_name, batch))
-}
-
-fn set_outputs<'n>(model: &mut ModelProto, names: impl Iterator<Item = &'n str>) {
-    if let Some(graph) = model.graph.as_mut() {
-        graph.output = names
-            .map(|name| ValueInfoProto {
-                name: Some(name.to_string()),
-                ..ValueInfoProto::default()
-            })
-            .collect();
-    }
 }

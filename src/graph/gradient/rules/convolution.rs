@@ -1,11 +1,25 @@
 //! Convolutions.
+//!
+//! Each gradient can be written in several ways. Which is fastest was measured with ONNX Runtime on
+//! one core; none is more exact than another.
 
 use super::super::node::Node;
-use super::super::tape::{Tape, ints};
+use super::super::tape::{Part, Tape, ints};
 use super::super::values::Value;
-use super::super::window::Window;
+use super::super::window::{CHANNELS_LAST, Window};
 use super::{Given, Gradients, first};
 use crate::error::Result;
+
+/// From so many channels on, a product for each element of the kernel is faster than one with the
+/// columns of what every window sees.
+const MANY: usize = 8;
+
+/// Elements of what one element of the kernel meets that stay in the processor's cache (2 MB of
+/// float32): of more, the batch is taken in parts.
+const CACHED: usize = 1 << 19;
+
+/// Parts of a batch at most; each writes the nodes anew.
+const PARTS: usize = 8;
 
 /// A convolution from an image of [batch, channels, …] to one of [batch, outputs, …] with a weight
 /// of [outputs, channels/groups, …].
@@ -38,9 +52,6 @@ pub fn conv(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 /// What a convolution's gradient in its image is: it goes from its output to its input.
 pub fn conv_transpose(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, x, w) = (first(given), node.input(0), node.input(1));
-    if node.ints("output_shape").is_some() || node.word("auto_pad", "NOTSET") != "NOTSET" {
-        return Err(node.unsupported("with output_shape or auto_pad"));
-    }
     let convolution = Convolution::of(tape, node, node.output(0), x)?;
     let mut gradients = vec![None, None, None];
     if node.wants(0) {
@@ -64,6 +75,13 @@ fn bias(tape: &mut Tape, dy: &str) -> Result<String> {
     tape.sum(dy, &axes, false)
 }
 
+/// [batch, channels, …] as [batch, …, channels].
+fn channels_last(tape: &mut Tape, image: &str) -> Result<String> {
+    let rank = tape.value(image)?.shape.len();
+    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    tape.transpose(image, &order)
+}
+
 impl Convolution {
     fn of(tape: &Tape, node: &Node<'_>, large: &str, small: &str) -> Result<Self> {
         let (large, small) = (tape.shape(large)?, tape.shape(small)?);
@@ -77,41 +95,50 @@ impl Convolution {
         })
     }
 
+    /// Places of the image that it makes.
+    fn places(&self) -> usize {
+        self.small[2..].iter().product()
+    }
+
     /// The gradient in the image that it starts from.
     fn back(&self, tape: &mut Tape, dy: &str, w: &str) -> Result<String> {
+        let window = &self.window;
         let value = Value::new(tape.value(dy)?.dtype, self.large.clone());
-        let axes = 0..self.window.kernel.len();
+        let mut axes = 0..window.kernel.len();
         let fits = axes.clone().all(|axis| {
-            let extent = self.window.extent(axis);
-            self.window.before[axis] <= extent && self.window.after[axis] <= extent
+            let extent = window.extent(axis);
+            window.before[axis] <= extent && window.after[axis] <= extent
         });
-        if self.window.is_dense() && fits {
+        // ONNX Runtime lays out the weight of a convolution, not that of a transposed one, when the
+        // session is made; a weight that is not there yet is not worth turning around.
+        if window.is_dense() && fits && tape.facts.is_constant(w) {
             let flipped = self.flipped(tape, w)?;
-            let pads = |pads: &[usize]| {
-                let pads = pads.iter().enumerate();
-                pads.map(|(axis, pad)| self.window.extent(axis) - pad)
-                    .collect()
-            };
-            let window = Window {
-                before: pads(&self.window.before),
-                after: pads(&self.window.after),
-                ..self.window.clone()
-            };
-            return Ok(tape.op(
-                "Conv",
-                &[dy, &flipped],
-                window.attributes(self.groups),
-                value,
-            ));
+            let attributes = self.turned_window().attributes(self.groups);
+            return Ok(tape.op("Conv", &[dy, &flipped], attributes, value));
         }
-        let missing = axes.map(|axis| {
-            let window = &self.window;
+        let mut missing = vec![0; axes.len()];
+        for axis in &mut axes {
             let made = (self.small[axis + 2] - 1) * window.strides[axis] + window.extent(axis) + 1;
-            self.large[axis + 2] + window.before[axis] + window.after[axis] - made
-        });
-        let mut attributes = self.window.attributes(self.groups);
-        attributes.push(ints("output_padding", &missing.collect::<Vec<usize>>()));
+            let seen = self.large[axis + 2] + window.before[axis] + window.after[axis];
+            missing[axis] = seen - made;
+        }
+        let mut attributes = window.attributes(self.groups);
+        attributes.push(ints("output_padding", &missing));
         Ok(tape.op("ConvTranspose", &[dy, w], attributes, value))
+    }
+
+    /// The window of the convolution back, where every step is to the next element.
+    fn turned_window(&self) -> Window {
+        let pads = |pads: &[usize]| {
+            let pads = pads.iter().enumerate();
+            pads.map(|(axis, pad)| self.window.extent(axis) - pad)
+                .collect()
+        };
+        Window {
+            before: pads(&self.window.before),
+            after: pads(&self.window.after),
+            ..self.window.clone()
+        }
     }
 
     /// The weight of the convolution back: [channels, outputs/groups, …], every kernel turned
@@ -137,34 +164,99 @@ impl Convolution {
     /// The gradient in the weight, from the image that it starts from and the gradient in the one
     /// that it makes.
     fn weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
-        if self.weight[1] == 1 && self.weight[0] == self.groups {
-            return self.depthwise_weight(tape, x, dy);
+        let is_depthwise = self.weight[1] == 1 && self.weight[0] == self.groups;
+        let is_wide = self.groups == 1 && self.weight[1] >= MANY;
+        match (is_depthwise, is_wide && self.window.len() > 1) {
+            (true, _) => self.depthwise_weight(tape, x, dy),
+            (_, true) => self.weight_by_element(tape, x, dy),
+            _ => self.weight_by_columns(tape, x, dy),
         }
-        let (batch, groups) = (self.large[0], self.groups);
-        let places: usize = self.small[2..].iter().product();
-        let columns = self.window.columns(tape, x, &self.small[2..])?;
-        let seen = self.weight[1] * self.window.len();
-        let columns = tape.reshape(&columns, &[batch, groups, seen, places])?;
-        let dy = tape.reshape(dy, &[batch, groups, self.weight[0] / groups, places])?;
-        let columns = tape.turned(&columns)?;
-        let product = tape.matmul(&dy, &columns)?;
-        let sum = tape.sum(&product, &[0], false)?;
-        tape.reshape(&sum, &self.weight)
     }
 
-    /// The same where each channel has a kernel of its own.
-    fn depthwise_weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
+    /// One product of all that the windows see, for each sample.
+    fn weight_by_columns(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
+        let (batch, groups, places) = (self.large[0], self.groups, self.places());
+        let (outputs, seen) = (self.weight[0] / groups, self.weight[1] * self.window.len());
+        let columns = self.window.columns(tape, x, &self.small[2..])?;
+        let columns = tape.reshape(&columns, &[batch, groups, seen, places])?;
+        let dy = tape.reshape(dy, &[batch, groups, outputs, places])?;
+        let dy = tape.turned(&dy)?;
+        let product = tape.matmul(&columns, &dy)?;
+        let sum = tape.sum(&product, &[0], false)?;
+        let turned = tape.turned(&sum)?;
+        tape.reshape(&turned, &self.weight)
+    }
+
+    /// A product over samples and places for each element of the kernel.
+    fn weight_by_element(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
+        let batch = self.large[0];
+        let met = batch * self.places() * self.weight[1];
+        let parts = met.div_ceil(CACHED).clamp(1, PARTS.min(batch.max(1)));
+        let step = batch.div_ceil(parts).max(1);
+        let mut sum = None;
+        for start in (0..batch).step_by(step) {
+            let part = Part::range(start, step.min(batch - start));
+            let x = tape.slice(x, 0, part)?;
+            let dy = tape.slice(dy, 0, part)?;
+            let product = self.products(tape, &x, &dy)?;
+            sum = Some(tape.sum_with(sum, product)?);
+        }
+        let (outputs, channels) = (self.weight[0], self.weight[1]);
+        let last = [&[outputs], &self.weight[2..], &[channels]].concat();
+        let sum = tape.reshape(&sum.unwrap_or_default(), &last)?;
+        let rank = last.len();
+        let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+        tape.transpose(&sum, &order)
+    }
+
+    /// [outputs, kernel · channels] of some samples. With the channels last, the places that an
+    /// element of the kernel meets are the rows of a matrix.
+    fn products(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
+        let rows = tape.value(x)?.shape[0] * self.places();
+        let mut order: Vec<usize> = (0..self.small.len()).collect();
+        order.swap(0, 1);
+        let dy = tape.transpose(dy, &order)?;
+        let dy = tape.reshape(&dy, &[self.weight[0], rows])?;
+        let products = self.each_met(tape, x, |tape, met| {
+            let met = tape.reshape(met, &[rows, self.weight[1]])?;
+            tape.matmul(&dy, &met)
+        })?;
+        tape.concat(&products, 1)
+    }
+
+    /// What is made of all that each element of the kernel meets, [batch, …, channels].
+    fn each_met(
+        &self,
+        tape: &mut Tape,
+        x: &str,
+        mut make: impl FnMut(&mut Tape, &str) -> Result<String>,
+    ) -> Result<Vec<String>> {
         let spatial = &self.small[2..];
-        let padded = self.window.padded(tape, x, spatial)?;
-        let axes: Vec<usize> = (0..self.small.len()).filter(|&axis| axis != 1).collect();
-        let parts = (0..self.window.len()).map(|at| {
-            let part = tape.slices(&padded, &self.window.places(at, spatial))?;
-            let product = tape.mul(&part, dy)?;
-            let sum = tape.sum(&product, &axes, false)?;
-            tape.reshape(&sum, &[self.weight[0], 1])
-        });
-        let parts = parts.collect::<Result<Vec<String>>>()?;
-        let all = tape.concat(&parts, 1)?;
+        // The image is smaller before it is padded.
+        let last = channels_last(tape, x)?;
+        let padded = self.window.padded(tape, &last, spatial, CHANNELS_LAST)?;
+        let elements = 0..self.window.len();
+        elements
+            .map(|at| {
+                let places = self.window.places(at, spatial, CHANNELS_LAST);
+                let met = tape.slices(&padded, &places)?;
+                make(tape, &met)
+            })
+            .collect()
+    }
+
+    /// The gradient where each channel has a kernel of its own: sums of products, for each element
+    /// of the kernel.
+    fn depthwise_weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
+        let (channels, rows) = (self.weight[0], self.large[0] * self.places());
+        let dy = channels_last(tape, dy)?;
+        let sums = self.each_met(tape, x, |tape, met| {
+            let product = tape.mul(met, &dy)?;
+            let product = tape.reshape(&product, &[rows, channels])?;
+            tape.sum(&product, &[0], true)
+        })?;
+        let all = tape.concat(&sums, 0)?;
+        let all = tape.turned(&all)?;
         tape.reshape(&all, &self.weight)
     }
 }

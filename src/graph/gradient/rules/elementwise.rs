@@ -207,6 +207,10 @@ pub fn sigmoid(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients 
 }
 
 pub fn relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
+    if tape.facts.is_pooled(node.output(0)) {
+        // The pools behind it have let nothing through that it does not.
+        return identity(tape, node, given);
+    }
     let positive = tape.compare_number("Greater", node.output(0), 0.0)?;
     one(tape.masked(&positive, first(given)))
 }

@@ -27,10 +27,7 @@ pub fn gather(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
                 let part = tape.slice(&dy, axis, Part::range(k, 1))?;
                 let place = Part::range(from_front(index, shape[axis]), 1);
                 let part = tape.unslice(&part, &[(axis, place)], &shape)?;
-                sum = Some(match sum {
-                    Some(sum) => tape.add(&sum, &part)?,
-                    None => part,
-                });
+                sum = Some(tape.sum_with(sum, part)?);
             }
             Ok(vec![sum])
         }

@@ -124,6 +124,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("Conv", By(convolution::conv)),
     ("ConvTranspose", By(convolution::conv_transpose)),
     ("MaxPool", By(pool::max)),
+    ("MaxUnpool", By(pool::unpool)),
     ("AveragePool", By(pool::average)),
     ("GlobalAveragePool", By(reduce::global_average)),
     ("GlobalMaxPool", By(reduce::global_max)),

@@ -8,7 +8,7 @@ use super::super::rules::attention::Attention;
 use super::super::rules::normalize::Grouped;
 use super::super::rules::{pool, resize};
 use super::super::tape::Tape;
-use super::super::window::Window;
+use super::super::window::{CHANNELS_FIRST, Window};
 use crate::error::Result;
 
 type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
@@ -17,6 +17,10 @@ type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
 pub const OPERATORS: &[(&str, Lowering)] = &[
     ("Conv", conv),
     ("ConvTranspose", conv_transpose),
+    ("MaxUnpool", |tape, node| {
+        let shape = tape.shape(node.output(0))?;
+        pool::scattered(tape, node.input(0), node.input(1), &shape)
+    }),
     ("AveragePool", average_pool),
     ("GlobalAveragePool", global_average),
     ("GlobalMaxPool", global_max),
@@ -102,11 +106,12 @@ fn conv_transpose(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
         let kernel = tape.slice(&w, 0, one)?;
         let product = tape.matmul(&kernel, &flat)?;
         let product = tape.reshape(&product, &part_shape)?;
-        let part = tape.unslice(&product, &window.places(at, &small[2..]), &padded)?;
-        sum = Some(match sum {
-            Some(sum) => tape.add(&sum, &part)?,
-            None => part,
-        });
+        let part = tape.unslice(
+            &product,
+            &window.places(at, &small[2..], CHANNELS_FIRST),
+            &padded,
+        )?;
+        sum = Some(tape.sum_with(sum, part)?);
     }
     let y = window.cropped(tape, &sum.unwrap_or_default(), &large[2..])?;
     with_bias(tape, node, &y)
