@@ -12,6 +12,7 @@ mod engine;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use landscape::evaluate::onnx::Binding;
 use landscape::evaluate::onnx::gradient::{Flat, Precision};
 use landscape::evaluate::slope::Slopes;
 use landscape::space::mix::Mix;
@@ -24,6 +25,13 @@ fn folder(network: &str) -> PathBuf {
         .join("tests/oracle")
         .join(network)
 }
+
+/// How weights get into the graph, and in what it computes.
+const WAYS: [(Binding, Precision); 3] = [
+    (Binding::Inputs, Precision::Own),
+    (Binding::Baked, Precision::Own),
+    (Binding::Inputs, Precision::Double),
+];
 
 /// What PyTorch says.
 struct Expected {
@@ -74,7 +82,7 @@ fn agrees(
     files: [&Path; 3],
     data: &Path,
     config: Option<&Path>,
-    precision: Precision,
+    (binding, precision): (Binding, Precision),
 ) {
     let expected = Expected::of(network);
     let tolerance: f64 = match precision {
@@ -89,92 +97,104 @@ fn agrees(
         .map(number)
         .collect();
     let samples = expected.json["samples"].as_u64().unwrap() as usize;
-    with_engine(&files, data, config, samples, |engine, aligned, places| {
-        let gradients = engine.gradients(0, samples, precision).unwrap();
-        let mix = Mix::new(c);
-        let what = |of: &str| format!("{network} {} {precision:?}: {of}", files[0].display());
-        let whole = number(&expected.json["norm"]);
-        for of_beta in expected.json["betas"].as_array().unwrap() {
-            let beta = number(&of_beta["beta"]);
-            let found = gradients.loss_and_gradient(&mix, beta, &places).unwrap();
-            let loss = number(&of_beta["loss"]);
-            assert!(
-                (found.loss / loss - 1.0).abs() < tolerance.min(1e-5),
-                "{}",
-                what("loss")
-            );
-            let slope = number(&of_beta["dloss_dbeta"]);
-            assert!(
-                (found.beta - slope).abs() < tolerance * slope.abs().max(0.1),
-                "{}",
-                what("beta")
-            );
-            let dots = gradients.slope(&mix, beta, &places).unwrap();
-            let by_member = of_beta["dloss_dc"].as_array().unwrap().iter().map(number);
-            for (member, dot) in by_member.enumerate() {
-                let sum: f64 = dots.rows.iter().map(|row| row[member]).sum();
-                let off = (sum - dot).abs() / dot.abs().max(0.1);
-                assert!(off < tolerance, "{}: {sum} for {dot}", what("coefficient"));
-            }
-            if beta != 1.0 {
-                continue;
-            }
-            assert_eq!(
-                found.wrong as u64,
-                expected.json["errors"].as_u64().unwrap()
-            );
-            let mut seen: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-            for ((index, name), gradient) in gradients.parameters().into_iter().zip(&found.weights)
-            {
-                let source = &aligned.pool.members[1].sources[index];
-                let mut values = flat(gradient);
-                if source.transposed {
-                    let (rows, columns) = (source.tensor.shape[0], source.tensor.shape[1]);
-                    values = (0..rows * columns)
-                        .map(|k| values[(k % columns) * rows + k / columns])
-                        .collect();
+    with_engine(
+        &files,
+        data,
+        config,
+        samples,
+        binding,
+        |engine, aligned, places| {
+            let gradients = engine.gradients(0, samples, precision).unwrap();
+            let mix = Mix::new(c);
+            let what = |of: &str| {
+                let origin = files[0].display();
+                format!("{network} {origin} {binding:?} {precision:?}: {of}")
+            };
+            let whole = number(&expected.json["norm"]);
+            for of_beta in expected.json["betas"].as_array().unwrap() {
+                let beta = number(&of_beta["beta"]);
+                let found = gradients.loss_and_gradient(&mix, beta, &places).unwrap();
+                let loss = number(&of_beta["loss"]);
+                assert!(
+                    (found.loss / loss - 1.0).abs() < tolerance.min(1e-5),
+                    "{}",
+                    what("loss")
+                );
+                let slope = number(&of_beta["dloss_dbeta"]);
+                assert!(
+                    (found.beta - slope).abs() < tolerance * slope.abs().max(0.1),
+                    "{}",
+                    what("beta")
+                );
+                let dots = gradients.slope(&mix, beta, &places).unwrap();
+                let by_member = of_beta["dloss_dc"].as_array().unwrap().iter().map(number);
+                for (member, dot) in by_member.enumerate() {
+                    let sum: f64 = dots.rows.iter().map(|row| row[member]).sum();
+                    let off = (sum - dot).abs() / dot.abs().max(0.1);
+                    assert!(off < tolerance, "{}: {sum} for {dot}", what("coefficient"));
                 }
-                // Tied tensors have one gradient, the sum.
-                let sum = seen.entry(name).or_insert_with(|| vec![0.0; values.len()]);
-                sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
-            }
-            for (name, values) in &seen {
-                let tensor = expected.tensor(name);
-                let size = number(&tensor["norm"]).max(1e-3 * whole);
-                let off = match expected.tensors.get(name) {
-                    Some(expected) => norm(values.iter().zip(expected).map(|(a, b)| a - b)),
-                    None => {
-                        let at = tensor["at"]
-                            .as_array()
-                            .unwrap()
-                            .iter()
-                            .map(|k| k.as_u64().unwrap());
-                        let kept = tensor["values"].as_array().unwrap().iter().map(number);
-                        let few = norm(at.zip(kept).map(|(k, x)| values[k as usize] - x));
-                        few.max((norm(values.iter().copied()) - number(&tensor["norm"])).abs())
+                if beta != 1.0 {
+                    continue;
+                }
+                assert_eq!(
+                    found.wrong as u64,
+                    expected.json["errors"].as_u64().unwrap()
+                );
+                let mut seen: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+                for ((index, name), gradient) in
+                    gradients.parameters().into_iter().zip(&found.weights)
+                {
+                    let source = &aligned.pool.members[1].sources[index];
+                    let mut values = flat(gradient);
+                    if source.transposed {
+                        let (rows, columns) = (source.tensor.shape[0], source.tensor.shape[1]);
+                        values = (0..rows * columns)
+                            .map(|k| values[(k % columns) * rows + k / columns])
+                            .collect();
                     }
-                };
-                assert!(off < tolerance * size, "{}: {off} of {size}", what(name));
+                    // Tied tensors have one gradient, the sum.
+                    let sum = seen.entry(name).or_insert_with(|| vec![0.0; values.len()]);
+                    sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
+                }
+                for (name, values) in &seen {
+                    let tensor = expected.tensor(name);
+                    let size = number(&tensor["norm"]).max(1e-3 * whole);
+                    let off = match expected.tensors.get(name) {
+                        Some(expected) => norm(values.iter().zip(expected).map(|(a, b)| a - b)),
+                        None => {
+                            let at = tensor["at"]
+                                .as_array()
+                                .unwrap()
+                                .iter()
+                                .map(|k| k.as_u64().unwrap());
+                            let kept = tensor["values"].as_array().unwrap().iter().map(number);
+                            let few = norm(at.zip(kept).map(|(k, x)| values[k as usize] - x));
+                            few.max((norm(values.iter().copied()) - number(&tensor["norm"])).abs())
+                        }
+                    };
+                    assert!(off < tolerance * size, "{}: {off} of {size}", what(name));
+                }
+                let all = expected.json["tensors"].as_array().unwrap().len();
+                assert_eq!(seen.len(), all, "{}", what("tensors"));
             }
-            let all = expected.json["tensors"].as_array().unwrap().len();
-            assert_eq!(seen.len(), all, "{}", what("tensors"));
-        }
-    });
+        },
+    );
 }
 
 /// Both precisions of exports of one network.
 fn exports_agree(network: &str, exports: &[&str]) {
     for export in exports {
-        export_agrees(network, export, Precision::Own);
-        export_agrees(network, export, Precision::Double);
+        for way in WAYS {
+            export_agrees(network, export, way);
+        }
     }
 }
 
-fn export_agrees(network: &str, export: &str, precision: Precision) {
+fn export_agrees(network: &str, export: &str, way: (Binding, Precision)) {
     let folder = folder(network);
     let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
     let origin = folder.join(format!("zs_{export}.onnx"));
-    agrees(network, [&origin, &a, &b], &data, None, precision);
+    agrees(network, [&origin, &a, &b], &data, None, way);
 }
 
 /// Holds the product of the Hessian with a vector against PyTorch's (`tests/oracle/spectrum.py`):
@@ -188,64 +208,73 @@ fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<
         .unwrap();
     let samples = expected["samples"].as_u64().unwrap() as usize;
     let mix = Mix::new(vec![0.2, 0.3, 0.5]);
-    with_engine(&files, data, config, samples, |engine, aligned, places| {
-        for (precision, tolerance) in [(Precision::Own, 1e-4), (Precision::Double, 1e-6)] {
-            let curvature = engine
-                .curvature(0, &mix, places.clone(), precision)
-                .unwrap();
-            assert_eq!(curvature.differences(), None);
-            let tensors = curvature.tensors();
-            let mut sorted: Vec<&(String, usize)> = tensors.iter().collect();
-            sorted.sort();
-            // Where each tensor begins in PyTorch's vector.
-            let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
-            let mut start = 0;
-            for (name, len) in sorted {
-                starts.insert(name, start);
-                start += len;
+    let auto = Binding::Auto;
+    with_engine(
+        &files,
+        data,
+        config,
+        samples,
+        auto,
+        |engine, aligned, places| {
+            for (precision, tolerance) in [(Precision::Own, 1e-4), (Precision::Double, 1e-6)] {
+                let curvature = engine
+                    .curvature(0, &mix, places.clone(), precision)
+                    .unwrap();
+                assert_eq!(curvature.differences(), None);
+                let tensors = curvature.tensors();
+                let mut sorted: Vec<&(String, usize)> = tensors.iter().collect();
+                sorted.sort();
+                // Where each tensor begins in PyTorch's vector.
+                let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
+                let mut start = 0;
+                for (name, len) in sorted {
+                    starts.insert(name, start);
+                    start += len;
+                }
+                assert_eq!(start, curvature.dim());
+                assert_eq!(start as u64, expected["parameters"].as_u64().unwrap());
+                let v: Vec<f64> = tensors
+                    .iter()
+                    .flat_map(|(name, len)| {
+                        let pool = &aligned.pool;
+                        let mut parameters = pool.parameters.iter();
+                        let index = parameters
+                            .position(|p| p.name == *name && p.counts())
+                            .unwrap();
+                        let source = &pool.members[1].sources[index];
+                        let start = starts[name.as_str()];
+                        let place = move |k: usize| match source.transposed {
+                            // Element k of the graph's [columns, rows] is one of the file's [rows, columns].
+                            true => {
+                                let (rows, columns) =
+                                    (source.tensor.shape[0], source.tensor.shape[1]);
+                                (k % rows) * columns + k / rows
+                            }
+                            false => k,
+                        };
+                        (0..*len).map(move |k| ((start + place(k)) as f64).sin())
+                    })
+                    .collect();
+                let product = curvature.product(&v).unwrap();
+                let size = norm(product.iter().copied());
+                let expected_size = expected["norm"].as_f64().unwrap();
+                let off = (size / expected_size - 1.0).abs();
+                assert!(off < tolerance, "{network}: {size} for {expected_size}");
+                let along: f64 = product.iter().zip(&v).map(|(a, b)| a * b).sum();
+                let expected_along = expected["vhv"].as_f64().unwrap();
+                assert!((along - expected_along).abs() < tolerance * expected_size * 10.0);
+                let mut start = 0;
+                for (name, len) in &tensors {
+                    let own = norm(product[start..start + len].iter().copied());
+                    start += len;
+                    let mut all = expected["tensors"].as_array().unwrap().iter();
+                    let tensor = all.find(|tensor| tensor["name"] == **name).unwrap();
+                    let off = (own - tensor["norm"].as_f64().unwrap()).abs();
+                    assert!(off < tolerance * expected_size, "{network}: {name} {off}");
+                }
             }
-            assert_eq!(start, curvature.dim());
-            assert_eq!(start as u64, expected["parameters"].as_u64().unwrap());
-            let v: Vec<f64> = tensors
-                .iter()
-                .flat_map(|(name, len)| {
-                    let pool = &aligned.pool;
-                    let mut parameters = pool.parameters.iter();
-                    let index = parameters
-                        .position(|p| p.name == *name && p.counts())
-                        .unwrap();
-                    let source = &pool.members[1].sources[index];
-                    let start = starts[name.as_str()];
-                    let place = move |k: usize| match source.transposed {
-                        // Element k of the graph's [columns, rows] is one of the file's [rows, columns].
-                        true => {
-                            let (rows, columns) = (source.tensor.shape[0], source.tensor.shape[1]);
-                            (k % rows) * columns + k / rows
-                        }
-                        false => k,
-                    };
-                    (0..*len).map(move |k| ((start + place(k)) as f64).sin())
-                })
-                .collect();
-            let product = curvature.product(&v).unwrap();
-            let size = norm(product.iter().copied());
-            let expected_size = expected["norm"].as_f64().unwrap();
-            let off = (size / expected_size - 1.0).abs();
-            assert!(off < tolerance, "{network}: {size} for {expected_size}");
-            let along: f64 = product.iter().zip(&v).map(|(a, b)| a * b).sum();
-            let expected_along = expected["vhv"].as_f64().unwrap();
-            assert!((along - expected_along).abs() < tolerance * expected_size * 10.0);
-            let mut start = 0;
-            for (name, len) in &tensors {
-                let own = norm(product[start..start + len].iter().copied());
-                start += len;
-                let mut all = expected["tensors"].as_array().unwrap().iter();
-                let tensor = all.find(|tensor| tensor["name"] == **name).unwrap();
-                let off = (own - tensor["norm"].as_f64().unwrap()).abs();
-                assert!(off < tolerance * expected_size, "{network}: {name} {off}");
-            }
-        }
-    });
+        },
+    );
 }
 
 fn products_agree(network: &str, export: &str) {
@@ -270,7 +299,8 @@ fn a_transformer_with_attention_gelu_and_layer_norm() {
     exports_agree("vit", &["noopt"]);
     // The TorchScript export computes the attention's scale, which PyTorch's values take as the other
     // export stores it: rounded to float32.
-    export_agrees("vit", "ts", Precision::Own);
+    export_agrees("vit", "ts", WAYS[0]);
+    export_agrees("vit", "ts", WAYS[1]);
 }
 
 #[test]
@@ -309,7 +339,7 @@ fn the_digits_network() {
         "landscape.toml",
     ]
     .map(|file| example.join(file));
-    for precision in [Precision::Own, Precision::Double] {
-        agrees("digits", [&origin, &a, &b], &data, Some(&config), precision);
+    for way in WAYS {
+        agrees("digits", [&origin, &a, &b], &data, Some(&config), way);
     }
 }

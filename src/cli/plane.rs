@@ -173,6 +173,14 @@ fn compare(engine: &Engine<'_>) -> Result<()> {
             &layout.to_string(),
         );
     }
+    match engine.compare_gradients() {
+        Ok(rates) => {
+            for (what, layout, rate) in rates {
+                line(&format!("{rate:.1}"), "", &format!("{layout}: {what}"));
+            }
+        }
+        Err(error) => note(&format!("gradients: {error}")),
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use landscape::checkpoint::onnx::Model;
 use landscape::cli::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
 use landscape::evaluate::interface::Interface;
-use landscape::evaluate::onnx::{Engine, Request};
+use landscape::evaluate::onnx::{Binding, Engine, Request};
 use landscape::evaluate::runtime::Runtime;
 use landscape::graph::network::Network;
 use landscape::result::score::Role;
@@ -20,6 +20,7 @@ pub fn with_engine(
     data: &Path,
     config: Option<&Path>,
     samples: usize,
+    binding: Binding,
     then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
 ) {
     let runtime = Runtime::load(None).unwrap();
@@ -54,7 +55,10 @@ pub fn with_engine(
         .filter(|&place| order[place] < samples)
         .collect();
     let stop = AtomicBool::new(false);
-    let request = Request::default();
+    let request = Request {
+        binding,
+        ..Request::default()
+    };
     let engine = Engine::new(
         runtime, &network, &aligned, interface, &datasets, request, &stop,
     )

@@ -7,7 +7,7 @@ use ort::value::{DynValue, Tensor};
 
 use super::feed::Named;
 use super::runner::{Runner, layout};
-use super::weights::Flat;
+use super::weights::{Flat, Weights};
 use super::written::{self, Precision, direction};
 use super::{Gradient, Gradients, mixed};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Curvature<'e> {
     engine: &'e Engine<'e>,
     parts: Vec<Part>,
     dim: usize,
-    weights: Vec<Named>,
+    weights: Weights,
     way: Way<'e>,
     samples: Vec<usize>,
 }
@@ -68,9 +68,11 @@ impl<'e> Engine<'e> {
             .map(|part| self.moving[part.moving].1.clone())
             .collect();
         let own = mixed(self, mix, Precision::Own)?;
-        let layout = layout(self, samples.len());
-        let write =
-            |feeder: &super::feed::Feeder<'_>| written::product(self, feeder, &names, precision);
+        // Every product is at the same weights.
+        let layout = layout(self, samples.len(), usize::MAX, precision);
+        let write = |feeder: &super::feed::Feeder<'_>| {
+            written::product(self, feeder, &names, layout.binding, precision)
+        };
         let (way, weights) = match Runner::new(self, dataset, layout, &own, write) {
             Ok(runner) => (
                 Way::Graph(Box::new(runner), precision),
@@ -142,9 +144,10 @@ impl Curvature<'_> {
     pub fn product(&self, v: &[f64]) -> Result<Vec<f64>> {
         match &self.way {
             Way::Graph(runner, precision) => {
-                let mut weights = self.weights.clone();
                 let along = self.directions(v, *precision);
-                weights.extend(along.map_err(|error| failed("a direction", &error))?);
+                let weights = self
+                    .weights
+                    .with(along.map_err(|error| failed("a direction", &error))?);
                 let sums = runner.sums(&weights, 1.0, &self.samples)?;
                 Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&Flat>>()))
             }
@@ -188,8 +191,8 @@ impl Curvature<'_> {
     }
 
     /// Weights a step along a vector away.
-    fn moved(&self, v: &[f64], step: f64) -> ort::Result<Vec<Named>> {
-        let mut moved = self.weights.clone();
+    fn moved(&self, v: &[f64], step: f64) -> ort::Result<Weights> {
+        let mut moved = self.weights.tensors.clone();
         for part in &self.parts {
             let value = &moved[part.moving].1;
             let (shape, elements) = value.try_extract_tensor::<f64>()?;
@@ -203,7 +206,7 @@ impl Curvature<'_> {
             let value: DynValue = Tensor::from_array((shape, elements))?.into_dyn();
             moved[part.moving].1 = Arc::new(value);
         }
-        Ok(moved)
+        Ok(Weights::new(moved))
     }
 
     /// One vector of tensors in the order of the parts; tied ones are added.
@@ -288,8 +291,8 @@ fn parts(engine: &Engine<'_>) -> (Vec<Part>, usize) {
     (parts, dim)
 }
 
-fn norm_of(weights: &[Named]) -> ort::Result<f64> {
-    let squares = weights.iter().map(|(_, value)| {
+fn norm_of(weights: &Weights) -> ort::Result<f64> {
+    let squares = weights.tensors.iter().map(|(_, value)| {
         let (_, values) = value.try_extract_tensor::<f64>()?;
         Ok(values.iter().map(|x| x * x).sum::<f64>())
     });

@@ -14,11 +14,15 @@ pub mod see;
 mod weights;
 mod written;
 
+use std::time::{Duration, Instant};
+
 pub use self::curvature::Curvature;
-use self::feed::Named;
 use self::runner::{Runner, layout};
 pub use self::weights::Flat;
+use self::weights::Weights;
 pub use self::written::Precision;
+use super::layout::Layout;
+use super::request::Binding;
 use super::{Engine, failed};
 use crate::error::Result;
 use crate::evaluate::metrics::{Outcome, Tally};
@@ -59,7 +63,16 @@ impl Engine<'_> {
         samples: usize,
         precision: Precision,
     ) -> Result<Gradients<'_>> {
-        let layout = layout(self, samples);
+        let layout = layout(self, samples, 1, precision);
+        self.gradients_laid_out(dataset, layout, precision)
+    }
+
+    fn gradients_laid_out(
+        &self,
+        dataset: usize,
+        layout: Layout,
+        precision: Precision,
+    ) -> Result<Gradients<'_>> {
         let mix = Mix::unit(0, self.pool.members.len());
         let own = mixed(self, &mix, Precision::Own)?;
         let write =
@@ -69,9 +82,56 @@ impl Engine<'_> {
             precision,
         })
     }
+
+    /// How fast gradients are, and products with the Hessian, on samples of the first data set:
+    /// what, how it is laid out, and samples a second at weights that stay.
+    ///
+    /// # Errors
+    /// When an operator has no derivative, or the network cannot be run.
+    pub fn compare_gradients(&self) -> Result<Vec<(&'static str, Layout, f64)>> {
+        let samples: Vec<usize> = (0..self.datasets[0].len().min(COMPARED)).collect();
+        let mix = Mix::unit(self.pool.members.len() - 1, self.pool.members.len());
+        let own = Precision::Own;
+        let mut rates = Vec::new();
+        for binding in [Binding::Inputs, Binding::Baked] {
+            let layout = Layout {
+                binding,
+                ..layout(self, samples.len(), 1, own)
+            };
+            let gradients = self.gradients_laid_out(0, layout, own)?;
+            let weights = mixed(self, &mix, own)?;
+            let rate = timed(samples.len(), || {
+                gradients.at(&weights, 1.0, &samples).map(|_| ())
+            })?;
+            rates.push(("gradient", layout, rate));
+        }
+        let curvature = self.curvature(0, &mix, samples.clone(), own)?;
+        let v: Vec<f64> = (0..curvature.dim()).map(|k| (k as f64).sin()).collect();
+        let rate = timed(samples.len(), || curvature.product(&v).map(|_| ()))?;
+        rates.push((
+            "Hessian product",
+            layout(self, samples.len(), usize::MAX, own),
+            rate,
+        ));
+        Ok(rates)
+    }
 }
 
-fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> Result<Vec<Named>> {
+/// Samples that a comparison runs on.
+const COMPARED: usize = 512;
+
+/// Samples a second of work on so many, once everything is ready.
+fn timed(samples: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let (start, mut runs) = (Instant::now(), 0);
+    while runs < 3 || start.elapsed() < Duration::from_secs(1) {
+        work()?;
+        runs += 1;
+    }
+    Ok((runs * samples) as f64 / start.elapsed().as_secs_f64())
+}
+
+fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> Result<Weights> {
     weights::mixed(engine, mix, precision).map_err(|error| failed("mixing weights", &error))
 }
 
@@ -91,7 +151,7 @@ impl Gradients<'_> {
     }
 
     /// The same with weights that are mixed already.
-    fn at(&self, weights: &[Named], beta: f64, samples: &[usize]) -> Result<Gradient> {
+    fn at(&self, weights: &Weights, beta: f64, samples: &[usize]) -> Result<Gradient> {
         let sums = self.runner.sums(weights, beta, samples)?;
         Ok(Gradient {
             loss: sums.loss,

@@ -1,6 +1,7 @@
 //! Mixed tensors as a gradient graph takes them, and gradients as it gives them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ort::value::DynValue;
 use rayon::prelude::*;
@@ -12,11 +13,39 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::worker::{empty, fill};
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 
+/// Tensors that a graph reads by their names, and which set of weights they are.
+#[derive(Clone)]
+pub struct Weights {
+    /// The same for the same moving tensors.
+    pub id: u64,
+    /// The moving tensors, in the engine's order, and what else is fed beside them.
+    pub tensors: Vec<Named>,
+}
+
+impl Weights {
+    /// Weights of their own.
+    pub fn new(tensors: Vec<Named>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            tensors,
+        }
+    }
+
+    /// The same weights with more beside them.
+    pub fn with(&self, more: Vec<Named>) -> Self {
+        Self {
+            id: self.id,
+            tensors: [self.tensors.as_slice(), &more].concat(),
+        }
+    }
+}
+
 /// The moving tensors of a mix by their names in the graph, in the engine's order.
 ///
 /// # Errors
 /// When ONNX Runtime cannot hold them.
-pub fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> ort::Result<Vec<Named>> {
+pub fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> ort::Result<Weights> {
     let moving = engine.moving.par_iter();
     let tensors = moving.map_init(Scratch::default, |scratch, (index, name)| {
         let parameter = &engine.pool.parameters[*index];
@@ -33,7 +62,7 @@ pub fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> ort::Resul
         }
         Ok((name.clone(), Arc::new(value)))
     });
-    tensors.collect()
+    tensors.collect::<ort::Result<_>>().map(Weights::new)
 }
 
 /// A gradient, or a sum of them, in the type of its graph.

@@ -1,13 +1,14 @@
 //! The graphs that give loss and gradient, written for one batch size.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use ort::session::SessionInputValue;
 use prost::Message;
 
 use super::feed::Feeder;
 use super::see::{exposed, see};
-use crate::checkpoint::onnx::proto::{DataType, ModelProto};
+use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::request::Binding;
@@ -36,6 +37,8 @@ pub struct Written {
     pub tensors: Vec<String>,
     /// Name of the gradient in β, where the graph has it.
     pub beta: Option<String>,
+    /// Moving tensors that are handed over when a session is built; the others are inputs.
+    pub stored: HashSet<String>,
 }
 
 /// The graph that gives the gradient in each moving tensor, in their order, and in β, for a batch of
@@ -72,13 +75,14 @@ pub fn product(
     engine: &Engine<'_>,
     feeder: &Feeder<'_>,
     names: &[String],
+    binding: Binding,
     precision: Precision,
 ) -> Result<Written> {
     let Differentiated {
         mut model,
         mut values,
         gradients,
-    } = differentiated(engine, feeder, Binding::Inputs)?;
+    } = differentiated(engine, feeder, binding)?;
     let Some(graph) = model.graph.as_mut() else {
         return Err(Error::runtime("gradient", "the network is empty"));
     };
@@ -141,7 +145,10 @@ fn finished(
             .collect();
         model = widened(model, values, &wide)?;
     }
+    let stored = model.graph.iter().flat_map(|graph| &graph.initializer);
+    let stored = stored.filter(|tensor| tensor.data_location() == DataLocation::External);
     Ok(Written {
+        stored: stored.map(|tensor| tensor.name().to_string()).collect(),
         bytes: model.encode_to_vec(),
         tensors,
         beta,
