@@ -2,6 +2,7 @@
 //! skeleton whose weights are handed over from memory.
 
 pub mod align;
+mod casts;
 pub mod epilogue;
 pub mod gradient;
 pub mod in_graph;

@@ -4,10 +4,11 @@
 //! when a session is built (`AddExternalInitializers`). That happens before ONNX Runtime folds
 //! constants and chooses layouts, so the runtime optimizes every mix as it would a file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::casts;
 use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
@@ -38,9 +39,23 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
     let Some(graph) = model.graph.as_mut() else {
         return model;
     };
+    let mut stands_for: HashMap<&str, &str> = HashMap::new();
     for tensor in fed {
         for &place in &tensor.places {
-            graph.node[place.node].input[place.slot].clone_from(&tensor.name);
+            let input = &mut graph.node[place.node].input[place.slot];
+            if let Some(initializer) = network.initializer_behind(input) {
+                stands_for.entry(initializer).or_insert(&tensor.name);
+            }
+            input.clone_from(&tensor.name);
+        }
+    }
+    // A node that asks for a tensor's shape alone would keep θ0's elements in the graph.
+    let shapes = graph.node.iter_mut();
+    for node in shapes.filter(|node| ["Shape", "Size"].contains(&node.op_type())) {
+        let input = &mut node.input[0];
+        let initializer = network.initializer_behind(input);
+        if let Some(name) = initializer.and_then(|name| stands_for.get(name)) {
+            *input = (*name).to_string();
         }
     }
     let needed = reads_besides(graph, fed);
@@ -77,6 +92,7 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
         .input
         .retain(|input| network.tensor(input.name()).is_none());
     graph.value_info.retain(|info| !is_gone(info.name()));
+    casts::settle(graph);
     model
 }
 

@@ -1,0 +1,88 @@
+//! Casts to the type of a value whose type is known.
+//!
+//! PyTorch's exporter writes the bias of a convolution without one as zeros cast like the
+//! convolution's input. ONNX Runtime takes them for something that depends on the data: it neither
+//! folds batch norm into such a convolution nor picks its faster layout.
+
+use std::collections::HashMap;
+
+use crate::checkpoint::onnx::proto::{AttributeProto, GraphProto, TypeValue, ValueInfoProto};
+
+/// Number of an integer attribute's type, of `AttributeProto.AttributeType`.
+const INT: i32 = 2;
+
+/// Writes each CastLike as a Cast, where the graph says what type it casts to.
+pub fn settle(graph: &mut GraphProto) {
+    let described = graph.input.iter().chain(&graph.value_info);
+    let described = described.filter_map(|info| Some((info.name().to_string(), dtype(info)?)));
+    let stored = graph.initializer.iter();
+    let stored = stored.map(|tensor| (tensor.name().to_string(), tensor.data_type()));
+    let types: HashMap<String, i32> = described.chain(stored).collect();
+    for node in &mut graph.node {
+        let [_, like] = node.input.as_slice() else {
+            continue;
+        };
+        let is_standard = ["", "ai.onnx"].contains(&node.domain());
+        let known = types
+            .get(like)
+            .filter(|_| is_standard && node.op_type() == "CastLike");
+        if let Some(&dtype) = known {
+            node.op_type = Some("Cast".to_string());
+            node.input.truncate(1);
+            node.attribute.push(AttributeProto {
+                name: Some("to".to_string()),
+                i: Some(i64::from(dtype)),
+                r#type: Some(INT),
+                ..AttributeProto::default()
+            });
+        }
+    }
+}
+
+fn dtype(info: &ValueInfoProto) -> Option<i32> {
+    match info.r#type.as_ref()?.value.as_ref()? {
+        TypeValue::Tensor(tensor) => tensor.elem_type,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::proto::{DataType, NodeProto, TensorProto};
+    use crate::graph::gradient::loss::described;
+
+    fn cast_like(value: &str, like: &str) -> NodeProto {
+        NodeProto {
+            input: vec![value.to_string(), like.to_string()],
+            output: vec![format!("{value} like {like}")],
+            op_type: Some("CastLike".to_string()),
+            ..NodeProto::default()
+        }
+    }
+
+    #[test]
+    fn a_cast_to_a_known_type_says_which() {
+        let mut graph = GraphProto {
+            input: vec![described("x", DataType::Float, &[1])],
+            value_info: vec![described("h", DataType::Double, &[1])],
+            initializer: vec![TensorProto {
+                name: Some("w".to_string()),
+                data_type: Some(DataType::Float16 as i32),
+                ..TensorProto::default()
+            }],
+            node: ["x", "h", "w", "unknown"]
+                .map(|like| cast_like("zero", like))
+                .to_vec(),
+            ..GraphProto::default()
+        };
+        settle(&mut graph);
+        let to = |node: &NodeProto| node.attribute.first().and_then(|to| to.i);
+        let types: Vec<Option<i64>> = graph.node.iter().map(to).collect();
+        assert_eq!(types, [Some(1), Some(11), Some(10), None]);
+        let operators: Vec<&str> = graph.node.iter().map(|node| node.op_type()).collect();
+        assert_eq!(operators, ["Cast", "Cast", "Cast", "CastLike"]);
+        assert_eq!(graph.node[0].input, ["zero"]);
+        assert_eq!(graph.node[3].input, ["zero", "unknown"]);
+    }
+}
