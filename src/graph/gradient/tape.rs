@@ -126,7 +126,7 @@ impl Tape {
         name
     }
 
-    /// A list of integers, shape [n].
+    /// A list of integers, of shape n.
     pub fn list(&mut self, values: &[i64]) -> String {
         self.integers(DataType::Int64, values, vec![values.len()])
     }

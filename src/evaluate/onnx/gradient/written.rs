@@ -71,7 +71,7 @@ pub fn direction(name: &str) -> String {
 /// direction, which is an input for each ([`direction`]): the gradient of ⟨∇L, v⟩.
 ///
 /// # Errors
-/// As of [`gradient`].
+/// As of [`gradient()`].
 pub fn product(
     engine: &Engine<'_>,
     feeder: &Feeder<'_>,
