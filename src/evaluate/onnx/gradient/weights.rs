@@ -125,6 +125,11 @@ impl Flat {
         }
     }
 
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Writes elements from `start` on.
     pub fn read(&self, start: usize, out: &mut [f64]) {
         match self {

@@ -156,10 +156,7 @@ fn lower(tape: &mut Tape, mut proto: NodeProto, opset: i64) -> Result<()> {
         value.is_ok_and(|value| value.dtype == DataType::Double)
     });
     let Some((_, lowering)) = found.filter(|_| is_wide) else {
-        proto
-            .attribute
-            .iter_mut()
-            .for_each(|attribute| retype(attribute));
+        proto.attribute.iter_mut().for_each(retype);
         tape.nodes.push(proto);
         return Ok(());
     };
