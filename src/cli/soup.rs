@@ -13,6 +13,8 @@ use super::{draw, note, print, print_json};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning, Settings};
@@ -42,7 +44,15 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         }
         save::probe(&saves, inputs, network, aligned)
     };
-    lineup.evaluated(&arguments.name, probe, |stage| {
+    // What the operators are is not all: some have a derivative for some of their uses alone.
+    let ready = |engine: &Engine<'_>| match &learning {
+        Some(settings) => {
+            let validation = validation(&engine.datasets()).unwrap_or(0);
+            engine.check_gradients(validation, settings.batch, Precision::Own)
+        }
+        None => Ok(()),
+    };
+    lineup.evaluated(&arguments.name, probe, ready, |stage| {
         let (recipes, traces) = chosen(arguments, stage, &wanted, learning.as_ref())?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
         let rate = stage.progress.finish();
@@ -84,7 +94,7 @@ fn chosen(
         ..cook(stage, &ensemble)
     };
     let checkpoints: Vec<usize> = (1..cook.members).collect();
-    let ranked = match validation(stage) {
+    let ranked = match validation(&stage.datasets) {
         Some(set) => ranked(&checkpoints, |member| stage.singles[member][set]),
         None => checkpoints,
     };
@@ -116,7 +126,11 @@ fn learner<'l>(
     tell: &'l dyn Fn(Method, Moment),
 ) -> Result<Learner<'l>> {
     Ok(Learner {
-        slopes: slopes(stage, validation(stage).unwrap_or(0), settings.batch)?,
+        slopes: slopes(
+            stage,
+            validation(&stage.datasets).unwrap_or(0),
+            settings.batch,
+        )?,
         pool: &stage.aligned.pool,
         settings: Settings {
             seed: stage.inputs.plan.seed,
@@ -132,7 +146,7 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
         ensemble,
         watch: stage.progress,
         members: stage.singles.len(),
-        validation: validation(stage).unwrap_or(0),
+        validation: validation(&stage.datasets).unwrap_or(0),
         rule: Rule::AtLeast,
         seeds: Vec::new(),
         learner: None,
@@ -140,8 +154,8 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
 }
 
 /// Which data set is the validation set.
-fn validation(stage: &Stage<'_>) -> Option<usize> {
-    let mut datasets = stage.datasets.iter();
+fn validation(datasets: &[DatasetInfo]) -> Option<usize> {
+    let mut datasets = datasets.iter();
     datasets.position(|set| set.role == Role::Val)
 }
 
@@ -156,7 +170,7 @@ fn assemble(
     let served = cook(stage, &ensemble).scores(recipes)?;
     let (origin, models) = lineup.individuals(stage.singles.clone());
     let names = stage.inputs.names();
-    let validation = validation(stage).map(|set| &stage.datasets[set]);
+    let validation = validation(&stage.datasets).map(|set| &stage.datasets[set]);
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Ok(Soups {
