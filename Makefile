@@ -25,7 +25,10 @@ demo: runtime-if-needed ## draw the figures of the bundled example into plots/
 	$$landscape line --origin zs.onnx --a ft1 --b ft16 --out ../.. && \
 	$$landscape soup --origin zs.onnx --models models.csv --limit 0 --out ../.. && \
 	$$landscape pairs --origin zs.onnx --models models.csv \
-	  --hyperparameters augmentation,label_smoothing,dropout --out ../..
+	  --hyperparameters augmentation,label_smoothing,dropout --out ../.. && \
+	$$landscape soup --origin zs.onnx --models basin.csv --limit 0 --name basin --out ../.. && \
+	$$landscape plane --origin zs.onnx --a ft1 --b ft2 --steps 15 --arrows --name arrows --out ../.. && \
+	$$landscape spectrum --origin zs.onnx --at ft1 --on test --limit 250 --out ../..
 	@echo "The figures are in plots/, their numbers in notebooks-data/"
 
 test: runtime-if-needed ## run all tests
@@ -49,7 +52,7 @@ bench: runtime-if-needed ## time the plane against other tools (a quarter of an 
 	@case "$${CARGO_TARGET_DIR:-target}" in \
 	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
 	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
-	esac; for part in bench limits; do \
+	esac; for part in bench limits gradients; do \
 	  $(BENCH)/env/bin/python bench/$$part.py $$program $(BENCH)/networks || exit; \
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)

@@ -111,7 +111,8 @@ def soup(program, folder, out):
         output, _ = run([sys.executable, str(here / "loops.py"), "floor", str(folder / "digits"), "16"], here)
         return float(output.split("\t")[0])
 
-    line = [program, "soup", "--origin", "zs.onnx", "--models", "models.csv", "--limit", "0"]
+    methods = "best,second,uniform,greedy,greedy-random,ensemble,greedy-ensemble"
+    line = [program, "soup", "--origin", "zs.onnx", "--models", "models.csv", "--limit", "0", "--methods", methods]
     before = floor()
     output, _ = run([*line, "--fresh", "--json", "--out", out], here.parent / "examples" / "digits")
     rate = (before + floor()) / 2

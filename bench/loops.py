@@ -1,6 +1,6 @@
 """What `landscape plane` is held against, each in a process of its own.
 
-    python loops.py floor|torch|inputs|peer FOLDER SECONDS
+    python loops.py floor|torch|inputs|peer|backward|product FOLDER SECONDS
 
 Evaluates points of the plane of FOLDER (networks.py) for about SECONDS; prints samples a second
 and the setting.
@@ -9,6 +9,7 @@ floor   bare ONNX Runtime, constant weights: the best of sessions × threads × 
 torch   the short PyTorch loop: inference mode, weights updated in place, batched.
 inputs  a Python loop over onnxruntime that feeds the weights as inputs of the graph.
 peer    the package loss-landscape-3d, loss and error; a rate of 0 where it cannot, with the reason.
+backward, product   PyTorch's forward and backward pass, and its product of the Hessian with a vector.
 """
 
 import contextlib
@@ -119,6 +120,31 @@ def by_torch():
     return best
 
 
+def by_autograd(twice):
+    """Samples a second of gradients in all parameters, or of products with the Hessian."""
+    import torch
+    import torch.nn.functional as F
+
+    net, zs, _, _ = torch_network()
+    net.load_state_dict(zs, strict=False)
+    parameters = list(net.parameters())
+    v = [torch.randn_like(p) for p in parameters]
+    best = None
+    for size in (16, 64, 256):
+        done, start = 0, time.perf_counter()
+        for images, answers in itertools.cycle(torch_batches(size)):
+            loss = F.cross_entropy(net(images), answers)
+            gradient = torch.autograd.grad(loss, parameters, create_graph=twice)
+            if twice:
+                along = sum((g * u).sum() for g, u in zip(gradient, v))
+                torch.autograd.grad(along, parameters, allow_unused=True)
+            done += len(images)
+            if time.perf_counter() > start + seconds / 3:
+                break
+        best = max(best or (0,), (done / (time.perf_counter() - start), f"{cores} threads batch {size}"))
+    return best
+
+
 def inputs():
     import onnx
     from safetensors.numpy import load_file
@@ -204,5 +230,7 @@ def peer():
     return best
 
 
-best, setting = {"floor": floor, "torch": by_torch, "inputs": inputs, "peer": peer}[how]()
+ways = {"floor": floor, "torch": by_torch, "inputs": inputs, "peer": peer}
+ways |= {"backward": lambda: by_autograd(False), "product": lambda: by_autograd(True)}
+best, setting = ways[how]()
 print(best, setting, sep="\t")

@@ -97,14 +97,14 @@ fn nothing_goes_through_the_network_twice() {
     for row in &table {
         let mut members: Vec<String> = row["members"].split(';').map(String::from).collect();
         members.sort();
-        if row["method"].contains("ensemble")
-            || members.len() == 1
-            || !served.insert(members.clone())
-        {
+        // A learned soup has coefficients of its own.
+        let is_learned = row["method"].starts_with("learned");
+        let is_known = !is_learned && !served.insert(members.clone());
+        if row["method"].contains("ensemble") || members.len() == 1 || is_known {
             continue;
         }
         samples += val
-            * if trials.contains(&members) {
+            * if trials.contains(&members) && !is_learned {
                 sets - 1
             } else {
                 sets
@@ -115,6 +115,10 @@ fn nothing_goes_through_the_network_twice() {
     let counted = &json(out.path())["evaluations"];
     assert_eq!(counted["samples"], samples);
     assert_eq!(counted["logits"], models);
+    // Five epochs of each learned soup, and what judged it: the start, every epoch, and the end
+    // where that was not judged last.
+    let learned = counted["learning"].as_u64().unwrap();
+    assert!((2 * (5 + 6) * val as u64..=2 * (5 + 7) * val as u64).contains(&learned));
 }
 
 #[test]
@@ -163,21 +167,30 @@ fn the_table_is_what_its_parts_say() {
         let right = 300.0 * number("test_accuracy");
         assert!((right - right.round()).abs() < 1e-9);
     }
-    // The weights of every average sum to 1 and are those of its members.
-    let mut sums: HashMap<(String, String), (f64, Vec<String>)> = HashMap::new();
+    // The weights of every average sum to 1 and are those of its members; by layer those of each
+    // tensor.
+    let mut sums: HashMap<[String; 3], (f64, Vec<String>)> = HashMap::new();
     for row in rows(&data.join("soup.weights.csv")) {
-        assert_eq!(row["tensor"], "");
-        let sum = sums
-            .entry((row["method"].clone(), row["seed"].clone()))
-            .or_default();
+        assert_eq!(
+            row["tensor"].is_empty(),
+            row["method"] != "learned-by-layer"
+        );
+        let key = ["method", "seed", "tensor"].map(|column| row[column].clone());
+        let sum = sums.entry(key).or_default();
         sum.0 += row["coefficient"].parse::<f64>().unwrap();
         sum.1.push(row["model"].clone());
     }
-    assert_eq!(sums.len(), table.len());
-    for row in &table {
-        let (sum, members) = &sums[&(row["method"].clone(), row["seed"].clone())];
+    // The network has ten tensors.
+    assert_eq!(sums.len(), table.len() - 1 + 10);
+    for (key, (sum, members)) in &sums {
         assert!((sum - 1.0).abs() < 1e-12);
-        assert_eq!(row["members"], members.join(";"));
+        let mut rows = table.iter();
+        let of = rows.find(|row| row["method"] == key[0] && row["seed"] == key[1]);
+        assert_eq!(of.unwrap()["members"], members.join(";"));
+    }
+    let loss = |method: &str| row(method)["val_loss"].parse::<f64>().unwrap();
+    for method in ["learned", "learned-by-layer"] {
+        assert!(loss(method) < loss("uniform"), "{method}");
     }
 }
 
@@ -326,15 +339,15 @@ fn one_model_is_its_own_soup() {
     let table = table(out.path());
     let methods: Vec<&str> = table.iter().map(|row| row["method"].as_str()).collect();
     // There is no second, which is said.
-    assert!(!methods.contains(&"second") && methods.len() == 8);
+    assert!(!methods.contains(&"second") && methods.len() == 10);
     let warnings = json(out.path())["warnings"].to_string();
     assert!(warnings.contains("second is not defined"), "{warnings}");
     assert!(table.iter().all(|row| row["members"] == "only"));
-    assert!(
-        table
-            .iter()
-            .all(|row| row["val_loss"] == table[0]["val_loss"])
-    );
+    // A learned one has a β of its own.
+    let mut plain = table
+        .iter()
+        .filter(|row| !row["method"].starts_with("learned"));
+    assert!(plain.all(|row| row["val_loss"] == table[0]["val_loss"]));
 }
 
 #[test]
@@ -373,7 +386,14 @@ fn what_cannot_be_used_is_told() {
         ),
         (&["--models", "models.csv", "--orders", "0"], "--orders"),
         (
-            &["--models", "models.csv", "--epochs", "3"],
+            &[
+                "--models",
+                "models.csv",
+                "--methods",
+                "greedy",
+                "--epochs",
+                "3",
+            ],
             "--epochs: serves none of the methods",
         ),
         (
@@ -573,41 +593,14 @@ fn figures_are_drawn_again_from_their_files() {
     let mut draw = Command::cargo_bin("landscape").unwrap();
     draw.arg("draw").arg(&csv).arg("--out").arg(again.path());
     draw.assert().success();
-    for file in ["soup.png", "soup.svg"] {
+    let svg = "soup-learned-by-layer.svg";
+    for file in ["soup.png", "soup.svg", "soup-learned-by-layer.png", svg] {
         let first = fs::read(out.path().join("plots").join(file)).unwrap();
         assert_eq!(first, fs::read(again.path().join(file)).unwrap());
     }
-    assert!(!again.path().join("soup-learned-by-layer.png").exists());
-    // A soup learned by layer has a figure of its own.
-    let mut learned = json(out.path());
-    let start = |model: usize| f64::from(u8::from(model == 3));
-    let alpha: Vec<f64> = (0..16).map(start).collect();
-    learned["learned"] = serde_json::json!([{
-        "method": "learned-by-layer",
-        "settings": {
-            "layers": "block", "epochs": 0, "learning_rate": 0.05, "weight_decay": 0.0,
-            "batch": 256, "softmax": true, "learns_beta": true, "holdout": null, "patience": 2,
-            "seed": 0,
-        },
-        "samples": [300, 0],
-        "rows": [{"name": "b.0", "tensors": ["b.0.w"]}, {"name": "b.1", "tensors": ["b.1.w"]}],
-        "steps": [],
-        "epochs": [{
-            "epoch": 0, "step": 0, "selection_loss": 0.5, "selection_error": 0.1, "beta": 1.0,
-            "alpha": [alpha, alpha],
-        }],
-        "best": 0,
-        "ended": "done",
-    }]);
+    let svg = fs::read_to_string(again.path().join(svg)).unwrap();
+    assert!(svg.contains("by tensor; white: 1/16"));
     let path = out.path().join("notebooks-data/soup.json");
-    fs::write(&path, learned.to_string()).unwrap();
-    let mut draw = Command::cargo_bin("landscape").unwrap();
-    draw.arg("draw").arg(&csv).arg("--out").arg(again.path());
-    draw.assert()
-        .success()
-        .stdout(contains("soup-learned-by-layer.png"));
-    let svg = fs::read_to_string(again.path().join("soup-learned-by-layer.svg")).unwrap();
-    assert!(svg.contains("by block; white: 1/16"));
     fs::write(path, "{}").unwrap();
     let mut draw = Command::cargo_bin("landscape").unwrap();
     draw.arg("draw").arg(&csv).arg("--out").arg(again.path());

@@ -56,13 +56,15 @@ pub fn check_validation(wanted: &[Wanted], saved: &[Wanted], has_validation: boo
     }
 }
 
-/// What is made when nothing is asked for: of the paper's table, what needs no gradients.
-const PAPER: [Method; 7] = [
+/// What is made when nothing is asked for: the paper's table.
+const PAPER: [Method; 9] = [
     Method::Best,
     Method::Second,
     Method::Uniform,
     Method::Greedy,
     Method::GreedyRandom,
+    Method::Learned,
+    Method::LearnedByLayer,
     Method::Ensemble,
     Method::GreedyEnsemble,
 ];

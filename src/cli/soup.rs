@@ -1,5 +1,6 @@
 //! `landscape soup`: averages of many checkpoints, and the paper's table.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
@@ -12,7 +13,7 @@ use super::table::table;
 use super::{draw, note, print, print_json};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
@@ -38,26 +39,42 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     )?;
     let inputs = &lineup.inputs;
     check_validation(&wanted, &saved, inputs.plan.has(Role::Val))?;
+    // Those of the default table are left out where they are impossible.
+    let asked = arguments.methods.is_some() || saved.iter().any(|it| it.method.is_learned());
     let probe = |network: &Network<'_>, aligned: &Aligned| {
-        if learning.is_some() {
+        if learning.is_some() && asked {
             check_gradient(network, aligned, inputs.plan.output.as_deref())?;
         }
         save::probe(&saves, inputs, network, aligned)
     };
     // What the operators are is not all: some have a derivative for some of their uses alone.
-    let ready = |engine: &Engine<'_>| match &learning {
-        Some(settings) => {
-            let validation = validation(&engine.datasets()).unwrap_or(0);
-            engine.check_gradients(validation, settings.batch, Precision::Own)
+    let left_out = RefCell::new(None);
+    let ready = |engine: &Engine<'_>| {
+        let Some(settings) = &learning else {
+            return Ok(());
+        };
+        let validation = validation(&engine.datasets()).unwrap_or(0);
+        match engine.check_gradients(validation, settings.batch, Precision::Own) {
+            Err(error) if !asked && error.kind() == Kind::Input => {
+                left_out.replace(Some(format!("learned soups are left out: {error}")));
+                Ok(())
+            }
+            checked => checked,
         }
-        None => Ok(()),
     };
     lineup.evaluated(&arguments.name, probe, ready, |stage| {
-        let (recipes, traces) = chosen(arguments, stage, &wanted, learning.as_ref())?;
+        let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
+        let left_out = left_out.take();
+        let is_possible = |wanted: &&Wanted| left_out.is_none() || !wanted.method.is_learned();
+        let wanted: Vec<Wanted> = wanted.iter().filter(is_possible).copied().collect();
+        let learning = learning.as_ref().filter(|_| left_out.is_none());
+        let learner = learning.map(|it| learner(stage, it, &tell)).transpose()?;
+        let (recipes, traces) = chosen(arguments, stage, &wanted, learner)?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
         let rate = stage.progress.finish();
         let provenance = stage.material.provenance(inputs);
         soups.provenance = stage.progress.recorded(&provenance, start);
+        soups.warnings.extend(left_out);
         soups.warnings.extend(missing(&wanted, &recipes));
         soups
             .warnings
@@ -77,9 +94,8 @@ fn chosen(
     arguments: &SoupArgs,
     stage: &Stage<'_>,
     wanted: &[Wanted],
-    learning: Option<&Settings>,
+    learner: Option<Learner<'_>>,
 ) -> Result<(Vec<Recipe>, Vec<Trace>)> {
-    let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
     let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
     let seed = stage.inputs.plan.seed;
     let cook = Cook {
@@ -90,7 +106,7 @@ fn chosen(
         seeds: (0..arguments.orders)
             .map(|order| seed.wrapping_add(order))
             .collect(),
-        learner: learning.map(|it| learner(stage, it, &tell)).transpose()?,
+        learner,
         ..cook(stage, &ensemble)
     };
     let checkpoints: Vec<usize> = (1..cook.members).collect();
@@ -297,6 +313,7 @@ fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
         soups: counts.models - counts.remembered,
         remembered: counts.remembered,
         samples: counts.samples,
+        learning: counts.learning,
     }
 }
 
@@ -322,11 +339,17 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
         soups: tried,
         remembered,
         samples,
+        learning,
     } = soups.evaluations;
     let seconds = soups.provenance.wall_seconds;
+    let learned = match learning {
+        0 => format!(", {rate:.0} samples/s"),
+        // The rate is of both together.
+        _ => format!(" and {learning} to learn soups"),
+    };
     say(&format!(
         "{logits} models, {tried} soups evaluated, {remembered} known already; {samples} samples \
-         through the network, {rate:.0} samples/s, {seconds:.1} s"
+         through the network{learned}, {seconds:.1} s"
     ));
     say(&format!("data    {}", csv.display()));
     for figure in drawn {

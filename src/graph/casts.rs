@@ -6,10 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::checkpoint::onnx::proto::{AttributeProto, GraphProto, TypeValue, ValueInfoProto};
-
-/// Number of an integer attribute's type, of `AttributeProto.AttributeType`.
-const INT: i32 = 2;
+use super::build::int;
+use crate::checkpoint::onnx::proto::{GraphProto, TypeValue, ValueInfoProto};
 
 /// Writes each CastLike as a Cast, where the graph says what type it casts to.
 pub fn settle(graph: &mut GraphProto) {
@@ -29,12 +27,7 @@ pub fn settle(graph: &mut GraphProto) {
         if let Some(&dtype) = known {
             node.op_type = Some("Cast".to_string());
             node.input.truncate(1);
-            node.attribute.push(AttributeProto {
-                name: Some("to".to_string()),
-                i: Some(i64::from(dtype)),
-                r#type: Some(INT),
-                ..AttributeProto::default()
-            });
+            node.attribute.push(int("to", i64::from(dtype)));
         }
     }
 }
@@ -50,7 +43,7 @@ fn dtype(info: &ValueInfoProto) -> Option<i32> {
 mod tests {
     use super::*;
     use crate::checkpoint::onnx::proto::{DataType, NodeProto, TensorProto};
-    use crate::graph::gradient::loss::described;
+    use crate::graph::build::described;
 
     fn cast_like(value: &str, like: &str) -> NodeProto {
         NodeProto {

@@ -1,10 +1,11 @@
 //! Loss and correctness of each sample, computed by the graph itself: on a GPU only they have to
 //! leave it, not the logits.
 
+use super::build::node;
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    AttributeProto, DataType, Dimension, DimensionValue, ModelProto, NodeProto, TensorShapeProto,
-    TensorType, TypeProto, TypeValue, ValueInfoProto,
+    DataType, Dimension, DimensionValue, ModelProto, TensorShapeProto, TensorType, TypeProto,
+    TypeValue, ValueInfoProto,
 };
 use crate::checkpoint::tensor::Dtype;
 
@@ -17,9 +18,6 @@ pub const CORRECT: &str = "landscape.correct";
 
 /// The first version of the standard operators in which all that is needed means the same.
 const OPSET: i64 = 13;
-
-/// Oldest attribute type number for an integer, of `AttributeProto.AttributeType`.
-const INT: i32 = 2;
 
 /// Adds loss and correctness behind the output `logits`, [batch, classes]; `None` when the model's
 /// operators are too old for it.
@@ -54,24 +52,6 @@ pub fn append(mut model: ModelProto, logits: &str) -> Option<ModelProto> {
     graph.output.push(column(LOSS, data_type(Dtype::F64)));
     graph.output.push(column(CORRECT, DataType::Bool as i32));
     Some(model)
-}
-
-/// A node of the standard operators with one output and integer attributes.
-pub fn node(op_type: &str, input: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
-    let attribute = attributes.iter().map(|(name, value)| AttributeProto {
-        name: Some((*name).to_string()),
-        i: Some(*value),
-        r#type: Some(INT),
-        ..AttributeProto::default()
-    });
-    NodeProto {
-        input: input.iter().map(|name| (*name).to_string()).collect(),
-        output: vec![output.to_string()],
-        name: Some(format!("{output}/{op_type}")),
-        op_type: Some(op_type.to_string()),
-        attribute: attribute.collect(),
-        ..NodeProto::default()
-    }
 }
 
 /// A value [batch, 1].

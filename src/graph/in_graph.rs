@@ -3,12 +3,10 @@
 //! Mixing itself, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ, where W0 is θ0's tensor, Dᵢ the difference of
 //! checkpoint i to it, and the coefficients cᵢ are scalar inputs.
 
+use super::build::described;
 use super::skeleton::Fed;
 use crate::checkpoint::onnx::data_type;
-use crate::checkpoint::onnx::proto::{
-    Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto,
-    TensorType, TypeProto, TypeValue, ValueInfoProto,
-};
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::checkpoint::tensor::Dtype;
 
 /// Name of the tensor that holds member `member`'s part of a fed tensor: W0 for the origin
@@ -49,7 +47,7 @@ pub fn rewrite(mut skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelPr
     }
     for dtype in dtypes {
         graph.input.extend(
-            (1..members).map(|member| input(coefficient(member, dtype), dtype, Vec::new())),
+            (1..members).map(|member| described(&coefficient(member, dtype), onnx(dtype), &[])),
         );
     }
     // What they read are inputs and initializers, so they may stand first.
@@ -65,12 +63,10 @@ pub fn as_inputs(mut skeleton: ModelProto, fed: &[Fed]) -> ModelProto {
     for tensor in fed {
         if let Some(at) = position(graph, &tensor.name) {
             graph.initializer.remove(at);
-            let dims = tensor.shape.iter().map(|&dim| Dimension {
-                value: Some(DimensionValue::DimValue(dim as i64)),
-                ..Dimension::default()
-            });
-            let name = tensor.name.clone();
-            graph.input.push(input(name, tensor.dtype, dims.collect()));
+            let dtype = onnx(tensor.dtype);
+            graph
+                .input
+                .push(described(&tensor.name, dtype, &tensor.shape));
         }
     }
     skeleton
@@ -107,16 +103,7 @@ fn sum(fed: &Fed, members: usize) -> Vec<NodeProto> {
     nodes
 }
 
-fn input(name: String, dtype: Dtype, dim: Vec<Dimension>) -> ValueInfoProto {
-    ValueInfoProto {
-        name: Some(name),
-        r#type: Some(TypeProto {
-            value: Some(TypeValue::Tensor(TensorType {
-                elem_type: Some(data_type(dtype)),
-                shape: Some(TensorShapeProto { dim }),
-            })),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
+/// The element type by its name in the format.
+fn onnx(dtype: Dtype) -> DataType {
+    DataType::try_from(data_type(dtype)).unwrap_or(DataType::Undefined)
 }

@@ -2,6 +2,7 @@
 //! skeleton whose weights are handed over from memory.
 
 pub mod align;
+pub mod build;
 mod casts;
 pub mod epilogue;
 pub mod gradient;

@@ -210,4 +210,8 @@ pub struct Evaluations {
     pub remembered: usize,
     /// Samples that went through the network, over all models.
     pub samples: usize,
+    /// Samples that went through the network, or through it and its gradient, while soups were
+    /// learned.
+    #[serde(default)]
+    pub learning: usize,
 }

@@ -9,8 +9,9 @@ use landscape::checkpoint::onnx::proto::{
 };
 use landscape::evaluate::onnx::gradient::see::{exposed, see};
 use landscape::evaluate::runtime::Runtime;
-use landscape::graph::epilogue::node;
-use landscape::graph::gradient::loss::{described, values};
+use landscape::graph::build::described;
+use landscape::graph::build::node;
+use landscape::graph::gradient::loss::values;
 use landscape::graph::gradient::values::Value;
 use landscape::graph::gradient::widen::widened;
 use landscape::graph::gradient::{Differentiated, differentiate, giving, prepared};
@@ -480,6 +481,6 @@ pub fn moving(shape: &[usize], seed: u64) -> Input {
 pub fn list(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         ints: values.to_vec(),
-        ..landscape::graph::gradient::tape::ints(name, &[])
+        ..landscape::graph::build::ints(name, &[])
     }
 }

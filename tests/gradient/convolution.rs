@@ -1,6 +1,6 @@
 //! Convolutions and transposed convolutions.
 
-use landscape::graph::gradient::tape::{int, ints, word};
+use landscape::graph::build::{int, ints, word};
 use proptest::prelude::*;
 
 use crate::case::{Case, Input, moving, numbers};

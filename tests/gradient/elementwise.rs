@@ -1,6 +1,6 @@
 //! Operators that go element by element.
 
-use landscape::graph::gradient::tape::{float, word};
+use landscape::graph::build::{float, word};
 use proptest::prelude::*;
 
 use crate::case::{Case, Input, moving, numbers};

@@ -1,6 +1,6 @@
 //! Elements taken and put by their indices, and operators that pass a value on.
 
-use landscape::graph::gradient::tape::{int, word};
+use landscape::graph::build::{int, word};
 use proptest::prelude::*;
 
 use crate::case::{Case, Input, moving, numbers};

@@ -1,6 +1,6 @@
 //! Softmax and normalizations.
 
-use landscape::graph::gradient::tape::{float, int};
+use landscape::graph::build::{float, int};
 
 use crate::case::{Case, Input, moving, numbers};
 

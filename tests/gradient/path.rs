@@ -4,8 +4,9 @@
 use landscape::checkpoint::onnx::proto::{
     AttributeProto, DataType, GraphProto, ModelProto, NodeProto,
 };
-use landscape::graph::epilogue::node;
-use landscape::graph::gradient::loss::{described, values};
+use landscape::graph::build::described;
+use landscape::graph::build::node;
+use landscape::graph::gradient::loss::values;
 use landscape::graph::gradient::values::Value;
 use landscape::graph::gradient::{check, operators};
 

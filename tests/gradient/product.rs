@@ -1,6 +1,6 @@
 //! Products of matrices.
 
-use landscape::graph::gradient::tape::{float, int, word};
+use landscape::graph::build::{float, int, word};
 use proptest::prelude::*;
 
 use crate::case::{Case, moving};

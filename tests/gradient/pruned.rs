@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use landscape::graph::build::ints;
 use landscape::graph::gradient::giving;
-use landscape::graph::gradient::tape::ints;
 
 use crate::case::{Case, Input, moving, numbers};
 

@@ -1,6 +1,6 @@
 //! Sums, means and largest elements over axes.
 
-use landscape::graph::gradient::tape::int;
+use landscape::graph::build::int;
 
 use crate::case::{Case, Input, list, moving};
 

@@ -1,6 +1,6 @@
 //! Images of other sizes, and their blocks as channels.
 
-use landscape::graph::gradient::tape::{float, int, word};
+use landscape::graph::build::{float, int, word};
 
 use crate::case::{Case, Input, list, moving};
 

@@ -1,6 +1,6 @@
 //! Operators that put the same elements elsewhere.
 
-use landscape::graph::gradient::tape::{int, word};
+use landscape::graph::build::{int, word};
 use proptest::prelude::*;
 
 use crate::case::{Case, Input, list, moving};

@@ -1,6 +1,6 @@
 //! Products with the second derivative: the gradient of the gradient along a direction.
 
-use landscape::graph::gradient::tape::{int, ints, word};
+use landscape::graph::build::{int, ints, word};
 
 use crate::case::{Case, Input, moving, numbers};
 

@@ -1,7 +1,7 @@
 //! Networks that compute in 16 bits: gradients are taken of the same network in doubles.
 
 use landscape::checkpoint::onnx::proto::DataType;
-use landscape::graph::epilogue::node;
+use landscape::graph::build::node;
 
 use crate::small::{Folder, Small, number};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use landscape::graph::epilogue::node;
+use landscape::graph::build::node;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;

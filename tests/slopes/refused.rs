@@ -5,7 +5,7 @@ use assert_cmd::Command;
 use landscape::checkpoint::onnx::proto::{
     AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto,
 };
-use landscape::graph::epilogue::node;
+use landscape::graph::build::node;
 
 use crate::small::{Folder, Small};
 

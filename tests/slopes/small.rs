@@ -10,8 +10,8 @@ use landscape::checkpoint::onnx::proto::{
     DataType, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TypeValue, ValueInfoProto,
 };
-use landscape::graph::epilogue::node;
-use landscape::graph::gradient::loss::described;
+use landscape::graph::build::described;
+use landscape::graph::build::node;
 use prost::Message;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;

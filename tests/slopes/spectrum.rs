@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use landscape::graph::epilogue::node;
+use landscape::graph::build::node;
 use ndarray::{Array1, ArrayD, Axis, Slice};
 use ndarray_npy::{NpzReader, NpzWriter};
 use predicates::str::contains;

@@ -94,7 +94,8 @@ impl Engine<'_> {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, add: impl FnOnce(&mut Counts)) {
+    /// Adds to what it took.
+    pub fn count(&self, add: impl FnOnce(&mut Counts)) {
         add(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -199,6 +200,8 @@ pub struct Counts {
     pub remembered: usize,
     /// Samples that went through the network, over all models.
     pub samples: usize,
+    /// Samples of which gradients were taken, or losses beside them.
+    pub learning: usize,
 }
 
 impl Evaluator for Engine<'_> {

@@ -5,23 +5,18 @@ use std::collections::HashSet;
 use super::node::captured;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
-    DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TensorShapeProto,
-    TensorType, TypeProto, TypeValue, ValueInfoProto,
+    DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TypeValue,
+    ValueInfoProto,
 };
-use crate::graph::epilogue::node;
+use crate::graph::build::{described, node};
+pub use crate::graph::epilogue::{CORRECT, LABELS, LOSS};
 
-/// Input: the classes, i64 [batch, 1].
-pub const LABELS: &str = "landscape.labels";
 /// Input: β, f64.
 pub const BETA: &str = "landscape.beta";
 /// Input: the samples' weights, f64 [batch, 1]; of a mean over n of them 1/n.
 pub const WEIGHTS: &str = "landscape.weights";
 /// Output: Σ wₛ·ℓₛ in nats, f64.
 pub const TOTAL: &str = "landscape.total";
-/// Output: cross-entropies in nats, f64 [batch, 1].
-pub const LOSS: &str = "landscape.loss";
-/// Output: whether the first largest logit is the label's, bool [batch, 1].
-pub const CORRECT: &str = "landscape.correct";
 /// The logits in f64.
 const WIDE: &str = "landscape.wide";
 
@@ -117,23 +112,4 @@ fn declared(info: &ValueInfoProto) -> Option<Value> {
         DataType::try_from(tensor.elem_type()).ok()?,
         dims.collect::<Option<Vec<usize>>>()?,
     ))
-}
-
-/// An input or output of a type and shape.
-pub fn described(name: &str, dtype: DataType, shape: &[usize]) -> ValueInfoProto {
-    let dim = shape.iter().map(|&size| Dimension {
-        value: Some(DimensionValue::DimValue(size as i64)),
-        ..Dimension::default()
-    });
-    ValueInfoProto {
-        name: Some(name.to_string()),
-        r#type: Some(TypeProto {
-            value: Some(TypeValue::Tensor(TensorType {
-                elem_type: Some(dtype as i32),
-                shape: Some(TensorShapeProto { dim: dim.collect() }),
-            })),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
 }

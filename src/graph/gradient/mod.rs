@@ -2,7 +2,7 @@
 //! gradient, too, in operators of the standard set, so that it runs wherever the network runs.
 //!
 //! The walk goes back from the loss along the nodes that lie between it and the values the
-//! gradient is wanted in. Each operator has one rule ([`rules`]), which writes the nodes that turn
+//! gradient is wanted in. Each operator has one rule (`rules`), which writes the nodes that turn
 //! the gradient in the node's outputs into that in its inputs. Shapes are those of one batch size
 //! ([`values`]), so that the rules decide broadcasting, axes and pads while the graph is written and
 //! not while it runs. What comes out is differentiated again in the same way, for products with the

@@ -6,52 +6,7 @@ use super::facts::Facts;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType, NodeProto, TensorProto};
 use crate::error::Result;
-
-/// Numbers of `AttributeProto.AttributeType`.
-const FLOAT: i32 = 1;
-const INT: i32 = 2;
-const STRING: i32 = 3;
-const INTS: i32 = 7;
-
-/// An integer attribute.
-pub fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_string()),
-        i: Some(value),
-        r#type: Some(INT),
-        ..AttributeProto::default()
-    }
-}
-
-/// A list of integers.
-pub fn ints(name: &str, values: &[usize]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_string()),
-        ints: values.iter().map(|&value| value as i64).collect(),
-        r#type: Some(INTS),
-        ..AttributeProto::default()
-    }
-}
-
-/// A number.
-pub fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_string()),
-        f: Some(value),
-        r#type: Some(FLOAT),
-        ..AttributeProto::default()
-    }
-}
-
-/// A word.
-pub fn word(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_string()),
-        s: Some(value.as_bytes().to_vec().into()),
-        r#type: Some(STRING),
-        ..AttributeProto::default()
-    }
-}
+use crate::graph::build::{int, ints};
 
 /// Nodes and constants that are added to a graph.
 pub struct Tape {
@@ -171,7 +126,7 @@ impl Tape {
         name
     }
 
-    /// A list of integers, shape [n].
+    /// A list of integers, of shape n.
     pub fn list(&mut self, values: &[i64]) -> String {
         self.integers(DataType::Int64, values, vec![values.len()])
     }

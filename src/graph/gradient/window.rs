@@ -4,6 +4,7 @@ use super::node::Node;
 use super::tape::{Part, Tape};
 use crate::checkpoint::onnx::proto::AttributeProto;
 use crate::error::Result;
+use crate::graph::build::{int, ints};
 
 /// First spatial axis of [batch, channels, …].
 pub const CHANNELS_FIRST: usize = 2;
@@ -93,11 +94,11 @@ impl Window {
     pub fn attributes(&self, group: usize) -> Vec<AttributeProto> {
         let pads = [self.before.as_slice(), &self.after].concat();
         vec![
-            super::tape::ints("kernel_shape", &self.kernel),
-            super::tape::ints("strides", &self.strides),
-            super::tape::ints("dilations", &self.dilations),
-            super::tape::ints("pads", &pads),
-            super::tape::int("group", group as i64),
+            ints("kernel_shape", &self.kernel),
+            ints("strides", &self.strides),
+            ints("dilations", &self.dilations),
+            ints("pads", &pads),
+            int("group", group as i64),
         ]
     }
 

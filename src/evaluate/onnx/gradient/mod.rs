@@ -22,7 +22,7 @@ use self::runner::{Runner, layout};
 pub use self::weights::Flat;
 use self::weights::Weights;
 pub use self::written::Precision;
-use super::layout::Layout;
+use super::layout::{Layout, measure};
 use super::request::Binding;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
@@ -119,8 +119,9 @@ impl Engine<'_> {
         })
     }
 
-    /// How fast gradients are, and products with the Hessian, on samples of the first data set:
-    /// what, how it is laid out, and samples a second at weights that stay.
+    /// How fast gradients are, and products with the Hessian, beside the forward pass with constant
+    /// weights in batches of the same size: what, how it is laid out, and samples a second on the
+    /// first data set at weights that stay.
     ///
     /// # Errors
     /// When an operator has no derivative, or the network cannot be run.
@@ -128,31 +129,31 @@ impl Engine<'_> {
         let samples: Vec<usize> = (0..self.datasets[0].len().min(COMPARED)).collect();
         let mix = Mix::unit(self.pool.members.len() - 1, self.pool.members.len());
         let own = self.precision(Precision::Own);
-        let mut rates = Vec::new();
         let bindings: &[Binding] = match own {
             Precision::Own => &[Binding::Inputs, Binding::Baked],
             Precision::Double => &[Binding::Inputs],
         };
+        let laid_out = |binding| Layout {
+            binding,
+            ..layout(self, samples.len(), 1, own)
+        };
+        let baked = laid_out(Binding::Baked);
+        let part = self.part_of(0, 0..samples.len(), baked.batch)?;
+        let forward = || Ok(("forward", baked, measure(self, &part, &baked, SECOND)?.rate));
+        let mut rates = vec![forward()?];
         for &binding in bindings {
-            let layout = Layout {
-                binding,
-                ..layout(self, samples.len(), 1, own)
-            };
-            let gradients = self.gradients_laid_out(0, layout, own)?;
+            let gradients = self.gradients_laid_out(0, laid_out(binding), own)?;
             let weights = mixed(self, &mix, own)?;
             let rate = timed(samples.len(), || {
                 gradients.at(&weights, 1.0, &samples).map(|_| ())
             })?;
-            rates.push(("gradient", layout, rate));
+            rates.push(("gradient", laid_out(binding), rate));
         }
         let curvature = self.curvature(0, &mix, samples.clone(), own)?;
         let v: Vec<f64> = (0..curvature.dim()).map(|k| (k as f64).sin()).collect();
         let rate = timed(samples.len(), || curvature.product(&v).map(|_| ()))?;
-        rates.push((
-            "Hessian product",
-            layout(self, samples.len(), usize::MAX, own),
-            rate,
-        ));
+        rates.push(("Hessian product", baked, rate));
+        rates.push(forward()?);
         Ok(rates)
     }
 }
@@ -160,11 +161,14 @@ impl Engine<'_> {
 /// Samples that a comparison runs on.
 const COMPARED: usize = 512;
 
+/// How long each thing is timed.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Samples a second of work on so many, once everything is ready.
 fn timed(samples: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
     let (start, mut runs) = (Instant::now(), 0);
-    while runs < 3 || start.elapsed() < Duration::from_secs(1) {
+    while runs < 3 || start.elapsed() < SECOND {
         work()?;
         runs += 1;
     }

@@ -254,6 +254,7 @@ impl<'e> Runner<'e> {
         samples: &[usize],
         work: impl Fn(&mut Own<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
+        self.engine.count(|counts| counts.learning += samples.len());
         let made = self.threads.broadcast(|thread| {
             let mut own = lock(&self.workers[thread.index()]);
             let batches = samples.chunks(self.layout.batch).skip(thread.index());

@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::request::Binding;
 use crate::evaluate::onnx::{Engine, failed};
-use crate::graph::epilogue::node;
-use crate::graph::gradient::loss::{self, described};
+use crate::graph::build::described;
+use crate::graph::build::node;
+use crate::graph::gradient::loss;
 use crate::graph::gradient::values::{Value, Values};
 use crate::graph::gradient::widen::widened;
 use crate::graph::gradient::{Differentiated, differentiate, giving};
@@ -70,7 +71,7 @@ pub fn direction(name: &str) -> String {
 /// direction, which is an input for each ([`direction`]): the gradient of ⟨∇L, v⟩.
 ///
 /// # Errors
-/// As of [`gradient`].
+/// As of [`gradient()`].
 pub fn product(
     engine: &Engine<'_>,
     feeders: &[Feeder<'_>],

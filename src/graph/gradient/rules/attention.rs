@@ -4,11 +4,12 @@
 //! queries and keys are as many and products need no broadcasting.
 
 use super::super::node::Node;
-use super::super::tape::{Tape, int};
+use super::super::tape::Tape;
 use super::super::values::Value;
 use super::{Given, Gradients, first};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::error::Result;
+use crate::graph::build::int;
 
 /// What the operator computes on its way.
 pub struct Attention {

@@ -4,11 +4,12 @@
 //! one core; none is more exact than another.
 
 use super::super::node::Node;
-use super::super::tape::{Part, Tape, ints};
+use super::super::tape::{Part, Tape};
 use super::super::values::Value;
 use super::super::window::{CHANNELS_LAST, Window};
 use super::{Given, Gradients, first};
 use crate::error::Result;
+use crate::graph::build::ints;
 
 /// From so many channels on, a product for each element of the kernel is faster than one with the
 /// columns of what every window sees.

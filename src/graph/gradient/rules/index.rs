@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use super::super::node::{Node, from_front};
-use super::super::tape::{Part, Tape, int, word};
+use super::super::tape::{Part, Tape};
 use super::super::values::Value;
 use super::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::error::Result;
+use crate::graph::build::{int, word};
 
 /// So few indices are put back one by one.
 const FEW: usize = 4;

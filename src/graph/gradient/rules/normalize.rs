@@ -5,6 +5,7 @@ use super::super::tape::Tape;
 use super::super::values::Value;
 use super::{Given, Gradients, first, one};
 use crate::error::Result;
+use crate::graph::build::ints;
 
 /// y·(dy − Σ y·dy).
 pub fn softmax(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -252,7 +253,7 @@ fn norm_over(tape: &mut Tape, norm: &str, x: &str, axis: usize, opset: i64) -> R
     let mut value = Value::new(value.dtype, value.shape.clone());
     value.shape[axis] = 1;
     if opset < 18 {
-        let axes = super::super::tape::ints("axes", &[axis]);
+        let axes = ints("axes", &[axis]);
         return Ok(tape.op(norm, &[x], vec![axes], value));
     }
     let axes = tape.list(&[axis as i64]);

@@ -1,12 +1,13 @@
 //! Pools with windows.
 
 use super::super::node::Node;
-use super::super::tape::{Part, Tape, int, ints, word};
+use super::super::tape::{Part, Tape};
 use super::super::values::Value;
 use super::super::window::{CHANNELS_FIRST, Window};
 use super::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::error::{Error, Result};
+use crate::graph::build::{int, ints, word};
 
 /// The gradient goes to where the largest elements were.
 pub fn max(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {

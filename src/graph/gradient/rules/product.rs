@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::super::node::Node;
-use super::super::tape::{Tape, float, int, word};
+use super::super::tape::Tape;
 use super::super::values::Value;
 use super::{Given, Gradients, back, first};
 use crate::error::Result;
+use crate::graph::build::{float, int, word};
 
 /// α·A′B′, where ′ may transpose.
 fn gemm_of(

@@ -1,10 +1,11 @@
 //! Sums, means and largest elements over axes.
 
 use super::super::node::{Node, from_front};
-use super::super::tape::{Tape, int, reduced};
+use super::super::tape::{Tape, reduced};
 use super::super::values::Value;
 use super::{Given, Gradients, first, one};
 use crate::error::Result;
+use crate::graph::build::int;
 
 /// The axes that a node reduces, from its attribute or its second input.
 fn axes(tape: &Tape, node: &Node<'_>) -> Result<Vec<usize>> {

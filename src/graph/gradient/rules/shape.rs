@@ -1,10 +1,11 @@
 //! Operators that put the same elements elsewhere.
 
 use super::super::node::{Node, from_front};
-use super::super::tape::{Part, Tape, int};
+use super::super::tape::{Part, Tape};
 use super::super::values::Value;
 use super::{Given, Gradients, back, first, one};
 use crate::error::Result;
+use crate::graph::build::int;
 
 /// Reshape, Flatten, Squeeze and Unsqueeze.
 pub fn reshaped(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {

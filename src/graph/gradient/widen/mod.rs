@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::node::Node;
-use super::tape::{Tape, int};
+use super::tape::Tape;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
     AttributeProto, DataType, ModelProto, NodeProto, TensorProto, TypeValue,
 };
 use crate::checkpoint::onnx::{self};
 use crate::error::Result;
+use crate::graph::build::int;
 
 /// Rewrites a graph whose values are known. Inputs named in `wide` become doubles; the other inputs
 /// of a float type stay as they are and are widened by the graph.
