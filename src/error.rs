@@ -71,6 +71,19 @@ impl Error {
         .help("the same command (without --fresh) goes on where it was")
     }
 
+    /// The same of a run that keeps nothing: where the user stopped it, it does not go on.
+    #[must_use]
+    pub fn nothing_kept(self) -> Self {
+        match self.kind {
+            Kind::Interrupted => Self::new(
+                Kind::Interrupted,
+                "",
+                "stopped before the end; nothing is kept",
+            ),
+            _ => self,
+        }
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl fmt::Display) -> Self {

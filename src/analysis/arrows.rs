@@ -28,8 +28,9 @@ pub fn points(grid: &Grid, steps: usize) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The slope of a data set's mean loss at points of the plane: coordinates are linear in the
-/// coefficients, so ∂L/∂x = Σᵢ ∂cᵢ/∂x · ∂L/∂cᵢ. `done` is called after each point.
+/// The slope of the mean loss at points of the plane, over as many of a data set's samples as
+/// `dataset` says (a limit may have stopped the plane before the others): coordinates are linear in
+/// the coefficients, so ∂L/∂x = Σᵢ ∂cᵢ/∂x · ∂L/∂cᵢ. `done` is called after each point.
 ///
 /// # Errors
 /// When the network cannot be run, or the user stopped the run.
@@ -41,7 +42,7 @@ pub fn arrows(
     members: usize,
     done: &dyn Fn(),
 ) -> Result<Vec<Arrow>> {
-    let samples: Vec<usize> = (0..slopes.samples()).collect();
+    let samples: Vec<usize> = (0..dataset.samples).collect();
     // The coefficients' derivative along an axis is the same everywhere.
     let at = |x: f64, y: f64| basis.coefficients(x, y);
     let (origin, along, across) = (at(0.0, 0.0), at(1.0, 0.0), at(0.0, 1.0));

@@ -36,6 +36,7 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
     lineup.evaluated(
         &arguments.name,
         |_, _| Ok(()),
+        |_| Ok(()),
         |stage| {
             let gram = Gram::of(&stage.aligned.pool);
             let mut pairs = assemble(&lineup, stage, &gram, &places, columns)?;

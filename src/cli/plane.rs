@@ -16,11 +16,12 @@ use crate::analysis::plane as analysis;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
-use crate::evaluate::onnx::Engine;
-use crate::evaluate::onnx::gradient::{Gradients, Precision};
+use crate::evaluate::onnx::gradient::Precision;
+use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::figure::panel::contours;
 use crate::result::plane::{Arrow, Plane};
 use crate::result::plane_file;
+use crate::result::score::DatasetInfo;
 use crate::space::plane::PlaneBasis;
 
 /// Runs the command, or only compares how it could be laid out on this machine.
@@ -50,6 +51,9 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         grid.xs.len(),
         grid.ys.len()
     ));
+    if arguments.arrows.is_some() {
+        check_gradient(&network, &aligned, inputs.plan.output.as_deref())?;
+    }
     let material = Material::read(&inputs, &network)?;
     let files = untouched(&network, &aligned, &inputs.checkpoints)?;
     let engine = material
@@ -57,6 +61,9 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         .with_files(files);
     if only_compare {
         return compare(&engine);
+    }
+    if arguments.arrows.is_some() {
+        check_slopes(&engine)?;
     }
     let engine = material.keeping(engine, &inputs, &arguments.name)?;
     let job = Job {
@@ -78,10 +85,9 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         start,
         progress: Progress::new(engine.frozen_nodes(), true),
     };
-    let slopes = slopes(arguments, &engine)?;
     let mut plane = measured(&engine, &job)?;
     if let Some(steps) = arguments.arrows {
-        plane.summary.arrows = arrows(steps as usize, &job, &slopes)?;
+        plane.summary.arrows = arrows(steps as usize, &job, &engine, &plane.datasets)?;
     }
     let rate = job.progress.finish();
     let cut = material.cut(&plane.datasets);
@@ -114,28 +120,32 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
     }
 }
 
-/// The network differentiated for each data set, where arrows are wanted. Before the grid, which
-/// takes long: an operator may have no derivative.
-fn slopes<'e>(arguments: &PlaneArgs, engine: &'e Engine<'_>) -> Result<Vec<Gradients<'e>>> {
-    let sets = engine.datasets().into_iter().enumerate();
-    let sets = sets.filter(|_| arguments.arrows.is_some());
-    sets.map(|(index, set)| engine.gradients(index, set.samples, Precision::Own))
-        .collect()
+/// Whether the network can be differentiated on every data set. Before the grid, which takes long:
+/// an operator may have no derivative.
+fn check_slopes(engine: &Engine<'_>) -> Result<()> {
+    let mut sets = engine.datasets().into_iter().enumerate();
+    sets.try_for_each(|(index, set)| engine.check_gradients(index, set.samples, Precision::Own))
 }
 
-/// The slopes of all data sets at points of a coarse grid.
-fn arrows(steps: usize, job: &Job<'_>, slopes: &[Gradients<'_>]) -> Result<Vec<Arrow>> {
+/// The slopes of all data sets at points of a coarse grid, over the samples that the plane is of.
+fn arrows(
+    steps: usize,
+    job: &Job<'_>,
+    engine: &Engine<'_>,
+    datasets: &[DatasetInfo],
+) -> Result<Vec<Arrow>> {
     let points = analysis_of_arrows::points(&job.grid, steps);
-    let count = points.len() * slopes.len();
+    let count = points.len() * datasets.len();
     note(&format!("{count} gradients for the arrows"));
     let steps = Steps::new(count, "gradients");
     let mut arrows = Vec::new();
-    for slopes in slopes {
-        let (set, members) = (slopes.dataset(), job.names.len());
+    // One data set at a time: each may take the memory for what the frozen part makes of it.
+    for (index, set) in datasets.iter().enumerate() {
+        let slopes = engine.gradients(index, set.samples, Precision::Own)?;
+        let (basis, members) = (&job.basis, job.names.len());
         let done = || steps.advance(1, "");
-        let basis = &job.basis;
         arrows.extend(analysis_of_arrows::arrows(
-            basis, &points, slopes, &set, members, &done,
+            basis, &points, &slopes, set, members, &done,
         )?);
     }
     steps.finish();

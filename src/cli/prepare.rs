@@ -237,7 +237,7 @@ fn refuse_nonfinite(aligned: &Aligned, gram: &Gram) -> Result<()> {
     Err(Error::input(
         &member.path,
         format!(
-            "{count} values of `{}` are NaN or infinite; a plane needs finite weights",
+            "{count} values of `{}` are NaN or infinite; finite weights are needed",
             member.sources[parameter].name
         ),
     )

@@ -1,5 +1,6 @@
 //! `landscape soup`: averages of many checkpoints, and the paper's table.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use super::args::{RuleArg, SoupArgs, TableArg};
@@ -13,6 +14,8 @@ use super::{draw, note, print, print_json};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Kind, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning, Settings};
@@ -44,18 +47,28 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         }
         save::probe(&saves, inputs, network, aligned)
     };
-    lineup.evaluated(&arguments.name, probe, |stage| {
-        let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
-        let learner = learning.as_ref().map(|it| learner(stage, it, &tell));
-        let (wanted, learner, left_out) = match learner.transpose() {
-            Ok(learner) => (wanted.clone(), learner, None),
-            Err(error) if !asked && error.kind() == Kind::Input => {
-                let others = wanted.iter().filter(|wanted| !wanted.method.is_learned());
-                let why = format!("learned soups are left out: {error}");
-                (others.copied().collect(), None, Some(why))
-            }
-            Err(error) => return Err(error),
+    // What the operators are is not all: some have a derivative for some of their uses alone.
+    let left_out = RefCell::new(None);
+    let ready = |engine: &Engine<'_>| {
+        let Some(settings) = &learning else {
+            return Ok(());
         };
+        let validation = validation(&engine.datasets()).unwrap_or(0);
+        match engine.check_gradients(validation, settings.batch, Precision::Own) {
+            Err(error) if !asked && error.kind() == Kind::Input => {
+                left_out.replace(Some(format!("learned soups are left out: {error}")));
+                Ok(())
+            }
+            checked => checked,
+        }
+    };
+    lineup.evaluated(&arguments.name, probe, ready, |stage| {
+        let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
+        let left_out = left_out.take();
+        let is_possible = |wanted: &&Wanted| left_out.is_none() || !wanted.method.is_learned();
+        let wanted: Vec<Wanted> = wanted.iter().filter(is_possible).copied().collect();
+        let learning = learning.as_ref().filter(|_| left_out.is_none());
+        let learner = learning.map(|it| learner(stage, it, &tell)).transpose()?;
         let (recipes, traces) = chosen(arguments, stage, &wanted, learner)?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
         let rate = stage.progress.finish();
@@ -97,7 +110,7 @@ fn chosen(
         ..cook(stage, &ensemble)
     };
     let checkpoints: Vec<usize> = (1..cook.members).collect();
-    let ranked = match validation(stage) {
+    let ranked = match validation(&stage.datasets) {
         Some(set) => ranked(&checkpoints, |member| stage.singles[member][set]),
         None => checkpoints,
     };
@@ -129,7 +142,11 @@ fn learner<'l>(
     tell: &'l dyn Fn(Method, Moment),
 ) -> Result<Learner<'l>> {
     Ok(Learner {
-        slopes: slopes(stage, validation(stage).unwrap_or(0), settings.batch)?,
+        slopes: slopes(
+            stage,
+            validation(&stage.datasets).unwrap_or(0),
+            settings.batch,
+        )?,
         pool: &stage.aligned.pool,
         settings: Settings {
             seed: stage.inputs.plan.seed,
@@ -145,7 +162,7 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
         ensemble,
         watch: stage.progress,
         members: stage.singles.len(),
-        validation: validation(stage).unwrap_or(0),
+        validation: validation(&stage.datasets).unwrap_or(0),
         rule: Rule::AtLeast,
         seeds: Vec::new(),
         learner: None,
@@ -153,8 +170,8 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
 }
 
 /// Which data set is the validation set.
-fn validation(stage: &Stage<'_>) -> Option<usize> {
-    let mut datasets = stage.datasets.iter();
+fn validation(datasets: &[DatasetInfo]) -> Option<usize> {
+    let mut datasets = datasets.iter();
     datasets.position(|set| set.role == Role::Val)
 }
 
@@ -169,7 +186,7 @@ fn assemble(
     let served = cook(stage, &ensemble).scores(recipes)?;
     let (origin, models) = lineup.individuals(stage.singles.clone());
     let names = stage.inputs.names();
-    let validation = validation(stage).map(|set| &stage.datasets[set]);
+    let validation = validation(&stage.datasets).map(|set| &stage.datasets[set]);
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Ok(Soups {

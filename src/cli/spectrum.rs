@@ -22,10 +22,10 @@ use crate::space::mix::Mix;
 /// Runs the command.
 pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let start = Instant::now();
+    check(arguments)?;
     let parts = parts(&arguments.at)?;
     let paths: Vec<&Path> = parts.iter().map(|(path, _)| path.as_path()).collect();
     let mut inputs = Inputs::open(&arguments.common, &arguments.run, &paths)?;
-    refuse_limits(&inputs)?;
     if parts.is_empty() {
         // The origin beside itself: what its file names as constants is no part of θ.
         let origin = Checkpoint::open(&inputs.plan.origin)?;
@@ -42,7 +42,8 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let engine = material.engine(&inputs, &network, &aligned)?;
     let mix = mix(&parts, aligned.pool.members.len());
     let names = inputs.names();
-    let mut found = measured(arguments, &inputs, &engine, &mix)?;
+    let found = measured(arguments, &inputs, &engine, &mix);
+    let mut found = found.map_err(Error::nothing_kept)?;
     found.name = match parts.as_slice() {
         [] => names[0].clone(),
         [_] => names[1].clone(),
@@ -116,17 +117,40 @@ fn mix(parts: &[Part], members: usize) -> Mix {
     Mix::over(&weights.collect::<Vec<_>>(), members)
 }
 
-/// The products are over all samples, or they are of different Hessians.
-fn refuse_limits(inputs: &Inputs) -> Result<()> {
-    let request = &inputs.plan.request;
-    match (request.max_time, request.tolerance) {
-        (None, None) => Ok(()),
-        _ => Err(Error::flag(
-            "--max-time, --tolerance",
-            "serve no spectrum: every product is over the same samples",
-        )
-        .help("--limit N takes so many of the data set")),
+/// Whether something is asked for that can be had. What a configuration says of limits is for
+/// planes.
+fn check(arguments: &SpectrumArgs) -> Result<()> {
+    let limits = [
+        ("--max-time", &arguments.run.max_time),
+        ("--tolerance", &arguments.run.tolerance),
+    ];
+    // Or they are products with different Hessians.
+    if let Some((flag, _)) = limits.iter().find(|(_, limit)| limit.is_some()) {
+        return Err(
+            Error::flag(flag, "every product is over the same samples, all of them")
+                .help("--limit N takes so many of the data set"),
+        );
     }
+    let accuracy = arguments.accuracy;
+    if !(accuracy > 0.0 && accuracy.is_finite()) {
+        let problem = format!("is {accuracy}; a number above 0 is needed");
+        return Err(Error::flag("--accuracy", problem));
+    }
+    let SpectrumArgs {
+        top,
+        bottom,
+        trace,
+        probes,
+        ..
+    } = arguments;
+    if [top, bottom, trace, probes]
+        .iter()
+        .all(|count| **count == 0)
+    {
+        let flags = "--top, --bottom, --trace, --probes";
+        return Err(Error::flag(flags, "are all 0: nothing is left to find"));
+    }
+    Ok(())
 }
 
 /// Finds the spectrum.
@@ -136,10 +160,10 @@ fn measured(
     engine: &Engine<'_>,
     mix: &Mix,
 ) -> Result<Spectrum> {
-    let precision = match arguments.double {
+    let precision = engine.precision(match arguments.double {
         true => Precision::Double,
         false => Precision::Own,
-    };
+    });
     let plan = Plan {
         top: arguments.top,
         bottom: arguments.bottom,
@@ -246,7 +270,12 @@ fn write(arguments: &SpectrumArgs, inputs: &Inputs, found: &Spectrum, csv: &Path
         }
     }
     if let Some(trace) = &found.trace {
-        print(&format!("trace     {:.4} ± {:.4}", trace.value, trace.se));
+        // The error of an estimate from one vector is not known.
+        let error = match trace.se.is_finite() {
+            true => format!(" ± {:.4}", trace.se),
+            false => String::new(),
+        };
+        print(&format!("trace     {:.4}{error}", trace.value));
     }
     let (products, seconds) = (found.products, found.provenance.wall_seconds);
     print(&format!("{products} products, {seconds:.1} s"));

@@ -41,15 +41,17 @@ pub struct Stage<'s> {
 }
 
 impl Lineup {
-    /// Evaluates the models for an output of this name and goes on with `then`; `before` is asked
-    /// what speaks against a long run. What is finished is kept until `then` is done.
+    /// Evaluates the models for an output of this name and goes on with `then`; `before`, and once
+    /// the data is read `ready`, are asked what speaks against a long run. What is finished is kept
+    /// until `then` is done.
     ///
     /// # Errors
-    /// When a model does not fit the network or cannot be run, and those of `before` and `then`.
+    /// When a model does not fit the network or cannot be run, and those of what is called.
     pub fn evaluated(
         &self,
         name: &str,
         before: impl FnOnce(&Network<'_>, &Aligned) -> Result<()>,
+        ready: impl FnOnce(&Engine<'_>) -> Result<()>,
         then: impl FnOnce(&Stage<'_>) -> Result<()>,
     ) -> Result<()> {
         let inputs = &self.inputs;
@@ -58,6 +60,7 @@ impl Lineup {
         before(&network, &aligned)?;
         let material = Material::read(inputs, &network)?;
         let engine = material.engine(inputs, &network, &aligned)?;
+        ready(&engine)?;
         let engine = material.keeping(engine, inputs, name)?;
         let progress = Progress::new(engine.frozen_nodes(), false);
         let members = aligned.pool.members.len();

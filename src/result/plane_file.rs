@@ -51,9 +51,12 @@ pub fn write(plane: &Plane, csv: &Path, json: &Path) -> Result<()> {
         }
         writer.flush()
     })?;
-    let arrows = &plane.summary.arrows;
-    if !arrows.is_empty() {
-        atomic::write(&csv.with_extension("arrows.csv"), |out| {
+    let (arrows, arrows_csv) = (&plane.summary.arrows, csv.with_extension("arrows.csv"));
+    if arrows.is_empty() {
+        // Nor those of an earlier run.
+        drop(std::fs::remove_file(&arrows_csv));
+    } else {
+        atomic::write(&arrows_csv, |out| {
             let mut writer = csv::Writer::from_writer(out);
             for arrow in arrows {
                 writer.serialize(arrow).map_err(std::io::Error::other)?;

@@ -33,8 +33,7 @@ fn equal_elements_give_it_to_the_first() {
         .with(ints("kernel_shape", &[2, 2]))
         .with(ints("strides", &[2, 2]));
     let gradient = case.gradient();
-    let weights = case.weights(16);
-    for (pattern, weight) in weights.into_iter().enumerate() {
+    for (pattern, weight) in case.weights(16).into_iter().enumerate() {
         // The first that is largest; of an empty window the very first.
         let hit = (0..4).find(|k| pattern >> k & 1 == 1).unwrap_or(0);
         for k in 0..4 {

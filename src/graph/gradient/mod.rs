@@ -31,7 +31,7 @@ use self::node::{Node, describe};
 use self::rules::Derivative;
 pub use self::rules::operators;
 use self::tape::Tape;
-use self::values::Values;
+use self::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::error::{Error, Result};
 use crate::graph::skeleton::reads;
@@ -99,13 +99,70 @@ pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     for (node, on_path) in graph.node.iter().zip(&wanted_inputs) {
         if on_path.is_some() && rules::of(node).is_none() {
             return Err(
-                Error::input(describe(node), "the gradient of this operator is not known").help(
-                    "the methods that need no gradient (greedy, uniform, ensembles) still work",
-                ),
+                Error::input(describe(node), "the gradient of this operator is not known")
+                    .help(WITHOUT),
             );
         }
     }
     Ok(())
+}
+
+/// What can be done with a network that cannot be differentiated.
+const WITHOUT: &str =
+    "planes without --arrows and soups that are not learned need no gradient and still work";
+
+/// Whether the shapes of what lies on the way from `wanted` to `loss` are those of every batch:
+/// `others` were seen of one batch each, as `values` were of the batch that the gradient is written
+/// for.
+///
+/// # Errors
+/// For the first node on the way that reads or makes a value whose shape depends on the data.
+pub fn check_shapes(
+    model: &ModelProto,
+    loss: &str,
+    wanted: &[String],
+    values: &HashMap<String, Value>,
+    others: &[HashMap<String, Value>],
+) -> Result<()> {
+    let empty = GraphProto::default();
+    let graph = model.graph.as_ref().unwrap_or(&empty);
+    let on_path = path(graph, loss, wanted);
+    let nodes = graph.node.iter().zip(&on_path);
+    for (node, _) in nodes.filter(|(_, wanted)| wanted.is_some()) {
+        for name in node.input.iter().chain(&node.output) {
+            let Some(value) = values.get(name) else {
+                continue;
+            };
+            let seen = others.iter().filter_map(|other| other.get(name));
+            let mut different = seen.filter(|other| other.shape != value.shape);
+            if let Some(other) = different.next() {
+                let (one, two) = (&value.shape, &other.shape);
+                return Err(Error::input(
+                    describe(node),
+                    format!(
+                        "the shape of `{name}` depends on the data ({one:?} or {two:?}); the \
+                         gradient is not known then"
+                    ),
+                )
+                .help(WITHOUT));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether numbers of 16 bits are computed with.
+pub fn is_half(model: &ModelProto) -> bool {
+    let half = [DataType::Float16, DataType::Bfloat16].map(|dtype| dtype as i32);
+    model.graph.as_ref().is_some_and(|graph| {
+        let mut tensors = graph.initializer.iter();
+        let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+        let mut types = attributes
+            .filter(|attribute| attribute.name() == "to")
+            .filter_map(|attribute| attribute.i);
+        tensors.any(|tensor| half.contains(&tensor.data_type()))
+            || types.any(|r#type| half.iter().any(|&half| i64::from(half) == r#type))
+    })
 }
 
 /// Adds the gradient of the scalar `loss` in the values `wanted` (inputs, initializers or computed

@@ -93,7 +93,7 @@ impl<'g> Node<'g> {
             describe(self.proto),
             format!("the gradient of this operator is not known {why}"),
         )
-        .help("the methods that need no gradient (greedy, uniform, ensembles) still work")
+        .help(super::WITHOUT)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ort::value::{DynValue, Tensor};
 
-use super::feed::Named;
+use super::feed::{Feeder, Named};
 use super::runner::{Runner, layout};
 use super::weights::{Flat, Weights};
 use super::written::{self, Precision, direction};
@@ -59,6 +59,7 @@ impl<'e> Engine<'e> {
         samples: Vec<usize>,
         precision: Precision,
     ) -> Result<Curvature<'e>> {
+        let precision = self.precision(precision);
         let (parts, dim) = parts(self);
         if parts.is_empty() {
             return Err(Error::runtime("curvature", "no trained tensor moves"));
@@ -70,8 +71,8 @@ impl<'e> Engine<'e> {
         let own = mixed(self, mix, Precision::Own)?;
         // Every product is at the same weights.
         let layout = layout(self, samples.len(), usize::MAX, precision);
-        let write = |feeder: &super::feed::Feeder<'_>| {
-            written::product(self, feeder, &names, layout.binding, precision)
+        let write = |feeders: &[Feeder<'_>]| {
+            written::product(self, feeders, &names, layout.binding, precision)
         };
         let (way, weights) = match Runner::new(self, dataset, layout, &own, write) {
             Ok(runner) => (

@@ -17,6 +17,7 @@ mod written;
 use std::time::{Duration, Instant};
 
 pub use self::curvature::Curvature;
+use self::feed::Feeder;
 use self::runner::{Runner, layout};
 pub use self::weights::Flat;
 use self::weights::Weights;
@@ -24,9 +25,11 @@ pub use self::written::Precision;
 use super::layout::{Layout, measure};
 use super::request::Binding;
 use super::{Engine, failed};
+use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::slope::{Fit, Slope, Slopes};
+use crate::graph::gradient;
 use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
 use crate::space::slope::inner_products;
@@ -63,8 +66,41 @@ impl Engine<'_> {
         samples: usize,
         precision: Precision,
     ) -> Result<Gradients<'_>> {
+        let precision = self.precision(precision);
         let layout = layout(self, samples, 1, precision);
         self.gradients_laid_out(dataset, layout, precision)
+    }
+
+    /// Whether [`Engine::gradients`] can be had: to be asked before anything long runs.
+    ///
+    /// # Errors
+    /// As of [`Engine::gradients`].
+    pub fn check_gradients(
+        &self,
+        dataset: usize,
+        samples: usize,
+        precision: Precision,
+    ) -> Result<()> {
+        let precision = self.precision(precision);
+        let layout = layout(self, samples, 1, precision);
+        let weights = mixed(self, &Mix::unit(0, self.pool.members.len()), Precision::Own)?;
+        let feeders = runner::samples_of(self, dataset, &layout, &weights)?;
+        written::gradient(self, &feeders, layout.binding, precision).map(|_| ())
+    }
+
+    /// In what gradients are computed when this is asked for: where the network computes in 16 bits,
+    /// in doubles. Gradients leave the range of a float16, and ONNX Runtime has few of the operators
+    /// that they take in these types.
+    pub fn precision(&self, asked: Precision) -> Precision {
+        let mut moving = self.moving.iter();
+        let is_half = moving.any(|(index, _)| {
+            let dtype = self.pool.parameters[*index].dtype;
+            matches!(dtype, Dtype::F16 | Dtype::Bf16)
+        });
+        match is_half || gradient::is_half(self.graphs.plain()) {
+            true => Precision::Double,
+            false => asked,
+        }
     }
 
     fn gradients_laid_out(
@@ -76,7 +112,7 @@ impl Engine<'_> {
         let mix = Mix::unit(0, self.pool.members.len());
         let own = mixed(self, &mix, Precision::Own)?;
         let write =
-            |feeder: &feed::Feeder<'_>| written::gradient(self, feeder, layout.binding, precision);
+            |feeders: &[Feeder<'_>]| written::gradient(self, feeders, layout.binding, precision);
         Ok(Gradients {
             runner: Runner::new(self, dataset, layout, &own, write)?,
             precision,
@@ -92,7 +128,11 @@ impl Engine<'_> {
     pub fn compare_gradients(&self) -> Result<Vec<(&'static str, Layout, f64)>> {
         let samples: Vec<usize> = (0..self.datasets[0].len().min(COMPARED)).collect();
         let mix = Mix::unit(self.pool.members.len() - 1, self.pool.members.len());
-        let own = Precision::Own;
+        let own = self.precision(Precision::Own);
+        let bindings: &[Binding] = match own {
+            Precision::Own => &[Binding::Inputs, Binding::Baked],
+            Precision::Double => &[Binding::Inputs],
+        };
         let laid_out = |binding| Layout {
             binding,
             ..layout(self, samples.len(), 1, own)
@@ -101,7 +141,7 @@ impl Engine<'_> {
         let part = self.part_of(0, 0..samples.len(), baked.batch)?;
         let forward = || Ok(("forward", baked, measure(self, &part, &baked, SECOND)?.rate));
         let mut rates = vec![forward()?];
-        for binding in [Binding::Inputs, Binding::Baked] {
+        for &binding in bindings {
             let gradients = self.gradients_laid_out(0, laid_out(binding), own)?;
             let weights = mixed(self, &mix, own)?;
             let rate = timed(samples.len(), || {

@@ -64,7 +64,7 @@ pub struct Sums {
 }
 
 impl<'e> Runner<'e> {
-    /// Workers for a graph that is written for the first batch of a data set.
+    /// Workers for a graph that is written for [`samples_of`] a data set.
     ///
     /// # Errors
     /// Those of `write`, and when the network cannot be run.
@@ -73,22 +73,9 @@ impl<'e> Runner<'e> {
         dataset: usize,
         layout: Layout,
         weights: &Weights,
-        write: impl FnOnce(&Feeder<'_>) -> Result<Written>,
+        write: impl FnOnce(&[Feeder<'_>]) -> Result<Written>,
     ) -> Result<Self> {
-        let first: Vec<usize> = (0..layout.batch.min(engine.datasets[dataset].len())).collect();
-        let mut part = Part::at(engine, dataset, &first);
-        if let Some(frozen) = &engine.frozen {
-            let mut session = engine.session_of(&frozen.prefix, layout.threads)?;
-            frozen::fill(engine, &mut session, &mut part, layout.batch)?;
-        }
-        let batch = layout.batch;
-        let graph = write(&Feeder::new(
-            engine,
-            part,
-            batch,
-            (1.0, 1.0),
-            &weights.tensors,
-        ))?;
+        let graph = write(&samples_of(engine, dataset, &layout, weights)?)?;
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(layout.workers)
             .build()
@@ -275,6 +262,35 @@ impl<'e> Runner<'e> {
         });
         made.into_iter().collect()
     }
+}
+
+/// The first batch of a data set and, where there are more samples, as many of its last.
+///
+/// # Errors
+/// When the frozen part cannot be run.
+pub fn samples_of<'f>(
+    engine: &'f Engine<'_>,
+    dataset: usize,
+    layout: &Layout,
+    weights: &'f Weights,
+) -> Result<Vec<Feeder<'f>>> {
+    let samples = engine.datasets[dataset].len();
+    let rows = layout.batch.min(samples);
+    let mut prefix = match &engine.frozen {
+        Some(frozen) => Some(engine.session_of(&frozen.prefix, layout.threads)?),
+        None => None,
+    };
+    let starts = [Some(0), (samples > rows).then_some(samples - rows)];
+    let feeder = |start: usize| {
+        let places: Vec<usize> = (start..start + rows).collect();
+        let mut part = Part::at(engine, dataset, &places);
+        if let Some(prefix) = &mut prefix {
+            frozen::fill(engine, prefix, &mut part, layout.batch)?;
+        }
+        let (batch, tensors) = (layout.batch, &weights.tensors);
+        Ok(Feeder::new(engine, part, batch, (1.0, 1.0), tensors))
+    };
+    starts.into_iter().flatten().map(feeder).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,9 +1,9 @@
 //! The graphs that give loss and gradient, written for one batch size.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use ort::session::SessionInputValue;
+use ort::session::{Session, SessionInputValue};
 use prost::Message;
 
 use super::feed::Feeder;
@@ -42,14 +42,14 @@ pub struct Written {
     pub stored: HashSet<String>,
 }
 
-/// The graph that gives the gradient in each moving tensor, in their order, and in β, for a batch of
-/// the data set that a feeder feeds.
+/// The graph that gives the gradient in each moving tensor, in their order, and in β, for a batch as
+/// the first feeder feeds it; the other feeders tell which shapes depend on the data.
 ///
 /// # Errors
 /// When an operator has no derivative, or the network cannot be run.
 pub fn gradient(
     engine: &Engine<'_>,
-    feeder: &Feeder<'_>,
+    feeders: &[Feeder<'_>],
     binding: Binding,
     precision: Precision,
 ) -> Result<Written> {
@@ -57,7 +57,7 @@ pub fn gradient(
         model,
         values,
         mut gradients,
-    } = differentiated(engine, feeder, binding)?;
+    } = differentiated(engine, feeders, binding)?;
     let beta = gradients.pop();
     finished(engine, (model, &values), gradients, beta, precision)
 }
@@ -74,7 +74,7 @@ pub fn direction(name: &str) -> String {
 /// As of [`gradient()`].
 pub fn product(
     engine: &Engine<'_>,
-    feeder: &Feeder<'_>,
+    feeders: &[Feeder<'_>],
     names: &[String],
     binding: Binding,
     precision: Precision,
@@ -83,7 +83,7 @@ pub fn product(
         mut model,
         mut values,
         gradients,
-    } = differentiated(engine, feeder, binding)?;
+    } = differentiated(engine, feeders, binding)?;
     let Some(graph) = model.graph.as_mut() else {
         return Err(Error::runtime("gradient", "the network is empty"));
     };
@@ -159,29 +159,39 @@ fn finished(
 /// The network with its loss, differentiated in the moving tensors and β.
 fn differentiated(
     engine: &Engine<'_>,
-    feeder: &Feeder<'_>,
+    feeders: &[Feeder<'_>],
     binding: Binding,
 ) -> Result<Differentiated> {
+    let Some(feeder) = feeders.first() else {
+        return Err(Error::runtime("gradient", "there are no samples"));
+    };
     let with_inputs = forward(engine, feeder, Binding::Inputs)?;
     let mut wanted: Vec<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
     wanted.push(loss::BETA.to_string());
     gradient::check(&with_inputs, loss::TOTAL, &wanted)?;
     let mut session = engine.session_of(&exposed(with_inputs).encode_to_vec(), 1)?;
-    let names: Vec<String> = session
-        .inputs()
-        .iter()
-        .map(|i| i.name().to_string())
-        .collect();
+    let seen = feeders.iter().map(|feeder| look(&mut session, feeder));
+    let mut seen = seen.collect::<Result<Vec<_>>>()?;
+    let others = seen.split_off(1);
+    let seen = seen.pop().unwrap_or_default();
+    let model = forward(engine, feeder, binding)?;
+    gradient::check_shapes(&model, loss::TOTAL, &wanted, &seen, &others)?;
+    let values = loss::values(&model, seen);
+    differentiate(model, values, loss::TOTAL, &wanted, "landscape.g")
+}
+
+/// What the values of an exposed model are in a feeder's batch.
+fn look(session: &mut Session, feeder: &Feeder<'_>) -> Result<HashMap<String, Value>> {
+    let inputs = session.inputs().iter();
+    let names: Vec<String> = inputs.map(|input| input.name().to_string()).collect();
     let feeds = names
         .iter()
         .map(|name| Ok((Cow::from(name.as_str()), feeder.feed(name)?)));
-    let seen = feeds
+    feeds
         .collect::<ort::Result<Vec<(Cow<'_, str>, SessionInputValue<'_>)>>>()
-        .and_then(|feeds| see(&mut session, feeds))
-        .map_err(|error| failed("looking at the network's values", &error))?;
-    let model = forward(engine, feeder, binding)?;
-    let values = loss::values(&model, seen);
-    differentiate(model, values, loss::TOTAL, &wanted, "landscape.g")
+        .and_then(|feeds| see(session, feeds))
+        .map(HashMap::from_iter)
+        .map_err(|error| failed("looking at the network's values", &error))
 }
 
 /// The network with its loss, for one batch size.

@@ -330,6 +330,7 @@ type Rational<const P: usize, const Q: usize> = ([f64; P], [f64; Q]);
 /// Where the first approximation ends.
 const NEAR_END: f64 = 0.468_75;
 
+#[allow(clippy::excessive_precision)] // The digits are the paper's.
 const NEAR: Rational<5, 5> = (
     [
         1.857_777_061_846_031_53e-1,
@@ -347,6 +348,7 @@ const NEAR: Rational<5, 5> = (
     ],
 );
 
+#[allow(clippy::excessive_precision)] // The digits are the paper's.
 const MIDDLE: Rational<9, 9> = (
     [
         2.153_115_354_744_038_46e-8,
@@ -372,6 +374,7 @@ const MIDDLE: Rational<9, 9> = (
     ],
 );
 
+#[allow(clippy::excessive_precision)] // The digits are the paper's.
 const FAR: Rational<6, 6> = (
     [
         1.631_538_713_730_209_78e-2,
