@@ -174,3 +174,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn elements_that_a_pool_took_are_put_back() {
+    let places = Input::Ints(vec![1, 1, 2, 2], vec![0, 3, 9, 14]);
+    let case = Case::new("MaxUnpool", vec![moving(&[1, 1, 2, 2], 3), places]);
+    let case = case.with(ints("kernel_shape", &[2, 2]));
+    case.with(ints("strides", &[2, 2])).check();
+}
