@@ -3,7 +3,7 @@
 
 pub mod align;
 pub mod build;
-mod casts;
+pub mod casts;
 pub mod epilogue;
 pub mod gradient;
 pub mod in_graph;

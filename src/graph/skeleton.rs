@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::casts;
 use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
@@ -92,7 +91,6 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
         .input
         .retain(|input| network.tensor(input.name()).is_none());
     graph.value_info.retain(|info| !is_gone(info.name()));
-    casts::settle(graph);
     model
 }
 

@@ -48,6 +48,7 @@ use super::runtime::Runtime;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::graph::casts;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::space::matching::Aligned;
@@ -149,6 +150,7 @@ impl<'a> Engine<'a> {
         };
         engine.check_device()?;
         let mut graph = skeleton::model(network, &fed);
+        graph.graph.iter_mut().for_each(casts::settle);
         let names: HashSet<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
         if let Some((frozen, suffix)) = frozen::split(&engine, &graph, &names)? {
             engine.frozen = Some(frozen);
