@@ -137,7 +137,10 @@ def by_autograd(twice):
             gradient = torch.autograd.grad(loss, parameters, create_graph=twice)
             if twice:
                 along = sum((g * u).sum() for g, u in zip(gradient, v))
-                torch.autograd.grad(along, parameters, allow_unused=True)
+                try:
+                    torch.autograd.grad(along, parameters, allow_unused=True)
+                except RuntimeError as error:
+                    return 0.0, str(error).splitlines()[0]
             done += len(images)
             if time.perf_counter() > start + seconds / 3:
                 break
