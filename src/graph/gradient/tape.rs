@@ -284,6 +284,12 @@ impl Tape {
 
     /// The same elements in another shape.
     pub fn reshape(&mut self, a: &str, shape: &[usize]) -> Result<String> {
+        self.shaped("Reshape", a, shape)
+    }
+
+    /// An operator that takes the shape of its result as an input; nothing where that is the shape
+    /// already.
+    fn shaped(&mut self, op_type: &str, a: &str, shape: &[usize]) -> Result<String> {
         let value = self.value(a)?;
         if value.shape == shape {
             return Ok(a.to_string());
@@ -291,7 +297,7 @@ impl Tape {
         let value = Value::new(value.dtype, shape.to_vec());
         let target: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
         let target = self.list(&target);
-        Ok(self.op("Reshape", &[a, &target], Vec::new(), value))
+        Ok(self.op(op_type, &[a, &target], Vec::new(), value))
     }
 
     /// Axes in another order: axis i of the result is axis `order[i]`.
@@ -366,14 +372,7 @@ impl Tape {
 
     /// The value repeated to a shape, by broadcasting.
     pub fn expand(&mut self, a: &str, shape: &[usize]) -> Result<String> {
-        let value = self.value(a)?;
-        if value.shape == shape {
-            return Ok(a.to_string());
-        }
-        let value = Value::new(value.dtype, shape.to_vec());
-        let target: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-        let target = self.list(&target);
-        Ok(self.op("Expand", &[a, &target], Vec::new(), value))
+        self.shaped("Expand", a, shape)
     }
 
     /// Zeros of the type of another value.

@@ -6,7 +6,7 @@ use super::super::node::{Node, from_front};
 use super::super::tape::{Part, Tape};
 use super::super::values::Value;
 use super::{Given, Gradients, first, one};
-use crate::checkpoint::onnx::proto::DataType;
+use crate::checkpoint::onnx::proto::{AttributeProto, DataType};
 use crate::error::Result;
 use crate::graph::build::{int, word};
 
@@ -165,21 +165,32 @@ pub fn gather_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     one(added(tape, first(given), &places, &shape))
 }
 
+/// The gradient in what a scatter puts elements onto: zeros stand where it wrote over it.
+fn scattered_onto(
+    tape: &mut Tape,
+    node: &Node<'_>,
+    dy: &str,
+    attributes: Vec<AttributeProto>,
+) -> Result<String> {
+    match node.word("reduction", "none").as_str() {
+        "add" => Ok(dy.to_string()),
+        "none" => {
+            let shape = tape.shape(node.input(2))?;
+            let zeros = tape.zeros(dy, &shape)?;
+            let value = Value::new(tape.value(dy)?.dtype, tape.shape(dy)?);
+            let inputs = [dy, node.input(1), &zeros];
+            Ok(tape.op(node.proto.op_type(), &inputs, attributes, value))
+        }
+        other => Err(node.unsupported(&format!("with the reduction `{other}`"))),
+    }
+}
+
 pub fn scatter_elements(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, indices, axis) = (first(given), node.input(1), node.int("axis", 0));
     let mut gradients = vec![None, None, None];
     if node.wants(0) {
-        gradients[0] = Some(match node.word("reduction", "none").as_str() {
-            "add" => dy.to_string(),
-            "none" => {
-                let shape = tape.shape(node.input(2))?;
-                let zeros = tape.zeros(dy, &shape)?;
-                let value = Value::new(tape.value(dy)?.dtype, tape.shape(dy)?);
-                let axis = vec![int("axis", axis)];
-                tape.op("ScatterElements", &[dy, indices, &zeros], axis, value)
-            }
-            other => return Err(node.unsupported(&format!("with the reduction `{other}`"))),
-        });
+        let axis = vec![int("axis", axis)];
+        gradients[0] = Some(scattered_onto(tape, node, dy, axis)?);
     }
     if node.wants(2) {
         gradients[2] = Some(elements_at(tape, dy, indices, axis)?);
@@ -191,16 +202,7 @@ pub fn scatter_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradien
     let (dy, indices) = (first(given), node.input(1));
     let mut gradients = vec![None, None, None];
     if node.wants(0) {
-        gradients[0] = Some(match node.word("reduction", "none").as_str() {
-            "add" => dy.to_string(),
-            "none" => {
-                let shape = tape.shape(node.input(2))?;
-                let zeros = tape.zeros(dy, &shape)?;
-                let value = Value::new(tape.value(dy)?.dtype, tape.shape(dy)?);
-                tape.op("ScatterND", &[dy, indices, &zeros], Vec::new(), value)
-            }
-            other => return Err(node.unsupported(&format!("with the reduction `{other}`"))),
-        });
+        gradients[0] = Some(scattered_onto(tape, node, dy, Vec::new())?);
     }
     if node.wants(2) {
         let value = Value::new(tape.value(dy)?.dtype, tape.shape(node.input(2))?);
