@@ -44,7 +44,11 @@ impl Checkpoint {
         let path = find(given)?;
         let content = match ending(&path).as_deref() {
             Some("onnx") => Content::Onnx(Box::new(Model::read(&path)?)),
-            Some("safetensors") => Content::Safetensors(safetensors::read(&path)?),
+            Some("safetensors") => {
+                let tensors = safetensors::read(&path)?;
+                refuse_adapter(&path, &tensors)?;
+                Content::Safetensors(tensors)
+            }
             other => return Err(unknown_kind(&path, other)),
         };
         let name = path
@@ -56,6 +60,22 @@ impl Checkpoint {
             content,
         })
     }
+}
+
+/// An adapter holds factors of a difference from its base, and is no model by itself.
+fn refuse_adapter(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let is_factor = |name: &&String| name.contains("lora_A") || name.contains("lora_B");
+    let Some(factor) = tensors.keys().find(is_factor) else {
+        return Ok(());
+    };
+    Err(Error::input(
+        path,
+        format!("holds a LoRA adapter (`{factor}`), not the weights of a model"),
+    )
+    .help(
+        "merge it into its base in Python, and name the merged model: \
+         model.merge_and_unload().save_pretrained(\"merged\")",
+    ))
 }
 
 /// The file that a name on the command line stands for.

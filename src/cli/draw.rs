@@ -66,9 +66,15 @@ fn kind(csv: &Path) -> Kind {
 /// Writes Figure 1, where there are a test set and shifts, and the coefficients of a soup learned by
 /// layer; returns the PNGs' paths.
 pub fn soup_figures(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
-    let mut drawn = scatter(figure::soup::scatter(soups), folder, name)?;
+    let warnings = &soups.warnings;
+    let mut drawn = scatter(figure::soup::scatter(soups), warnings, folder, name)?;
     let by_layer = format!("{name}-learned-by-layer");
-    drawn.extend(heat(figure::learned::alpha(soups)?, folder, &by_layer)?);
+    drawn.extend(heat(
+        figure::learned::alpha(soups)?,
+        warnings,
+        folder,
+        &by_layer,
+    )?);
     Ok(drawn)
 }
 
@@ -81,17 +87,22 @@ pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<Path
         (figure::pairs::soup_ensemble(pairs), "soup-ensemble"),
         (figure::theory::theory(pairs), "theory"),
     ] {
-        drawn.extend(scatter(figure, folder, &format!("{name}-{ending}"))?);
+        let name = format!("{name}-{ending}");
+        drawn.extend(scatter(figure, &pairs.warnings, folder, &name)?);
     }
     let layers = format!("{name}-layers");
-    drawn.extend(heat(figure::layers::layers(pairs)?, folder, &layers)?);
+    let figure = figure::layers::layers(pairs)?;
+    drawn.extend(heat(figure, &pairs.warnings, folder, &layers)?);
     Ok(drawn)
 }
 
 /// Writes the figure of a spectrum, where there is anything to draw; returns the PNG's path.
 pub fn spectrum_figures(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     match figure::spectrum::draw(spectrum)? {
-        Some(drawing) => Ok(vec![write(&drawing, folder, name)?]),
+        Some(drawing) => {
+            let drawing = drawing.described(&spectrum.warnings);
+            Ok(vec![write(&drawing, folder, name)?])
+        }
         None => {
             remove(folder, name);
             Ok(Vec::new())
@@ -106,21 +117,32 @@ fn remove(folder: &Path, name: &str) {
     }
 }
 
-fn heat(drawing: Option<Drawing>, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+fn heat(
+    drawing: Option<Drawing>,
+    warnings: &[String],
+    folder: &Path,
+    name: &str,
+) -> Result<Option<PathBuf>> {
     if drawing.is_none() {
         remove(folder, name);
     }
     drawing
-        .map(|drawing| write(&drawing, folder, name))
+        .map(|drawing| write(&drawing.described(warnings), folder, name))
         .transpose()
 }
 
-fn scatter(points: Option<Scatter>, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+fn scatter(
+    points: Option<Scatter>,
+    warnings: &[String],
+    folder: &Path,
+    name: &str,
+) -> Result<Vec<PathBuf>> {
     let Some(points) = points else {
         remove(folder, name);
         return Ok(Vec::new());
     };
-    Ok(vec![write(&figure::scatter::draw(&points)?, folder, name)?])
+    let drawing = figure::scatter::draw(&points)?.described(warnings);
+    Ok(vec![write(&drawing, folder, name)?])
 }
 
 /// Writes the figures of a path; returns the PNGs' paths.
@@ -130,10 +152,12 @@ pub fn line_figures(
     folder: &Path,
     name: &str,
 ) -> Result<Vec<PathBuf>> {
-    let drawing = figure::line::draw(line, panels.into())?;
+    let warnings = &line.summary.warnings;
+    let drawing = figure::line::draw(line, panels.into())?.described(warnings);
     let mut drawn = vec![write(&drawing, folder, name)?];
     let shift = figure::line::scatter(line);
-    drawn.extend(scatter(shift, folder, &format!("{name}-shift"))?);
+    let name = format!("{name}-shift");
+    drawn.extend(scatter(shift, warnings, folder, &name)?);
     Ok(drawn)
 }
 
@@ -158,11 +182,12 @@ fn plots_of(csv: &Path) -> PathBuf {
 
 /// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
 pub fn figures(plane: &Plane, panels: PanelsArg, folder: &Path, name: &str) -> Result<PathBuf> {
-    write(&draw(plane, panels.into())?, folder, name)
+    let drawing = draw(plane, panels.into())?.described(&plane.summary.warnings);
+    write(&drawing, folder, name)
 }
 
 /// Writes a drawing as `NAME.png` and `NAME.svg`; returns the PNG's path.
-pub fn write(drawing: &Drawing, folder: &Path, name: &str) -> Result<PathBuf> {
+fn write(drawing: &Drawing, folder: &Path, name: &str) -> Result<PathBuf> {
     let png = folder.join(format!("{name}.png"));
     atomic::write(&png, |out| out.write_all(&drawing.png))?;
     let svg = folder.join(format!("{name}.svg"));

@@ -11,7 +11,7 @@ use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
-use crate::space::matching::{self, Aligned, Options};
+use crate::space::matching::{self, Aligned, Options, Verified};
 use crate::space::pool::{Role, Source};
 
 /// Prints a table of tensors, or of parameters across an origin and its checkpoints.
@@ -31,8 +31,9 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
         .iter()
         .map(|path| Checkpoint::open(path))
         .collect::<Result<Vec<_>>>()?;
-    let weights = arguments.origin_weights.as_deref();
-    let weights = weights.map(Checkpoint::open).transpose()?;
+    let found = matching::state_dict_beside(&model.path);
+    let weights = arguments.origin_weights.clone().or(found);
+    let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
     let options = Options {
         ignore: arguments.ignore.clone(),
     };
@@ -119,9 +120,14 @@ fn table(network: &Network<'_>, aligned: &Aligned) {
     for (k, member) in pool.members[1..].iter().enumerate() {
         let norm = gram.norm(k);
         print(&format!(
-            "{}: ‖δ‖ = {norm:.6}, ‖δ‖/‖θ0‖ = {:.4}",
+            "{}: ‖δ‖ = {norm:.6}, ‖δ‖/‖θ0‖ = {:.4}; verified {}",
             member.name,
-            norm / gram.norm_origin()
+            norm / gram.norm_origin(),
+            match aligned.verified[k] {
+                Verified::Value => "by value: θ0's state dict holds what the graph holds",
+                Verified::Graph => "by its graph, which is the origin's node by node",
+                Verified::Name => "by name alone",
+            }
         ));
     }
     if !aligned.constants.is_empty() {

@@ -7,8 +7,8 @@ use super::args::LineArgs;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{draw, note, print, print_json};
-use crate::analysis::check;
+use super::{check, draw, note, print, print_json};
+use crate::analysis::check::against_files;
 use crate::analysis::line::{Base, Path};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
@@ -30,7 +30,8 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
         .chain([&arguments.b])
         .map(AsRef::as_ref)
         .collect();
-    let inputs = Inputs::open(&arguments.common, &arguments.run, &files)?;
+    let mut inputs = Inputs::open(&arguments.common, &arguments.run, &files)?;
+    inputs.rename_left_out()?;
     let path = path(arguments)?;
     let network = inputs.network();
     let (aligned, _) = inputs.align(&network)?;
@@ -54,8 +55,9 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let cut = material.cut(&line.datasets);
     let is_whole = cut.is_none();
     line.summary.warnings.extend(cut);
-    line.summary.provenance = progress.recorded(&material.provenance(&inputs), start);
-    write(arguments, &inputs, &line, rate)?;
+    line.summary.provenance = progress.recorded(&material.provenance(&inputs, &aligned), start);
+    let caveat = aligned.caveat.as_deref();
+    write(arguments, &inputs, &line, caveat, rate)?;
     if is_whole {
         engine.forget();
     }
@@ -130,7 +132,7 @@ fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[S
         ];
         Barriers::new(dataset, three)
     });
-    let checks = check::against_files(datasets, names, &answers.files, models);
+    let checks = against_files(datasets, names, &answers.files, models);
     let doubts = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {}: its file gives loss {:.6}, its mix {:.6}; do not trust this path",
@@ -158,7 +160,13 @@ fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[S
     }
 }
 
-fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Result<()> {
+fn write(
+    arguments: &LineArgs,
+    inputs: &Inputs,
+    line: &Line,
+    caveat: Option<&str>,
+    rate: f64,
+) -> Result<()> {
     let name = &arguments.name;
     let csv = inputs.plan.csv(name);
     line::write(line, &csv, &json_beside(&csv))?;
@@ -184,11 +192,11 @@ fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Resul
             100.0 * barriers.frankle_barrier_error,
         ));
     }
-    let agree = summary.checks.iter().filter(|check| check.agrees).count();
-    let all = summary.checks.len();
-    print(&format!(
-        "self-check: {agree} of {all} values of the untouched files agree with the path"
-    ));
+    if let Some(caveat) = caveat {
+        print(&format!("every soup between the ends: {caveat}"));
+    }
+    let checks = check::told(&summary.checks, &summary.provenance, "the path");
+    print(&checks);
     let seconds = summary.provenance.wall_seconds;
     print(&format!("{rate:.0} samples/s, {seconds:.1} s"));
     print(&format!("data    {}", csv.display()));

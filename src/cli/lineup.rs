@@ -21,6 +21,8 @@ pub struct Lineup {
     pub inputs: Inputs,
     /// What the list says of the checkpoints, in their order.
     listed: Vec<Listed>,
+    /// Their names in the list, whatever was left out of them.
+    pub listed_names: Vec<String>,
     /// What is to be said of models that were left out.
     pub warnings: Vec<String>,
 }
@@ -60,9 +62,16 @@ impl Lineup {
         let mut lineup = Self {
             inputs,
             listed,
+            listed_names: Vec::new(),
             warnings: Vec::new(),
         };
         lineup.leave_out_diverged(&csv)?;
+        let names = lineup.listed.iter().map(|model| model.name.clone());
+        lineup.listed_names = names.collect();
+        lineup.inputs.rename_left_out()?;
+        for (model, checkpoint) in lineup.listed.iter_mut().zip(&lineup.inputs.checkpoints) {
+            model.name.clone_from(&checkpoint.name);
+        }
         Ok(lineup)
     }
 

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes a checked plan; the only code that prints.
 
 pub mod args;
+mod check;
 pub mod config;
 mod course;
 mod doctor;

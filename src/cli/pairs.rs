@@ -31,7 +31,7 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
     )?;
     let inputs = &lineup.inputs;
     let names = inputs.names();
-    let places = selection.pairs(&names[1..], inputs.plan.seed)?;
+    let places = selection.pairs(&lineup.listed_names, inputs.plan.seed)?;
     let columns = lineup.hyperparameters(arguments.hyperparameters.as_deref())?;
     lineup.evaluated(
         &arguments.name,
@@ -47,9 +47,10 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
                 pairs.layers = layers(&stage.aligned.pool, &gram, &places, &names[1..]);
             }
             let rate = stage.progress.finish();
-            let provenance = stage.material.provenance(inputs);
+            let provenance = stage.material.provenance(inputs, stage.aligned);
             pairs.provenance = stage.progress.recorded(&provenance, start);
-            write(arguments, &lineup, &pairs, rate)
+            let caveat = stage.aligned.caveat.as_deref();
+            write(arguments, &lineup, &pairs, caveat, rate)
         },
     )
 }
@@ -139,7 +140,13 @@ fn layers(
     angles.collect()
 }
 
-fn write(arguments: &PairsArgs, lineup: &Lineup, pairs: &Pairs, rate: f64) -> Result<()> {
+fn write(
+    arguments: &PairsArgs,
+    lineup: &Lineup,
+    pairs: &Pairs,
+    caveat: Option<&str>,
+    rate: f64,
+) -> Result<()> {
     let plan = &lineup.inputs.plan;
     let csv = plan.csv(&arguments.name);
     pairs_file::write(pairs, &csv)?;
@@ -151,6 +158,9 @@ fn write(arguments: &PairsArgs, lineup: &Lineup, pairs: &Pairs, rate: f64) -> Re
         return print_json(pairs);
     }
     extremes(pairs);
+    if let Some(caveat) = caveat {
+        print(&format!("every soup: {caveat}"));
+    }
     print(&format!(
         "angle and advantage: Spearman {}",
         said(&pairs.angle_advantage)

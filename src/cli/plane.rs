@@ -9,7 +9,7 @@ use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::{Progress, Steps};
 use super::window::Window;
-use super::{draw, note, print, print_json};
+use super::{check, draw, note, print, print_json};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
@@ -19,7 +19,7 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::figure::panel::contours;
-use crate::result::plane::{Arrow, Plane};
+use crate::result::plane::{Arrow, Plane, Summary};
 use crate::result::plane_file;
 use crate::result::score::DatasetInfo;
 use crate::space::plane::PlaneBasis;
@@ -37,6 +37,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
             checkpoint.name = (*name).to_string();
         }
     }
+    inputs.rename_left_out()?;
     let window = Window::new(arguments, &inputs.plan, &inputs.config)?;
     let network = inputs.network();
     let (aligned, gram) = inputs.align(&network)?;
@@ -73,7 +74,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
         aligned: &aligned,
         gram,
         names: inputs.names(),
-        provenance: material.provenance(&inputs),
+        provenance: material.provenance(&inputs, &aligned),
         refinement: Mutex::new(if arguments.adaptive {
             Refinement::coarse(&grid)
         } else {
@@ -210,7 +211,8 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
     let models = models.map(|model| (&model.name, &model.scores, None));
     let marks = plane.summary.marks.iter();
     let marks = marks.map(|mark| (&mark.name, &mark.scores, Some(mark.distance)));
-    for (name, scores, distance) in models.chain(marks) {
+    let soup = plane.summary.checkpoints.len() - 1;
+    for (index, (name, scores, distance)) in models.chain(marks).enumerate() {
         let mut line = format!("{name:12}");
         for score in scores {
             let (loss, error) = (score.score.loss, 100.0 * score.score.error);
@@ -219,18 +221,15 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
         if let Some(distance) = distance {
             line.push_str(&format!("  {distance:.3} off the plane"));
         }
+        if let Some(caveat) = job.aligned.caveat.as_ref().filter(|_| index == soup) {
+            line.push_str(&format!("  ({caveat})"));
+        }
         print(&line);
     }
-    let agree = plane
-        .summary
-        .checks
-        .iter()
-        .filter(|check| check.agrees)
-        .count();
-    let all = plane.summary.checks.len();
-    print(&format!(
-        "self-check: {agree} of {all} values of the untouched files agree with the plane"
-    ));
+    let Summary {
+        checks, provenance, ..
+    } = &plane.summary;
+    print(&check::told(checks, provenance, "the plane"));
     let measured = plane.measured.iter().filter(|measured| **measured).count();
     let points = plane.grid.len();
     if measured < points {

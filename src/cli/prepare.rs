@@ -1,6 +1,7 @@
 //! What every command that evaluates begins with: the network, the checkpoints aligned to it, the
 //! data, and the engine over them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -22,7 +23,7 @@ use crate::result::atomic;
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
 use crate::space::gram::Gram;
-use crate::space::matching::{self, Aligned};
+use crate::space::matching::{self, Aligned, Verified};
 use crate::space::mix::Mix;
 use crate::space::save::{Recipe, embedded};
 
@@ -64,6 +65,10 @@ impl Inputs {
         let plan = Plan::new(common, run, &config)?;
         let runtime = Runtime::load(plan.onnxruntime.as_deref())?;
         let (origin_name, model) = open_origin(&plan.origin)?;
+        let mut plan = plan;
+        if plan.origin_weights.is_none() {
+            plan.origin_weights = matching::state_dict_beside(&model.path);
+        }
         let checkpoints = checkpoints.iter().map(|path| Checkpoint::open(path));
         let weights = plan.origin_weights.as_deref().map(Checkpoint::open);
         Ok(Self {
@@ -76,6 +81,25 @@ impl Inputs {
             origin_name,
             model,
         })
+    }
+
+    /// Gives checkpoints from which --ignore takes something another name: values of such a model
+    /// are not those of its file.
+    ///
+    /// # Errors
+    /// When a checkpoint does not fit the network.
+    pub fn rename_left_out(&mut self) -> Result<()> {
+        if self.plan.options.ignore.is_empty() {
+            return Ok(());
+        }
+        let left_out = self.aligned(&self.network())?.left_out;
+        let patterns = self.plan.options.ignore.join(",");
+        for (checkpoint, left) in self.checkpoints.iter_mut().zip(left_out) {
+            if !left.is_empty() {
+                checkpoint.name = format!("{} without {patterns}", checkpoint.name);
+            }
+        }
+        Ok(())
     }
 
     /// Names of θ0 and the checkpoints.
@@ -207,7 +231,7 @@ impl Material {
     }
 
     /// Where the numbers come from; the time is still to be told.
-    pub fn provenance(&self, inputs: &Inputs) -> Provenance {
+    pub fn provenance(&self, inputs: &Inputs, aligned: &Aligned) -> Provenance {
         let files = self.content.iter().chain(&self.config_file);
         Provenance {
             command: command(),
@@ -216,6 +240,7 @@ impl Material {
             settings: inputs.plan.recorded(),
             onnxruntime: inputs.runtime.version().to_string(),
             provider: inputs.plan.request.device.provider().to_string(),
+            verified: verified(inputs, aligned),
             wall_seconds: 0.0,
         }
     }
@@ -250,19 +275,10 @@ pub fn untouched<'m>(
     aligned: &'m Aligned,
     checkpoints: &'m [Checkpoint],
 ) -> Result<Vec<Untouched<'m>>> {
-    // Of each input: its type, and the batch size when it is fixed.
-    let types = |network: &Network<'_>| -> Result<Vec<(InputDtype, Option<usize>)>> {
-        let inputs = interface::inputs(network)?.into_iter();
-        Ok(inputs
-            .map(|input| (input.dtype, input.shape.first().copied().flatten()))
-            .collect())
-    };
-    let own = types(network)?;
     let mut models = vec![Untouched::File(&network.model.path)];
     for (index, checkpoint) in checkpoints.iter().enumerate() {
-        // A graph of another precision or batch size cannot be fed the same data.
         models.push(match &checkpoint.content {
-            Content::Onnx(model) if types(&Network::of(model))? == own => {
+            Content::Onnx(model) if runs_itself(network, aligned, index, model) => {
                 Untouched::File(&model.path)
             }
             _ => {
@@ -273,6 +289,43 @@ pub fn untouched<'m>(
         });
     }
     Ok(models)
+}
+
+/// Whether a checkpoint's file is run as it is: a graph of another precision or batch size cannot be
+/// fed the same data, and with tensors left out it is another model.
+fn runs_itself(network: &Network<'_>, aligned: &Aligned, index: usize, model: &Model) -> bool {
+    // Of each input: its type, and the batch size when it is fixed.
+    let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
+        let inputs = interface::inputs(network).ok()?.into_iter();
+        let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
+        Some(types.collect())
+    };
+    aligned.left_out[index].is_empty() && types(&Network::of(model)) == types(network)
+}
+
+/// How each checkpoint was verified, by its name, or by its file where two have one name.
+fn verified(inputs: &Inputs, aligned: &Aligned) -> BTreeMap<String, String> {
+    let network = inputs.network();
+    let checkpoints = inputs.checkpoints.iter().enumerate();
+    let how = |(index, checkpoint): (usize, &Checkpoint)| {
+        let how = match (aligned.verified[index], &checkpoint.content) {
+            (Verified::Value, _) => "value",
+            (Verified::Name, _) => "name",
+            (Verified::Graph, Content::Onnx(model))
+                if runs_itself(&network, aligned, index, model) =>
+            {
+                "file"
+            }
+            (Verified::Graph, _) => "graph",
+        };
+        let mut others = inputs.checkpoints.iter().enumerate();
+        let name = match others.any(|(other, it)| other != index && it.name == checkpoint.name) {
+            true => checkpoint.path.display().to_string(),
+            false => checkpoint.name.clone(),
+        };
+        (name, how.to_string())
+    };
+    checkpoints.map(how).collect()
 }
 
 /// The files that weights come from.

@@ -91,6 +91,7 @@ pub fn probe(
             ));
         }
         save::check_size(path, aligned, network)?;
+        save::check_left_out(path, aligned, &inputs.checkpoints)?;
         atomic::probe(path)?;
     }
     Ok(())
@@ -131,7 +132,8 @@ pub fn write<'s>(
         };
         let mix = recipe.mix(aligned.pool.members.len());
         let made = &soups.methods[index];
-        let recipe = save::recipe(&made.to_string(), &mix, made.beta, &aligned.pool, files);
+        let mut recipe = save::recipe(&made.to_string(), &mix, made.beta, &aligned.pool, files);
+        recipe.extend(save::left_out(aligned));
         save::save(path, &mix, aligned, stage.network, checkpoints, &recipe)?;
         written.push(path.as_path());
     }

@@ -72,7 +72,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         let (recipes, traces) = chosen(arguments, stage, &wanted, learner)?;
         let mut soups = assemble(&lineup, stage, &recipes, &traces)?;
         let rate = stage.progress.finish();
-        let provenance = stage.material.provenance(inputs);
+        let provenance = stage.material.provenance(inputs, stage.aligned);
         soups.provenance = stage.progress.recorded(&provenance, start);
         soups.warnings.extend(left_out);
         soups.warnings.extend(missing(&wanted, &recipes));
@@ -80,7 +80,8 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
             .warnings
             .extend(soups.learned.iter().filter_map(broken));
         soups.warnings.extend(nonfinite(&soups));
-        write(arguments, &lineup, &soups, rate)?;
+        let caveat = stage.aligned.caveat.as_deref();
+        write(arguments, &lineup, &soups, caveat, rate)?;
         // What is in the tables is safe by now.
         for path in save::write(&saves, &soups, &recipes, stage)? {
             note(&format!("written {}", path.display()));
@@ -317,7 +318,13 @@ fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
     }
 }
 
-fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Result<()> {
+fn write(
+    arguments: &SoupArgs,
+    lineup: &Lineup,
+    soups: &Soups,
+    caveat: Option<&str>,
+    rate: f64,
+) -> Result<()> {
     let plan = &lineup.inputs.plan;
     let csv = plan.csv(&arguments.name);
     soup_file::write(soups, &csv)?;
@@ -334,6 +341,9 @@ fn write(arguments: &SoupArgs, lineup: &Lineup, soups: &Soups, rate: f64) -> Res
         TableArg::Text => print,
         TableArg::Markdown | TableArg::Latex => note,
     };
+    if let Some(caveat) = caveat {
+        say(&format!("every soup: {caveat}"));
+    }
     let Evaluations {
         logits,
         soups: tried,

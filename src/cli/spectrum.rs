@@ -31,6 +31,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
         let origin = Checkpoint::open(&inputs.plan.origin)?;
         inputs.checkpoints.push(origin);
     }
+    inputs.rename_left_out()?;
     inputs.plan.keep_one(arguments.on.as_deref())?;
     let network = inputs.network();
     let (mut aligned, _) = inputs.align(&network)?;
@@ -61,7 +62,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     found
         .warnings
         .splice(0..0, aligned.warnings.iter().cloned());
-    found.provenance = material.provenance(&inputs);
+    found.provenance = material.provenance(&inputs, &aligned);
     found.provenance.wall_seconds = start.elapsed().as_secs_f64();
     write(arguments, &inputs, &found, &csv)
 }

@@ -248,6 +248,25 @@ pub struct Drawing {
     pub svg: String,
 }
 
+impl Drawing {
+    /// Puts what a reader should know of the values into the SVG's description, which viewers show
+    /// and search, so that it travels with the figure.
+    #[must_use]
+    pub fn described(mut self, warnings: &[String]) -> Self {
+        let escaped = |text: &String| {
+            let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            // XML knows no other control characters.
+            text.replace(|it: char| it.is_control() && it != '\n', "\u{fffd}")
+        };
+        let lines: Vec<String> = warnings.iter().map(escaped).collect();
+        if let (false, Some(end)) = (lines.is_empty(), self.svg.find('>')) {
+            let description = format!("\n<desc>Warning: {}</desc>", lines.join("\nWarning: "));
+            self.svg.insert_str(end + 1, &description);
+        }
+        self
+    }
+}
+
 /// Draws a figure in both formats.
 ///
 /// # Errors

@@ -8,5 +8,6 @@ pub mod epilogue;
 pub mod gradient;
 pub mod in_graph;
 pub mod network;
+pub mod record;
 pub mod skeleton;
 pub mod split;

@@ -106,12 +106,17 @@ impl<'m> Network<'m> {
         Some(quoted(text))
     }
 
+    /// What the exporter says that an initializer was in the module (`PARAMETER`, `BUFFER`), where
+    /// it left its values alone.
+    pub fn input_kind(&self, initializer: &str) -> Option<&str> {
+        let metadata = self.metadata.get(initializer)?;
+        let kind = metadata.get("pkg.torch.export.graph_signature.InputSpec.kind");
+        kind.copied()
+    }
+
     /// Whether the exporter marked an initializer as a buffer.
     pub fn is_marked_buffer(&self, initializer: &str) -> bool {
-        self.metadata
-            .get(initializer)
-            .and_then(|metadata| metadata.get("pkg.torch.export.graph_signature.InputSpec.kind"))
-            .is_some_and(|kind| *kind == "BUFFER")
+        self.input_kind(initializer) == Some("BUFFER")
     }
 
     /// Path of the module that a node was exported from (`b.0.qkv`), from the current exporter's
@@ -252,7 +257,7 @@ fn is_constant_slot(op_type: &str, slot: usize) -> bool {
 }
 
 /// The strings of a Python list of strings, as exporters write it into metadata.
-fn quoted(list: &str) -> Vec<String> {
+pub(super) fn quoted(list: &str) -> Vec<String> {
     let mut strings = Vec::new();
     let mut rest = list;
     while let Some(start) = rest.find(['\'', '"']) {

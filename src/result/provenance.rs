@@ -19,6 +19,11 @@ pub struct Provenance {
     pub onnxruntime: String,
     /// Execution provider.
     pub provider: String,
+    /// How each checkpoint's tensors were verified, by its name: `value` (θ0's state dict holds the
+    /// graph's values under their names), `file` (the untouched file is run, too), `graph` (its
+    /// graph is the origin's node by node, but the file is not run) or `name` (by names alone).
+    #[serde(default)]
+    pub verified: BTreeMap<String, String>,
     /// Wall time of the run in seconds.
     pub wall_seconds: f64,
 }

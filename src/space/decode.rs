@@ -144,6 +144,58 @@ pub fn equal(tensor: &Tensor, source: &Source) -> bool {
     equal
 }
 
+/// Whether a source holds the values of a tensor of the graph's shape, but for the rounding of the
+/// narrower of their types.
+pub fn equal_to_rounding(tensor: &Tensor, source: &Source) -> bool {
+    if tensor.dtype == source.tensor.dtype {
+        return equal(tensor, source);
+    }
+    let Some(unit) = [tensor.dtype, source.tensor.dtype]
+        .into_iter()
+        .map(rounding)
+        .reduce(f64::max)
+        .filter(|_| tensor.len() == source.tensor.len())
+    else {
+        return false;
+    };
+    // The smallest steps of f16 are those of its subnormal numbers, 2⁻²⁴.
+    let step = f64::from(f32::EPSILON) / 4.0;
+    let mut equal = true;
+    side_by_side(&plain(tensor), source, |a, b| {
+        let close = |(a, b): (&f64, &f64)| {
+            a == b || (a - b).abs() <= (unit * a.abs().max(b.abs())).max(step)
+        };
+        equal = a.iter().zip(b).all(close);
+        equal
+    });
+    equal
+}
+
+/// The largest relative error of rounding to a type.
+fn rounding(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F64 => f64::EPSILON / 2.0,
+        Dtype::F32 => f64::from(f32::EPSILON) / 2.0,
+        Dtype::F16 => f16::EPSILON.to_f64() / 2.0,
+        Dtype::Bf16 => bf16::EPSILON.to_f64() / 2.0,
+        Dtype::Other(_) => 0.0,
+    }
+}
+
+/// [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] of a source of the tensor's length.
+pub fn products(tensor: &Tensor, source: &Source) -> [f64; 3] {
+    let mut products = [0.0; 3];
+    side_by_side(&plain(tensor), source, |a, b| {
+        for (a, b) in a.iter().zip(b) {
+            products[0] += a * a;
+            products[1] += a * b;
+            products[2] += b * b;
+        }
+        true
+    });
+    products
+}
+
 /// ‖tensor − source‖².
 pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
     let mut total = 0.0;
@@ -197,6 +249,27 @@ mod tests {
         ] {
             assert_eq!(values(&source(dtype, &[3], bytes, false)), numbers);
         }
+    }
+
+    #[test]
+    fn another_type_is_equal_to_its_rounding_and_no_further() {
+        let numbers = [1.0_f32, 0.1, -3.3, 1e-6];
+        let f32s = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let full = source(Dtype::F32, &[4], f32s(&numbers), false).tensor;
+        let halves: Vec<u8> = numbers
+            .iter()
+            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+            .collect();
+        let half = source(Dtype::F16, &[4], halves, false);
+        assert!(equal_to_rounding(&full, &half));
+        assert!(!equal(&full, &half));
+        let moved = f32s(&[1.0, 0.1002, -3.3, 1e-6]);
+        let moved = source(Dtype::F32, &[4], moved, false).tensor;
+        assert!(!equal_to_rounding(&moved, &half));
+        // Of one type nothing is rounded.
+        let next = f32s(&[1.0, 0.100_000_01, -3.3, 1e-6]);
+        assert!(!equal_to_rounding(&full, &source(Dtype::F32, &[4], next, false)));
+        assert_eq!(products(&full, &half)[0], numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>());
     }
 
     #[test]

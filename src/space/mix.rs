@@ -172,24 +172,40 @@ pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transpose
     if transposed {
         shape.reverse();
     }
+    bytes_of(&terms, &shape, dtype)
+}
+
+/// A source's elements in the order of its file, as little-endian elements of a type. `transposed`
+/// of the source says that the file holds the transpose of the tensor at hand.
+pub fn source_bytes(source: &Source, dtype: Dtype) -> Bytes {
+    let mut shape = source.tensor.shape.clone();
+    if source.transposed {
+        shape.reverse();
+    }
+    bytes_of(&[(1.0, source)], &shape, dtype)
+}
+
+/// Σ cᵢ θᵢ over sources of one shape, each element rounded once to a type.
+fn bytes_of(terms: &[(f64, &Source)], shape: &[usize], dtype: Dtype) -> Bytes {
     let scratch = &mut Scratch::default();
-    let mut bytes = vec![0_u8; parameter.len() * dtype.size().unwrap_or(0)];
+    let len = shape.iter().product::<usize>();
+    let mut bytes = vec![0_u8; len * dtype.size().unwrap_or(0)];
     match dtype {
         Dtype::F32 => {
             let (out, _) = bytes.as_chunks_mut::<4>();
-            fill(&terms, &shape, out, scratch, |x| (x as f32).to_le_bytes());
+            fill(terms, shape, out, scratch, |x| (x as f32).to_le_bytes());
         }
         Dtype::F64 => {
             let (out, _) = bytes.as_chunks_mut::<8>();
-            fill(&terms, &shape, out, scratch, f64::to_le_bytes);
+            fill(terms, shape, out, scratch, f64::to_le_bytes);
         }
         Dtype::F16 => {
             let (out, _) = bytes.as_chunks_mut::<2>();
-            fill(&terms, &shape, out, scratch, |x| to_f16(x).to_le_bytes());
+            fill(terms, shape, out, scratch, |x| to_f16(x).to_le_bytes());
         }
         Dtype::Bf16 => {
             let (out, _) = bytes.as_chunks_mut::<2>();
-            fill(&terms, &shape, out, scratch, |x| to_bf16(x).to_le_bytes());
+            fill(terms, shape, out, scratch, |x| to_bf16(x).to_le_bytes());
         }
         Dtype::Other(_) => {}
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::report::equal_values;
-use super::{Grouped, Matches, Options, is_ignored, named};
+use super::{Grouped, Matches, Options, is_left, named};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(super) fn parameters(
     let mut constants = BTreeSet::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     for r#use in &network.uses {
-        if is_constant(network, matched, r#use) || is_ignored(&r#use.initializer, &options.ignore) {
+        if is_constant(network, matched, r#use) || is_left(r#use, matched, options) {
             constants.insert(r#use.initializer.clone());
             continue;
         }

@@ -6,21 +6,25 @@
 //! the two graphs ([`crate::graph::align`]).
 
 mod group;
+mod left_out;
 pub mod named;
 mod report;
+mod verify;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use self::left_out::LeftOut;
 use self::named::Names;
+pub use self::verify::{Verified, state_dict_beside};
 use super::pool::{Member, Parameter, Pool, Source};
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
-use crate::graph::network::{Network, Place, SUBGRAPH};
+use crate::graph::network::{Network, Place, SUBGRAPH, Use};
 use crate::graph::skeleton::Fed;
 
 /// How a checkpoint's tensor was found for a place in the graph.
@@ -88,6 +92,13 @@ pub struct Aligned {
     pub constants: Vec<String>,
     /// Tensors passed over (integers, bookkeeping), by checkpoint.
     pub passed_over: Vec<Vec<String>>,
+    /// What shows that the tensors stand where they belong, by checkpoint.
+    pub verified: Vec<Verified>,
+    /// What --ignore took out of each checkpoint, where that changes the model.
+    pub left_out: Vec<LeftOut>,
+    /// What is to stand beside values between the checkpoints, where averaging the tensors is not
+    /// averaging the models' parameters.
+    pub caveat: Option<String>,
     /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
 }
@@ -124,16 +135,18 @@ pub fn pool(
     let weights = origin_weights.map(named_tensors).transpose()?;
     let mut matched = Vec::new();
     let mut passed_over = Vec::new();
+    let mut verified = Vec::new();
     for checkpoint in checkpoints {
-        let (matches, passed) = match &checkpoint.content {
-            Content::Onnx(model) => (by_graph(network, model)?, Vec::new()),
+        let (matches, passed, by) = match &checkpoint.content {
+            Content::Onnx(model) => (by_graph(network, model)?, Vec::new(), Verified::Graph),
             Content::Safetensors(tensors) => {
-                let names = Names::new(network, tensors, weights.as_ref());
-                named::matches(&names, &checkpoint.path, options)?
+                let names = Names::new(network, tensors, weights);
+                named::matches(&names, checkpoint, origin_weights, options)?
             }
         };
         matched.push(matches);
         passed_over.push(passed);
+        verified.push(by);
     }
     let uses = group::parameters(network, checkpoints, &matched, options)?;
     refuse_subgraphs(network, &uses.places)?;
@@ -154,7 +167,8 @@ pub fn pool(
         let method = |matches: &Matches| matches[&places[0]].method;
         matched.iter().map(method).collect()
     });
-    Ok(Aligned {
+    let left_out = left_out::find(network, checkpoints, &matched, &passed_over, weights, options);
+    let mut aligned = Aligned {
         methods: methods.collect(),
         pool: Pool {
             members: std::iter::once(origin).chain(members).collect(),
@@ -164,8 +178,15 @@ pub fn pool(
         matches: matched,
         constants: uses.constants,
         passed_over,
-        warnings: report::warnings(network, checkpoints),
-    })
+        verified,
+        caveat: None,
+        warnings: left_out::warnings(&left_out, checkpoints, origin_name),
+        left_out,
+    };
+    let (doubts, caveat) = verify::doubts(network, &aligned, checkpoints, origin_weights);
+    aligned.warnings.extend(doubts);
+    aligned.caveat = caveat;
+    Ok(aligned)
 }
 
 /// Parameters with their places, before the members' sources are gathered.
@@ -175,17 +196,28 @@ struct Grouped {
     constants: Vec<String>,
 }
 
-fn named_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
-    match &checkpoint.content {
-        Content::Safetensors(tensors) => Ok(tensors.clone()),
-        Content::Onnx(_) => Err(Error::flag(
+fn named_tensors(checkpoint: &Checkpoint) -> Result<&BTreeMap<String, Tensor>> {
+    verify::state_dict(checkpoint).ok_or_else(|| {
+        Error::flag(
             "--origin-weights",
             format!(
                 "needs the origin's weights under their own names (.safetensors), not {}",
                 checkpoint.path.display()
             ),
-        )),
-    }
+        )
+    })
+}
+
+/// Whether the user wants a place of the graph left as θ0 has it: by the name of the initializer,
+/// or by that of a checkpoint's tensor there.
+fn is_left(r#use: &Use, matched: &[Matches], options: &Options) -> bool {
+    let named = |name: &str| is_ignored(name, &options.ignore);
+    let stored = |matches: &Matches| {
+        let found = matches.get(&r#use.place);
+        found.is_some_and(|found| named(&found.source.name))
+    };
+    !options.ignore.is_empty()
+        && (named(&r#use.initializer) || named(&r#use.alias) || matched.iter().any(stored))
 }
 
 fn by_graph(network: &Network<'_>, model: &Model) -> Result<Matches> {

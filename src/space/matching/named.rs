@@ -10,13 +10,14 @@
 //! and were merged, so there the module path of each place goes first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use super::report;
-use super::{Match, Matches, Method, Options, Source, is_ignored};
+use super::verify::{self, Verified};
+use super::{Match, Matches, Method, Options, Source, is_ignored, report};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use, by_initializer};
+use crate::graph::record::Record;
 
 /// The two sides of a match.
 pub struct Names<'a> {
@@ -41,18 +42,22 @@ impl<'a> Names<'a> {
             .into_iter()
             .map(|(name, uses)| (name, uses.len()))
             .collect();
+        // Each file may have a prefix of its own.
+        fn strip<'a>(name: &'a str, prefix: &str) -> &'a str {
+            name.strip_prefix(prefix).unwrap_or(name)
+        }
         let prefix = prefix_to_strip(network, tensors);
-        let strip = |name: &'a str| name.strip_prefix(prefix).unwrap_or(name);
         Self {
             network,
             tensors: tensors
                 .iter()
-                .map(|(name, tensor)| (strip(name), (name.as_str(), tensor)))
+                .map(|(name, tensor)| (strip(name, prefix), (name.as_str(), tensor)))
                 .collect(),
             weights: weights.map(|weights| {
+                let prefix = prefix_to_strip(network, weights);
                 let entries = weights.iter();
                 entries
-                    .map(|(name, tensor)| (strip(name), tensor))
+                    .map(|(name, tensor)| (strip(name, prefix), tensor))
                     .collect()
             }),
             readers,
@@ -117,17 +122,22 @@ enum Turned {
     Linear,
 }
 
-/// The tensor for each place, and the names of tensors passed over (integers, bookkeeping).
+/// The tensor for each place, the names of tensors passed over (integers, bookkeeping), and what
+/// the matches were verified by.
+///
+/// `origin_weights` is the file that the names' weights are from.
 ///
 /// # Errors
-/// When anything stays unmatched on either side.
+/// When anything stays unmatched on either side, or is matched and not the same tensor.
 pub fn matches(
     names: &Names<'_>,
-    path: &Path,
+    checkpoint: &Checkpoint,
+    origin_weights: Option<&Checkpoint>,
     options: &Options,
-) -> Result<(Matches, Vec<String>)> {
+) -> Result<(Matches, Vec<String>, Verified)> {
+    let network = names.network;
     let mut matches = Matches::new();
-    for r#use in &names.network.uses {
+    for r#use in &network.uses {
         if let Some(found) = find(names, r#use) {
             matches.insert(r#use.place, found);
         }
@@ -137,15 +147,33 @@ pub fn matches(
     let mut findings = report::Findings::default();
     missing(names, &matches, options, &mut findings);
     let passed_over = extra(names, &matches, options, &mut findings);
-    report::verify_values(
-        names.network,
-        &names.weights_by_stored_name(),
-        &matches,
-        &mut findings,
-    );
-    report::orientation(names.network, &matches, &mut findings);
-    findings.into_result(path, names.network)?;
-    Ok((matches, passed_over))
+    let weights = names.weights_by_stored_name();
+    let by = report::verify_values(network, weights.as_ref(), &matches, options, &mut findings);
+    refuse_computed(names, &matches, options, &mut findings);
+    report::orientation(network, &matches, &mut findings);
+    let weights = origin_weights.map(|weights| weights.path.as_path());
+    findings.into_result(&checkpoint.path, network, weights)?;
+    Ok((matches, passed_over, by))
+}
+
+/// A tensor cannot stand in the place of what the exporter computed from it.
+fn refuse_computed(
+    names: &Names<'_>,
+    matches: &Matches,
+    options: &Options,
+    findings: &mut report::Findings,
+) {
+    let record = Record::of(names.network);
+    for r#use in &names.network.uses {
+        let Some(found) = matches.get(&r#use.place) else {
+            continue;
+        };
+        let left = super::is_left(r#use, std::slice::from_ref(matches), options);
+        let computed = verify::computed(&record, &r#use.initializer, r#use.place, found);
+        if let Some(computed) = computed.filter(|_| !left) {
+            findings.computed(&found.source.name, &r#use.initializer, &computed.by);
+        }
+    }
 }
 
 fn find(names: &Names<'_>, r#use: &Use) -> Option<Match> {
@@ -312,6 +340,7 @@ fn missing(
         if matches.contains_key(&r#use.place)
             || is_constant(names.network, &r#use.initializer)
             || is_ignored(&r#use.initializer, &options.ignore)
+            || is_ignored(&r#use.alias, &options.ignore)
         {
             continue;
         }

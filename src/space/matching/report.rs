@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Matches, Method};
+use super::left_out::module;
+use super::verify::{Verified, same_values};
+use super::{Matches, Method, Options, is_left};
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
+use crate::graph::record::Record;
 use crate::space::decode;
 use crate::space::pool::Source;
 
@@ -21,6 +23,7 @@ pub(super) struct Findings {
     missing: BTreeMap<String, Vec<usize>>,
     extra: BTreeMap<String, Vec<usize>>,
     misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
+    computed: BTreeMap<String, String>,
     unlike: Vec<String>,
 }
 
@@ -38,19 +41,31 @@ impl Findings {
         self.misshapen.insert(name.to_string(), shapes);
     }
 
+    pub fn computed(&mut self, name: &str, initializer: &str, by: &[String]) {
+        let told = format!("{name} went into `{initializer}` by {}", by.join(", "));
+        self.computed.insert(name.to_string(), told);
+    }
+
     pub fn is_misshapen(&self, name: &str) -> bool {
         self.misshapen.contains_key(name)
     }
 
-    /// The error that lists everything, or nothing.
-    pub fn into_result(self, path: &Path, network: &Network<'_>) -> Result<()> {
+    /// The error that lists everything, or nothing; `weights` is where θ0's named tensors are from.
+    pub fn into_result(
+        self,
+        path: &Path,
+        network: &Network<'_>,
+        weights: Option<&Path>,
+    ) -> Result<()> {
         let Self {
             missing,
             extra,
             misshapen,
+            computed,
             unlike,
         } = &self;
-        if missing.is_empty() && extra.is_empty() && misshapen.is_empty() && unlike.is_empty() {
+        let is_fine = missing.is_empty() && extra.is_empty() && misshapen.is_empty();
+        if is_fine && computed.is_empty() && unlike.is_empty() {
             return Ok(());
         }
         let origin = network.model.path.display();
@@ -68,13 +83,18 @@ impl Findings {
         );
         list(
             &mut problem,
+            "computed by the exporter, so that the checkpoint's tensor cannot stand there",
+            computed.values().cloned(),
+        );
+        list(
+            &mut problem,
             "matched, but not the same tensor",
             unlike.iter().cloned(),
         );
-        Err(Error::input(path, problem).help(self.advice()))
+        Err(Error::input(path, problem).help(self.advice(network, weights)))
     }
 
-    fn advice(&self) -> String {
+    fn advice(&self, network: &Network<'_>, weights: Option<&Path>) -> String {
         const EXPORT: &str =
             "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
         let norms = self.extra.keys().any(|name| name.ends_with("running_var"));
@@ -83,18 +103,62 @@ impl Findings {
                 "batch norm was folded into the convolutions of the graph, under the same names, \
                  but not in the checkpoint; export the origin again with {EXPORT}, which keeps it"
             )
-        } else if self.misshapen.is_empty() && !self.extra.is_empty() && self.missing.is_empty() {
+        } else if !self.computed.is_empty() {
             format!(
-                "the exporter left these tensors out of the graph (a bias that is zero, a folded \
-                 constant); export the origin again with {EXPORT}, which keeps every tensor, or \
-                 leave them out on purpose with --ignore NAME"
+                "export the origin again with {EXPORT}: it leaves the computation in the graph, \
+                 where it is done for every mix"
             )
+        } else if let (false, Some(weights)) = (self.unlike.is_empty(), weights) {
+            format!(
+                "either {} is not the state dict that the origin was exported from (name the right \
+                 one with --origin-weights), or the exporter folded a computation into these \
+                 tensors: export the origin again with {EXPORT}",
+                weights.display()
+            )
+        } else if self.misshapen.is_empty() && !self.extra.is_empty() && self.missing.is_empty() {
+            self.advice_on_extra(network, EXPORT)
         } else {
             format!(
                 "is it a checkpoint of this network? {EXPORT} keeps every tensor under its name; \
                  --origin-weights zs.safetensors matches what was renamed by its values; \
                  --ignore NAME leaves a tensor out on purpose"
             )
+        }
+    }
+
+    /// What to do about tensors that only the checkpoint has: those of a module in the graph may
+    /// have been used, so that leaving them out makes another model.
+    fn advice_on_extra(&self, network: &Network<'_>, export: &str) -> String {
+        let ignore = |names: &[&String]| {
+            let flags = names.iter().map(|name| format!("--ignore '{name}'"));
+            flags.take(SHOWN).collect::<Vec<_>>().join(" ")
+        };
+        let all: Vec<&String> = self.extra.keys().collect();
+        if Record::of(network).is_unoptimized() {
+            return format!(
+                "the graph was exported with every tensor, and does not use these; if that is \
+                 right, leave them out: {}",
+                ignore(&all)
+            );
+        }
+        let in_graph = |name: &str| {
+            let module = module(name);
+            let mut uses = network.uses.iter();
+            uses.any(|it| [&it.initializer, &it.alias].into_iter().any(|it| self::module(it) == module))
+        };
+        let (own, foreign): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| in_graph(name));
+        let dropped = format!(
+            "the exporter left these tensors out of the graph (a bias that is zero, a folded \
+             constant); export the origin again with {export}, which keeps every tensor"
+        );
+        match (own.is_empty(), foreign.is_empty()) {
+            (_, true) => dropped,
+            (false, false) => format!("{dropped}; then name what the network does not use: {}", ignore(&foreign)),
+            (true, false) => format!(
+                "no tensor of these modules is in the graph: if the network does not use them, \
+                 leave them out: {}; else {dropped}",
+                ignore(&foreign)
+            ),
         }
     }
 }
@@ -131,39 +195,40 @@ pub(super) fn equal_values(first: &Tensor, second: &Tensor) -> Option<bool> {
     (turned && same(true)).then_some(true)
 }
 
-/// With the origin's own weights at hand, every match must hold the origin's values.
+/// With the origin's own weights at hand, every match must hold the origin's values. Returns what
+/// the matches are verified by: names alone where there are no weights, or some lack a tensor.
 pub(super) fn verify_values(
     network: &Network<'_>,
-    weights: &Option<BTreeMap<&str, &Tensor>>,
+    weights: Option<&BTreeMap<&str, &Tensor>>,
     matches: &Matches,
+    options: &Options,
     findings: &mut Findings,
-) {
+) -> Verified {
     let Some(weights) = weights else {
-        return;
+        return Verified::Name;
     };
+    let mut by = Verified::Value;
     for r#use in &network.uses {
         let Some(found) = matches.get(&r#use.place) else {
             continue;
         };
+        if is_left(r#use, std::slice::from_ref(matches), options) {
+            continue;
+        }
         let source = &found.source;
-        let (Some(tensor), Some(weight)) = (
-            network.tensor(&r#use.initializer),
-            weights.get(source.name.as_str()),
-        ) else {
+        let Some(tensor) = network.tensor(&r#use.initializer) else {
             continue;
         };
-        let named = Source {
-            name: source.name.clone(),
-            tensor: (*weight).clone(),
-            transposed: source.transposed,
-        };
-        if weight.shape != source.tensor.shape || !decode::equal(tensor, &named) {
-            findings.unlike.push(format!(
-                "{} is not what the graph holds as `{}` (by --origin-weights)",
+        match weights.get(source.name.as_str()) {
+            None => by = Verified::Name,
+            Some(weight) if same_values(tensor, weight, source.transposed) => {}
+            Some(_) => findings.unlike.push(format!(
+                "{} is not what the graph holds as `{}`",
                 source.name, r#use.initializer
-            ));
+            )),
         }
     }
+    by
 }
 
 /// A square matrix that was renamed could be matched the wrong way round. A fine-tune stays
@@ -195,25 +260,4 @@ pub(super) fn orientation(network: &Network<'_>, matches: &Matches, findings: &m
             ));
         }
     }
-}
-
-/// What the reader of a figure should know about the graph itself.
-pub(super) fn warnings(network: &Network<'_>, checkpoints: &[Checkpoint]) -> Vec<String> {
-    let onnx = checkpoints
-        .iter()
-        .any(|checkpoint| matches!(checkpoint.content, Content::Onnx(_)));
-    let folded: Vec<&str> = network
-        .uses
-        .iter()
-        .map(|r#use| r#use.initializer.as_str())
-        .filter(|name| name.ends_with(".weight_bias") || name.starts_with("onnx::Conv_"))
-        .collect();
-    if !onnx || folded.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "batch norm was folded into the convolutions of these graphs (`{}`): averaging folded \
-         weights is not folding averaged weights; export with dynamo=True, optimize=False to keep it",
-        folded[0]
-    )]
 }

@@ -7,14 +7,14 @@
 mod named;
 mod network;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::Serialize;
 
 pub use self::network::embedded;
-use super::matching::Aligned;
+use super::matching::{Aligned, LeftOut};
 use super::mix::Mix;
 use super::pool::Pool;
 use crate::checkpoint::{Checkpoint, ending};
@@ -66,11 +66,23 @@ pub fn check_size(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Resu
     }
 }
 
+/// Whether a file of this name can hold the model that is judged, whatever was left out of it.
+///
+/// # Errors
+/// When a `.safetensors` file would need a tensor that is not known.
+pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
+    match Format::of(path)? {
+        Format::Safetensors => named::check_left_out(path, aligned, checkpoints),
+        Format::Onnx => Ok(()),
+    }
+}
+
 /// Writes a mix of the pool's members as a checkpoint, atomically.
 ///
 /// `.safetensors`: names, shapes, orientation, element types and order are those of the first
 /// `.safetensors` checkpoint with a part in the mix (of the first at all where none has); what
-/// is no parameter of the network (integers, ignored tensors) is copied from it. Where all
+/// is no parameter of the network (integers) is copied from it, and what was left out with --ignore
+/// is θ0's, as in the model that was judged. Where all
 /// checkpoints are ONNX the parameters have names and orientation as in the graph of the first
 /// with a part.
 ///
@@ -165,6 +177,23 @@ pub fn recipe(
         recipe.extend([entry("coefficients", text)]);
     }
     recipe
+}
+
+/// What a recipe says of tensors that --ignore left out: their names, and whose stand in.
+pub fn left_out(aligned: &Aligned) -> Recipe {
+    let names = aligned.left_out.iter().flat_map(LeftOut::names);
+    let names: BTreeSet<&str> = names.collect();
+    if names.is_empty() {
+        return Recipe::new();
+    }
+    let text = serde_json::to_string(&names).unwrap_or_default();
+    Recipe::from([
+        (format!("{PREFIX}left_out"), text),
+        (
+            format!("{PREFIX}left_out_from"),
+            aligned.pool.members[0].name.clone(),
+        ),
+    ])
 }
 
 /// The coefficients of each tensor that differs between members, where it has its own, by names.

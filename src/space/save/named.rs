@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::result::atomic;
 use crate::space::matching::Aligned;
-use crate::space::mix::{Mix, mixed_bytes};
+use crate::space::mix::{Mix, mixed_bytes, source_bytes};
 use crate::space::pool::{Pool, Source};
 
 /// The metadata key that says which framework's tensors these are; `transformers` wants it.
@@ -24,6 +24,8 @@ enum Elements {
     Copied(Bytes),
     /// Mixed when they are written.
     Mixed(Held),
+    /// θ0's, which the model that was judged has in their place.
+    Origin(Source),
 }
 
 /// A parameter as a file holds it.
@@ -58,6 +60,12 @@ pub fn write(
         Some(checkpoint) => like(&checkpoint.path, &names)?,
         None => from_graph(pool, template, &names),
     };
+    let origin = left_to_origin(path, aligned, template, checkpoints)?;
+    for (declared, elements) in &mut plan.tensors {
+        if let Some(source) = origin.get(declared.name.as_str()) {
+            *elements = Elements::Origin(source.clone());
+        }
+    }
     plan.metadata.extend(recipe.clone());
     let declared = plan.tensors.iter().map(|(declared, _)| declared);
     let header = header(declared, &plan.metadata).map_err(|error| Error::runtime("", error))?;
@@ -67,10 +75,79 @@ pub fn write(
             match elements {
                 Elements::Copied(bytes) => out.write_all(bytes)?,
                 Elements::Mixed(held) => out.write_all(&mixed(pool, mix, declared, *held))?,
+                Elements::Origin(source) => {
+                    out.write_all(&source_bytes(source, dtype(declared.dtype)))?;
+                }
             }
         }
         Ok(())
     })
+}
+
+/// Whether a file like the checkpoints' can hold what is judged; to be asked before a long run.
+///
+/// # Errors
+/// When a tensor was left out of the checkpoints, differs between them, and θ0's is not known.
+pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
+    let templates = 1..=checkpoints.len();
+    let mut all = templates.map(|it| left_to_origin(path, aligned, it, checkpoints).map(|_| ()));
+    all.try_for_each(|checked| checked)
+}
+
+/// What --ignore left out of the template, by its names, with θ0's values: the model that is judged
+/// has these. Tensors that the network has no place for stay as they are where all checkpoints
+/// agree on them, or the network is known not to use them.
+fn left_to_origin<'a>(
+    path: &Path,
+    aligned: &'a Aligned,
+    template: usize,
+    checkpoints: &[Checkpoint],
+) -> Result<BTreeMap<&'a str, Source>> {
+    let Some(index) = template.checked_sub(1) else {
+        return Ok(BTreeMap::new());
+    };
+    let left = &aligned.left_out[index];
+    let replaced = left.replaced.iter();
+    let mut origin: BTreeMap<&str, Source> = replaced
+        .map(|(name, source)| (name.as_str(), source.clone()))
+        .collect();
+    for (name, tensor) in &left.homeless {
+        match tensor {
+            Some(tensor) => {
+                let source = Source {
+                    name: name.clone(),
+                    tensor: tensor.clone(),
+                    transposed: false,
+                };
+                origin.insert(name, source);
+            }
+            None if left.missed.contains(name) && differs(name, checkpoints) => {
+                return Err(Error::input(
+                    path,
+                    format!(
+                        "cannot hold the model that is judged: `{name}` was left out of it, \
+                         differs between the checkpoints, and θ0's is not known"
+                    ),
+                )
+                .help(
+                    "--origin-weights FILE.safetensors names θ0's state dict; an .onnx file holds \
+                     what is judged as it is",
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(origin)
+}
+
+/// Whether checkpoints have different tensors of a name.
+fn differs(name: &str, checkpoints: &[Checkpoint]) -> bool {
+    let tensors = checkpoints.iter().filter_map(|it| match &it.content {
+        Content::Safetensors(tensors) => tensors.get(name),
+        Content::Onnx(_) => None,
+    });
+    let bytes: Vec<&Bytes> = tensors.map(|tensor| &tensor.bytes).collect();
+    bytes.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {

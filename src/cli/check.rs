@@ -1,0 +1,61 @@
+//! What the self-check found, and what it covers, in words.
+
+use crate::result::plane::Check;
+use crate::result::provenance::Provenance;
+
+/// How many values agree with `what`, and whose files they are from. A state dict cannot be run:
+/// its tensors are, inside the origin's network, which shows nothing of how they were matched.
+pub fn told(checks: &[Check], provenance: &Provenance, what: &str) -> String {
+    let agree = checks.iter().filter(|check| check.agrees).count();
+    let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    names.dedup();
+    // The first is the origin, whose file is always run.
+    let is_file = |index: usize, name: &str| {
+        index == 0 || provenance.verified.get(name).is_some_and(|by| by == "file")
+    };
+    let part = |files: bool| {
+        let names = names.iter().enumerate();
+        let names = names.filter(|(index, name)| is_file(*index, name) == files);
+        names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+    };
+    let (files, dicts) = (part(true), part(false));
+    let mut text = format!(
+        "self-check: {agree} of {} values agree with {what}: the untouched files of {files}",
+        checks.len()
+    );
+    if !dicts.is_empty() {
+        text.push_str(&format!(
+            "; the origin's network with the tensors of {dicts} inside (that checks the mixing, \
+             not the matching)"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_was_run() {
+        let check = |name: &str| Check {
+            name: name.to_string(),
+            dataset: "test".to_string(),
+            loss_file: 0.0,
+            loss_plane: 0.0,
+            error_difference: 0,
+            agrees: name != "ft2",
+        };
+        let mut provenance = Provenance::default();
+        for (name, by) in [("ft1", "file"), ("ft2", "name")] {
+            provenance.verified.insert(name.into(), by.into());
+        }
+        let checks = ["zs", "zs", "ft1", "ft2"].map(check);
+        assert_eq!(
+            told(&checks, &provenance, "the plane"),
+            "self-check: 3 of 4 values agree with the plane: the untouched files of zs, ft1; the \
+             origin's network with the tensors of ft2 inside (that checks the mixing, not the \
+             matching)"
+        );
+    }
+}

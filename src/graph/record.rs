@@ -1,0 +1,292 @@
+//! What PyTorch's exporters record of an initializer: whether it still is a parameter of the
+//! module, or what was computed from parameters and stored in their place.
+//!
+//! The current exporter (`dynamo=True`) writes its record into the graph's metadata: the
+//! signature of the exported program lists every parameter and buffer; initializers that were
+//! left alone carry their kind; what its optimizer folded names the values that went in, and each
+//! value is called after its operator (`exp`, `mul_3`; `val_7` within one operator). The
+//! TorchScript exporter leaves only a name: `onnx::Conv_35` is something that it computed.
+
+use std::collections::BTreeSet;
+
+use super::network::{Network, Place};
+
+/// Where the exporter lists what was a parameter or a buffer of the module.
+const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
+
+/// Where a node says which rewriting rules made it.
+const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
+
+/// Operators that give the same elements in another layout or type, as the exporter names them.
+const LAYOUT: [&str; 32] = [
+    "_reshape_alias",
+    "_to_copy",
+    "_unsafe_view",
+    "alias",
+    "clone",
+    "contiguous",
+    "convert_element_type",
+    "detach",
+    "embedding",
+    "expand",
+    "expand_as",
+    "flatten",
+    "lift_fresh_copy",
+    "movedim",
+    "numpy_t",
+    "mT",
+    "permute",
+    "reshape",
+    "select",
+    "slice",
+    "slice_copy",
+    "squeeze",
+    "swapaxes",
+    "t",
+    "to",
+    "transpose",
+    "type_as",
+    "unflatten",
+    "unsafe_view",
+    "unsqueeze",
+    "view",
+    "view_as",
+];
+
+/// Operators that make constants: indices, shapes, scales.
+const CONSTANT: [&str; 13] = [
+    "_tensor_constant",
+    "arange",
+    "full",
+    "full_like",
+    "lifted_tensor",
+    "new_full",
+    "new_ones",
+    "new_zeros",
+    "ones",
+    "scalar_tensor",
+    "scalar_tensor_default",
+    "sym_size_int",
+    "zeros",
+];
+
+/// Operators that are linear in the one parameter that goes in: an average of what they give is
+/// what they give for the average.
+const LINEAR: [&str; 10] = [
+    "cat",
+    "constant_pad_nd",
+    "flip",
+    "index",
+    "index_select",
+    "neg",
+    "roll",
+    "split",
+    "split_with_sizes",
+    "stack",
+];
+
+/// What became of a parameter on its way into an initializer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum History {
+    /// The exporter marks it as a parameter or buffer that it left alone.
+    Untouched,
+    /// The same elements transposed, reshaped or cast.
+    Layout,
+    /// Other values, computed by what is named here.
+    Computed(Computed),
+    /// Nothing is recorded.
+    Unknown,
+}
+
+/// How an initializer was computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// What says so: operators, rewriting rules, or the name that the exporter gave.
+    pub by: Vec<String>,
+    /// Whether averaging commutes with it.
+    pub linear: bool,
+}
+
+/// An exporter's record of a network.
+pub struct Record<'n> {
+    network: &'n Network<'n>,
+    /// Names of the module's parameters and persistent buffers; empty where none are recorded.
+    signature: BTreeSet<&'n str>,
+    /// Whether initializers that were left alone are marked.
+    marks: bool,
+}
+
+impl<'n> Record<'n> {
+    /// Reads the record.
+    pub fn of(network: &'n Network<'_>) -> Self {
+        let entries = network.model.graph().metadata_props.iter();
+        let signature = entries.filter(|entry| entry.key() == SIGNATURE);
+        let lines = signature.flat_map(|entry| entry.value().lines());
+        let mut uses = network.uses.iter();
+        Self {
+            network,
+            signature: lines.filter_map(target).collect(),
+            marks: uses.any(|it| network.input_kind(&it.initializer).is_some()),
+        }
+    }
+
+    /// Whether the exporter left every parameter alone: its record is there, and speaks neither of
+    /// folding nor of rules that fuse or drop tensors (`optimize=False`).
+    pub fn is_unoptimized(&self) -> bool {
+        let rewritten = |rules: &str| rules.contains("Fuse") || rules.contains("RemoveOptional");
+        let untouched = |place: Place| self.rules(place.node).is_none_or(|it| !rewritten(it));
+        !self.signature.is_empty()
+            && self.network.uses.iter().all(|it| {
+                self.network.folded_from(&it.initializer).is_none() && untouched(it.place)
+            })
+    }
+
+    /// What became of the parameter that an initializer, read at `place`, stands for.
+    pub fn history(&self, initializer: &str, place: Place) -> History {
+        if self.network.input_kind(initializer).is_some() {
+            return History::Untouched;
+        }
+        if let Some(sources) = self.network.folded_from(initializer) {
+            return self.folded(initializer, &sources, place);
+        }
+        if let Some(operator) = initializer.strip_prefix("onnx::") {
+            return self.torchscript(operator, initializer, place);
+        }
+        // A rule that rewrites an initializer keeps its parameter's name and loses the mark.
+        let own = self.signature.contains(initializer) || initializer.ends_with("_bias");
+        match self.rules(place.node) {
+            Some(rules) if own && self.marks => {
+                computed(rules.split(", ").map(String::from).collect(), false)
+            }
+            _ => History::Unknown,
+        }
+    }
+
+    fn folded(&self, initializer: &str, sources: &[String], place: Place) -> History {
+        let is_parameter = |name: &str| name.contains('.') || self.signature.contains(name);
+        let parameters = sources.iter().filter(|name| is_parameter(name)).count();
+        let values = sources.iter().filter(|name| !is_parameter(name));
+        let mut operators: Vec<&str> = values.map(|name| operator(name)).collect();
+        // Within a linear layer its weight is transposed, and nothing else.
+        let within = operator(initializer) == "val";
+        if within && !self.multiplies(place) {
+            return computed(vec![initializer.to_string()], false);
+        }
+        operators.push(operator(initializer));
+        operators.retain(|it| *it != "val" && !LAYOUT.contains(it) && !CONSTANT.contains(it));
+        operators.sort_unstable();
+        operators.dedup();
+        if operators.is_empty() && parameters <= 1 {
+            return History::Layout;
+        }
+        // A product with one constant: what goes in are the parameter and the constant.
+        let scaled = operators == ["mul"] && parameters == 1 && sources.len() == 2;
+        let linear = operators.iter().all(|it| LINEAR.contains(it)) || scaled;
+        computed(operators.into_iter().map(String::from).collect(), linear)
+    }
+
+    /// `MatMul_213` is what the TorchScript exporter calls a transposed weight; under the name of
+    /// any other operator it has computed something.
+    fn torchscript(&self, operator: &str, initializer: &str, place: Place) -> History {
+        let weight = operator.starts_with("MatMul") || operator.starts_with("Gemm");
+        if weight && self.multiplies(place) {
+            return History::Unknown;
+        }
+        computed(vec![initializer.to_string()], false)
+    }
+
+    fn multiplies(&self, place: Place) -> bool {
+        ["MatMul", "Gemm"].contains(&self.network.nodes()[place.node].op_type())
+    }
+
+    /// The rules that made a node.
+    fn rules(&self, node: usize) -> Option<&str> {
+        let mut metadata = self.network.nodes()[node].metadata_props.iter();
+        let rules = metadata.find(|entry| entry.key() == RULES);
+        rules.map(|entry| entry.value())
+    }
+}
+
+fn computed(by: Vec<String>, linear: bool) -> History {
+    History::Computed(Computed { by, linear })
+}
+
+/// `mul_3` → `mul`: values are called after their operator, and numbered.
+fn operator(value: &str) -> &str {
+    match value.rsplit_once('_') {
+        Some((name, number)) if number.bytes().all(|it| it.is_ascii_digit()) => name,
+        _ => value.trim_end_matches(|it: char| it.is_ascii_digit()),
+    }
+}
+
+/// The name in a line of the signature (`p_c_weight: PARAMETER target='c.weight'`), of what a
+/// state dict holds.
+fn target(line: &str) -> Option<&str> {
+    let is_state = line.contains(": PARAMETER ") || line.contains(": BUFFER ");
+    let (_, rest) = line.split_once("target='")?;
+    (is_state && !line.ends_with("persistent=False")).then(|| rest.split('\'').next())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::Model;
+    use std::path::Path;
+
+    #[test]
+    fn lines_of_a_signature() {
+        assert_eq!(target("p_p: PARAMETER target='a.p'"), Some("a.p"));
+        let buffer = "b_m: BUFFER target='bn.mean' persistent=True";
+        assert_eq!(target(buffer), Some("bn.mean"));
+        assert_eq!(target("b_r: BUFFER target='rope' persistent=False"), None);
+        assert_eq!(target("x: USER_INPUT"), None);
+    }
+
+    #[test]
+    fn values_are_called_after_operators() {
+        for (value, name) in [("mul_12", "mul"), ("t", "t"), ("val_3", "val")] {
+            assert_eq!(operator(value), name);
+        }
+        assert_eq!(operator("lifted_tensor_0"), "lifted_tensor");
+        assert_eq!(operator("_tensor_constant0"), "_tensor_constant");
+    }
+
+    /// The history of each initializer of an oracle graph, by its first use.
+    fn histories(graph: &str) -> Vec<(String, History)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
+        let model = Model::read(&root.join(graph)).unwrap();
+        let network = Network::of(&model);
+        let (record, uses) = (Record::of(&network), network.uses.iter());
+        uses.map(|it| {
+            let history = record.history(&it.initializer, it.place);
+            (it.initializer.clone(), history)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_is_left_alone_or_transposed_is_told_from_folded_batch_norm() {
+        for graph in ["vit/zs_noopt.onnx", "bn/zs_noopt.onnx"] {
+            for (name, history) in histories(graph) {
+                assert_eq!(history, History::Untouched, "{name}");
+            }
+        }
+        for (name, history) in histories("vit/zs_opt.onnx") {
+            let expected = match name.strip_prefix("val_") {
+                // 1/√2 of GELU and the like: constants of one element.
+                Some("35" | "85") => History::Unknown,
+                Some(_) => History::Layout,
+                None => History::Untouched,
+            };
+            assert_eq!(history, expected, "{name}");
+        }
+        for (name, history) in histories("bn/zs_opt.onnx") {
+            let is_computed = matches!(history, History::Computed(_));
+            assert_eq!(is_computed, !name.starts_with("fc."), "{name} {history:?}");
+        }
+        for (name, history) in histories("bn/zs_ts.onnx") {
+            let is_computed = matches!(history, History::Computed(_));
+            assert_eq!(is_computed, name.starts_with("onnx::Conv"), "{name}");
+        }
+    }
+}

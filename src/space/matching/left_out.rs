@@ -1,0 +1,173 @@
+//! What `--ignore` takes out of a checkpoint: tensors in whose place θ0's stay, and tensors that
+//! the network has no place for. A model without them is another one than the file's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Matches, Options, is_ignored, is_left, verify};
+use crate::checkpoint::tensor::Tensor;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::graph::network::Network;
+use crate::graph::record::Record;
+use crate::space::decode;
+use crate::space::pool::Source;
+
+/// What was taken out of one checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct LeftOut {
+    /// Tensors of the file in whose place the network keeps θ0's, which differ, with θ0's beside
+    /// them as the file would hold it.
+    pub replaced: BTreeMap<String, Source>,
+    /// Tensors of the file that the network has no place for, with θ0's where a state dict of θ0
+    /// is at hand.
+    pub homeless: BTreeMap<String, Option<Tensor>>,
+    /// Those of them that the network may well have used: their module is in the graph, and the
+    /// exporter may have dropped or folded them.
+    pub missed: Vec<String>,
+}
+
+impl LeftOut {
+    /// The names of what makes the model another than the file's.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let replaced = self.replaced.keys().map(String::as_str);
+        replaced.chain(self.missed.iter().map(String::as_str))
+    }
+
+    /// Whether the model is the file's.
+    pub fn is_empty(&self) -> bool {
+        self.replaced.is_empty() && self.missed.is_empty()
+    }
+}
+
+/// What each checkpoint goes without.
+pub(super) fn find(
+    network: &Network<'_>,
+    checkpoints: &[Checkpoint],
+    matched: &[Matches],
+    passed_over: &[Vec<String>],
+    weights: Option<&BTreeMap<String, Tensor>>,
+    options: &Options,
+) -> Vec<LeftOut> {
+    if options.ignore.is_empty() {
+        return checkpoints.iter().map(|_| LeftOut::default()).collect();
+    }
+    let keeps_all = Record::of(network).is_unoptimized();
+    let modules = modules(network, matched);
+    let one = |(k, checkpoint): (usize, &Checkpoint)| {
+        let replaced = replaced(network, matched, k, options);
+        let Content::Safetensors(tensors) = &checkpoint.content else {
+            return LeftOut {
+                replaced,
+                ..LeftOut::default()
+            };
+        };
+        let ignored = passed_over[k].iter().filter_map(|name| {
+            let tensor = tensors.get(name)?;
+            let counts = tensor.dtype.is_float() && !tensor.is_empty();
+            (counts && is_ignored(name, &options.ignore)).then_some((name, tensor))
+        });
+        let mut left = LeftOut {
+            replaced,
+            ..LeftOut::default()
+        };
+        for (name, tensor) in ignored {
+            let origin = weights.and_then(|weights| by_suffix(weights, name));
+            let same = origin.is_some_and(|origin| verify::same_values(origin, tensor, false));
+            if !keeps_all && !same && modules.contains(module(name)) {
+                left.missed.push(name.clone());
+            }
+            left.homeless.insert(name.clone(), origin.cloned());
+        }
+        left
+    };
+    checkpoints.iter().enumerate().map(one).collect()
+}
+
+/// The tensors of a checkpoint in whose place θ0's stay.
+fn replaced(
+    network: &Network<'_>,
+    matched: &[Matches],
+    checkpoint: usize,
+    options: &Options,
+) -> BTreeMap<String, Source> {
+    let left = network
+        .uses
+        .iter()
+        .filter(|it| is_left(it, matched, options));
+    let found = left.filter_map(|it| {
+        let source = &matched[checkpoint].get(&it.place)?.source;
+        let origin = network.tensor(&it.initializer)?;
+        let stand_in = Source {
+            name: it.initializer.clone(),
+            tensor: origin.clone(),
+            transposed: source.transposed,
+        };
+        (!decode::equal(origin, source)).then(|| (source.name.clone(), stand_in))
+    });
+    found.collect()
+}
+
+/// Modules that have a tensor in the graph, by the checkpoints' names.
+fn modules<'a>(network: &'a Network<'_>, matched: &'a [Matches]) -> BTreeSet<&'a str> {
+    let uses = network.uses.iter();
+    let graph = uses.flat_map(|it| [it.initializer.as_str(), it.alias.as_str()]);
+    let found = matched.iter().flat_map(BTreeMap::values);
+    let stored = found.map(|found| found.source.name.as_str());
+    graph.chain(stored).map(module).collect()
+}
+
+/// The module that owns a tensor: `fc` of `fc.weight`.
+pub(super) fn module(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(module, _)| module)
+}
+
+/// θ0's tensor of a name, which may carry a prefix (`module.`) on either side.
+fn by_suffix<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Option<&'a Tensor> {
+    let is_suffix = |long: &str, short: &str| {
+        let rest = long.strip_suffix(short);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    weights.get(name).or_else(|| {
+        let mut fits = weights
+            .iter()
+            .filter(|(other, _)| is_suffix(name, other) || is_suffix(other, name));
+        let (_, first) = fits.next()?;
+        fits.next().is_none().then_some(first)
+    })
+}
+
+/// Says what was left out, and whose tensors stand in.
+pub(super) fn warnings(
+    left_out: &[LeftOut],
+    checkpoints: &[Checkpoint],
+    origin: &str,
+) -> Vec<String> {
+    let of = |names: fn(&LeftOut) -> Vec<String>| {
+        let every: BTreeSet<String> = left_out.iter().flat_map(names).collect();
+        let models = left_out.iter().zip(checkpoints);
+        let models = models.filter(|(left, _)| !names(left).is_empty());
+        let models: Vec<String> = models.map(|(_, it)| it.name.clone()).collect();
+        (every.into_iter().collect::<Vec<_>>(), models)
+    };
+    let mut warnings = Vec::new();
+    let (names, models) = of(|left| left.replaced.keys().cloned().collect());
+    if !names.is_empty() {
+        warnings.push(format!(
+            "--ignore leaves out {}: {origin}'s stand in for those of {}, so values of these \
+             models are not the files' own",
+            verify::some(names),
+            verify::some(models)
+        ));
+    }
+    let (names, models) = of(|left| left.missed.clone());
+    if !names.is_empty() {
+        warnings.push(format!(
+            "--ignore leaves out {}, which the network of {origin} has no place for though their \
+             modules are in it: the exporter dropped or folded them, and values of {} are those \
+             of models without them; export the origin again with \
+             torch.onnx.export(..., dynamo=True, optimize=False), which keeps every tensor",
+            verify::some(names),
+            verify::some(models)
+        ));
+    }
+    warnings
+}
