@@ -254,7 +254,10 @@ impl Drawing {
     #[must_use]
     pub fn described(mut self, warnings: &[String]) -> Self {
         let escaped = |text: &String| {
-            let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let text = text
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;");
             // XML knows no other control characters.
             text.replace(|it: char| it.is_control() && it != '\n', "\u{fffd}")
         };

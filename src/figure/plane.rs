@@ -317,6 +317,7 @@ mod tests {
                     onnxruntime: String::new(),
                     provider: String::new(),
                     wall_seconds: 0.0,
+                    verified: Default::default(),
                 },
             },
             grid,

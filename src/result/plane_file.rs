@@ -311,6 +311,7 @@ mod tests {
                     onnxruntime: "1".into(),
                     provider: "CPU".into(),
                     wall_seconds: 0.5,
+                    verified: Default::default(),
                 },
             },
             grid,

@@ -268,8 +268,14 @@ mod tests {
         assert!(!equal_to_rounding(&moved, &half));
         // Of one type nothing is rounded.
         let next = f32s(&[1.0, 0.100_000_01, -3.3, 1e-6]);
-        assert!(!equal_to_rounding(&full, &source(Dtype::F32, &[4], next, false)));
-        assert_eq!(products(&full, &half)[0], numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>());
+        assert!(!equal_to_rounding(
+            &full,
+            &source(Dtype::F32, &[4], next, false)
+        ));
+        assert_eq!(
+            products(&full, &half)[0],
+            numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>()
+        );
     }
 
     #[test]

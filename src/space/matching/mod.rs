@@ -167,7 +167,14 @@ pub fn pool(
         let method = |matches: &Matches| matches[&places[0]].method;
         matched.iter().map(method).collect()
     });
-    let left_out = left_out::find(network, checkpoints, &matched, &passed_over, weights, options);
+    let left_out = left_out::find(
+        network,
+        checkpoints,
+        &matched,
+        &passed_over,
+        weights,
+        options,
+    );
     let mut aligned = Aligned {
         methods: methods.collect(),
         pool: Pool {

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use, by_initializer};
-use crate::graph::record::Record;
+use crate::graph::record::{History, Record};
 
 /// The two sides of a match.
 pub struct Names<'a> {
@@ -336,6 +336,7 @@ fn missing(
     options: &Options,
     findings: &mut report::Findings,
 ) {
+    let record = Record::of(names.network);
     for r#use in &names.network.uses {
         if matches.contains_key(&r#use.place)
             || is_constant(names.network, &r#use.initializer)
@@ -349,7 +350,13 @@ fn missing(
             Some((stored, tensor)) => {
                 findings.misshapen(stored, &tensor.shape, names.shape(r#use));
             }
-            None => findings.missing(&r#use.alias, names.shape(r#use)),
+            None => {
+                let made = match record.history(&r#use.initializer, r#use.place) {
+                    History::Computed(made) => Some(made),
+                    _ => None,
+                };
+                findings.missing(&r#use.alias, names.shape(r#use), made);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Matches, Method, Options, is_left};
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
-use crate::graph::record::Record;
+use crate::graph::record::{Computed, Record};
 use crate::space::decode;
 use crate::space::pool::Source;
 
@@ -21,6 +21,8 @@ const SHOWN: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     missing: BTreeMap<String, Vec<usize>>,
+    /// Of the missing ones, those that the exporter computed, and by what.
+    made: BTreeMap<String, Vec<String>>,
     extra: BTreeMap<String, Vec<usize>>,
     misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
     computed: BTreeMap<String, String>,
@@ -28,8 +30,10 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub fn missing(&mut self, name: &str, shape: &[usize]) {
+    pub fn missing(&mut self, name: &str, shape: &[usize], made: Option<Computed>) {
         self.missing.insert(name.to_string(), shape.to_vec());
+        let made = made.map(|made| (name.to_string(), made.by));
+        self.made.extend(made);
     }
 
     pub fn extra(&mut self, name: &str, shape: &[usize]) {
@@ -59,6 +63,7 @@ impl Findings {
     ) -> Result<()> {
         let Self {
             missing,
+            made,
             extra,
             misshapen,
             computed,
@@ -75,7 +80,15 @@ impl Findings {
             format!("{name} is {found:?}, the graph has {expected:?}")
         };
         list(&mut problem, "of another shape", misshapen.iter().map(both));
-        list(&mut problem, "only in the graph", missing.iter().map(plain));
+        let in_graph = |(name, shape): (&String, &Vec<usize>)| match made.get(name) {
+            Some(by) => format!("{name} {shape:?}, computed by {}", by.join(", ")),
+            None => plain((name, shape)),
+        };
+        list(
+            &mut problem,
+            "only in the graph",
+            missing.iter().map(in_graph),
+        );
         list(
             &mut problem,
             "only in the checkpoint",
@@ -103,7 +116,7 @@ impl Findings {
                 "batch norm was folded into the convolutions of the graph, under the same names, \
                  but not in the checkpoint; export the origin again with {EXPORT}, which keeps it"
             )
-        } else if !self.computed.is_empty() {
+        } else if !self.computed.is_empty() || !self.made.is_empty() {
             format!(
                 "export the origin again with {EXPORT}: it leaves the computation in the graph, \
                  where it is done for every mix"
@@ -120,8 +133,8 @@ impl Findings {
         } else {
             format!(
                 "is it a checkpoint of this network? {EXPORT} keeps every tensor under its name; \
-                 --origin-weights zs.safetensors matches what was renamed by its values; \
-                 --ignore NAME leaves a tensor out on purpose"
+                 --origin-weights FILE.safetensors, with θ0's own state dict, matches what was \
+                 renamed by its values"
             )
         }
     }
@@ -144,7 +157,11 @@ impl Findings {
         let in_graph = |name: &str| {
             let module = module(name);
             let mut uses = network.uses.iter();
-            uses.any(|it| [&it.initializer, &it.alias].into_iter().any(|it| self::module(it) == module))
+            uses.any(|it| {
+                [&it.initializer, &it.alias]
+                    .into_iter()
+                    .any(|it| self::module(it) == module)
+            })
         };
         let (own, foreign): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| in_graph(name));
         let dropped = format!(
@@ -153,7 +170,10 @@ impl Findings {
         );
         match (own.is_empty(), foreign.is_empty()) {
             (_, true) => dropped,
-            (false, false) => format!("{dropped}; then name what the network does not use: {}", ignore(&foreign)),
+            (false, false) => format!(
+                "{dropped}; then name what the network does not use: {}",
+                ignore(&foreign)
+            ),
             (true, false) => format!(
                 "no tensor of these modules is in the graph: if the network does not use them, \
                  leave them out: {}; else {dropped}",

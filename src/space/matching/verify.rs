@@ -14,7 +14,7 @@ use crate::error::file_name;
 use crate::graph::network::{Network, Place};
 use crate::graph::record::{Computed, History, Record};
 use crate::space::decode;
-use crate::space::pool::Source;
+use crate::space::pool::{Role, Source};
 
 /// What shows that a checkpoint's tensors stand where they belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +70,16 @@ fn by_name(
             file_name(&weights.path)
         ),
     };
-    let evidence = evidence(aligned, first);
+    // Where the record shows that nothing was folded, a tensor that lies far off was trained so.
+    let keeps_all = record.is_unoptimized();
+    let evidence = (!keeps_all).then(|| evidence(aligned, first)).flatten();
     Some(match evidence {
         Some(evidence) => format!(
-            "{names}: DO NOT TRUST these values before this is settled: tensors are matched by \
-             name alone, and something speaks for an exporter that folded a computation into \
-             them: {evidence}; {cure}"
+            "{names}: do NOT trust these values before this is settled: tensors are matched by name \
+             alone, and some lie as far from θ0's as if the exporter had folded a computation into \
+             them (a head trained from scratch looks the same): {evidence}; {cure}"
         ),
-        None if record.is_unoptimized() => format!(
+        None if keeps_all => format!(
             "{names}: tensors are matched by name alone; the exporter's record shows no folding, \
              but their values are not verified; {cure}"
         ),
@@ -103,7 +105,8 @@ const ALIKE: f64 = 0.9;
 fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     let members = &aligned.pool.members;
     let tensors = aligned.pool.parameters.iter().enumerate();
-    let measured = tensors.filter_map(|(index, parameter)| {
+    let trained = tensors.filter(|(_, parameter)| parameter.role == Role::Trainable);
+    let measured = trained.filter_map(|(index, parameter)| {
         let (origin, own) = (
             &members[0].sources[index].tensor,
             &members[checkpoint + 1].sources[index],
@@ -169,9 +172,17 @@ fn folded(
     let moving = aligned.pool.parameters.iter().enumerate();
     for (index, _) in moving.filter(|(_, parameter)| !parameter.frozen) {
         let source = &aligned.pool.members[0].sources[index];
-        match of(network, record, &source.name, aligned.places[index][0], weights) {
+        match of(
+            network,
+            record,
+            &source.name,
+            aligned.places[index][0],
+            weights,
+        ) {
             Some(Computed { linear: true, .. }) => {}
-            Some(Computed { by, .. }) if by.is_empty() => unknown.push(format!("`{}`", source.name)),
+            Some(Computed { by, .. }) if by.is_empty() => {
+                unknown.push(format!("`{}`", source.name))
+            }
             Some(Computed { by, .. }) => {
                 computed.push(format!("`{}` (by {})", source.name, by.join(", ")));
             }
@@ -184,15 +195,15 @@ fn folded(
     let warning = match (computed.len(), unknown.len()) {
         (0, 0) => return None,
         (0, count) => format!(
-            "{count} tensors of the ONNX checkpoints ({}) carry no record of how the exporter made \
-             them: had it folded a computation into them (batch norm, weight norm), values between \
+            "tensors of the ONNX checkpoints carry no record of how the exporter made them ({count}: \
+             {}): had it folded a computation into them (batch norm, weight norm), values between \
              the checkpoints would be averages of folded tensors, not of the models' parameters; \
              --origin-weights FILE with θ0's own state dict tells",
             some(unknown)
         ),
-        (count, _) => format!(
+        _ => format!(
             "values between the checkpoints are NOT those of averaged parameters: the exporter \
-             folded computations into {count} tensors, {}, and averaging folded weights is not \
+             folded computations into {}, and averaging folded weights is not \
              folding averaged weights; only values at the checkpoints themselves are right; {export}",
             some(computed)
         ),
@@ -215,7 +226,9 @@ fn of(
     }
     let tensor = network.tensor(initializer)?;
     let held = |weights: &BTreeMap<String, Tensor>| {
-        weights.values().any(|it| same_values(tensor, it, false) || same_values(tensor, it, true))
+        weights
+            .values()
+            .any(|it| same_values(tensor, it, false) || same_values(tensor, it, true))
     };
     match (recorded, weights) {
         (History::Computed(computed), _) => Some(computed),
