@@ -90,7 +90,7 @@ fn nothing_goes_through_the_network_twice() {
     trials.extend(tried(&trace, "greedy-random"));
     // A model alone is known from its logits.
     trials.retain(|members| members.len() > 1);
-    let (val, sets, models) = (300, 6, 17);
+    let (val, sets, models) = (300, 5, 17);
     let mut samples = models * val * sets + trials.len() * val;
     let table = table(out.path());
     let mut served = HashSet::new();

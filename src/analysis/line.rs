@@ -52,6 +52,10 @@ pub enum Base {
 /// A value and its standard error.
 type Value = (f64, f64);
 
+/// An α this near to a checkpoint's is that of the checkpoint, rounded: `--alpha -0.3:1.3:17` has
+/// a point at 5.6e-17.
+const SAME: f64 = 1e-9;
+
 impl Path {
     /// The barrier of a quantity: the largest rise over `base`, negative or not, of the soups
     /// strictly between two checkpoints; NaN where there is no such point. At a checkpoint the soup
@@ -67,8 +71,9 @@ impl Path {
     ) -> Barrier {
         let pieces = (self.nodes.len() - 1) as f64;
         let points = self.alphas.iter().zip(soups);
-        let inside =
-            points.filter(|(alpha, _)| (0.0..pieces).contains(*alpha) && alpha.fract() != 0.0);
+        let inside = points.filter(|(alpha, _)| {
+            (0.0..pieces).contains(*alpha) && (*alpha - alpha.round()).abs() > SAME
+        });
         let rises = inside.map(|(&alpha, soup)| {
             let [(from, first), (to, second)] = self.weights(alpha);
             let weights = match base {
@@ -226,7 +231,8 @@ mod tests {
     #[test]
     fn without_a_point_between_the_checkpoints_nothing_is_told() {
         let ends = [1.0, 3.0, 2.0].map(score);
-        for alphas in [vec![0.0, 1.0, 2.0], vec![-0.5, 2.5]] {
+        let rounded = vec![0.0, 5.6e-17, 1.0 - 1e-16, 1.0, 2.0];
+        for alphas in [vec![0.0, 1.0, 2.0], vec![-0.5, 2.5], rounded] {
             let soups: Vec<Score> = alphas.iter().map(|_| score(9.0)).collect();
             let nodes = vec![0, 1, 2];
             let path = Path { nodes, alphas };
