@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -89,9 +90,11 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
             })
             .collect();
         let (first, last) = (rows[0].1, rows[rows.len() - 1].1);
+        // The rises of the points between the ends.
         let highest = |base: &dyn Fn(f64) -> f64| {
-            let rises = rows.iter().map(|(alpha, error)| error - base(*alpha));
-            rises.fold(0.0, f64::max)
+            let rises = rows[1..rows.len() - 1].iter();
+            let rises = rises.map(|(alpha, error)| error - base(*alpha));
+            rises.fold(f64::NEG_INFINITY, f64::max)
         };
         let near = |key: &str, expected: f64| {
             let found = barrier[key].as_f64().unwrap();
@@ -102,6 +105,7 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
             "frankle_barrier_error",
             highest(&|_| f64::midpoint(first, last)),
         );
+        assert_eq!(barrier["frankle_at_end"], false);
         if barrier["role"] == "test" {
             let height = barrier["barrier_error"].as_f64().unwrap();
             assert!(height > 0.2 && height > 5.0 * barrier["barrier_error_se"].as_f64().unwrap());
@@ -127,6 +131,103 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
                 > 1000
         );
     }
+}
+
+/// The colour of what is shaded, as an SVG writes it.
+const SHADE: &str = "#F5DEE3";
+
+#[test]
+fn a_rise_within_the_noise_is_no_barrier_in_words_or_colour() {
+    let out = tempfile::tempdir().unwrap();
+    let path = [
+        "--a", "ft1", "--b", "ft2", "--limit", "300", "--steps", "11",
+    ];
+    let said = line(out.path(), &path).assert().success();
+    let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+    assert!(said.contains("loss (nats, ± unpaired)") && said.contains("error (%, ± unpaired)"));
+    assert!(said.contains("not established") && !said.contains("0.0000 ± 0.0000"));
+    let summary = json(&out.path().join("notebooks-data/line.json"));
+    for barrier in summary["barriers"].as_array().unwrap() {
+        let number = |key: &str| barrier[key].as_f64().unwrap();
+        // Training loss bends down between these two, so that its largest rise is negative.
+        assert!(number("barrier_loss") < 0.0, "{barrier}");
+        assert!(number("barrier_loss_se") > 0.0 && number("barrier_error_se") > 0.0);
+        assert!(number("barrier_error") < 2.0 * number("barrier_error_se"));
+        assert!((0.01..0.99).contains(&number("argmax_alpha")));
+    }
+    let svg = fs::read_to_string(out.path().join("plots/line.svg")).unwrap();
+    assert!(!svg.to_uppercase().contains(SHADE) && !svg.contains("barrier"));
+}
+
+#[test]
+fn a_rise_above_the_noise_is_shaded_and_called_a_barrier() {
+    let out = tempfile::tempdir().unwrap();
+    let path = [
+        "--a", "ft1", "--b", "ft16", "--limit", "300", "--steps", "6",
+    ];
+    line(out.path(), &path)
+        .assert()
+        .success()
+        .stdout(contains("0.20  barrier"));
+    let svg = fs::read_to_string(out.path().join("plots/line.svg")).unwrap();
+    assert!(svg.to_uppercase().contains(SHADE) && svg.contains("barrier: a rise of more than two"));
+}
+
+#[test]
+fn without_a_point_between_the_ends_no_barrier_is_told() {
+    let out = tempfile::tempdir().unwrap();
+    let path = ["--a", "ft1", "--b", "ft2", "--limit", "50", "--steps", "2"];
+    line(out.path(), &path)
+        .assert()
+        .success()
+        .stdout(contains("no point between the checkpoints"));
+    let summary = json(&out.path().join("notebooks-data/line.json"));
+    for barrier in summary["barriers"].as_array().unwrap() {
+        for key in [
+            "barrier_loss",
+            "barrier_loss_se",
+            "argmax_alpha",
+            "frankle_barrier_error",
+        ] {
+            assert_eq!(barrier[key], "NaN", "{key}");
+        }
+    }
+    // The file is read back.
+    Command::cargo_bin("landscape")
+        .unwrap()
+        .arg("draw")
+        .arg(out.path().join("notebooks-data/line.csv"))
+        .arg("--out")
+        .arg(out.path())
+        .assert()
+        .success();
+}
+
+#[test]
+fn a_path_that_only_falls_has_half_the_difference_of_its_ends_over_their_mean_and_says_so() {
+    let out = tempfile::tempdir().unwrap();
+    line(
+        out.path(),
+        &["--b", "ft1", "--limit", "300", "--steps", "6"],
+    )
+    .assert()
+    .success()
+    .stdout(contains("(at an end)").and(contains("half the ends' difference")));
+    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let mut barriers = summary["barriers"].as_array().unwrap().iter();
+    let test = barriers.find(|of| of["dataset"] == "test").unwrap();
+    assert_eq!(test["frankle_at_end"], true);
+    assert_eq!(test["argmax_alpha_frankle"], 0.0);
+    let errors = [0, 1].map(|node: usize| {
+        let mut scores = summary["checkpoints"][node]["scores"]
+            .as_array()
+            .unwrap()
+            .iter();
+        let test = scores.find(|of| of["dataset"] == "test").unwrap();
+        test["error"].as_f64().unwrap()
+    });
+    let height = test["frankle_barrier_error"].as_f64().unwrap();
+    assert!((height - (errors[0] - errors[1]) / 2.0).abs() < 1e-12);
 }
 
 #[test]

@@ -49,13 +49,13 @@ fn every_pair_has_its_rows_and_its_means() {
         .success()
         .stdout(contains("Spearman").and(contains("Pearson")));
     let rows_read = rows(out.path(), "pairs.csv");
-    // val, test, four shifts, and the two means.
-    assert_eq!(rows_read.len(), 12 * 8);
-    for of_pair in rows_read.chunks(8) {
+    // val, test, three shifts, and the two means.
+    assert_eq!(rows_read.len(), 12 * 7);
+    for of_pair in rows_read.chunks(7) {
         let names: Vec<&str> = of_pair.iter().map(|row| row["dataset"].as_str()).collect();
-        let sets = ["val", "test", "optdigits", "mfeat", "pendigits", "fonts"];
-        assert_eq!(names[..6], sets);
-        assert_eq!(names[6..], ["shifts", "all"]);
+        let sets = ["val", "test", "optdigits", "mfeat", "pendigits"];
+        assert_eq!(names[..5], sets);
+        assert_eq!(names[5..], ["shifts", "all"]);
         for row in of_pair {
             let ends = f64::midpoint(number(row, "accuracy_a"), number(row, "accuracy_b"));
             let advantage = number(row, "accuracy_soup") - ends;
@@ -66,18 +66,18 @@ fn every_pair_has_its_rows_and_its_means() {
                 let values = of_pair[range.clone()].iter().map(|row| number(row, column));
                 values.sum::<f64>() / range.len() as f64
             };
-            assert!((number(&of_pair[6], column) - mean(2..6)).abs() < 1e-12);
-            assert!((number(&of_pair[7], column) - mean(1..6)).abs() < 1e-12);
+            assert!((number(&of_pair[5], column) - mean(2..5)).abs() < 1e-12);
+            assert!((number(&of_pair[6], column) - mean(1..5)).abs() < 1e-12);
         }
         assert_eq!(
-            (&*of_pair[7]["role"], &*of_pair[7]["samples"]),
-            ("mean", "1000")
+            (&*of_pair[6]["role"], &*of_pair[6]["samples"]),
+            ("mean", "800")
         );
     }
     // Squared norms and inner products over the tensors are those of the whole.
     let layers = rows(out.path(), "pairs.layers.csv");
     assert_eq!(layers.len(), 12 * 10);
-    for of_pair in rows_read.chunks(8) {
+    for of_pair in rows_read.chunks(7) {
         let row = &of_pair[0];
         let of = layers
             .iter()
@@ -135,16 +135,15 @@ fn the_theory_s_sides_agree_where_the_models_are_close() {
     let out = tempfile::tempdir().unwrap();
     let list = out.path().join("some.csv");
     fs::write(&list, "a,b\nft5,ft9\nft3,ft12\n").unwrap();
-    let more = [
-        "--models",
-        "models.csv",
-        "--theory",
-        "--pairs",
-        list.to_str().unwrap(),
-    ];
+    let mut more = vec!["--models", "models.csv", "--theory"];
+    more.extend(["--pairs", list.to_str().unwrap()]);
+    more.extend(["--val", "val.npz", "--test", "test.npz"]);
+    let sets =
+        ["optdigits", "mfeat", "pendigits", "fonts"].map(|name| format!("{name}={name}.npz"));
+    more.extend(sets.iter().flat_map(|set| ["--shift", set]));
     pairs(out.path(), &more).assert().success();
     let points = rows(out.path(), "pairs.theory.csv");
-    // Pairs × α × (test and four shifts) × (β = 1 and calibrated).
+    // Pairs × α × (test and four others) × (β = 1 and calibrated).
     assert_eq!(points.len(), 2 * 3 * 5 * 2);
     let side =
         |row: &HashMap<String, String>| number(row, "loss_soup") - number(row, "loss_ensemble");

@@ -49,40 +49,91 @@ pub enum Base {
     Mean,
 }
 
+/// A value and its standard error.
+type Value = (f64, f64);
+
+/// An α this near to a checkpoint's is that of the checkpoint, rounded: `--alpha -0.3:1.3:17` has
+/// a point at 5.6e-17.
+const SAME: f64 = 1e-9;
+
 impl Path {
-    /// The barrier of a quantity: its value and standard error at each α and at each checkpoint.
-    /// Only points between the checkpoints count.
+    /// The barrier of a quantity: the largest rise over `base`, negative or not, of the soups
+    /// strictly between two checkpoints; NaN where there is no such point. At a checkpoint the soup
+    /// is the checkpoint, and its rise over the chord is 0 without any measurement.
+    ///
+    /// Over the mean of the ends the ends count too, as published: see [`Barrier::at_end`].
     pub fn barrier(
         &self,
         soups: &[Score],
         ends: &[Score],
         base: Base,
-        value: fn(&Score) -> (f64, f64),
+        value: fn(&Score) -> Value,
     ) -> Barrier {
         let pieces = (self.nodes.len() - 1) as f64;
-        let inside = self.alphas.iter().zip(soups);
-        let inside = inside.filter(|(alpha, _)| (0.0..=pieces).contains(*alpha));
-        let mut highest = Barrier {
-            height: 0.0,
-            se: 0.0,
-            alpha: 0.0,
-        };
-        for (&alpha, soup) in inside {
-            let [(from, first), (to, second)] = match (self.weights(alpha), base) {
-                (weights, Base::Chord) => weights,
-                ([(from, _), (to, _)], Base::Mean) => [(from, 0.5), (to, 0.5)],
+        let points = self.alphas.iter().zip(soups);
+        let inside = points.filter(|(alpha, _)| {
+            (0.0..pieces).contains(*alpha) && (*alpha - alpha.round()).abs() > SAME
+        });
+        let rises = inside.map(|(&alpha, soup)| {
+            let [(from, first), (to, second)] = self.weights(alpha);
+            let weights = match base {
+                Base::Chord => [first, second],
+                Base::Mean => [0.5; 2],
             };
-            let ((soup, soup_se), (a, a_se), (b, b_se)) =
-                (value(soup), value(&ends[from]), value(&ends[to]));
-            let height = soup - (first * a + second * b);
-            // A loss that is NaN is a barrier that nobody can measure.
-            if height > highest.height || height.is_nan() {
-                let squares = [soup_se, first * a_se, second * b_se].map(|se| se * se);
-                let se = squares.iter().sum::<f64>().sqrt();
-                highest = Barrier { height, se, alpha };
-            }
+            let (a, b) = (value(&ends[from]), value(&ends[to]));
+            rise(
+                alpha,
+                &[(1.0, value(soup)), (-weights[0], a), (-weights[1], b)],
+            )
+        });
+        let Some(interior) = rises.reduce(higher) else {
+            return Barrier::UNMEASURED;
+        };
+        match base {
+            Base::Chord => interior,
+            // Of equals an end stays: the path does not rise above it.
+            Base::Mean => (0..self.nodes.len() - 1)
+                .flat_map(|from| self.over_mean(from, ends, value))
+                .chain([interior])
+                .reduce(higher)
+                .unwrap_or(interior),
         }
-        highest
+    }
+
+    /// The ends of a piece over their mean.
+    fn over_mean(&self, from: usize, ends: &[Score], value: fn(&Score) -> Value) -> [Barrier; 2] {
+        let (a, b) = (value(&ends[from]), value(&ends[from + 1]));
+        [[0.5, -0.5], [-0.5, 0.5]].map(|[first, second]| Barrier {
+            at_end: true,
+            ..rise(
+                (from + usize::from(second > 0.0)) as f64,
+                &[(first, a), (second, b)],
+            )
+        })
+    }
+}
+
+/// A weighted sum of values, with the standard error that it has when they are independent.
+fn rise(alpha: f64, terms: &[(f64, Value)]) -> Barrier {
+    let squares = terms.iter().map(|(weight, (_, se))| (weight * se).powi(2));
+    Barrier {
+        height: terms
+            .iter()
+            .map(|(weight, (value, _))| weight * value)
+            .sum(),
+        se: squares.sum::<f64>().sqrt(),
+        alpha,
+        at_end: false,
+    }
+}
+
+/// The first of two unless the second is higher. One that is NaN is a rise that nobody can
+/// measure: the first such stays.
+fn higher(first: Barrier, second: Barrier) -> Barrier {
+    let replaces = second.height > first.height || second.height.is_nan();
+    match replaces && !first.height.is_nan() {
+        true => second,
+        false => first,
     }
 }
 
@@ -137,15 +188,92 @@ mod tests {
         // The ends are 1 and 3; the chord at ¾ is 2.5, the mean 2.
         let soups = [9.0, 1.0, 2.0, 2.6, 3.4, 3.0].map(score);
         let ends = [1.0, 3.0].map(score);
-        let loss = |score: &Score| (score.loss, score.loss_se);
         let chord = path.barrier(&soups, &ends, Base::Chord, loss);
         assert!((chord.height - 0.9).abs() < 1e-12 && chord.alpha == 0.75);
         let se = 0.3 * (1.0_f64 + 0.0625 + 0.5625).sqrt();
         assert!((chord.se - se).abs() < 1e-12);
         let mean = path.barrier(&soups, &ends, Base::Mean, loss);
         assert!((mean.height - 1.4).abs() < 1e-12 && mean.alpha == 0.75);
-        let none = path.barrier(&[1.0; 6].map(score), &ends, Base::Chord, loss);
-        assert_eq!((none.height, none.se, none.alpha), (0.0, 0.0, 0.0));
+        assert!(!mean.at_end);
+    }
+
+    /// Loss and its standard error.
+    fn loss(score: &Score) -> (f64, f64) {
+        (score.loss, score.loss_se)
+    }
+
+    #[test]
+    fn the_largest_rise_is_told_where_it_is_negative_too() {
+        let path = Path {
+            nodes: vec![0, 1],
+            alphas: vec![0.0, 0.25, 0.5, 0.75, 1.0],
+        };
+        let ends = [1.0, 3.0].map(score);
+        // Below the chord by 0.5, 0.25 and 0.5.
+        let soups = [1.0, 1.0, 1.75, 2.0, 3.0].map(score);
+        let chord = path.barrier(&soups, &ends, Base::Chord, loss);
+        assert_eq!((chord.height, chord.alpha), (-0.25, 0.5));
+        let se = 0.3 * (1.0_f64 + 0.25 + 0.25).sqrt();
+        assert!((chord.se - se).abs() < 1e-12 && !chord.at_end);
+        // Over the mean of the ends the higher end is highest, at half their difference; there the
+        // soup and the end are one model.
+        let mean = path.barrier(&soups, &ends, Base::Mean, loss);
+        assert_eq!((mean.height, mean.alpha, mean.at_end), (1.0, 1.0, true));
+        assert!((mean.se - 0.3 / 2.0_f64.sqrt()).abs() < 1e-12);
+        // An interior point has to be above it.
+        for (value, at_end) in [(3.0, true), (3.5, false)] {
+            let soups = [1.0, 1.0, value, 2.0, 3.0].map(score);
+            let mean = path.barrier(&soups, &ends, Base::Mean, loss);
+            assert_eq!((mean.height, mean.at_end), (value - 2.0, at_end));
+        }
+    }
+
+    #[test]
+    fn without_a_point_between_the_checkpoints_nothing_is_told() {
+        let ends = [1.0, 3.0, 2.0].map(score);
+        let rounded = vec![0.0, 5.6e-17, 1.0 - 1e-16, 1.0, 2.0];
+        for alphas in [vec![0.0, 1.0, 2.0], vec![-0.5, 2.5], rounded] {
+            let soups: Vec<Score> = alphas.iter().map(|_| score(9.0)).collect();
+            let nodes = vec![0, 1, 2];
+            let path = Path { nodes, alphas };
+            for base in [Base::Chord, Base::Mean] {
+                let barrier = path.barrier(&soups, &ends, base, loss);
+                assert!(barrier.height.is_nan() && barrier.se.is_nan() && barrier.alpha.is_nan());
+            }
+        }
+    }
+
+    #[test]
+    fn every_checkpoint_of_a_path_is_an_end_of_both_its_pieces() {
+        let path = Path {
+            nodes: vec![0, 1, 2],
+            alphas: vec![0.0, 0.5, 1.0, 1.5, 2.0],
+        };
+        let soups = [1.0, 2.0, 5.0, 4.0, 4.0].map(score);
+        // α = 1 stands 2 over the mean of the first piece, ½ over that of the second.
+        let mean = path.barrier(&soups, &[1.0, 5.0, 4.0].map(score), Base::Mean, loss);
+        assert_eq!((mean.height, mean.alpha, mean.at_end), (2.0, 1.0, true));
+    }
+
+    #[test]
+    fn a_rise_that_cannot_be_measured_is_no_number() {
+        let path = Path {
+            nodes: vec![0, 1],
+            alphas: vec![0.25, 0.5, 0.75],
+        };
+        let ends = [1.0, 3.0].map(score);
+        let soups = [1.0, f64::NAN, 9.0].map(score);
+        for base in [Base::Chord, Base::Mean] {
+            let barrier = path.barrier(&soups, &ends, base, loss);
+            assert!(barrier.height.is_nan() && barrier.alpha == 0.5);
+        }
+        let barrier = path.barrier(
+            &[1.0, f64::INFINITY, 9.0].map(score),
+            &ends,
+            Base::Chord,
+            loss,
+        );
+        assert_eq!((barrier.height, barrier.alpha), (f64::INFINITY, 0.5));
     }
 
     #[test]
@@ -160,7 +288,9 @@ mod tests {
         let scores: Vec<Score> = answers.scores.iter().map(|sets| sets[0]).collect();
         let (soups, ends) = scores.split_at(9);
         let barrier = path.barrier(soups, ends, Base::Chord, |score| (score.loss, 0.0));
-        assert_eq!(barrier.height, 0.0);
+        // −α(1−α)/2·δᵀHδ at the points next to the ends, α = ⅛ and ⅞.
+        assert!((barrier.height + 7.0 / 128.0 * 22.0).abs() < 1e-12);
+        assert!([0.125, 0.875].contains(&barrier.alpha));
         // L(α) = chord − α(1−α)/2·δᵀHδ, δ = (−3, 2).
         for (alpha, soup) in path.alphas.iter().zip(soups) {
             let chord = (1.0 - alpha) * ends[0].loss + alpha * ends[1].loss;

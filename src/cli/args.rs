@@ -16,12 +16,20 @@ pub struct Arguments {
     pub command: Command,
 }
 
+/// What `landscape line --help` ends with.
+const BARRIERS: &str = "A barrier is the largest rise of a soup strictly between two checkpoints over \
+the straight line between them, negative where all soups lie below it. Its standard error is unpaired: \
+as if the soup and the ends had been evaluated on different samples. The paired one may be much smaller, \
+or larger. A rise of two standard errors or less is not called a barrier, which does not show that there \
+is none.";
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Draw loss and error on the plane through θ0, θ1, θ2 (Figure 2 of "Model soups")
     Plane(Box<PlaneArgs>),
     /// Soups and ensembles along the path between two checkpoints, and the barriers
+    #[command(after_help = BARRIERS)]
     Line(Box<LineArgs>),
     /// Average many checkpoints: uniform and greedy soups, ensembles, and the paper's table
     Soup(Box<SoupArgs>),

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::result::grid::linspace;
-use crate::result::line::{self, Barriers, Line, Node, Summary};
+use crate::result::line::{self, Barriers, ESTABLISHED, Line, Node, Summary};
 use crate::result::plane::NamedScore;
 use crate::result::plane_file::json_beside;
 use crate::result::score::{DatasetInfo, Score};
@@ -178,20 +178,7 @@ fn write(
     if arguments.common.json {
         return print_json(summary);
     }
-    print("barrier       loss (nats)          at α   error (%)            at α   over the mean");
-    for barriers in &summary.barriers {
-        print(&format!(
-            "{:12}  {:8.4} ± {:<8.4}  {:5.2}   {:7.2} ± {:<8.2}  {:5.2}   {:.2} %",
-            barriers.dataset,
-            barriers.barrier_loss,
-            barriers.barrier_loss_se,
-            barriers.argmax_alpha,
-            100.0 * barriers.barrier_error,
-            100.0 * barriers.barrier_error_se,
-            barriers.argmax_alpha_error,
-            100.0 * barriers.frankle_barrier_error,
-        ));
-    }
+    rises(&summary.barriers);
     if let Some(caveat) = caveat {
         print(&format!("every soup between the ends: {caveat}"));
     }
@@ -204,4 +191,99 @@ fn write(
         print(&format!("figure  {}", figure.display()));
     }
     Ok(())
+}
+
+/// Prints the largest rises, and what they say.
+fn rises(barriers: &[Barriers]) {
+    let column = |name: &str| format!("{name:23}  at α  {:16}", "");
+    let [loss, error] = ["loss (nats, ± unpaired)", "error (%, ± unpaired)"].map(column);
+    print(&format!("largest rise  {loss}  {error}  over the mean"));
+    for of in barriers {
+        let loss = rise(of.barrier_loss, of.barrier_loss_se, of.argmax_alpha, 4);
+        let (height, se) = (100.0 * of.barrier_error, 100.0 * of.barrier_error_se);
+        let error = rise(height, se, of.argmax_alpha_error, 2);
+        let frankle = match (of.frankle_barrier_error, of.frankle_at_end) {
+            (height, _) if height.is_nan() => "–".to_string(),
+            (height, true) => format!("{:.2} % (at an end)", 100.0 * height),
+            (height, false) => format!("{:.2} %", 100.0 * height),
+        };
+        print(&format!("{:12}  {loss}  {error}  {frankle}", of.dataset));
+    }
+    print(
+        "±: one standard error, unpaired: as if the soup and the ends had seen different samples. The \
+         paired one may\nbe much smaller, or larger. A rise of more than two of them is called a barrier. \
+         Where it is less, none is\nestablished, which does not show that there is none.",
+    );
+    if barriers.iter().any(|of| of.frankle_at_end) {
+        print(
+            "at an end: no soup is above the higher end, and the number is half the ends' difference",
+        );
+    }
+}
+
+/// A rise with its standard error and place, and in words.
+fn rise(height: f64, se: f64, alpha: f64, digits: usize) -> String {
+    if alpha.is_nan() {
+        return format!("{:47}", "no point between the checkpoints");
+    }
+    let words = match height {
+        _ if height.is_nan() => "not a number",
+        // Of an infinite loss there is no standard error.
+        _ if height > ESTABLISHED * se || height == f64::INFINITY => "barrier",
+        _ => "not established",
+    };
+    format!("{height:10.digits$} ± {se:<10.digits$}  {alpha:4.2}  {words:16}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rise_is_a_barrier_above_two_standard_errors_only() {
+        for (height, se, alpha, words) in [
+            (0.5, 0.2, 0.5, "    0.5000 ± 0.2000      0.50  barrier"),
+            (
+                0.4,
+                0.2,
+                0.5,
+                "    0.4000 ± 0.2000      0.50  not established",
+            ),
+            (
+                -0.4,
+                0.1,
+                0.25,
+                "   -0.4000 ± 0.1000      0.25  not established",
+            ),
+            (
+                0.4,
+                f64::NAN,
+                0.5,
+                "    0.4000 ± NaN         0.50  not established",
+            ),
+            (
+                f64::INFINITY,
+                f64::NAN,
+                0.5,
+                "       inf ± NaN         0.50  barrier",
+            ),
+            (
+                f64::NAN,
+                f64::NAN,
+                0.5,
+                "       NaN ± NaN         0.50  not a number",
+            ),
+            (
+                f64::NAN,
+                f64::NAN,
+                f64::NAN,
+                "no point between the checkpoints",
+            ),
+        ] {
+            assert_eq!(rise(height, se, alpha, 4).trim_end(), words);
+        }
+        // The columns stay where they are.
+        let widths = [0.5, f64::NAN].map(|alpha| rise(0.5, 0.1, alpha, 2).chars().count());
+        assert_eq!(widths[0], widths[1]);
+    }
 }

@@ -191,7 +191,7 @@ fn extremes(pairs: &Pairs) {
         .filter_map(|pair| Some((pair, mean(pair)?)))
         .collect();
     rows.sort_by(|a, b| b.1.advantage.total_cmp(&a.1.advantage));
-    print("pair                 angle   soup (%)   ensemble (%)   advantage (points)");
+    print("pair                 angle   soup (%)   ensemble (%)   advantage (points, unpaired ±)");
     let ends = rows.len().saturating_sub(SHOWN).max(SHOWN);
     for (index, (pair, row)) in rows.iter().enumerate() {
         if index >= SHOWN && index < ends {

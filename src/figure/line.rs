@@ -12,7 +12,7 @@ use super::scatter::{Path, Plot, Scatter, Series, accuracy_names};
 use super::theme;
 use super::view::{View, extent};
 use crate::error::Result;
-use crate::result::line::Line;
+use crate::result::line::{ESTABLISHED, Line};
 use crate::result::models::Accuracies;
 use crate::result::score::Score;
 
@@ -134,8 +134,9 @@ impl Figure<'_> {
         let values = soup.values.iter().chain(&ensemble.values);
         let view = View::filling(x, around(values), corner, SIZE);
         let chord = self.chord(soup);
-        self.shade(page, &view, &soup.values, &chord)?;
-        let ends: Vec<(f64, f64)> = self.nodes(soup);
+        self.shade(page, &view, soup, &chord)?;
+        let nodes = self.nodes(soup).into_iter();
+        let ends: Vec<(f64, f64)> = nodes.map(|(alpha, [value, _])| (alpha, value)).collect();
         page.line(&view.places(&ends), theme::ARROW, 2.5)?;
         for (values, color) in [
             (&ensemble.values, theme::ENSEMBLE),
@@ -158,44 +159,59 @@ impl Figure<'_> {
         Ok(())
     }
 
-    /// The checkpoints: where they stand on the path, and their value.
-    fn nodes(&self, soup: &Panel) -> Vec<(f64, f64)> {
+    /// The checkpoints: where they stand on the path, and their value with its standard error.
+    fn nodes(&self, soup: &Panel) -> Vec<(f64, [f64; 2])> {
         let nodes = self.line.summary.checkpoints.iter();
         let value = |alpha: f64| {
             let at = self.line.alphas.iter().position(|other| *other == alpha)?;
-            Some((alpha, soup.values[at])).filter(|(_, value)| value.is_finite())
+            let value = [soup.values[at], soup.errors[at]];
+            Some((alpha, value)).filter(|(_, [value, _])| value.is_finite())
         };
         nodes.filter_map(|node| value(node.alpha)).collect()
     }
 
-    /// The straight line between the checkpoints at every α; NaN outside.
-    fn chord(&self, soup: &Panel) -> Vec<f64> {
+    /// The straight line between the checkpoints at every α, with its standard error as if the
+    /// checkpoints had been evaluated on different samples; NaN outside.
+    fn chord(&self, soup: &Panel) -> Vec<[f64; 2]> {
         let nodes = self.nodes(soup);
         let at = |alpha: &f64| {
             let mut pairs = nodes.windows(2);
             let piece = pairs.find(|pair| (pair[0].0..=pair[1].0).contains(alpha));
-            piece.map_or(f64::NAN, |pair| {
+            piece.map_or([f64::NAN; 2], |pair| {
                 let t = (alpha - pair[0].0) / (pair[1].0 - pair[0].0);
-                pair[0].1 * (1.0 - t) + pair[1].1 * t
+                let ([a, a_se], [b, b_se]) = (pair[0].1, pair[1].1);
+                let se = (a_se * (1.0 - t)).hypot(b_se * t);
+                [a * (1.0 - t) + b * t, se]
             })
         };
         self.line.alphas.iter().map(at).collect()
     }
 
-    /// Fills what lies between the straight line and a soup above it.
+    /// By how much a soup rises by more than two standard errors above the straight line, at every
+    /// α: negative where it does not, NaN where that is not known.
+    fn excess(soup: &Panel, chord: &[[f64; 2]]) -> Vec<f64> {
+        let excess = |(k, [line, line_se]): (usize, &[f64; 2])| {
+            soup.values[k] - line - ESTABLISHED * soup.errors[k].hypot(*line_se)
+        };
+        chord.iter().enumerate().map(excess).collect()
+    }
+
+    /// Fills what lies between the straight line and a soup above it, where that is more than noise.
     fn shade<B: DrawingBackend>(
         &self,
         page: &Page<'_, B>,
         view: &View,
-        soup: &[f64],
-        chord: &[f64],
+        soup: &Panel,
+        chord: &[[f64; 2]],
     ) -> Outcome<B> {
+        let lines: Vec<f64> = chord.iter().map(|[line, _]| *line).collect();
+        let excess = Self::excess(soup, chord);
         for (k, pair) in self.line.alphas.windows(2).enumerate() {
-            let rise = [soup[k] - chord[k], soup[k + 1] - chord[k + 1]];
+            let rise = [excess[k], excess[k + 1]];
             if !rise.iter().all(|rise| rise.is_finite()) || rise.iter().all(|rise| *rise <= 0.0) {
                 continue;
             }
-            // Where one end lies below, from where they cross.
+            // Where one end is not high enough, from where it gets so.
             let cross = (rise[0] / (rise[0] - rise[1])).clamp(0.0, 1.0);
             let part = match (rise[0] > 0.0, rise[1] > 0.0) {
                 (true, true) => (0.0, 1.0),
@@ -207,26 +223,38 @@ impl Figure<'_> {
                 view.place((alpha, values[k] + t * (values[k + 1] - values[k])))
             };
             let ring = [
-                at(soup, part.0),
-                at(soup, part.1),
-                at(chord, part.1),
-                at(chord, part.0),
+                at(&soup.values, part.0),
+                at(&soup.values, part.1),
+                at(&lines, part.1),
+                at(&lines, part.0),
             ];
             page.polygon(&ring, theme::SHADE)?;
         }
         Ok(())
     }
 
+    /// Whether any panel has something to shade.
+    fn has_barrier(&self) -> bool {
+        let rises = |(soup, _): &(Panel, Panel)| {
+            let excess = Self::excess(soup, &self.chord(soup));
+            excess.iter().any(|excess| *excess > 0.0)
+        };
+        self.panels.iter().any(rises)
+    }
+
     fn legend(&self) -> Legend {
-        let lines = vec![
+        let mut lines = vec![
             (Key::Line(theme::SOUP), "soup".to_string()),
             (Key::Line(theme::ENSEMBLE), "ensemble of logits".to_string()),
             (
                 Key::Line(theme::ARROW),
                 "straight line between the ends".to_string(),
             ),
-            (Key::Area(theme::SHADE), "barrier".to_string()),
         ];
+        if self.has_barrier() {
+            let label = "barrier: a rise of more than two standard errors (unpaired)";
+            lines.push((Key::Area(theme::SHADE), label.to_string()));
+        }
         let nodes = self.line.summary.checkpoints.iter().enumerate();
         let marks = nodes.map(|(index, node)| {
             let label = format!("{} (α = {})", node.name, node.alpha);

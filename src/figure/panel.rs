@@ -42,6 +42,8 @@ pub struct Panel {
     pub unit: &'static str,
     /// Grid values in the order of the grid's points.
     pub values: Vec<f64>,
+    /// Their standard errors.
+    pub errors: Vec<f64>,
     /// Standard error at the smallest value.
     pub noise: f64,
     /// The data sets that it shows, or shows the mean of.
@@ -117,12 +119,13 @@ pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
 fn loss(scored: Scored<'_>, dataset: usize, title: String) -> Panel {
     let scores = &scored.scores[dataset];
     let values: Vec<f64> = scores.iter().map(|score| score.loss).collect();
-    let noise = lowest(scored, &values).map_or(0.0, |index| scores[index].loss_se);
+    let errors: Vec<f64> = scores.iter().map(|score| score.loss_se).collect();
     Panel {
         title,
         unit: "nats",
+        noise: lowest(scored, &values).map_or(0.0, |index| errors[index]),
         values,
-        noise,
+        errors,
         datasets: vec![dataset],
     }
 }
@@ -144,19 +147,17 @@ fn error(scored: Scored<'_>, datasets: &[usize], title: String) -> Panel {
             100.0 * at(index).map(value).sum::<f64>() / k
         })
         .collect();
-    let noise = lowest(scored, &values).map_or(0.0, |index| {
-        100.0
-            * at(index)
-                .map(|score| score.error_se.powi(2))
-                .sum::<f64>()
-                .sqrt()
-            / k
-    });
+    let error = |index: usize| {
+        let squares = at(index).map(|score| score.error_se.powi(2));
+        100.0 * squares.sum::<f64>().sqrt() / k
+    };
+    let errors: Vec<f64> = (0..values.len()).map(error).collect();
     Panel {
         title,
         unit: "%",
+        noise: lowest(scored, &values).map_or(0.0, |index| errors[index]),
         values,
-        noise,
+        errors,
         datasets: datasets.to_vec(),
     }
 }

@@ -56,17 +56,35 @@ pub struct Node {
 }
 
 /// How far the soups of a path rise above what their ends let expect.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Barrier {
-    /// The largest rise, 0 where none is above 0: at the checkpoints themselves it is 0.
-    #[serde(with = "crate::result::number")]
+    /// The largest rise, negative where all are; NaN where no point between the checkpoints was
+    /// evaluated, or where a value is NaN. The largest of several noisy rises is too high on
+    /// average.
     pub height: f64,
-    /// Standard error of the rise at that point, as if the three values were independent: the
-    /// samples are the same, so that it is too large rather than too small.
-    #[serde(with = "crate::result::number")]
+    /// Standard error of the rise at that point, unpaired: as if the soup and the ends had been
+    /// evaluated on different samples. They share them, so the paired one may be much smaller, and
+    /// also larger. It is of that point alone, and knows nothing of the choice among several.
     pub se: f64,
-    /// Where.
+    /// Where; NaN where no point between the checkpoints was evaluated.
     pub alpha: f64,
+    /// Whether a checkpoint is the highest point, so that no soup rises above the higher end. Only
+    /// over the mean of the ends: there that end stands half their difference above it, whatever
+    /// lies between.
+    pub at_end: bool,
+}
+
+/// Standard errors that a rise has to be to count as more than noise.
+pub const ESTABLISHED: f64 = 2.0;
+
+impl Barrier {
+    /// Of a path without any point between its checkpoints.
+    pub const UNMEASURED: Self = Self {
+        height: f64::NAN,
+        se: f64::NAN,
+        alpha: f64::NAN,
+        at_end: false,
+    };
 }
 
 /// The barriers on one data set.
@@ -79,25 +97,36 @@ pub struct Barriers {
     pub role: Role,
     /// Samples evaluated.
     pub samples: usize,
-    /// Loss above the straight line between the ends (Entezari et al. 2022), in nats.
+    /// Loss above the straight line between the ends (Entezari et al. 2022), in nats: the largest
+    /// rise of the soups strictly between checkpoints, negative where all lie below; `"NaN"` where
+    /// no such soup was evaluated.
     #[serde(with = "crate::result::number")]
     pub barrier_loss: f64,
+    /// Unpaired: see [`Barrier::se`].
     #[serde(with = "crate::result::number")]
     pub barrier_loss_se: f64,
     /// Where the loss is that far above.
+    #[serde(with = "crate::result::number")]
     pub argmax_alpha: f64,
     /// The same of the error, a fraction.
     #[serde(with = "crate::result::number")]
     pub barrier_error: f64,
     #[serde(with = "crate::result::number")]
     pub barrier_error_se: f64,
+    #[serde(with = "crate::result::number")]
     pub argmax_alpha_error: f64,
-    /// Error above the mean of the ends (Frankle et al. 2020), a fraction.
+    /// Error above the mean of the ends (Frankle et al. 2020), a fraction. The ends count, as
+    /// published.
     #[serde(with = "crate::result::number")]
     pub frankle_barrier_error: f64,
     #[serde(with = "crate::result::number")]
     pub frankle_barrier_error_se: f64,
+    #[serde(with = "crate::result::number")]
     pub argmax_alpha_frankle: f64,
+    /// Whether that is at a checkpoint: then no soup rises above the higher end, and the number is
+    /// half the difference of the ends, on a path without any barrier too.
+    #[serde(default)]
+    pub frankle_at_end: bool,
 }
 
 impl Barriers {
@@ -116,6 +145,7 @@ impl Barriers {
             frankle_barrier_error: frankle.height,
             frankle_barrier_error_se: frankle.se,
             argmax_alpha_frankle: frankle.alpha,
+            frankle_at_end: frankle.at_end,
         }
     }
 }

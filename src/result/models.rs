@@ -25,7 +25,7 @@ pub struct Individual {
 pub struct Accuracies {
     /// On the validation set; NaN without one.
     pub val: f64,
-    /// Loss on the validation set in nats; NaN without one.
+    /// Loss on the validation set in nats, with the β of a learned soup; NaN without one.
     pub val_loss: f64,
     /// On the test set; NaN without one.
     pub test: f64,

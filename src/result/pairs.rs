@@ -73,8 +73,8 @@ pub struct PairRow {
     pub accuracy_ensemble: f64,
     /// Interpolation advantage: `accuracy_soup` − ½(`accuracy_a` + `accuracy_b`).
     pub advantage: f64,
-    /// Its standard error, as if the three accuracies were independent: the samples are the same,
-    /// so that it is too large rather than too small.
+    /// Its standard error, unpaired: as if the three models had been evaluated on different
+    /// samples. They share them, so the paired one may be much smaller, and also larger.
     #[serde(with = "crate::result::number")]
     pub advantage_se: f64,
 }

@@ -53,9 +53,12 @@ fn table(path: &Path, rows: &Rows) -> Result<()> {
     })
 }
 
+/// One row a method. `val_loss` is of β·logits, and `beta` tells a learned soup's from the others',
+/// which is 1: losses of different β do not compare models, as β alone may halve a loss.
 fn methods(soups: &Soups) -> Rows {
     let names = ["method", "seed", "members"].map(String::from).to_vec();
-    let header = [names, Accuracies::header(&soups.datasets)].concat();
+    let beta = vec!["beta".to_string()];
+    let header = [names, Accuracies::header(&soups.datasets), beta].concat();
     let row = |result: &MethodResult| {
         let accuracies = Accuracies::of(&soups.datasets, &result.scores);
         let names = [
@@ -63,7 +66,8 @@ fn methods(soups: &Soups) -> Rows {
             seed(result.seed),
             result.members.join(";"),
         ];
-        [names.to_vec(), accuracies.record(&soups.datasets)].concat()
+        let beta = vec![result.beta.unwrap_or(1.0).to_string()];
+        [names.to_vec(), accuracies.record(&soups.datasets), beta].concat()
     };
     std::iter::once(header)
         .chain(soups.methods.iter().map(row))
@@ -188,6 +192,7 @@ mod tests {
     use super::*;
     use crate::result::learned::{Ended, Epoch, Layers, Settings};
     use crate::result::models::Individual;
+    use crate::result::score::{DatasetInfo, Role, Score};
     use crate::result::soup::{Evaluations, Method};
 
     fn soups() -> Soups {
@@ -266,6 +271,42 @@ mod tests {
         write(&soups, &csv).unwrap();
         assert!(!csv.with_extension("learned.csv").exists());
         assert_eq!(read(&csv).unwrap(), soups);
+    }
+
+    #[test]
+    fn the_loss_of_a_soup_with_a_beta_is_told_from_the_others() {
+        let mut soups = soups();
+        let made = |method: Method, beta: Option<f64>| MethodResult {
+            method,
+            setting: None,
+            seed: None,
+            members: vec!["ft1".to_string()],
+            coefficients: Vec::new(),
+            beta,
+            scores: vec![Score {
+                loss: 0.5,
+                loss_se: 0.1,
+                error: 0.25,
+                error_se: 0.1,
+                nonfinite: 0,
+            }],
+        };
+        soups.datasets = vec![DatasetInfo {
+            name: "val".to_string(),
+            role: Role::Val,
+            samples: 4,
+        }];
+        soups.methods = vec![
+            made(Method::Uniform, None),
+            made(Method::Learned, Some(2.5)),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("soup.csv");
+        write(&soups, &csv).unwrap();
+        let expected = "method,seed,members,val_accuracy,val_loss,test_accuracy,shift_accuracy,beta\n\
+                        uniform,,ft1,0.75,0.5,NaN,NaN,1\n\
+                        learned,,ft1,0.75,0.5,NaN,NaN,2.5\n";
+        assert_eq!(std::fs::read_to_string(&csv).unwrap(), expected);
     }
 
     #[test]
