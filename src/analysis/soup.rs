@@ -7,10 +7,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
 use super::averages;
-use super::learned::{Learned, Moment, learn};
+use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
-use crate::evaluate::slope::Slopes;
-use crate::evaluate::{Evaluator, Watch};
+use crate::evaluate::slope::{Reference, Slopes};
+use crate::evaluate::{Answers, Evaluator, Watch};
 use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
 use crate::result::soup::Method;
@@ -98,6 +98,8 @@ pub struct Learner<'a> {
     pub pool: &'a Pool,
     /// How; the layers are those of a soup by layer.
     pub settings: Settings,
+    /// By what part of a loss rounding may move it.
+    pub rounding: f64,
     /// Told of every step.
     pub tell: &'a dyn Fn(Method, Moment),
 }
@@ -146,6 +148,29 @@ pub struct Cook<'a> {
 }
 
 impl Cook<'_> {
+    /// Holds the loss that soups are learned from against that which they are judged by, at the
+    /// uniform soup, where learning begins. To be asked before anything is learned.
+    ///
+    /// # Errors
+    /// When the two part by more than rounding, or a soup cannot be evaluated.
+    pub fn check_start(&self) -> Result<()> {
+        let Some(learner) = &self.learner else {
+            return Ok(());
+        };
+        let checkpoints: Vec<usize> = (1..self.members).collect();
+        let mix = Mix::over(&mean(&checkpoints), self.members);
+        let answers = self.on_validation(&mix)?;
+        let set = &answers.datasets[self.validation];
+        let reference = Reference {
+            what: "the uniform soup".to_string(),
+            dataset: set.name.clone(),
+            loss: answers.scores[0][self.validation].loss,
+            samples: set.samples,
+            rounding: learner.rounding,
+        };
+        hold(&*learner.slopes, &mix, learner.settings.batch, &reference)
+    }
+
     /// What a method makes of members that are sorted by validation error, the best first: one
     /// recipe a seed or a setting, none where there are too few members or, for those by angles
     /// (which need `gram`), where the angles leave it undefined.
@@ -250,11 +275,16 @@ impl Cook<'_> {
         if method.is_ensemble() {
             return Ok((self.ensemble)(&weights, self.validation).error);
         }
+        let answers = self.on_validation(&Mix::over(&weights, self.members))?;
+        Ok(answers.scores[0][self.validation].error)
+    }
+
+    /// Evaluates a soup on the validation set alone.
+    fn on_validation(&self, mix: &Mix) -> Result<Answers> {
         let sets = 0..self.evaluator.datasets().len();
         let wanted: Vec<bool> = sets.map(|set| set == self.validation).collect();
-        let mix = Mix::over(&weights, self.members);
-        let answers = self.evaluator.evaluate_on(&[mix], &wanted, self.watch)?;
-        Ok(answers.scores[0][self.validation].error)
+        let mixes = std::slice::from_ref(mix);
+        self.evaluator.evaluate_on(mixes, &wanted, self.watch)
     }
 
     /// Scores of recipes on every data set; of the validation set, the loss of a learned soup is
@@ -464,9 +494,11 @@ mod tests {
                     epochs: 60,
                     ..Preset::Released.settings()
                 },
+                rounding: 1e-9,
                 tell: &|_, _| {},
             }),
         };
+        cook.check_start().unwrap();
         let made = |method: Method| {
             let wanted = Wanted::plain(method);
             cook.recipes(&wanted, &[2, 1, 3], None).unwrap().0.remove(0)

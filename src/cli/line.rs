@@ -7,7 +7,7 @@ use super::args::LineArgs;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{check, draw, note, print, print_json};
+use super::{check, draw, note, print, print_json, statistics};
 use crate::analysis::check::against_files;
 use crate::analysis::line::{Base, Path};
 use crate::error::Result;
@@ -52,6 +52,13 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     line.summary
         .warnings
         .splice(0..0, aligned.warnings.iter().cloned());
+    let warnings = &mut line.summary.warnings;
+    warnings.extend(statistics::averaged(&network, &aligned));
+    let points = &path.mixes(members)[..path.alphas.len()];
+    let between = format!("α from 0 to {}", path.nodes.len() - 1);
+    let words = ("points", between.as_str());
+    let place = |point: usize| format!("α = {}", path.alphas[point]);
+    warnings.extend(statistics::beyond(&network, &aligned, points, words, place));
     let cut = material.cut(&line.datasets);
     let is_whole = cut.is_none();
     line.summary.warnings.extend(cut);

@@ -23,6 +23,7 @@ mod selection;
 mod soup;
 mod spectrum;
 mod stage;
+mod statistics;
 mod table;
 mod theory;
 mod units;

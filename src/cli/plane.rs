@@ -9,7 +9,7 @@ use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::{Progress, Steps};
 use super::window::Window;
-use super::{check, draw, note, print, print_json};
+use super::{check, draw, note, print, print_json, statistics};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
@@ -18,10 +18,13 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
+use crate::evaluate::slope::Reference;
 use crate::figure::panel::contours;
+use crate::graph::network::Network;
 use crate::result::plane::{Arrow, Plane, Summary};
 use crate::result::plane_file;
 use crate::result::score::DatasetInfo;
+use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 
 /// Runs the command, or only compares how it could be laid out on this machine.
@@ -90,6 +93,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     if let Some(steps) = arguments.arrows {
         plane.summary.arrows = arrows(steps as usize, &job, &engine, &plane.datasets)?;
     }
+    plane.summary.warnings.extend(doubts(&network, &job));
     let rate = job.progress.finish();
     let cut = material.cut(&plane.datasets);
     let is_whole = cut.is_none();
@@ -121,6 +125,22 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
     }
 }
 
+/// What is to be said of batch norm on the plane.
+fn doubts(network: &Network<'_>, job: &Job<'_>) -> Vec<String> {
+    let points: Vec<(f64, f64)> = job.grid.points().collect();
+    let members = job.names.len();
+    let mixes = points.iter().map(|&(x, y)| job.basis.mix(x, y, members));
+    let mixes: Vec<Mix> = mixes.collect();
+    let words = ("points", "the triangle of the three models");
+    let place = |point: usize| {
+        let (x, y) = points[point];
+        format!("({x:.3}, {y:.3})")
+    };
+    let averaged = statistics::averaged(network, job.aligned);
+    let beyond = statistics::beyond(network, job.aligned, &mixes, words, place);
+    averaged.into_iter().chain(beyond).collect()
+}
+
 /// Whether the network can be differentiated on every data set. Before the grid, which takes long:
 /// an operator may have no derivative.
 fn check_slopes(engine: &Engine<'_>) -> Result<()> {
@@ -145,12 +165,35 @@ fn arrows(
         let slopes = engine.gradients(index, set.samples, Precision::Own)?;
         let (basis, members) = (&job.basis, job.names.len());
         let done = || steps.advance(1, "");
-        arrows.extend(analysis_of_arrows::arrows(
-            basis, &points, &slopes, set, members, &done,
-        )?);
+        let found = analysis_of_arrows::arrows(basis, &points, &slopes, set, members, &done)?;
+        hold(engine, job, index, &found)?;
+        arrows.extend(found);
     }
     steps.finish();
     Ok(arrows)
+}
+
+/// Holds the loss of a data set's first arrow against the evaluator's.
+fn hold(engine: &Engine<'_>, job: &Job<'_>, index: usize, arrows: &[Arrow]) -> Result<()> {
+    let Some(arrow) = arrows.first() else {
+        return Ok(());
+    };
+    let mix = job.basis.mix(arrow.x, arrow.y, job.names.len());
+    let sets = 0..engine.datasets().len();
+    let wanted: Vec<bool> = sets.map(|set| set == index).collect();
+    let answers = engine.evaluate_on(&[mix], &wanted, &())?;
+    let reference = Reference {
+        what: format!("the point ({:.3}, {:.3})", arrow.x, arrow.y),
+        dataset: arrow.dataset.clone(),
+        loss: answers.scores[0][index].loss,
+        samples: answers.datasets[index].samples,
+        rounding: engine.rounding(),
+    };
+    // A limit may have stopped the one and not the other.
+    match reference.samples == arrow.samples {
+        true => reference.hold(arrow.loss),
+        false => Ok(()),
+    }
 }
 
 /// A name that was given, and a file.

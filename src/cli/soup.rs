@@ -10,7 +10,7 @@ use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
-use super::{draw, note, print, print_json};
+use super::{draw, note, print, print_json, statistics};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Kind, Result};
@@ -24,6 +24,7 @@ use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResu
 use crate::result::soup_file;
 use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
 
 /// Runs the command.
 pub fn run(arguments: &SoupArgs) -> Result<()> {
@@ -76,9 +77,11 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         soups.provenance = stage.progress.recorded(&provenance, start);
         soups.warnings.extend(left_out);
         soups.warnings.extend(missing(&wanted, &recipes));
+        let learned = soups.learned.iter();
         soups
             .warnings
-            .extend(soups.learned.iter().filter_map(broken));
+            .extend(learned.filter_map(|it| broken(it).or(unimproved(it))));
+        soups.warnings.extend(beyond(stage, &soups, &recipes));
         soups.warnings.extend(nonfinite(&soups));
         let caveat = stage.aligned.caveat.as_deref();
         write(arguments, &lineup, &soups, caveat, rate)?;
@@ -110,6 +113,7 @@ fn chosen(
         learner,
         ..cook(stage, &ensemble)
     };
+    cook.check_start()?;
     let checkpoints: Vec<usize> = (1..cook.members).collect();
     let ranked = match validation(&stage.datasets) {
         Some(set) => ranked(&checkpoints, |member| stage.singles[member][set]),
@@ -148,6 +152,7 @@ fn learner<'l>(
             validation(&stage.datasets).unwrap_or(0),
             settings.batch,
         )?,
+        rounding: stage.engine.rounding(),
         pool: &stage.aligned.pool,
         settings: Settings {
             seed: stage.inputs.plan.seed,
@@ -212,6 +217,18 @@ fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
         .collect()
 }
 
+/// What is to be said of soups beyond the hull of the models.
+fn beyond(stage: &Stage<'_>, soups: &Soups, recipes: &[Recipe]) -> Option<String> {
+    let made = soups.methods.iter().zip(recipes);
+    let made = made.filter(|(_, recipe)| !recipe.method.is_ensemble());
+    let (made, mixes): (Vec<&MethodResult>, Vec<Mix>) = made
+        .map(|(made, recipe)| (made, recipe.mix(stage.singles.len())))
+        .unzip();
+    let words = ("soups", "coefficients of 0 or more");
+    let place = |soup: usize| made[soup].to_string();
+    statistics::beyond(stage.network, stage.aligned, &mixes, words, place)
+}
+
 /// What is to be said of a soup whose learning broke off.
 fn broken(learning: &Learning) -> Option<String> {
     let last = learning.steps.last()?.step;
@@ -220,6 +237,21 @@ fn broken(learning: &Learning) -> Option<String> {
         format!(
             "{}: a loss or a slope is NaN or infinite at step {last}; the soup is that after \
              epoch {kept}",
+            learning.method.name()
+        )
+    })
+}
+
+/// What is to be said of a soup that learning left where it began.
+fn unimproved(learning: &Learning) -> Option<String> {
+    let judged = match learning.samples {
+        [_, 0] => "the validation set",
+        _ => "the samples held out",
+    };
+    (learning.best == 0).then(|| {
+        format!(
+            "{}: no epoch has a lower loss on {judged} than the uniform soup, where learning began: \
+             the soup is the uniform one",
             learning.method.name()
         )
     })

@@ -6,13 +6,14 @@ use std::time::Instant;
 use super::args::SpectrumArgs;
 use super::prepare::{Inputs, Material};
 use super::progress::Steps;
-use super::{draw, note, print, print_json};
+use super::{draw, note, print, print_json, statistics};
 use crate::analysis::spectrum::{Plan, Quadrature, spectrum};
 use crate::checkpoint::{self, Checkpoint};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::{Curvature, Precision};
 use crate::evaluate::onnx::{Engine, size};
-use crate::evaluate::slope::Slopes;
+use crate::evaluate::slope::{Reference, Slopes};
 use crate::result::atomic;
 use crate::result::soup::Coefficient;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum};
@@ -43,8 +44,20 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let engine = material.engine(&inputs, &network, &aligned)?;
     let mix = mix(&parts, aligned.pool.members.len());
     let names = inputs.names();
+    let words = ("points", "weights of 0 or more");
+    let mixes = std::slice::from_ref(&mix);
+    let beyond = statistics::beyond(&network, &aligned, mixes, words, |_| String::new());
     let found = measured(arguments, &inputs, &engine, &mix);
-    let mut found = found.map_err(Error::nothing_kept)?;
+    let found = found.map_err(|error| match &beyond {
+        Some(why) if error.kind() == Kind::Runtime => error.help(why),
+        _ => error.nothing_kept(),
+    });
+    let mut found = found?;
+    if parts.len() > 1 {
+        let averaged = statistics::averaged(&network, &aligned);
+        found.warnings.extend(averaged);
+    }
+    found.warnings.extend(beyond);
     found.name = match parts.as_slice() {
         [] => names[0].clone(),
         [_] => names[1].clone(),
@@ -191,6 +204,15 @@ fn measured(
         dataset.name
     ));
     let gradient = gradients.loss_and_gradient(mix, 1.0, &samples)?;
+    let evaluated = engine.evaluate(std::slice::from_ref(mix), &())?;
+    let reference = Reference {
+        what: "this point".to_string(),
+        dataset: dataset.name.clone(),
+        loss: evaluated.scores[0][0].loss,
+        samples: samples.len(),
+        rounding: engine.rounding(),
+    };
+    reference.hold(gradient.loss)?;
     let along = curvature.vector(&gradient);
     drop(gradients);
     let steps = Steps::new(products, "products");

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::lineup::Lineup;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
+use super::statistics;
 use crate::analysis::check;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -66,10 +67,15 @@ impl Lineup {
         let members = aligned.pool.members.len();
         let logits = engine.kept_logits(&Mix::units(members), &progress)?;
         let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
+        let averaged = statistics::averaged(&network, &aligned);
         let datasets = material.datasets();
         then(&Stage {
             singles: singles(&logits, members, datasets.len()),
-            warnings: [self.warnings.clone(), aligned.warnings.clone(), doubts].concat(),
+            warnings: [self.warnings.clone(), aligned.warnings.clone(), doubts]
+                .into_iter()
+                .flatten()
+                .chain(averaged)
+                .collect(),
             inputs,
             network: &network,
             aligned: &aligned,

@@ -1,7 +1,7 @@
 //! Slopes: the loss of β·logits over chosen samples of one data set, and its derivatives in the
 //! coefficients of a mix and in β.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
 /// A loss that tells its slope in the coefficients of mixes.
@@ -44,4 +44,56 @@ pub struct Slope {
     pub rows: Vec<Vec<f64>>,
     /// ∂L/∂β.
     pub beta: f64,
+}
+
+/// A loss as the evaluator has it, to hold against it what comes with slopes: both are computed by
+/// graphs and in batches of their own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// What it is the loss of, in words.
+    pub what: String,
+    /// The data set.
+    pub dataset: String,
+    /// Mean cross-entropy of the logits, in nats.
+    pub loss: f64,
+    /// Over so many samples, the first of the data set's order.
+    pub samples: usize,
+    /// By what part of a loss rounding may move it.
+    pub rounding: f64,
+}
+
+impl Reference {
+    /// Whether a loss of the same model and samples is the same but for rounding; two that are not
+    /// finite are.
+    ///
+    /// # Errors
+    /// When it is not, with both numbers.
+    pub fn hold(&self, found: f64) -> Result<()> {
+        let size = found.abs().max(self.loss.abs());
+        // Losses near 0 are differences of larger numbers.
+        let near = self.rounding * (size + self.rounding);
+        let both_broken = !found.is_finite() && !self.loss.is_finite();
+        if (found - self.loss).abs() <= near || both_broken {
+            return Ok(());
+        }
+        let Self {
+            what,
+            dataset,
+            loss,
+            samples,
+            ..
+        } = self;
+        Err(Error::runtime(
+            "gradients",
+            format!(
+                "of {what}, on {samples} samples of {dataset}, the loss is {found:.6} nats where it \
+                 is differentiated and {loss:.6} where it is evaluated; do not trust what follows \
+                 from its gradients"
+            ),
+        )
+        .help(
+            "a network whose values depend on the other samples of a batch (batch norm in training \
+             mode) does this; export it with model.eval(), or leave out what takes gradients",
+        ))
+    }
 }

@@ -11,3 +11,4 @@ pub mod save;
 pub mod slope;
 #[cfg(test)]
 pub mod testing;
+pub mod variance;

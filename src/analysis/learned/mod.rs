@@ -13,6 +13,7 @@
 mod adamw;
 mod coefficients;
 mod layers;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use rand::seq::SliceRandom;
 
 use self::adamw::AdamW;
 use self::coefficients::Coefficients;
+pub use self::start::hold;
 use crate::error::Result;
 use crate::evaluate::slope::{Fit, Slopes};
 use crate::result::learned::{Ended, Epoch, Layers, Learning, Settings, Step};

@@ -121,6 +121,20 @@ impl Buffer {
         select!(F32, F16, Bf16, F64, I64, I32, U8, Bool)
     }
 
+    /// All elements as doubles, for comparing; integers beyond 2⁵³ lose their last digits.
+    pub fn numbers(&self) -> Vec<f64> {
+        match self {
+            Self::F32(data) => data.iter().map(|&x| x.into()).collect(),
+            Self::F16(data) => data.iter().map(|&x| x.into()).collect(),
+            Self::Bf16(data) => data.iter().map(|&x| x.into()).collect(),
+            Self::F64(data) => data.clone(),
+            Self::I64(data) => data.iter().map(|&x| x as f64).collect(),
+            Self::I32(data) => data.iter().map(|&x| x.into()).collect(),
+            Self::U8(data) => data.iter().map(|&x| x.into()).collect(),
+            Self::Bool(data) => data.iter().map(|&x| u8::from(x).into()).collect(),
+        }
+    }
+
     /// Copies a tensor that a network made behind what is there; `false` when it is of another
     /// type.
     pub fn append(&mut self, value: &DynValue, rows: usize, row: usize) -> ort::Result<bool> {

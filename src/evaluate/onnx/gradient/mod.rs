@@ -103,6 +103,15 @@ impl Engine<'_> {
         }
     }
 
+    /// By what part of a loss rounding may move it from one graph or batch to another: float32 has
+    /// seven digits, of which a deep network leaves about five; formats of 16 bits have two or three.
+    pub fn rounding(&self) -> f64 {
+        match self.precision(Precision::Own) {
+            Precision::Own if !self.request.tf32 => 1e-3,
+            _ => 0.1,
+        }
+    }
+
     fn gradients_laid_out(
         &self,
         dataset: usize,

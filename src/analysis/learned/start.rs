@@ -1,0 +1,135 @@
+//! Whether the loss that soups are learned from is the loss that they are judged by.
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+
+use crate::error::Result;
+use crate::evaluate::slope::{Reference, Slopes};
+use crate::space::mix::Mix;
+
+/// Holds the losses that learning sees at a mix against the evaluator's: the forward passes over all
+/// samples, in an order and so in batches that the evaluator did not have them in, and of the first
+/// mini-batch of `batch` samples the loss that comes with the slope, too.
+///
+/// # Errors
+/// When they part by more than rounding, the network cannot be run, or the user stopped the run.
+pub fn hold(slopes: &dyn Slopes, mix: &Mix, batch: usize, reference: &Reference) -> Result<()> {
+    // Learning tells of such a start itself.
+    if !reference.loss.is_finite() {
+        return Ok(());
+    }
+    let mut order: Vec<usize> = (0..reference.samples).collect();
+    order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(0));
+    reference.hold(slopes.fit(mix, 1.0, &order)?.loss)?;
+    let first = &order[..batch.min(order.len())];
+    let of_first = Reference {
+        loss: slopes.fit(mix, 1.0, first)?.loss,
+        samples: first.len(),
+        ..reference.clone()
+    };
+    of_first.hold(slopes.slope(mix, 1.0, first)?.fit.loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::evaluate::slope::{Fit, Slope};
+
+    /// A loss of each sample, and another where the sample stands at another place than the
+    /// evaluator had it, or where slopes are asked for.
+    struct Faulty {
+        elsewhere: f64,
+        beside_slopes: f64,
+    }
+
+    const SAMPLES: usize = 40;
+
+    fn loss(sample: usize) -> f64 {
+        0.25 + (sample as f64).sin().abs()
+    }
+
+    impl Faulty {
+        fn mean(&self, samples: &[usize]) -> f64 {
+            let losses = samples.iter().enumerate().map(|(place, &sample)| {
+                let off = if place == sample { 0.0 } else { self.elsewhere };
+                loss(sample) + off
+            });
+            losses.sum::<f64>() / samples.len() as f64
+        }
+    }
+
+    impl Slopes for Faulty {
+        fn parameters(&self) -> Vec<(usize, String)> {
+            Vec::new()
+        }
+
+        fn samples(&self) -> usize {
+            SAMPLES
+        }
+
+        fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+            let mut fit = self.fit(mix, beta, samples)?;
+            fit.loss += self.beside_slopes;
+            Ok(Slope {
+                fit,
+                rows: Vec::new(),
+                beta: 0.0,
+            })
+        }
+
+        fn fit(&self, _mix: &Mix, _beta: f64, samples: &[usize]) -> Result<Fit> {
+            Ok(Fit {
+                loss: self.mean(samples),
+                error: 0.0,
+            })
+        }
+    }
+
+    fn held(elsewhere: f64, beside_slopes: f64, evaluated: f64) -> Result<()> {
+        let faulty = Faulty {
+            elsewhere,
+            beside_slopes,
+        };
+        let reference = Reference {
+            what: "the uniform soup".to_string(),
+            dataset: "val".to_string(),
+            loss: evaluated,
+            samples: SAMPLES,
+            rounding: 1e-3,
+        };
+        hold(&faulty, &Mix::unit(0, 2), 8, &reference)
+    }
+
+    #[test]
+    fn a_loss_that_depends_on_the_place_or_comes_with_the_slope_alone_is_an_error() {
+        let in_order: Vec<usize> = (0..SAMPLES).collect();
+        let right = Faulty {
+            elsewhere: 3.0,
+            beside_slopes: 0.0,
+        }
+        .mean(&in_order);
+        assert!(held(0.0, 0.0, right).is_ok());
+        // By less than rounding.
+        assert!(held(1e-5, 1e-5, right).is_ok());
+        let error = held(3.0, 0.0, right).unwrap_err();
+        assert_eq!(error.kind(), Kind::Runtime);
+        let text = error.to_string();
+        for part in [
+            "the uniform soup",
+            "40 samples of val",
+            &format!("{right:.6}"),
+            "do not trust",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let text = held(0.0, 0.1, right).unwrap_err().to_string();
+        assert!(text.contains("8 samples of val"), "{text}");
+        // A loss that is NaN where it is learned from is no match for a number.
+        assert!(held(f64::NAN, 0.0, right).is_err());
+        assert!(held(0.0, f64::NAN, right).is_err());
+        // Where the evaluator has none, learning says so.
+        assert!(held(f64::NAN, 0.0, f64::NAN).is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+//! Soups of networks that read a sample by its place in the batch, with the part that computes the
+//! place frozen, against PyTorch in float64 (`tests/oracle/places.py`); and what else must not be
+//! kept sample by sample.
+//!
+//! Tolerances: the network is small, and float32 leaves six digits of its losses and slopes: 2e-6.
+//! A value read for another sample moves the loss by over 1 nat (`stale`).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod engine;
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use landscape::evaluate::onnx::Binding;
+use landscape::evaluate::onnx::gradient::Precision;
+use landscape::evaluate::slope::Slopes;
+use landscape::space::mix::Mix;
+use serde_json::Value;
+
+use crate::engine::with_engine;
+
+/// With any batch size, by either exporter, and with a batch size of 7.
+const EXPORTS: [&str; 3] = ["noopt", "ts", "fixed"];
+
+const SAMPLES: usize = 40;
+
+fn fixture(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/oracle/places")
+        .join(file)
+}
+
+fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixture("expected.json")).unwrap()).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    let numbers = value.as_array().unwrap().iter();
+    numbers.map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn close(found: f64, expected: f64, what: &str) {
+    let off = (found - expected).abs();
+    assert!(off < 2e-6, "{what}: {found} for {expected}");
+}
+
+/// ∂L/∂z of a softmax at z = 0 from the slopes in its coefficients.
+fn through_softmax(slopes: &[f64]) -> Vec<f64> {
+    let count = slopes.len() as f64;
+    let mean = slopes.iter().sum::<f64>() / count;
+    slopes.iter().map(|slope| (slope - mean) / count).collect()
+}
+
+#[test]
+fn losses_and_slopes_of_samples_in_any_order_are_those_of_pytorch() {
+    let expected = expected();
+    let loss = expected["loss"].as_f64().unwrap();
+    let third = 1.0 / 3.0;
+    for export in EXPORTS {
+        let origin = format!("zs_{export}.onnx");
+        let names = [
+            &origin,
+            "ft1.safetensors",
+            "ft2.safetensors",
+            "ft3.safetensors",
+        ];
+        let files = names.map(fixture);
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let data = fixture("data.npz");
+        with_engine(
+            &files,
+            &data,
+            None,
+            SAMPLES,
+            Binding::Auto,
+            |engine, _, places| {
+                // Something is kept all the same: the embedding of each token.
+                let (frozen, all) = engine.frozen_nodes().unwrap();
+                assert!(frozen > 0 && frozen < all, "{export}: {frozen} of {all}");
+                let gradients = engine.gradients(0, SAMPLES, Precision::Own).unwrap();
+                let mix = Mix::new(vec![0.0, third, third, third]);
+                let turned: Vec<usize> = places.iter().rev().copied().collect();
+                for samples in [&places, &turned] {
+                    let slope = gradients.slope(&mix, 1.0, samples).unwrap();
+                    close(slope.fit.loss, loss, export);
+                    close(
+                        gradients.fit(&mix, 1.0, samples).unwrap().loss,
+                        loss,
+                        export,
+                    );
+                    let all = |member: usize| slope.rows.iter().map(|row| row[member]).sum::<f64>();
+                    let found = through_softmax(&[all(1), all(2), all(3)]);
+                    for (found, expected) in found.iter().zip(numbers(&expected["alpha"])) {
+                        close(*found, expected, export);
+                    }
+                    let tensors = expected["tensors"].as_array().unwrap().iter();
+                    for (tensor, row) in tensors.zip(expected["by_tensor"].as_array().unwrap()) {
+                        let parameters = gradients.parameters();
+                        let mut parameters = parameters.iter();
+                        let (index, _) = parameters.find(|(_, name)| name == tensor).unwrap();
+                        let found = through_softmax(&slope.rows[*index][1..]);
+                        for (found, expected) in found.iter().zip(numbers(row)) {
+                            close(*found, expected, export);
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+#[test]
+fn the_soups_that_are_learned_begin_at_the_loss_that_is_evaluated() {
+    let loss = expected()["loss"].as_f64().unwrap();
+    for export in EXPORTS {
+        let out = tempfile::tempdir().unwrap();
+        Command::cargo_bin("landscape")
+            .unwrap()
+            .current_dir(fixture(""))
+            .args(["soup", "--origin", &format!("zs_{export}.onnx")])
+            .args(["--models", "models.csv", "--val", "data.npz"])
+            .args(["--methods", "uniform,learned,learned-by-layer", "--out"])
+            .arg(out.path())
+            .assert()
+            .success();
+        let data = out.path().join("notebooks-data");
+        let rows = |name: &str| -> Vec<std::collections::HashMap<String, String>> {
+            let mut reader = csv::Reader::from_path(data.join(name)).unwrap();
+            reader.deserialize().map(Result::unwrap).collect()
+        };
+        let number = |text: &String| text.parse::<f64>().unwrap();
+        let steps = rows("soup.learned.csv");
+        let first: Vec<_> = steps.iter().filter(|row| row["step"] == "1").collect();
+        assert_eq!(first.len(), 2);
+        // One step takes all samples, in an order of its own.
+        for row in first {
+            close(number(&row["batch_loss"]), loss, export);
+        }
+        let losses = rows("soup.csv");
+        let losses: Vec<f64> = losses.iter().map(|row| number(&row["val_loss"])).collect();
+        close(losses[0], loss, export);
+        assert!(losses[1] < loss && losses[2] < loss, "{losses:?}");
+    }
+}
+
+#[test]
+fn a_batch_of_another_size_reads_the_same_values() {
+    let run = |batch: &str| {
+        let out = tempfile::tempdir().unwrap();
+        Command::cargo_bin("landscape")
+            .unwrap()
+            .current_dir(fixture(""))
+            .args([
+                "line",
+                "--origin",
+                "zs_noopt.onnx",
+                "--a",
+                "ft1",
+                "--b",
+                "ft2",
+            ])
+            .args([
+                "--test", "data.npz", "--steps", "3", "--batch", batch, "--out",
+            ])
+            .arg(out.path())
+            .assert()
+            .success();
+        let csv = out.path().join("notebooks-data/line.csv");
+        let mut reader = csv::Reader::from_path(csv).unwrap();
+        let rows = reader.deserialize();
+        let losses = rows.map(|row| {
+            let row: std::collections::HashMap<String, String> = row.unwrap();
+            row["soup_loss"].parse::<f64>().unwrap()
+        });
+        losses.collect::<Vec<f64>>()
+    };
+    let whole = run("40");
+    for batch in ["1", "3", "16"] {
+        for (found, expected) in run(batch).iter().zip(&whole) {
+            close(*found, *expected, batch);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Batch norm's running statistics in mixes: said to be averaged wherever a mix is judged, and named
+//! where a variance is negative. The values of the messages are those of `tests/oracle/resnet`,
+//! computed by hand from its checkpoints: (1−α)·ft1 + α·ft2 and θ0 + λ·(δ1 + δ2).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const AVERAGED: &str = "batch norm's running statistics were averaged, not re-estimated: a barrier or \
+                        a soup's loss may come from stale statistics (REPAIR, Jordan et al. 2023)";
+
+fn oracle(network: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/oracle")
+        .join(network)
+}
+
+/// The program on a network's files.
+fn run(network: &str, command: &str, more: &str, out: &TempDir) -> Command {
+    let mut program = Command::cargo_bin("landscape").unwrap();
+    program
+        .current_dir(oracle(network))
+        .args([command, "--origin", "zs_noopt.onnx", "--test", "data.npz"])
+        .args(more.split_whitespace())
+        .arg("--out")
+        .arg(out.path());
+    program
+}
+
+/// The warnings of a run that succeeds: the same on the terminal and in its JSON.
+fn warnings(network: &str, command: &str, more: &str) -> Vec<String> {
+    let out = tempfile::tempdir().unwrap();
+    let list = out.path().join("models.csv");
+    let models = ["ft1", "ft2"].map(|name| {
+        let path = oracle(network).join(format!("{name}.safetensors"));
+        format!("{name},{}\n", path.display())
+    });
+    fs::write(&list, format!("name,path\n{}", models.concat())).unwrap();
+    let models = match command {
+        "soup" | "pairs" => format!("--models {}", list.display()),
+        "spectrum" => String::new(),
+        _ => "--a ft1 --b ft2".to_string(),
+    };
+    let mut program = run(network, command, &format!("{models} {more}"), &out);
+    let output = program.assert().success().get_output().clone();
+    let message = String::from_utf8(output.stderr).unwrap();
+    let json = out.path().join(format!("notebooks-data/{command}.json"));
+    let json: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let of = |json: &Value| -> Vec<String> {
+        let warnings = json["warnings"].as_array().unwrap().iter();
+        let warnings = warnings.map(|warning| warning.as_str().unwrap().to_string());
+        warnings.collect()
+    };
+    let warnings = of(&json);
+    for warning in &warnings {
+        assert!(
+            message.contains(&format!("warning: {warning}")),
+            "{message}"
+        );
+    }
+    warnings
+}
+
+/// The warnings that speak of negative variances.
+fn negative(warnings: &[String]) -> Vec<&String> {
+    let found = warnings.iter();
+    found
+        .filter(|text| text.contains("becomes negative"))
+        .collect()
+}
+
+#[test]
+fn statistics_are_said_to_be_averaged_wherever_a_mix_is_judged() {
+    for (command, more) in [
+        ("line", "--steps 3"),
+        ("plane", "--steps 3"),
+        ("soup", "--methods uniform"),
+        ("pairs", ""),
+        (
+            "spectrum",
+            "--at ft1 --at ft2 --top 1 --bottom 0 --trace 0 --probes 0",
+        ),
+    ] {
+        let found = warnings("bn", command, more);
+        let count = found.iter().filter(|text| *text == AVERAGED).count();
+        assert_eq!(count, 1, "{command}: {found:?}");
+        // The corners of a plane lie outside the triangle.
+        let is_inside = command != "plane";
+        assert_eq!(
+            negative(&found).is_empty(),
+            is_inside,
+            "{command}: {found:?}"
+        );
+    }
+    // One model is no average, and a network without batch norm has none.
+    let alone = "--at ft1 --top 1 --bottom 0 --trace 0 --probes 0";
+    assert_eq!(warnings("bn", "spectrum", alone), [""; 0]);
+    assert_eq!(warnings("vit", "line", "--steps 3"), [""; 0]);
+}
+
+#[test]
+fn a_negative_variance_is_named_with_its_place_on_the_line() {
+    let found = warnings("resnet", "line", "--alpha=-1:2:13");
+    let expected = "`layer2.0.bn1.running_var` becomes negative (-1.226) at 2 of 13 points, first at \
+                    α = 1.75: batch norm has no meaning there, and values are NaN or wrong; keep to α \
+                    from 0 to 1";
+    assert_eq!(negative(&found), [expected]);
+    // Up to where it is 0.
+    assert!(negative(&warnings("resnet", "line", "--alpha=-1:1.5:11")).is_empty());
+}
+
+#[test]
+fn a_negative_variance_is_named_with_its_place_on_the_plane() {
+    let found = warnings("resnet", "plane", "--steps 9");
+    let of = negative(&found);
+    assert_eq!(of.len(), 1, "{found:?}");
+    for part in [
+        "`layer2.0.bn1.running_var` becomes negative (-0.225) at 3 of 81 points, first at (-1.132, \
+         -1.333)",
+        "keep to the triangle of the three models",
+    ] {
+        assert!(of[0].contains(part), "{of:?}");
+    }
+    let found = warnings("resnet", "plane", "--steps 9 --margin 0");
+    assert!(negative(&found).is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_negative_variance_is_named_with_the_soup_that_has_it() {
+    let methods = "--methods uniform,task-arithmetic:1,task-arithmetic:3";
+    let found = warnings("resnet", "soup", methods);
+    let of = negative(&found);
+    assert_eq!(of.len(), 1, "{found:?}");
+    for part in [
+        "`layer2.0.downsample.1.running_var` becomes negative (-5.208), and 3 other variances with it, \
+         at 1 of 3 soups, first at task-arithmetic:3",
+        "keep to coefficients of 0 or more",
+    ] {
+        assert!(of[0].contains(part), "{of:?}");
+    }
+    // The other reason is that of the soup's values.
+    assert!(
+        found
+            .iter()
+            .any(|text| text.contains("are NaN or infinite"))
+    );
+}
+
+#[test]
+fn a_spectrum_that_cannot_be_computed_says_that_a_variance_is_negative() {
+    let out = tempfile::tempdir().unwrap();
+    let at = "--at ft1:-1 --at ft2:2 --top 1 --bottom 0 --trace 0 --probes 0";
+    let output = run("resnet", "spectrum", at, &out).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    let why = "help: `layer2.0.bn1.running_var` becomes negative (-1.226): batch norm has no meaning \
+               there, and values are NaN or wrong; keep to weights of 0 or more";
+    assert!(message.contains(why), "{message}");
+}
