@@ -144,8 +144,11 @@ pub fn equal(tensor: &Tensor, source: &Source) -> bool {
     equal
 }
 
-/// ‖tensor − source‖².
+/// ‖tensor − source‖²; infinite where they have not as many elements.
 pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
+    if tensor.len() != source.tensor.len() {
+        return f64::INFINITY;
+    }
     let mut total = 0.0;
     side_by_side(&plain(tensor), source, |a, b| {
         total += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
@@ -224,5 +227,11 @@ mod tests {
         };
         assert!(equal(&tensor, &source));
         assert_eq!(squared_distance(&tensor, &source), 0.0);
+        let shorter = Tensor {
+            shape: vec![rows - 1, columns],
+            bytes: tensor.bytes.slice(..(rows - 1) * columns * 8),
+            ..tensor
+        };
+        assert_eq!(squared_distance(&shorter, &source), f64::INFINITY);
     }
 }
