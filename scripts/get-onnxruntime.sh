@@ -29,7 +29,12 @@ cache_folder() {
     esac
     case ${XDG_CACHE_HOME:-} in
     /*) echo "$XDG_CACHE_HOME/landscape" ;;
-    *) echo "${HOME:?is not set, so there is no cache folder; set LANDSCAPE_CACHE}/.cache/landscape" ;;
+    *)
+        case ${HOME:?is not set, so there is no cache folder; set LANDSCAPE_CACHE} in
+        /*) echo "$HOME/.cache/landscape" ;;
+        *) fail "HOME is '$HOME', which means another folder in each working folder" "set LANDSCAPE_CACHE to an absolute path" ;;
+        esac
+        ;;
     esac
 }
 

@@ -1,5 +1,6 @@
 //! One error type for the whole program: what is wrong, where, and what to do about it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -106,14 +107,16 @@ impl Error {
     }
 }
 
+/// Names in it are others' and may hold anything: control characters are shown, not sent to the
+/// terminal. Lines of our own begin two spaces in; a line break before anything else is a name's.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.place.is_empty() {
-            write!(f, "{}: ", self.place)?;
+            write!(f, "{}: ", visible(&self.place))?;
         }
-        f.write_str(&self.problem)?;
+        f.write_str(&lines(&self.problem))?;
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
+            write!(f, "\n  help: {}", lines(help))?;
         }
         Ok(())
     }
@@ -121,10 +124,56 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// [`visible`], but for line breaks with two spaces behind them.
+fn lines(text: &str) -> String {
+    let lines: Vec<_> = text.split("\n  ").map(visible).collect();
+    lines.join("\n  ")
+}
+
+/// A text in which nothing steers a terminal or reorders what is read: control characters and
+/// marks of writing direction are written as `\u{1b}`. Nor is there anything that XML cannot hold.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            )
+            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
+    };
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| match is_hidden(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
 /// Where a file name goes when a path has to be spoken of without its folders.
 pub fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(
         || PathBuf::from(path).display().to_string(),
         |name| name.to_string_lossy().into_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_neither_steer_the_terminal_nor_forge_lines() {
+        let error = Error::input(
+            "a\u{1b}[31m",
+            "holds `\u{9b}2J\nerror: no\u{202e}`:\n  b\n    c",
+        )
+        .help("do\r this");
+        assert_eq!(
+            error.to_string(),
+            "a\\u{1b}[31m: holds `\\u{9b}2J\\nerror: no\\u{202e}`:\n  b\n    c\n  help: do\\r this"
+        );
+        assert!(matches!(visible("θ → naïve 模型"), Cow::Borrowed(_)));
+    }
 }

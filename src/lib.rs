@@ -6,6 +6,8 @@
 
 pub mod error;
 
+pub mod files;
+
 pub mod result;
 
 pub mod checkpoint;

@@ -14,16 +14,18 @@ use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 /// What each module may use besides itself. Tests inside a module are held to the same.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("result", &["error"]),
+    ("files", &["error"]),
+    ("result", &["error", "files"]),
     ("onnx", &["error"]),
-    ("checkpoint", &["error", "onnx"]),
-    ("data", &["error", "result"]),
+    ("checkpoint", &["error", "files", "onnx"]),
+    ("data", &["error", "files", "result"]),
     ("graph", &["error", "onnx", "checkpoint"]),
     ("space", &["error", "onnx", "checkpoint", "graph", "result"]),
     (
         "evaluate",
         &[
             "error",
+            "files",
             "result",
             "onnx",
             "checkpoint",
@@ -39,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error",
+            "files",
             "result",
             "onnx",
             "checkpoint",

@@ -6,17 +6,15 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Maps a file into memory; slices of the result share the mapping.
 ///
 /// # Errors
-/// When there is no such file, it is a folder, or it may not be read.
+/// When there is no such file, it is no regular file or an empty one, or it may not be read.
 pub fn map(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|error| Error::read(path, &error))?;
+    let file = files::open(path)?;
     let metadata = file.metadata().map_err(|error| Error::read(path, &error))?;
-    if metadata.is_dir() {
-        return Err(Error::input(path, "is a folder; a file is needed"));
-    }
     if metadata.len() == 0 {
         return Err(Error::input(path, "the file is empty"));
     }

@@ -96,7 +96,7 @@ pub fn find(given: &Path) -> Result<PathBuf> {
     if let Some(found) = candidates.iter().find(|path| path.is_file()) {
         return Ok(found.clone());
     }
-    if ending(given).is_some_and(|ending| ENDINGS.contains(&ending.as_str())) || given.is_dir() {
+    if ending(given).is_some_and(|ending| ENDINGS.contains(&ending.as_str())) || given.exists() {
         // Opening it says what is wrong with the path as given.
         return Ok(given.to_path_buf());
     }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::data::Preprocess;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The file that is read when it stands in the working folder.
-const DEFAULT: &str = "landscape.toml";
+pub const DEFAULT: &str = "landscape.toml";
 
 /// What the file says; every entry is optional and a flag beats it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -19,6 +20,7 @@ pub struct Config {
     pub origin: Option<PathBuf>,
     pub origin_weights: Option<PathBuf>,
     pub models: Option<PathBuf>,
+    /// Of a file that was named with --config alone.
     pub onnxruntime: Option<PathBuf>,
     pub output: Option<String>,
     pub out: Option<PathBuf>,
@@ -77,14 +79,16 @@ impl Config {
     pub fn load(given: Option<&Path>) -> Result<(Self, Option<PathBuf>)> {
         let path = match given {
             Some(path) => path.to_path_buf(),
-            None if Path::new(DEFAULT).is_file() => PathBuf::from(DEFAULT),
+            None if Path::new(DEFAULT).exists() && !Path::new(DEFAULT).is_dir() => {
+                PathBuf::from(DEFAULT)
+            }
             None => return Ok((Self::default(), None)),
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, &error))?;
+        let text = files::text(&path, files::CONFIGURATION)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             Error::input(
                 &path,
-                format!("cannot be used:\n{}", error.to_string().trim_end()),
+                format!("cannot be used:\n{}", indented(&error.to_string())),
             )
         })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
@@ -109,6 +113,13 @@ impl Config {
             *path = folder.join(&*path);
         }
     }
+}
+
+/// The lines of a message of several, two spaces in: so errors know them from lines that a name
+/// forges.
+fn indented(text: &str) -> String {
+    let lines = text.trim_end().lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -148,6 +159,13 @@ mod tests {
             message.contains("line 2") && message.contains("invalid type"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        for text in ["", "\n", "# nothing\n"] {
+            assert_eq!(load(text).unwrap(), Config::default());
+        }
     }
 
     #[test]

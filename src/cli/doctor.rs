@@ -1,12 +1,12 @@
 //! `landscape doctor`.
 
 use super::args::DoctorArgs;
-use super::print;
+use super::print_lines;
 use crate::evaluate::doctor;
 
 /// Prints what is there; the status is 1 when no runtime can be used.
 pub fn run(arguments: &DoctorArgs) -> u8 {
     let (report, usable) = doctor::report(arguments.onnxruntime.as_deref());
-    print(report.trim_end());
+    print_lines(report.trim_end());
     u8::from(!usable)
 }

@@ -1,6 +1,5 @@
 //! `landscape draw`: a figure from files alone.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use crate::figure::page::Drawing;
 use crate::figure::panel::Panels;
 use crate::figure::plane::draw;
 use crate::figure::scatter::Scatter;
+use crate::files;
 use crate::result::line::Line;
 use crate::result::pairs::Pairs;
 use crate::result::plane::Plane;
@@ -53,12 +53,14 @@ enum Kind {
 /// What a CSV is of, by its first columns; any other is told what a plane's lacks.
 fn kind(csv: &Path) -> Kind {
     let mut start = [0; 12];
-    let read = File::open(csv).and_then(|mut file| file.read_exact(&mut start));
+    // What cannot be opened is told by whoever reads it.
+    let opened = files::open(csv).ok();
+    let read = opened.and_then(|mut file| file.read_exact(&mut start).ok());
     match (read, &start) {
-        (Ok(()), start) if start.starts_with(b"alpha,") => Kind::Line,
-        (Ok(()), start) if start.starts_with(b"method,") => Kind::Soup,
-        (Ok(()), start) if start.starts_with(b"a,b,angle") => Kind::Pairs,
-        (Ok(()), start) if start.starts_with(b"rank,end,") => Kind::Spectrum,
+        (Some(()), start) if start.starts_with(b"alpha,") => Kind::Line,
+        (Some(()), start) if start.starts_with(b"method,") => Kind::Soup,
+        (Some(()), start) if start.starts_with(b"a,b,angle") => Kind::Pairs,
+        (Some(()), start) if start.starts_with(b"rank,end,") => Kind::Spectrum,
         _ => Kind::Plane,
     }
 }

@@ -89,7 +89,7 @@ impl Lineup {
             self.warnings.insert(0, warning);
         }
         if self.listed.is_empty() {
-            return Err(Error::input(csv, self.warnings.join("\n")));
+            return Err(Error::input(csv, self.warnings.join("\n  ")));
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod prepare;
 mod progress;
 mod save;
 mod selection;
+pub mod signals;
 mod soup;
 mod spectrum;
 mod stage;
@@ -29,15 +30,17 @@ mod theory;
 mod units;
 mod window;
 
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use self::args::{Arguments, Command};
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, visible};
 
 /// Set when the user asks the run to end.
 pub static STOP: AtomicBool = AtomicBool::new(false);
@@ -47,13 +50,13 @@ pub static STOP: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Whatever stopped the command; nothing has been printed about it.
 pub fn run(arguments: &Arguments) -> Result<u8> {
-    // A second Ctrl-C ends the program at once.
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Error::runtime("signal handler", error))?;
+    signals::handle()?;
+    let status = command(arguments)?;
+    printed()?;
+    Ok(status)
+}
+
+fn command(arguments: &Arguments) -> Result<u8> {
     match &arguments.command {
         Command::Plane(arguments) => plane::run(arguments, false).map(|()| 0),
         Command::Line(arguments) => line::run(arguments).map(|()| 0),
@@ -83,21 +86,55 @@ fn open_origin(path: &Path) -> Result<(String, Model)> {
     }
 }
 
-/// Prints to standard output; a reader that went away is no failure.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// The first failure of [`print`]; a command ends with it.
+static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints a line to standard output; a line break in it is a name's, and shown. What does not get
+/// there is told by [`printed`].
+fn print(line: &str) {
+    write(&visible(line));
+}
+
+/// Prints several lines.
+fn print_lines(text: &str) {
+    text.lines().for_each(print);
+}
+
+fn write(text: &str) {
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        let mut first = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+    }
+}
+
+/// Whether all that was printed got there; a reader that went away is no failure.
+///
+/// # Errors
+/// When some of it did not, as on a full disk.
+fn printed() -> Result<()> {
+    let flushed = io::stdout().flush();
+    let mut first = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner);
+    match first.take().or(flushed.err()) {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::write("standard output", &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a result as the one JSON object of `--json`.
 fn print_json(result: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(result).map_err(|error| Error::runtime("--json", error))?;
-    print(&text);
+    // Control characters stand only inside strings, where JSON has them written so.
+    let hidden = |c: char| match c.is_control() {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    write(&text.chars().map(hidden).collect::<String>());
     Ok(())
 }
 
 /// Prints a line for the person at the terminal.
 fn note(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", visible(text));
 }

@@ -1,12 +1,14 @@
 //! The list of models: a CSV with the columns `name` and `path`, then hyperparameters.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A model of the list.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +28,9 @@ pub struct Listed {
 /// # Errors
 /// When it is no such list, a file is missing, or a model stands there twice.
 pub fn read(csv: &Path) -> Result<Vec<Listed>> {
-    let text = fs::read(csv).map_err(|error| Error::read(csv, &error))?;
+    let mut text = Vec::new();
+    let read = files::reader(csv, files::LIST)?.read_to_end(&mut text);
+    read.map_err(|error| Error::read(csv, &error))?;
     // Spreadsheets put a byte-order mark in front.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut reader = csv::ReaderBuilder::new()
@@ -88,7 +92,12 @@ fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Resu
     }
     let path = checkpoint::find(&folder.join(&given)).map_err(|error| error.to_string())?;
     if !path.is_file() {
-        return Err(format!("{}: there is no such file", path.display()));
+        let special = path.exists() && !path.is_dir();
+        let problem = match special {
+            true => "is a FIFO, a socket or a device; a regular file is needed",
+            false => "there is no such file",
+        };
+        return Err(format!("{}: {problem}", path.display()));
     }
     Ok(Listed {
         name,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::{BindingArg, Common, LossesArg, PrecisionArg, RunArgs};
-use super::config::Config;
+use super::config::{self, Config};
 use super::units;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
@@ -57,10 +57,7 @@ impl Plan {
                 .origin_weights
                 .clone()
                 .or_else(|| config.origin_weights.clone()),
-            onnxruntime: run
-                .onnxruntime
-                .clone()
-                .or_else(|| config.onnxruntime.clone()),
+            onnxruntime: library(common, run, config)?,
             options: Options { ignore },
             output: run.output.clone().or_else(|| config.output.clone()),
             out: run
@@ -204,6 +201,36 @@ impl Plan {
     }
 }
 
+/// The library that was named. A library runs code as soon as it is loaded, and a `landscape.toml`
+/// that merely stands in the working folder may be anybody's: it names none.
+fn library(common: &Common, run: &RunArgs, config: &Config) -> Result<Option<PathBuf>> {
+    let found = common.config.is_none();
+    match (&run.onnxruntime, &config.onnxruntime) {
+        (Some(typed), _) => Ok(Some(typed.clone())),
+        // By the environment variable.
+        (None, Some(_)) if found && std::env::var_os(VARIABLE).is_some_and(|it| !it.is_empty()) => {
+            Ok(None)
+        }
+        (None, Some(named)) if found => Err(Error::input(
+            config::DEFAULT,
+            format!(
+                "names a library to load, {}, but was itself only found in this folder; nothing \
+                 was loaded",
+                named.display()
+            ),
+        )
+        .help(format!(
+            "name the library with --onnxruntime or {VARIABLE}, or say with --config {} that the \
+             file is yours",
+            config::DEFAULT
+        ))),
+        (None, configured) => Ok(configured.clone()),
+    }
+}
+
+/// Names a library.
+const VARIABLE: &str = "ORT_DYLIB_PATH";
+
 fn request(run: &RunArgs, config: &Config) -> Result<Request> {
     let device = run.device.as_ref().or(config.device.as_ref());
     let device = device.map_or("cpu", String::as_str);
@@ -247,8 +274,8 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
         )?,
     };
     let checked = [
-        ("--workers", request.workers, 4096),
-        ("--threads", request.threads, 4096),
+        ("--workers", request.workers, THREADS),
+        ("--threads", request.threads, THREADS),
         ("--batch", request.batch, 1 << 20),
     ];
     for (flag, value, most) in checked {
@@ -259,8 +286,18 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
             ));
         }
     }
+    let (workers, threads) = (request.workers.unwrap_or(1), request.threads.unwrap_or(1));
+    if workers * threads > THREADS {
+        return Err(Error::flag(
+            "--workers, --threads",
+            format!("are {workers} × {threads}; at most {THREADS} threads are possible"),
+        ));
+    }
     Ok(request)
 }
+
+/// Most threads: four for each core of the largest machines.
+const THREADS: usize = 1024;
 
 fn binding(run: &RunArgs, config: &Config) -> Result<Binding> {
     match (run.binding, config.binding.as_deref()) {

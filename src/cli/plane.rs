@@ -284,10 +284,7 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
         "{rate:.0} samples/s, {:.1} s",
         plane.summary.provenance.wall_seconds
     ));
-    print(&format!(
-        "data    {}\nfigure  {}",
-        csv.display(),
-        png.display()
-    ));
+    print(&format!("data    {}", csv.display()));
+    print(&format!("figure  {}", png.display()));
     Ok(())
 }

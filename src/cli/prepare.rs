@@ -2,8 +2,9 @@
 //! data, and the engine over them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -216,6 +217,7 @@ impl Material {
         name: &str,
     ) -> Result<Engine<'e>> {
         let plan = &inputs.plan;
+        check_name(name)?;
         atomic::probe(&plan.csv(name))?;
         atomic::probe(&plan.plots().join(name))?;
         engine.keeping(&plan.keep(name, &self.content, &inputs.config))
@@ -246,11 +248,34 @@ impl Material {
     }
 }
 
+/// Refuses a stem that names no file, or one outside the folder of results.
+fn check_name(name: &str) -> Result<()> {
+    let mut parts = Path::new(name).components();
+    // Unlike the components, the text has a slash or a dot at its end.
+    let is_file = name
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| !["", "."].contains(&last));
+    let inside = parts.all(|part| matches!(part, Component::Normal(_)));
+    match is_file && inside {
+        true => Ok(()),
+        false => Err(Error::flag(
+            "--name",
+            format!("is `{name}`; the name of a file in the folder of --out is needed"),
+        )),
+    }
+}
+
 /// The command line, the program by its name alone: its folder says nothing about the result.
 fn command() -> Vec<String> {
     let program = env!("CARGO_PKG_NAME").to_string();
     std::iter::once(program)
-        .chain(std::env::args().skip(1))
+        // What is not UTF-8 is shown as well as it can be.
+        .chain(
+            std::env::args_os()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned()),
+        )
         .collect()
 }
 
@@ -345,7 +370,14 @@ fn model_files(inputs: &Inputs) -> Vec<PathBuf> {
 /// SHA-256 of each file's content, in the order given.
 fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
     let hash = |path: &PathBuf| {
-        let bytes = file::map(Path::new(path))?;
+        // A configuration may be empty, which cannot be mapped.
+        let empty = path
+            .metadata()
+            .is_ok_and(|file| file.is_file() && file.len() == 0);
+        let bytes = match empty {
+            true => Bytes::new(),
+            false => file::map(path)?,
+        };
         let digest = Sha256::digest(&bytes);
         let hex = digest
             .iter()

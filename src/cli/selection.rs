@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::analysis::pairs::{all, drawn};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// What `--pairs` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +59,7 @@ fn listed(csv: &Path, names: &[String]) -> Result<Vec<(usize, usize)>> {
     };
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(csv)
-        .map_err(broken)?;
+        .from_reader(files::reader(csv, files::LIST)?);
     let header = reader.headers().map_err(broken)?.clone();
     let column = |name: &str| {
         let found = header.iter().position(|column| column == name);

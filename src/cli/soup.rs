@@ -10,7 +10,7 @@ use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
-use super::{draw, note, print, print_json, statistics};
+use super::{draw, note, print, print_json, print_lines, statistics};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Kind, Result};
@@ -367,7 +367,7 @@ fn write(
     if arguments.common.json {
         return print_json(soups);
     }
-    print(&table(soups, arguments.table));
+    print_lines(&table(soups, arguments.table));
     // A table for a paper is all that goes where it is redirected to.
     let say = match arguments.table {
         TableArg::Text => print,

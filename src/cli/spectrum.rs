@@ -131,6 +131,9 @@ fn mix(parts: &[Part], members: usize) -> Mix {
     Mix::over(&weights.collect::<Vec<_>>(), members)
 }
 
+/// Most of anything that is counted: nobody could wait for more.
+const COUNT: usize = 1_000_000;
+
 /// Whether something is asked for that can be had. What a configuration says of limits is for
 /// planes.
 fn check(arguments: &SpectrumArgs) -> Result<()> {
@@ -157,10 +160,19 @@ fn check(arguments: &SpectrumArgs) -> Result<()> {
         probes,
         ..
     } = arguments;
-    if [top, bottom, trace, probes]
-        .iter()
-        .all(|count| **count == 0)
-    {
+    let counts = [
+        ("--top", top),
+        ("--bottom", bottom),
+        ("--trace", trace),
+        ("--probes", probes),
+    ];
+    if let Some((flag, count)) = counts.iter().find(|(_, count)| **count > COUNT) {
+        return Err(Error::flag(
+            flag,
+            format!("is {count}; at most {COUNT} are possible"),
+        ));
+    }
+    if counts.iter().all(|(_, count)| **count == 0) {
         let flags = "--top, --bottom, --trace, --probes";
         return Err(Error::flag(flags, "are all 0: nothing is left to find"));
     }

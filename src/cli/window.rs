@@ -10,6 +10,9 @@ use crate::space::plane::PlaneBasis;
 /// Most points of a grid: beyond it nobody could wait, nor open the CSV.
 const POINTS: usize = 1_000_000;
 
+/// Most margin, in sides of the box: beyond it the box is a point.
+const MARGIN: f64 = 1000.0;
+
 /// The grid and the panels that were asked for.
 pub struct Window {
     /// Panels of the figure.
@@ -28,10 +31,10 @@ impl Window {
         let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
         let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
         check_steps(steps)?;
-        if !margin.is_finite() || margin < 0.0 {
+        if !(0.0..=MARGIN).contains(&margin) {
             return Err(Error::flag(
                 "--margin",
-                format!("is {margin}; 0 or more is needed"),
+                format!("is {margin:?}; 0 to {MARGIN} is possible"),
             ));
         }
         let typed = arguments.steps.is_some() || arguments.margin.is_some();
@@ -130,5 +133,13 @@ pub fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
     if !is_possible || !(2..=10_000).contains(&n) {
         return Err(fault());
     }
-    Ok(linspace(min, max, n))
+    let values = linspace(min, max, n);
+    let apart = values.windows(2).all(|pair| pair[0] < pair[1]);
+    if !apart || max - min < 1e-100 {
+        return Err(Error::flag(
+            flag,
+            format!("is `{text}`; {n} numbers between {min:?} and {max:?} cannot be told apart"),
+        ));
+    }
+    Ok(values)
 }

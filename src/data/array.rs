@@ -103,14 +103,22 @@ pub(super) trait Container {
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes>;
 }
 
-/// The arrays of a file with their types and shapes, as in `` `x` (u8 [100, 28]) ``.
+/// Most arrays that a message lists.
+const LISTED: usize = 20;
+
+/// The arrays of a file with their types and shapes, as in `` `x` (u8 [100, 28]) ``; the first of
+/// many.
 pub(super) fn list(container: &mut dyn Container) -> String {
     let names = container.names();
-    let arrays = names.iter().map(|name| match container.layout(name) {
+    let first = names.iter().take(LISTED);
+    let arrays = first.map(|name| match container.layout(name) {
         Ok(layout) => format!("`{name}` ({})", layout.describe()),
         Err(_) => format!("`{name}` (unreadable)"),
     });
-    let arrays: Vec<_> = arrays.collect();
+    let mut arrays: Vec<_> = arrays.collect();
+    if names.len() > LISTED {
+        arrays.push(format!("and {} more", names.len() - LISTED));
+    }
     match arrays.is_empty() {
         true => "none".to_string(),
         false => arrays.join(", "),

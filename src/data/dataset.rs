@@ -1,6 +1,5 @@
 //! A data set in memory.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::safetensors::SafetensorsFile;
 use super::spec::{InputDtype, InputSpec};
 use super::{labels, subset};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::result::score::{DatasetInfo, Role};
 
 /// Names that the array of a graph with one input may have instead of the input's.
@@ -312,10 +312,7 @@ impl Reader<'_> {
 /// Maps a file into memory.
 fn map(path: &Path) -> Result<Bytes> {
     let read = |error: std::io::Error| Error::read(path, &error);
-    let file = File::open(path).map_err(read)?;
-    if file.metadata().map_err(read)?.is_dir() {
-        return Err(Error::input(path, "is a folder; expected a data file"));
-    }
+    let file = files::open(path)?;
     // SAFETY: the map is read-only and private. Should another process cut the file short
     // meanwhile, this one is ended by a signal; the documentation of `Dataset` says so.
     let map = unsafe { Mmap::map(&file) }.map_err(read)?;

@@ -14,8 +14,8 @@ use super::array::{Element, Layout};
 const MAX_HEADER: usize = 10_000;
 
 /// Deepest nesting of brackets that is read. The parser recurses and backtracks, so that depth
-/// costs stack and, exponentially, time; NumPy's own headers need 2, structured ones a few more.
-const MAX_DEPTH: usize = 8;
+/// costs stack and, exponentially, time; NumPy's own headers need 2, structured ones 4.
+const MAX_DEPTH: usize = 4;
 
 /// What an `.npy` header says.
 #[derive(Debug, Clone)]
@@ -207,6 +207,12 @@ mod tests {
             let error = read(1, &bracket.repeat(9_000)).unwrap_err();
             assert!(error.contains("nested deeper"), "{error}");
         }
+        // As deep and as long as may be: the time grows with both.
+        let start = std::time::Instant::now();
+        for bracket in ["(", "[", "{", "{'a':"] {
+            read(1, &format!("{}{}", bracket.repeat(4), "1,".repeat(4_900))).unwrap_err();
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(10));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `.safetensors` data files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 /// An open `.safetensors` file; arrays stay where the file has them.
 pub(super) struct SafetensorsFile {
     path: PathBuf,
-    arrays: Vec<(String, Layout, Bytes)>,
+    arrays: BTreeMap<String, (Layout, Bytes)>,
 }
 
 impl SafetensorsFile {
@@ -30,33 +31,31 @@ impl SafetensorsFile {
                 element: element(view.dtype()),
                 shape: view.shape().to_vec(),
             };
-            (name.to_string(), layout, bytes.slice_ref(view.data()))
+            (name.to_string(), (layout, bytes.slice_ref(view.data())))
         });
-        let mut arrays: Vec<_> = arrays.collect();
-        arrays.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Self {
             path: path.to_path_buf(),
-            arrays,
+            arrays: arrays.collect(),
         })
     }
 
-    fn find(&self, name: &str) -> Result<&(String, Layout, Bytes)> {
-        let found = self.arrays.iter().find(|(found, ..)| found == name);
+    fn find(&self, name: &str) -> Result<&(Layout, Bytes)> {
+        let found = self.arrays.get(name);
         found.ok_or_else(|| Error::input(&self.path, format!("holds no array `{name}`")))
     }
 }
 
 impl Container for SafetensorsFile {
     fn names(&self) -> Vec<String> {
-        self.arrays.iter().map(|(name, ..)| name.clone()).collect()
+        self.arrays.keys().cloned().collect()
     }
 
     fn layout(&mut self, name: &str) -> Result<Layout> {
-        Ok(self.find(name)?.1.clone())
+        Ok(self.find(name)?.0.clone())
     }
 
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes> {
-        let (_, layout, data) = self.find(name)?;
+        let (layout, data) = self.find(name)?;
         Ok(match rows {
             None => data.clone(),
             Some(rows) => {

@@ -15,7 +15,7 @@
 //! a full disk, is cut off with everything behind it.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The folder of journals within the output folder.
 const FOLDER: &str = ".landscape";
@@ -69,16 +70,11 @@ impl Journal {
         let path = folder.join(format!("{name}-{}.journal", &key[..key.len().min(12)]));
         let lock = folder.join(format!("{name}.lock"));
         let fail = |error: io::Error| Error::write(&path, &error);
-        // A name may have folders in it.
-        fs::create_dir_all(lock.parent().unwrap_or(&folder)).map_err(fail)?;
-        let locked = take(&lock)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(fresh)
-            .open(&path)
-            .map_err(fail)?;
+        let locked = take(out, &lock)?;
+        let mut file = files::own(out, &path).map_err(fail)?;
+        if fresh {
+            file.set_len(0).map_err(fail)?;
+        }
         let header = format!("landscape journal 2 {key} {sets} ");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
@@ -218,15 +214,9 @@ impl Output {
 }
 
 /// Locks the output for this process.
-fn take(lock: &Path) -> Result<File> {
+fn take(out: &Path, lock: &Path) -> Result<File> {
     let fail = |error: io::Error| Error::write(lock, &error);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(lock)
-        .map_err(fail)?;
+    let mut file = files::own(out, lock).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -367,6 +357,19 @@ mod tests {
         flipped[lines[2] - 3] ^= 1;
         fs::write(&path, flipped).unwrap();
         assert_eq!(open(folder.path(), "aa").map().len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_leads_the_journal_to_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, file(folder.path(), "aa")).unwrap();
+        let error = Journal::open(folder.path(), "plane", "aa", 2, true).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::metrics::{Outcome, Tally};
 use crate::checkpoint::file;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::result::score::Score;
 
 /// A scratch file that is being filled: f32 rows of [models, samples, classes], the samples of all
@@ -55,12 +56,7 @@ impl Scratch {
     /// When the file cannot be written.
     pub fn open(path: &Path, models: usize, classes: usize, samples: &[usize]) -> Result<Self> {
         let shape = Shape::new(models, classes, samples);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
+        let file = files::own(path.parent().unwrap_or(Path::new("")), path);
         // What is not written yet takes no room on most disks.
         let sized = file.and_then(|file| file.set_len(shape.bytes()).map(|()| file));
         Ok(Self {
@@ -275,6 +271,20 @@ mod tests {
         let row = |model, dataset, sample| logits.row(model, dataset, sample).collect::<Vec<_>>();
         assert_eq!(row(0, 0, 2), [0.0, 3.0]);
         assert_eq!(row(1, 1, 0), [0.0, 4.0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_leads_the_logits_to_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let link = folder.path().join("soup-aa.logits");
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        let opened = Scratch::open(&link, 2, 2, &[3]).map(|_| ());
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{error}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]

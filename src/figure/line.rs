@@ -4,7 +4,7 @@
 use plotters::prelude::*;
 
 use super::axes::Axes;
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, Legend, THICK, short};
 use super::marks::Mark;
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, Scored, choose};
@@ -57,7 +57,7 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
     let series = nodes.filter_map(|(index, node)| {
         let at = line.alphas.iter().position(|alpha| *alpha == node.alpha)?;
         Some(Series {
-            name: node.name.clone(),
+            name: short(&node.name),
             mark: mark(line, index),
             points: vec![soup[at].into()],
         })
@@ -98,6 +98,8 @@ const LEFT: f64 = 150.0;
 const RIGHT: f64 = 34.0;
 const TOP: f64 = 72.0;
 const BOTTOM: f64 = 112.0;
+/// Most checkpoints in the legend.
+const LISTED: usize = 24;
 const CELL: Place = (LEFT + SIZE.0 + RIGHT, TOP + SIZE.1 + BOTTOM);
 
 impl Drawn for Figure<'_> {
@@ -257,12 +259,20 @@ impl Figure<'_> {
         }
         let nodes = self.line.summary.checkpoints.iter().enumerate();
         let marks = nodes.map(|(index, node)| {
-            let label = format!("{} (α = {})", node.name, node.alpha);
+            let label = format!("{} (α = {})", short(&node.name), node.alpha);
             (Key::Mark(mark(self.line, index)), label)
         });
-        Legend {
-            rows: vec![lines, marks.collect()],
+        let mut marks: Vec<_> = marks.collect();
+        if marks.len() > LISTED {
+            let more = format!("and {} more", marks.len() - LISTED + 1);
+            let last = marks.split_off(LISTED - 1).pop();
+            marks.extend(last.map(|(key, _)| (key, more)));
         }
+        let mut legend = Legend { rows: vec![lines] };
+        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
+        let width = (columns * CELL.0).max(legend.size().0);
+        legend.rows.extend(Legend::wrapped(marks, width).rows);
+        legend
     }
 }
 

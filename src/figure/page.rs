@@ -5,8 +5,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, TextStyle};
 
+use super::legend::ends;
 use super::theme;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, visible};
 
 /// A place on the page: pixels of the layout, from the upper left.
 pub type Place = (f64, f64);
@@ -165,7 +166,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         for (piece, place, size, side) in pieces {
             let style = style(size * self.unit, anchor.turns(), side, VPos::Center);
             self.canvas
-                .draw(&Text::new(piece.to_string(), self.at(place), style))?;
+                .draw(&Text::new(shown(piece), self.at(place), style))?;
         }
         Ok(())
     }
@@ -180,8 +181,16 @@ impl<B: DrawingBackend> Page<'_, B> {
         };
         let style = style(size * self.unit, anchor.turns(), side, height);
         self.canvas
-            .draw(&Text::new(text.to_string(), self.at(place), style))
+            .draw(&Text::new(shown(text), self.at(place), style))
     }
+}
+
+/// Most letters of a text: one of any length would take any time to draw.
+const LETTERS: usize = 160;
+
+/// A text as it is drawn: with nothing that an SVG cannot hold, and not of any length.
+fn shown(text: &str) -> String {
+    ends(&visible(text), LETTERS)
 }
 
 fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'static> {
@@ -222,7 +231,8 @@ pub fn width(text: &str, size: f64) -> f64 {
 
 /// The width of a text that is written as it is.
 pub fn word_width(text: &str, size: f64) -> f64 {
-    let measured = (theme::FONT, size).into_font().box_size(text);
+    let text = shown(text);
+    let measured = (theme::FONT, size).into_font().box_size(&text);
     measured.map_or(0.5 * size * text.chars().count() as f64, |(width, _)| {
         f64::from(width)
     })
@@ -281,6 +291,21 @@ pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
     })
 }
 
+/// Most pixels of the layout: a bitmap of them takes 1.6 GB while it is drawn.
+const PIXELS: u64 = 1 << 27;
+
+/// The size of a figure, refused where it could not be drawn.
+fn size(figure: &impl Drawn) -> Result<(u32, u32)> {
+    let (width, height) = figure.size();
+    if u64::from(width) * u64::from(height) <= PIXELS {
+        return Ok((width, height));
+    }
+    Err(Error::runtime(
+        "figure",
+        format!("would have {width}×{height} pixels; at most {PIXELS} can be drawn"),
+    ))
+}
+
 /// An SVG of the figure.
 ///
 /// # Errors
@@ -288,7 +313,7 @@ pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
 pub fn svg(figure: &impl Drawn) -> Result<String> {
     // Before anything is measured.
     theme::register_font()?;
-    let (width, height) = figure.size();
+    let (width, height) = size(figure)?;
     let (wide, tall) = (width * SVG_UNIT, height * SVG_UNIT);
     let mut svg = String::new();
     paint(
@@ -320,9 +345,9 @@ pub fn svg(figure: &impl Drawn) -> Result<String> {
 /// When drawing or encoding fails.
 pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
     theme::register_font()?;
-    let (width, height) = figure.size();
+    let (width, height) = size(figure)?;
     // Drawn twice as large and averaged: the bitmap backend has no smooth edges of its own.
-    let mut pixels = vec![0; (width * height * 4 * 3) as usize];
+    let mut pixels = vec![0; width as usize * height as usize * 4 * 3];
     paint(
         BitMapBackend::with_buffer(&mut pixels, (2 * width, 2 * height)),
         figure,

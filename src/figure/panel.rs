@@ -1,5 +1,6 @@
 //! The panels of Figure 2: which surfaces of a plane are shown.
 
+use super::legend::short;
 use super::levels::Levels;
 use crate::result::plane::Plane;
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -68,7 +69,7 @@ pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
             .iter()
             .position(|dataset| dataset.role == role)
     };
-    let name = |index: usize| scored.datasets[index].name.as_str();
+    let name = |index: usize| short(&scored.datasets[index].name);
     let shifts: Vec<usize> = (0..scored.datasets.len())
         .filter(|&index| scored.datasets[index].role == Role::Shift)
         .collect();

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::axes::Axes;
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, Legend, THICK, short};
 use super::marks::Mark;
 use super::outside::{self, Outside};
 use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place, width};
@@ -114,7 +114,7 @@ pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
     of(Role::Test).next()?;
     let shift = match of(Role::Shift).count() {
         0 => return None,
-        1 => format!("{} accuracy (%)", of(Role::Shift).next()?.name),
+        1 => format!("{} accuracy (%)", short(&of(Role::Shift).next()?.name)),
         count => format!("mean accuracy over {count} shifts (%)"),
     };
     Some(["test accuracy (%)".to_string(), shift])

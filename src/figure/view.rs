@@ -14,6 +14,9 @@ pub const TEXT: f64 = 33.0;
 /// Size of numbers.
 pub const SMALL: f64 = 30.0;
 
+/// Least length of an axis: the pixels that a unit takes stay a number.
+const LEAST: f64 = 1e-200;
+
 /// Axes on the page.
 pub struct View {
     /// Left edge.
@@ -36,7 +39,7 @@ impl View {
         Self {
             left,
             top,
-            scale: [side / (x.1 - x.0).max(y.1 - y.0); 2],
+            scale: [side / (x.1 - x.0).max(y.1 - y.0).max(LEAST); 2],
             x,
             y,
         }
@@ -47,7 +50,10 @@ impl View {
         Self {
             left,
             top,
-            scale: [size.0 / (x.1 - x.0), size.1 / (y.1 - y.0)],
+            scale: [
+                size.0 / (x.1 - x.0).max(LEAST),
+                size.1 / (y.1 - y.0).max(LEAST),
+            ],
             x,
             y,
         }

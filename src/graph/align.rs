@@ -72,8 +72,8 @@ impl Walk<'_> {
     /// Compares two values; `place` is where the origin reads it.
     fn value(&mut self, a: &str, b: &str, place: Option<Place>) -> Walked<()> {
         let (a, b) = (
-            self.look_through(self.origin, a),
-            self.look_through(self.other, b),
+            self.look_through(self.origin, a)?,
+            self.look_through(self.other, b)?,
         );
         let initializers = (
             self.origin.initializer_behind(&a),
@@ -180,15 +180,21 @@ impl Walk<'_> {
     }
 
     /// The value behind Identity nodes.
-    fn look_through(&self, network: &Network<'_>, value: &str) -> String {
+    fn look_through(&self, network: &Network<'_>, value: &str) -> Walked<String> {
         let mut value = value;
-        while let Some(node) = network.producer(value).map(|node| &network.nodes()[node]) {
-            match node.input.first() {
-                Some(input) if node.op_type() == "Identity" => value = input,
-                _ => break,
+        for _ in network.nodes() {
+            let node = network.producer(value).map(|node| &network.nodes()[node]);
+            let input = node.and_then(|node| node.input.first().map(|input| (node, input)));
+            match input {
+                Some((node, input)) if node.op_type() == "Identity" => value = input,
+                _ => return Ok(value.to_string()),
             }
         }
-        value.to_string()
+        // As many steps as there are nodes come by one of them twice.
+        match network.producer(value) {
+            Some(_) => Err(format!("`{value}` is made from itself by Identity nodes")),
+            None => Ok(value.to_string()),
+        }
     }
 
     fn describe(&self, node: usize) -> String {

@@ -51,7 +51,9 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
     // A node that asks for a tensor's shape alone would keep θ0's elements in the graph.
     let shapes = graph.node.iter_mut();
     for node in shapes.filter(|node| ["Shape", "Size"].contains(&node.op_type())) {
-        let input = &mut node.input[0];
+        let Some(input) = node.input.first_mut() else {
+            continue;
+        };
         let initializer = network.initializer_behind(input);
         if let Some(name) = initializer.and_then(|name| stands_for.get(name)) {
             *input = (*name).to_string();

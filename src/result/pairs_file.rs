@@ -10,6 +10,7 @@ use super::atomic;
 use super::pairs::Pairs;
 use super::plane_file::json_beside;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A row of the CSV, in the order of its columns.
 #[derive(Serialize)]
@@ -87,7 +88,7 @@ fn optional<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Pairs> {
     let json = json_beside(csv);
-    let text = std::fs::read_to_string(&json).map_err(|error| Error::read(&json, &error))?;
+    let text = files::text(&json, files::RESULT)?;
     serde_json::from_str(&text)
         .map_err(|error| Error::input(&json, format!("is no summary of pairs: {error}")))
 }

@@ -10,6 +10,7 @@ use super::grid::Grid;
 use super::plane::{Plane, Summary};
 use super::score::{DatasetInfo, Role, Score};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// One row of the CSV: a grid point on a data set.
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,13 +121,11 @@ pub fn read_both<Row: DeserializeOwned, Summary: DeserializeOwned>(
     what: &str,
 ) -> Result<(Vec<Row>, Summary)> {
     let json = json_beside(csv);
-    let text = std::fs::read_to_string(&json).map_err(|error| {
-        Error::read(&json, &error).help("the figure's markers come from the .json beside the .csv")
-    })?;
+    let text = files::text(&json, files::RESULT)
+        .map_err(|error| error.help("the figure's markers come from the .json beside the .csv"))?;
     let summary = serde_json::from_str(&text)
         .map_err(|error| Error::input(&json, format!("is no {what}'s summary: {error}")))?;
-    let mut reader = csv::Reader::from_path(csv)
-        .map_err(|error| Error::input(csv, format!("cannot be read: {error}")))?;
+    let mut reader = csv::Reader::from_reader(files::reader(csv, files::RESULT)?);
     let rows = reader
         .deserialize()
         .collect::<std::result::Result<Vec<Row>, _>>()

@@ -10,6 +10,7 @@ use super::models::{Accuracies, Individual};
 use super::plane_file::json_beside;
 use super::soup::{MethodResult, Soups};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Writes all files; `csv` is the table's.
 ///
@@ -35,7 +36,7 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Soups> {
     let json = json_beside(csv);
-    let text = std::fs::read_to_string(&json).map_err(|error| Error::read(&json, &error))?;
+    let text = files::text(&json, files::RESULT)?;
     serde_json::from_str(&text)
         .map_err(|error| Error::input(&json, format!("is no table of soups: {error}")))
 }

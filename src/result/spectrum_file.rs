@@ -10,6 +10,7 @@ use super::atomic;
 use super::plane_file::json_beside;
 use super::spectrum::{Density, Eigenvalue, Spectrum};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Columns of the eigenvalues.
 const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];
@@ -35,7 +36,7 @@ pub fn write(spectrum: &Spectrum, csv: &Path) -> Result<()> {
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Spectrum> {
     let json = json_beside(csv);
-    let text = std::fs::read_to_string(&json).map_err(|error| Error::read(&json, &error))?;
+    let text = files::text(&json, files::RESULT)?;
     serde_json::from_str(&text)
         .map_err(|error| Error::input(&json, format!("is no spectrum: {error}")))
 }

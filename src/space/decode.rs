@@ -158,8 +158,9 @@ pub fn equal_to_rounding(tensor: &Tensor, source: &Source) -> bool {
     else {
         return false;
     };
-    // The smallest steps of f16 are those of its subnormal numbers, 2⁻²⁴.
-    let step = f64::from(f32::EPSILON) / 4.0;
+    // The numbers next to 0 in f16 are 2⁻²⁴ apart.
+    let has_halves = [tensor.dtype, source.tensor.dtype].contains(&Dtype::F16);
+    let step = if has_halves { 2.0_f64.powi(-25) } else { 0.0 };
     let mut equal = true;
     side_by_side(&plain(tensor), source, |a, b| {
         let close = |(a, b): (&f64, &f64)| {
@@ -196,8 +197,11 @@ pub fn products(tensor: &Tensor, source: &Source) -> [f64; 3] {
     products
 }
 
-/// ‖tensor − source‖².
+/// ‖tensor − source‖²; infinite where they have not as many elements.
 pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
+    if tensor.len() != source.tensor.len() {
+        return f64::INFINITY;
+    }
     let mut total = 0.0;
     side_by_side(&plain(tensor), source, |a, b| {
         total += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
@@ -303,5 +307,11 @@ mod tests {
         };
         assert!(equal(&tensor, &source));
         assert_eq!(squared_distance(&tensor, &source), 0.0);
+        let shorter = Tensor {
+            shape: vec![rows - 1, columns],
+            bytes: tensor.bytes.slice(..(rows - 1) * columns * 8),
+            ..tensor
+        };
+        assert_eq!(squared_distance(&shorter, &source), f64::INFINITY);
     }
 }

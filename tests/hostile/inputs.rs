@@ -138,7 +138,19 @@ fn flags_that_mean_nothing_are_named() {
         (&["--memory", "much"], "--memory: is `much`"),
         (&["--max-time", "soon"], "--max-time: is `soon`"),
         (&["--tolerance", "2"], "--tolerance: is `2`"),
-        (&["--margin=-1"], "--margin: is -1"),
+        (&["--margin=-1"], "--margin: is -1.0; 0 to 1000 is possible"),
+        (&["--margin", "1e308"], "--margin: is 1e308"),
+        (
+            &["--x=0:5e-324:2", "--y=0:1:2"],
+            "2 numbers between 0.0 and 5e-324 cannot be told apart",
+        ),
+        (&["--workers", "4096"], "--workers: is 4096"),
+        (
+            &["--workers", "64", "--threads", "64"],
+            "are 64 × 64; at most 1024 threads are possible",
+        ),
+        (&["--name", "."], "--name: is `.`"),
+        (&["--name", "../plane"], "--name: is `../plane`"),
         (
             &["--x=-1:1:2000", "--y=-1:1:2000"],
             "grid: has 2000×2000 points; at most 1000000 are possible",

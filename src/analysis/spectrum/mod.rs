@@ -89,7 +89,7 @@ impl Plan {
     /// early, and spaces that turn out to be small, take fewer.
     pub fn products(&self, dim: usize) -> usize {
         let density = self.density.as_ref();
-        let density = density.map_or(0, |how| how.probes() * how.steps().min(dim));
+        let density = density.map_or(0, |how| how.probes().saturating_mul(how.steps().min(dim)));
         self.lanczos_steps(dim) + self.trace.min(dim) + density
     }
 

@@ -293,14 +293,16 @@ pub fn measure(
         })
     };
     let outcomes: Vec<Result<Measured>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..layout.workers).map(|_| scope.spawn(one)).collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                let lost = |_| Err(Error::runtime("measuring", "a thread was lost"));
-                thread.join().unwrap_or_else(lost)
-            })
-            .collect()
+        let begin = |_| std::thread::Builder::new().spawn_scoped(scope, one);
+        let threads: Vec<_> = (0..layout.workers).map(begin).collect();
+        let end = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
+            let lost = |_| Err(Error::runtime("measuring", "a thread was lost"));
+            match thread {
+                Ok(thread) => thread.join().unwrap_or_else(lost),
+                Err(error) => Err(Error::runtime("worker threads", error)),
+            }
+        };
+        threads.into_iter().map(end).collect()
     });
     let all = outcomes.into_iter().collect::<Result<Vec<Measured>>>()?;
     Ok(Measured {

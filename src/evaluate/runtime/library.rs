@@ -70,6 +70,8 @@ pub fn in_folder(folder: &Path) -> Result<PathBuf, String> {
     })?;
     entries
         .filter_map(Result::ok)
+        // The loader would wait for a FIFO.
+        .filter(|entry| entry.path().is_file())
         .filter_map(|entry| Some((version_in_name(entry.file_name().to_str()?)?, entry.path())))
         .max_by_key(|(version, _)| (version.is_empty(), version.clone()))
         .map(|(_, path)| path)

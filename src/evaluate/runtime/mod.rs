@@ -36,8 +36,23 @@ pub struct Runtime {
     providers: Vec<String>,
 }
 
+/// Keeps ONNX Runtime's telemetry from starting, by `ORT_DISABLE_TELEMETRY=1` in the process's
+/// environment. Its own switch comes too late: with the environment it writes an identifier of the
+/// device and a database of events into the user's cache folder.
+///
+/// A program that uses this library calls it first, or is started with the variable set;
+/// [`Runtime::load`] cannot, because another thread may be reading the environment.
+///
+/// # Safety
+/// No other thread reads or writes the environment, as at the beginning of `main`.
+pub unsafe fn disable_telemetry() {
+    // SAFETY: as the caller promises.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+}
+
 impl Runtime {
-    /// Finds ONNX Runtime and loads it; later calls give the one already loaded.
+    /// Finds ONNX Runtime and loads it; later calls give the one already loaded. Call
+    /// [`disable_telemetry`] before.
     ///
     /// `flag` is what `--onnxruntime` named: a library, or a folder that holds one.
     ///

@@ -61,9 +61,9 @@ pub struct Surroundings {
     pub executable_folder: Option<PathBuf>,
     /// The folder of the pinned version in the cache.
     pub cached_runtime: Option<PathBuf>,
-    /// `VIRTUAL_ENV`.
+    /// `VIRTUAL_ENV`, when it is absolute.
     pub virtual_env: Option<PathBuf>,
-    /// `CONDA_PREFIX`.
+    /// `CONDA_PREFIX`, when it is absolute.
     pub conda_prefix: Option<PathBuf>,
 }
 
@@ -76,8 +76,8 @@ impl Surroundings {
             executable_folder: program.and_then(|file| Some(file.parent()?.to_path_buf())),
             cached_runtime: cache_folder()
                 .map(|cache| cache.join(format!("onnxruntime-{}", super::PINNED_VERSION))),
-            virtual_env: variable("VIRTUAL_ENV"),
-            conda_prefix: variable("CONDA_PREFIX"),
+            virtual_env: absolute("VIRTUAL_ENV"),
+            conda_prefix: absolute("CONDA_PREFIX"),
         }
     }
 }
@@ -89,12 +89,9 @@ pub fn cache_folder() -> Option<PathBuf> {
         return Some(std::path::absolute(&cache).unwrap_or(cache));
     }
     let users = if cfg!(windows) {
-        variable("LOCALAPPDATA")
+        absolute("LOCALAPPDATA")
     } else {
-        // The XDG specification has relative paths ignored.
-        variable("XDG_CACHE_HOME")
-            .filter(|path| path.is_absolute())
-            .or_else(|| Some(variable("HOME")?.join(".cache")))
+        absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
     };
     users.map(|users| users.join("landscape"))
 }
@@ -102,6 +99,12 @@ pub fn cache_folder() -> Option<PathBuf> {
 fn variable(name: &str) -> Option<PathBuf> {
     let value = std::env::var_os(name)?;
     (!value.is_empty()).then(|| value.into())
+}
+
+/// A folder in a variable; a relative one, which would mean the working folder, is ignored, as the
+/// XDG specification has it.
+fn absolute(name: &str) -> Option<PathBuf> {
+    variable(name).filter(|path| path.is_absolute())
 }
 
 /// How a place leads to a library's file.
@@ -219,6 +222,8 @@ pub(super) fn named_library(path: &Path) -> Result<PathBuf, String> {
         Ok(found) if found.is_dir() => library::in_folder(&path)
             // Releases unpack to a folder with the library in lib/.
             .or_else(|problem| library::in_folder(&path.join("lib")).map_err(|_| problem)),
+        // The loader would wait for a FIFO.
+        Ok(found) if !found.is_file() => Err("this is no regular file".to_string()),
         Ok(_) => Ok(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err("there is no such file or folder".to_string())
@@ -244,13 +249,12 @@ fn in_python_prefix(prefix: &Path) -> Result<PathBuf, String> {
 
 /// The library of the `onnxruntime` package that `python3` would import, which is not imported.
 fn in_python_on_path() -> Result<PathBuf, String> {
-    // The working folder (the empty path) may hold anything called onnxruntime.
-    const ASK: &str = "import sys; sys.path = [p for p in sys.path if p]
-from importlib.util import find_spec
+    const ASK: &str = "from importlib.util import find_spec
 spec = find_spec('onnxruntime')
 print(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else '')";
     let answer = Command::new("python3")
-        .args(["-c", ASK])
+        // Isolated: neither PYTHONPATH nor the working folder says what is imported.
+        .args(["-I", "-c", ASK])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
