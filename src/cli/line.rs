@@ -4,10 +4,11 @@ use std::path::Path as FilePath;
 use std::time::Instant;
 
 use super::args::LineArgs;
+use super::doubts::doubts;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{draw, note, print, print_json};
+use super::{draw, print, print_json, warn};
 use crate::analysis::check;
 use crate::analysis::line::{Base, Path};
 use crate::error::Result;
@@ -33,7 +34,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let inputs = Inputs::open(&arguments.common, &arguments.run, &files)?;
     let path = path(arguments)?;
     let network = inputs.network();
-    let (aligned, _) = inputs.align(&network)?;
+    let (aligned, gram) = inputs.align(&network)?;
     let material = Material::read(&inputs, &network)?;
     let files = untouched(&network, &aligned, &inputs.checkpoints)?;
     let engine = material
@@ -47,10 +48,18 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let answers = engine.evaluate(&mixes, &progress)?;
     let ensemble = ensembles(&engine, &path, &answers.datasets, &inputs, &progress)?;
     let rate = progress.finish();
+    let models = &answers.scores[answers.scores.len() - members..];
+    let doubts = doubts(
+        &engine,
+        &aligned.pool,
+        Some(&gram),
+        &answers.datasets,
+        models,
+    );
     let mut line = arrange(&path, &answers, ensemble, &inputs.names());
     line.summary
         .warnings
-        .splice(0..0, aligned.warnings.iter().cloned());
+        .splice(0..0, doubts.into_iter().chain(aligned.warnings.clone()));
     let cut = material.cut(&line.datasets);
     let is_whole = cut.is_none();
     line.summary.warnings.extend(cut);
@@ -165,7 +174,7 @@ fn write(arguments: &LineArgs, inputs: &Inputs, line: &Line, rate: f64) -> Resul
     let drawn = draw::line_figures(line, arguments.panels, &inputs.plan.plots(), name)?;
     let summary = &line.summary;
     for warning in &summary.warnings {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(summary);

@@ -4,6 +4,7 @@ pub mod args;
 pub mod config;
 mod course;
 mod doctor;
+mod doubts;
 mod draw;
 mod inspect;
 mod job;
@@ -27,8 +28,10 @@ mod theory;
 mod units;
 mod window;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -92,6 +95,16 @@ fn print_json(result: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(result).map_err(|error| Error::runtime("--json", error))?;
     print(&text);
     Ok(())
+}
+
+/// Prints a warning, once: what is known before a long run is said before it, and stands in the
+/// results' list, too.
+fn warn(text: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(text.to_string()) {
+        note(&format!("warning: {text}"));
+    }
 }
 
 /// Prints a line for the person at the terminal.

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::{Progress, Steps};
 use super::window::Window;
-use super::{draw, note, print, print_json};
+use super::{draw, note, print, print_json, warn};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
@@ -89,6 +89,8 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     if let Some(steps) = arguments.arrows {
         plane.summary.arrows = arrows(steps as usize, &job, &engine, &plane.datasets)?;
     }
+    let doubts = job.doubts(&engine, &plane);
+    plane.summary.warnings.splice(0..0, doubts);
     let rate = job.progress.finish();
     let cut = material.cut(&plane.datasets);
     let is_whole = cut.is_none();
@@ -201,7 +203,7 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
     plane_file::write(plane, &csv, &json)?;
     let png = draw::figures(plane, job.panels, &job.plan.plots(), name)?;
     for warning in &plane.summary.warnings {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(&plane.summary);

@@ -14,6 +14,7 @@
 //! `.safetensors` file has none, so only damage to its header can be seen.
 
 mod array;
+mod as_it_is;
 mod dataset;
 mod fill;
 mod labels;

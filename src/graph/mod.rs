@@ -10,3 +10,4 @@ pub mod in_graph;
 pub mod network;
 pub mod skeleton;
 pub mod split;
+pub mod suspect;
