@@ -134,3 +134,96 @@ fn offset(pool: &Pool, gram: &Gram) -> Option<Offset> {
         everywhere: large.peek().is_some() && large.all(|part| PART.contains(&part)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::score::Role;
+    use crate::space::testing::pool;
+
+    const N: usize = 4000;
+
+    /// Uniform numbers of mean square `square`.
+    fn numbers(seed: u64, square: f64) -> Vec<f64> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (3.0 * square).sqrt() * (2.0 * (state >> 33) as f64 / f64::from(1_u32 << 31) - 1.0)
+        };
+        (0..N).map(|_| next()).collect()
+    }
+
+    fn sum(parts: &[(f64, &[f64])]) -> Vec<f64> {
+        let at = |k: usize| parts.iter().map(|(c, values)| c * values[k]).sum();
+        (0..N).map(at).collect()
+    }
+
+    /// θ0 = t + `offset` r and three fine-tunes t − `decay` t + a common and an own part, all but
+    /// t of length 2; `errors` of θ0 and the fine-tunes on 1,000 samples of ten classes.
+    fn told(offset: f64, decay: f64, errors: [f64; 4]) -> Vec<String> {
+        let unit = 4.0 / N as f64;
+        let (t, r, common) = (numbers(1, 9.0 * unit), numbers(2, unit), numbers(3, unit));
+        let mut members = vec![sum(&[(1.0, &t), (offset, &r)])];
+        for seed in 4..7 {
+            let own = numbers(seed, unit);
+            members.push(sum(&[(1.0 - decay, &t), (1.0, &common), (0.8, &own)]));
+        }
+        let slices: Vec<&[f64]> = members.iter().map(Vec::as_slice).collect();
+        let pool = pool(&slices);
+        let set = DatasetInfo {
+            name: "test".into(),
+            role: Role::Test,
+            samples: 1000,
+        };
+        let score = |error: f64| {
+            vec![Score {
+                loss: 1.0,
+                loss_se: 0.0,
+                error,
+                error_se: 0.0,
+                nonfinite: 0,
+            }]
+        };
+        let labels = Labels {
+            classes: 10,
+            named: 10,
+        };
+        warnings(
+            &pool,
+            &Gram::of(&pool),
+            (&[set], &[labels]),
+            &errors.map(score),
+        )
+    }
+
+    const GOOD: [f64; 4] = [0.2, 0.02, 0.03, 0.04];
+
+    #[test]
+    fn a_random_offset_is_told_and_a_common_direction_is_not() {
+        // Cosine of the true δ: 1/1.64.
+        assert_eq!(told(0.0, 0.0, GOOD), Vec::<String>::new());
+        let warnings = told(1.5, 0.0, GOOD);
+        assert_eq!(warnings.len(), 1);
+        // ‖r‖ = 3 up to the chance products of 4,000 numbers: 2 to 3 %.
+        let length = warnings[0].split("length ").nth(1).unwrap();
+        let length: f64 = length.split(' ').next().unwrap().parse().unwrap();
+        assert!((length - 3.0).abs() < 0.15, "{}", warnings[0]);
+        // A little weight decay is none.
+        assert_eq!(told(0.0, 0.02, GOOD), Vec::<String>::new());
+        // Much of it is in other proportions: the common part is nothing but decay.
+        assert_eq!(told(0.0, 0.5, GOOD), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_origin_at_chance_is_told_where_its_checkpoints_are_good() {
+        let text = &told(0.0, 0.0, [0.9, 0.02, 0.03, 0.04])[0];
+        assert!(
+            text.contains("On test it is at chance (error 90.0 %)"),
+            "{text}"
+        );
+        assert!(text.contains("they are not (at most 4.0 %)"), "{text}");
+        assert_eq!(told(0.0, 0.0, [0.9, 0.02, 0.5, 0.04]), Vec::<String>::new());
+    }
+}
