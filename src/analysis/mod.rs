@@ -3,10 +3,12 @@
 pub mod adaptive;
 pub mod arrows;
 pub mod averages;
+pub mod chance;
 pub mod check;
 pub mod correlation;
 pub mod learned;
 pub mod line;
+pub mod origin;
 pub mod pairs;
 pub mod plane;
 pub mod soup;

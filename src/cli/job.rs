@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::args::PanelsArg;
+use super::doubts::doubts;
 use super::draw;
 use super::plan::Plan;
 use super::progress::Progress;
@@ -11,6 +12,7 @@ use crate::analysis::adaptive::Refinement;
 use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
+use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Outlook, Watch};
 use crate::result::grid::Grid;
 use crate::result::plane::{Arrow, Check, NamedScore, Plane, Projected, Summary};
@@ -90,6 +92,22 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
+    /// What is to be said of the inputs, now that θ0 and the checkpoints have scores.
+    pub fn doubts(&self, engine: &Engine<'_>, plane: &Plane) -> Vec<String> {
+        let scores = |scores: &[NamedScore]| scores.iter().map(|named| named.score).collect();
+        // The fourth of them is a soup.
+        let models = plane.summary.checkpoints.iter().take(3);
+        let mut all: Vec<Vec<Score>> = models.map(|model| scores(&model.scores)).collect();
+        all.extend(plane.summary.marks.iter().map(|mark| scores(&mark.scores)));
+        doubts(
+            engine,
+            &self.aligned.pool,
+            Some(&self.gram),
+            &plane.datasets,
+            &all,
+        )
+    }
+
     /// The marked models on the plane.
     fn marks(&self, datasets: &[DatasetInfo], scores: &[Vec<Score>]) -> Vec<Projected> {
         let names = self.names[3..].iter().zip(scores).enumerate();

@@ -4,10 +4,11 @@ use std::path::Path as FilePath;
 use std::time::Instant;
 
 use super::args::LineArgs;
+use super::doubts::doubts;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{check, draw, note, print, print_json, statistics};
+use super::{check, draw, print, print_json, statistics, warn};
 use crate::analysis::check::against_files;
 use crate::analysis::line::{Base, Path};
 use crate::error::Result;
@@ -34,7 +35,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     inputs.rename_left_out()?;
     let path = path(arguments)?;
     let network = inputs.network();
-    let (aligned, _) = inputs.align(&network)?;
+    let (aligned, gram) = inputs.align(&network)?;
     let material = Material::read(&inputs, &network)?;
     let files = untouched(&network, &aligned, &inputs.checkpoints)?;
     let engine = material
@@ -48,10 +49,18 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let answers = engine.evaluate(&mixes, &progress)?;
     let ensemble = ensembles(&engine, &path, &answers.datasets, &inputs, &progress)?;
     let rate = progress.finish();
+    let models = &answers.scores[answers.scores.len() - members..];
+    let doubts = doubts(
+        &engine,
+        &aligned.pool,
+        Some(&gram),
+        &answers.datasets,
+        models,
+    );
     let mut line = arrange(&path, &answers, ensemble, &inputs.names());
     line.summary
         .warnings
-        .splice(0..0, aligned.warnings.iter().cloned());
+        .splice(0..0, doubts.into_iter().chain(aligned.warnings.clone()));
     let warnings = &mut line.summary.warnings;
     warnings.extend(statistics::averaged(&network, &aligned));
     let points = &path.mixes(members)[..path.alphas.len()];
@@ -180,7 +189,7 @@ fn write(
     let drawn = draw::line_figures(line, arguments.panels, &inputs.plan.plots(), name)?;
     let summary = &line.summary;
     for warning in &summary.warnings {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(summary);

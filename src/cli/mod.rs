@@ -5,6 +5,7 @@ mod check;
 pub mod config;
 mod course;
 mod doctor;
+mod doubts;
 mod draw;
 mod inspect;
 mod job;
@@ -30,6 +31,7 @@ mod theory;
 mod units;
 mod window;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -132,6 +134,16 @@ fn print_json(result: &impl Serialize) -> Result<()> {
     };
     write(&text.chars().map(hidden).collect::<String>());
     Ok(())
+}
+
+/// Prints a warning, once: what is known before a long run is said before it, and stands in the
+/// results' list, too.
+fn warn(text: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(text.to_string()) {
+        note(&format!("warning: {text}"));
+    }
 }
 
 /// Prints a line for the person at the terminal.

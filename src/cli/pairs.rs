@@ -8,7 +8,7 @@ use super::lineup::Lineup;
 use super::selection::Selection;
 use super::stage::Stage;
 use super::theory::compared;
-use super::{note, print, print_json};
+use super::{print, print_json, warn};
 use crate::analysis::pairs::{self as analysis, Four};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -152,7 +152,7 @@ fn write(
     pairs_file::write(pairs, &csv)?;
     let drawn = draw::pair_figures(pairs, &plan.plots(), &arguments.name)?;
     for warning in pairs.warnings.iter().skip(lineup.warnings.len()) {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(pairs);

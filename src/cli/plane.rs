@@ -9,7 +9,7 @@ use super::job::Job;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::{Progress, Steps};
 use super::window::Window;
-use super::{check, draw, note, print, print_json, statistics};
+use super::{check, draw, note, print, print_json, statistics, warn};
 use crate::analysis::adaptive::{Contours, Refinement};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
@@ -93,7 +93,10 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     if let Some(steps) = arguments.arrows {
         plane.summary.arrows = arrows(steps as usize, &job, &engine, &plane.datasets)?;
     }
-    plane.summary.warnings.extend(doubts(&network, &job));
+    let doubts = job.doubts(&engine, &plane);
+    let warnings = &mut plane.summary.warnings;
+    warnings.splice(0..0, doubts);
+    warnings.extend(beyond_the_hull(&network, &job));
     let rate = job.progress.finish();
     let cut = material.cut(&plane.datasets);
     let is_whole = cut.is_none();
@@ -126,7 +129,7 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
 }
 
 /// What is to be said of batch norm on the plane.
-fn doubts(network: &Network<'_>, job: &Job<'_>) -> Vec<String> {
+fn beyond_the_hull(network: &Network<'_>, job: &Job<'_>) -> Vec<String> {
     let points: Vec<(f64, f64)> = job.grid.points().collect();
     let members = job.names.len();
     let mixes = points.iter().map(|&(x, y)| job.basis.mix(x, y, members));
@@ -245,7 +248,7 @@ fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Resu
     plane_file::write(plane, &csv, &json)?;
     let png = draw::figures(plane, job.panels, &job.plan.plots(), name)?;
     for warning in &plane.summary.warnings {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(&plane.summary);

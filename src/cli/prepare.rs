@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::args::{Common, RunArgs};
 use super::config::Config;
 use super::plan::Plan;
-use super::{STOP, open_origin};
+use super::{STOP, note, open_origin, warn};
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
@@ -175,7 +175,7 @@ impl Material {
         })
     }
 
-    /// The engine.
+    /// The engine; says what it warns of.
     ///
     /// # Errors
     /// When ONNX Runtime refuses the network.
@@ -185,7 +185,11 @@ impl Material {
         network: &'e Network<'_>,
         aligned: &'e Aligned,
     ) -> Result<Engine<'e>> {
-        Engine::new(
+        self.datasets
+            .iter()
+            .flat_map(Dataset::notes)
+            .for_each(|it| note(it));
+        let engine = Engine::new(
             inputs.runtime,
             network,
             aligned,
@@ -193,7 +197,9 @@ impl Material {
             &self.datasets,
             inputs.plan.request.clone(),
             &STOP,
-        )
+        )?;
+        engine.warnings().iter().for_each(|warning| warn(warning));
+        Ok(engine)
     }
 
     /// SHA-256 of each input file by its path.

@@ -10,7 +10,7 @@ use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
-use super::{draw, note, print, print_json, print_lines, statistics};
+use super::{draw, note, print, print_json, print_lines, statistics, warn};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Kind, Result};
@@ -362,7 +362,7 @@ fn write(
     soup_file::write(soups, &csv)?;
     let drawn = draw::soup_figures(soups, &plan.plots(), &arguments.name)?;
     for warning in soups.warnings.iter().skip(lineup.warnings.len()) {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(soups);

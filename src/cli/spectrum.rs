@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::args::SpectrumArgs;
 use super::prepare::{Inputs, Material};
 use super::progress::Steps;
-use super::{draw, note, print, print_json, statistics};
+use super::{draw, note, print, print_json, statistics, warn};
 use crate::analysis::spectrum::{Plan, Quadrature, spectrum};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::{Error, Kind, Result};
@@ -74,7 +74,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
         .collect();
     found
         .warnings
-        .splice(0..0, aligned.warnings.iter().cloned());
+        .splice(0..0, [engine.warnings(), &aligned.warnings].concat());
     found.provenance = material.provenance(&inputs, &aligned);
     found.provenance.wall_seconds = start.elapsed().as_secs_f64();
     write(arguments, &inputs, &found, &csv)
@@ -288,7 +288,7 @@ fn write(arguments: &SpectrumArgs, inputs: &Inputs, found: &Spectrum, csv: &Path
     spectrum_file::write(found, csv)?;
     let drawn = draw::spectrum_figures(found, &inputs.plan.plots(), &arguments.name)?;
     for warning in &found.warnings {
-        note(&format!("warning: {warning}"));
+        warn(warning);
     }
     if arguments.common.json {
         return print_json(found);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::doubts;
 use super::lineup::Lineup;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
@@ -66,15 +67,19 @@ impl Lineup {
         let progress = Progress::new(engine.frozen_nodes(), false);
         let members = aligned.pool.members.len();
         let logits = engine.kept_logits(&Mix::units(members), &progress)?;
-        let doubts = doubts(&engine, inputs, &network, &aligned, &logits)?;
-        let averaged = statistics::averaged(&network, &aligned);
         let datasets = material.datasets();
+        let singles = singles(&logits, members, datasets.len());
+        let doubts = [
+            doubts::doubts(&engine, &aligned.pool, None, &datasets, &singles),
+            against_files(&engine, inputs, &network, &aligned, &logits)?,
+        ]
+        .concat();
         then(&Stage {
-            singles: singles(&logits, members, datasets.len()),
+            singles,
             warnings: [self.warnings.clone(), aligned.warnings.clone(), doubts]
                 .into_iter()
                 .flatten()
-                .chain(averaged)
+                .chain(statistics::averaged(&network, &aligned))
                 .collect(),
             inputs,
             network: &network,
@@ -98,7 +103,7 @@ const TRIED: usize = 64;
 ///
 /// # Errors
 /// When a file cannot be run.
-fn doubts(
+fn against_files(
     engine: &Engine<'_>,
     inputs: &Inputs,
     network: &Network<'_>,

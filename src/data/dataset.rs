@@ -8,6 +8,7 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::array::{Container, Element, Layout, list};
+use super::as_it_is;
 use super::fill::{BatchMut, Column, convertible, needs_table};
 use super::npz::Npz;
 use super::preprocess::{Preprocess, Table};
@@ -58,6 +59,10 @@ pub struct Dataset {
     columns: Vec<Column>,
     /// The samples in the order in which they are evaluated.
     order: Vec<usize>,
+    /// What the reader of the results should know of how it is taken.
+    warnings: Vec<String>,
+    /// What only the person at the terminal should.
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -97,14 +102,51 @@ impl Dataset {
             reader.column(spec, &name)
         });
         let columns = columns.collect::<Result<_>>()?;
-        Ok(Self {
+        let mut read = Self {
             source: source.clone(),
             sha256: sha256(&bytes),
             rows,
             order: subset::order(labels.len(), options.seed),
             labels,
             columns,
-        })
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        };
+        if let Some(preprocess) = &options.preprocess {
+            read.look_at_floats(inputs, preprocess);
+        }
+        Ok(read)
+    }
+
+    /// Looks at floating-point data beside preprocessing that is for u8 alone. Where some input
+    /// is preprocessed, the others are meant to be taken as they are.
+    fn look_at_floats(&mut self, inputs: &[InputSpec], preprocess: &Preprocess) {
+        if self.columns.iter().any(Column::is_preprocessed) {
+            return;
+        }
+        for (input, spec) in inputs.iter().enumerate() {
+            if !self.dtype(input).is_float() {
+                continue;
+            }
+            let few = &self.order[..self.len().min(as_it_is::SAMPLES)];
+            let Some(seen) = as_it_is::Seen::of(&self.columns[input], few) else {
+                continue;
+            };
+            match seen.told(&spec.name, self.path(), preprocess) {
+                as_it_is::Told::Warning(text) => self.warnings.push(text),
+                as_it_is::Told::Note(text) => self.notes.push(text),
+            }
+        }
+    }
+
+    /// What the reader of the results should know of how the data is taken.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What the person at the terminal should know of how the data is taken, as it should be.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// `train`, `val`, `test`, or the name given to a shift set.

@@ -117,6 +117,11 @@ impl Column {
         }
     }
 
+    /// Whether the values are those of images, converted by preprocessing.
+    pub(super) fn is_preprocessed(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// Converts `count` samples from `start` on into `out`.
     pub(super) fn fill(&self, start: usize, count: usize, out: BatchMut<'_>) {
         let row = self.row_len * self.element.size();

@@ -5,7 +5,8 @@
 //! batch at a time into buffers the caller owns. What is refused, and why:
 //!
 //! - `u8` data for a floating-point input without `[preprocess]`: guessing a scale would give
-//!   plausible but false numbers. Floating-point data is taken as already preprocessed.
+//!   plausible but false numbers. Floating-point data is taken as already preprocessed, and told
+//!   where its range says otherwise.
 //! - Integers for a floating-point input and floats for an integer input: one of the two is a
 //!   mistake. Integers for an integer input pass unchanged, if every value fits.
 //! - Labels that are not integers.
@@ -14,6 +15,7 @@
 //! `.safetensors` file has none, so only damage to its header can be seen.
 
 mod array;
+mod as_it_is;
 mod dataset;
 mod fill;
 mod labels;

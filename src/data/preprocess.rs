@@ -61,6 +61,19 @@ impl Preprocess {
         }
     }
 
+    /// The least and the largest value that it makes of `u8` values, over all channels.
+    pub fn range(&self) -> (f64, f64) {
+        let count = self.mean.len().max(self.std.len());
+        let of = |values: &[f64], channel: usize| values[channel.min(values.len() - 1)];
+        let ends = (0..count).flat_map(|c| {
+            let made = |v: f64| (v * self.scale - of(&self.mean, c)) / of(&self.std, c);
+            [made(0.0), made(255.0)]
+        });
+        ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        })
+    }
+
     fn problem(&self) -> Option<String> {
         let Self { mean, std, .. } = self;
         if !self.scale.is_finite() || self.scale == 0.0 {

@@ -11,3 +11,4 @@ pub mod network;
 pub mod record;
 pub mod skeleton;
 pub mod split;
+pub mod suspect;

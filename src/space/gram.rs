@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayViewMut2, Axis, s};
+use ndarray::{Array1, Array2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
 use super::decode;
@@ -19,6 +19,8 @@ pub struct Gram {
     pub total: Array2<f64>,
     /// ‖θ0‖² of each parameter that counts.
     pub squared_origin: Vec<f64>,
+    /// ⟨δᵢ, θ0⟩ of each parameter that counts: `with_origin[parameter][checkpoint]`.
+    pub with_origin: Vec<Array1<f64>>,
     /// Non-finite values: `nonfinite[parameter][member]`, the origin being member 0.
     pub nonfinite: Vec<Vec<usize>>,
 }
@@ -26,6 +28,7 @@ pub struct Gram {
 struct Part {
     gram: Array2<f64>,
     squared_origin: f64,
+    with_origin: Array1<f64>,
     nonfinite: Vec<usize>,
 }
 
@@ -46,11 +49,13 @@ impl Gram {
             per_parameter: vec![Array2::zeros((k, k)); parameters],
             total: Array2::zeros((k, k)),
             squared_origin: vec![0.0; parameters],
+            with_origin: vec![Array1::zeros(k); parameters],
             nonfinite: vec![vec![0; members]; parameters],
         };
         for ((index, _), part) in segments.iter().zip(parts) {
             gram.per_parameter[*index] += &part.gram;
             gram.squared_origin[*index] += part.squared_origin;
+            gram.with_origin[*index] += &part.with_origin;
             for (all, count) in gram.nonfinite[*index].iter_mut().zip(part.nonfinite) {
                 *all += count;
             }
@@ -87,6 +92,7 @@ fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
     let mut part = Part {
         gram: Array2::zeros((k, k)),
         squared_origin: 0.0,
+        with_origin: Array1::zeros(k),
         nonfinite: vec![0; members],
     };
     for_each_block(pool, index, range, |start, mut blocks| {
@@ -98,6 +104,7 @@ fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
             delta -= &origin;
         }
         general_mat_mul(1.0, &deltas, &deltas.t(), 0.0, &mut squares);
+        let with_origin = deltas.dot(&origin);
         if !squared_origin.is_finite() || squares.diag().iter().any(|square| !square.is_finite()) {
             count_nonfinite(
                 pool,
@@ -109,6 +116,7 @@ fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
         if counts {
             part.gram += &squares;
             part.squared_origin += squared_origin;
+            part.with_origin += &with_origin;
         }
     });
     part

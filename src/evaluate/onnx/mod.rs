@@ -17,6 +17,7 @@ mod layout;
 mod logits;
 mod model;
 mod part;
+mod probe;
 mod request;
 mod run;
 mod worker;
@@ -41,7 +42,6 @@ use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
 use self::run::Held;
-use self::worker::Worker;
 use super::interface::Interface;
 use super::journal::Journal;
 use super::runtime::Runtime;
@@ -52,7 +52,6 @@ use crate::graph::casts;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::space::matching::Aligned;
-use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
 /// Where what is finished is kept.
@@ -93,6 +92,7 @@ pub struct Engine<'a> {
     workers: AtomicUsize,
     counts: Mutex<Counts>,
     held: Mutex<Option<Held>>,
+    warnings: Vec<String>,
 }
 
 /// A model to be run as it is.
@@ -108,8 +108,8 @@ impl<'a> Engine<'a> {
     /// label, by running θ0 on the first samples of each data set.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses the network, its output is not [batch, classes], or a label is
-    /// out of range.
+    /// When ONNX Runtime refuses the network, its output is not [batch, classes], is one column or
+    /// probabilities, or depends on the rest of the batch, or a label is out of range.
     pub fn new(
         runtime: &'a Runtime,
         network: &Network<'_>,
@@ -147,8 +147,15 @@ impl<'a> Engine<'a> {
             workers: AtomicUsize::new(0),
             counts: Mutex::default(),
             held: Mutex::default(),
+            warnings: datasets
+                .iter()
+                .flat_map(Dataset::warnings)
+                .cloned()
+                .collect(),
         };
         engine.check_device()?;
+        let doubts = probe::look(network, &engine.interface.output_name)?;
+        engine.warnings.extend(doubts);
         let mut graph = skeleton::model(network, &fed);
         graph.graph.iter_mut().for_each(casts::settle);
         let names: HashSet<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
@@ -170,7 +177,9 @@ impl<'a> Engine<'a> {
         }
         let members = engine.pool.members.len();
         engine.graphs = Graphs::new(graph, fed, members);
-        engine.classes = engine.check_labels(&network.model.path)?;
+        let probed = probe::probe(&engine, &network.model.path)?;
+        engine.classes = probed.classes;
+        engine.warnings.extend(probed.warnings);
         if engine.request.losses == Losses::Graph {
             engine.graphs = engine.graphs.with_losses(&engine.interface.output_name);
         }
@@ -206,29 +215,16 @@ impl<'a> Engine<'a> {
         self.frozen.as_ref().map(|frozen| frozen.nodes)
     }
 
-    /// Tries the network on the first samples of each data set; returns the number of classes.
-    fn check_labels(&self, path: &Path) -> Result<usize> {
-        let layout = Layout {
-            workers: 1,
-            threads: self.request.threads.unwrap_or(1),
-            batch: self.interface.fixed_batch.unwrap_or(8),
-            binding: Binding::Baked,
-            chunks: 1,
-        };
-        let mix = Mix::unit(0, self.pool.members.len());
-        let mut worker = Worker::new(self, &layout);
-        let model = worker.model(&mix)?;
-        let mut all_classes = 0;
-        for (index, dataset) in self.datasets.iter().enumerate() {
-            let rows = layout.batch.min(dataset.len());
-            let part = self.part_of(index, 0..rows, layout.batch)?;
-            let classes = model.logits(self, Some(&mix), &part, (0, rows), |_, _| {})?;
-            all_classes = classes;
-            dataset
-                .check_labels(classes)
-                .map_err(|error| error.help(format!("{} is the network", path.display())))?;
-        }
-        Ok(all_classes)
+    /// What the reader of any result should know: how the data is taken, and what a trial of θ0
+    /// on a few samples found.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Classes of the network, and how many of them each data set's labels name.
+    pub fn coverage(&self) -> (usize, Vec<usize>) {
+        let named = |data: &Dataset| data.labels().iter().collect::<HashSet<_>>().len();
+        (self.classes, self.datasets.iter().map(named).collect())
     }
 
     fn check_stop(&self) -> Result<()> {

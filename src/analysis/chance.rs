@@ -1,0 +1,126 @@
+//! Whether the models are better than guessing, and whether labels and network speak of the same
+//! classes: where they do not, the data are rarely what the network was trained on.
+
+use crate::result::score::{DatasetInfo, Score};
+
+/// Fewest samples that say anything.
+const SAMPLES: usize = 20;
+
+/// Fewest classes of which labels may cover too few.
+const CLASSES: usize = 10;
+
+/// What the labels of a data set are, beside what the network knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Labels {
+    /// Classes of the network.
+    pub classes: usize,
+    /// How many of them the labels name.
+    pub named: usize,
+}
+
+impl Labels {
+    /// Error of a guess, 1 − 1/C.
+    pub fn chance(&self) -> f64 {
+        1.0 - 1.0 / self.classes as f64
+    }
+
+    /// Whether an error on so many samples is not below chance by more than two of its standard
+    /// errors. Labels of one class say nothing of that.
+    pub fn is_chance(&self, samples: usize, error: f64) -> bool {
+        let chance = self.chance();
+        let se = (chance * (1.0 - chance) / samples as f64).sqrt();
+        samples >= SAMPLES && self.named > 1 && error >= chance - 2.0 * se
+    }
+
+    /// Whether the labels name at most half of the classes that as many labels, drawn evenly from
+    /// all classes, would name.
+    fn is_subset(&self, samples: usize) -> bool {
+        let (classes, samples) = (self.classes as f64, samples as f64);
+        let expected = classes * (1.0 - (-samples / classes).exp());
+        self.classes >= CLASSES
+            && self.named > 1
+            && samples >= 2.0 * classes
+            && self.named as f64 <= 0.5 * expected
+    }
+}
+
+/// What is to be said of data sets on which no model is better than chance, and of those whose
+/// labels cover few of the network's classes; `scores[model][data set]`.
+pub fn warnings(datasets: &[DatasetInfo], labels: &[Labels], scores: &[Vec<Score>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (set, (data, labels)) in datasets.iter().zip(labels).enumerate() {
+        let Labels { classes, named } = *labels;
+        let (name, samples) = (&data.name, data.samples);
+        let is_subset = labels.is_subset(samples);
+        if is_subset {
+            warnings.push(format!(
+                "labels of {name} name {named} of the network's {classes} classes, and every class \
+                 counts as an answer. Where only those of the set should, as for ImageNet-A and \
+                 -R: export logits[:, classes] and number the labels anew"
+            ));
+        }
+        let errors = scores.iter().map(|sets| sets[set].error);
+        let best = errors.fold(f64::INFINITY, f64::min);
+        if best.is_finite() && labels.is_chance(samples, best) {
+            warnings.push(format!(
+                "no model is better than chance on {name}: errors from {:.1} %, chance is {:.1} %. \
+                 Are its preprocessing, its labels and their order, and the order of its axes \
+                 those that the network was trained with?",
+                100.0 * best,
+                100.0 * labels.chance()
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::score::Role;
+
+    fn told(classes: usize, named: usize, samples: usize, errors: &[f64]) -> Vec<String> {
+        let set = DatasetInfo {
+            name: "test".into(),
+            role: Role::Test,
+            samples,
+        };
+        let score = |&error: &f64| {
+            vec![Score {
+                loss: 1.0,
+                loss_se: 0.0,
+                error,
+                error_se: 0.0,
+                nonfinite: 0,
+            }]
+        };
+        let scores: Vec<Vec<Score>> = errors.iter().map(score).collect();
+        warnings(&[set], &[Labels { classes, named }], &scores)
+    }
+
+    #[test]
+    fn chance_is_told_where_no_model_is_better() {
+        let text = &told(10, 10, 1000, &[0.95, 0.885])[0];
+        assert!(
+            text.contains("errors from 88.5 %, chance is 90.0 %"),
+            "{text}"
+        );
+        // 0.9 less two standard errors of 0.0095.
+        assert_eq!(told(10, 10, 1000, &[0.95, 0.88]), Vec::<String>::new());
+        // Too few samples, and labels of one class.
+        assert_eq!(told(10, 9, 19, &[1.0]), Vec::<String>::new());
+        assert_eq!(told(2, 1, 100, &[1.0]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn labels_of_few_classes_are_told_but_not_those_of_few_samples() {
+        let text = &told(1000, 200, 7500, &[0.5])[0];
+        assert!(
+            text.contains("name 200 of the network's 1000 classes"),
+            "{text}"
+        );
+        assert_eq!(told(1000, 250, 300, &[0.5]), Vec::<String>::new());
+        assert_eq!(told(4, 2, 300, &[0.2]), Vec::<String>::new());
+        assert_eq!(told(10, 6, 300, &[0.2]), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,296 @@
+//! θ0 on a few samples before anything long begins: whether its output is a classifier's logits,
+//! and whether a sample's logits are its own or depend on its batch.
+
+use std::path::Path;
+
+use super::Engine;
+use super::layout::Layout;
+use super::model::Model;
+use super::part::Part;
+use super::request::Binding;
+use super::worker::Worker;
+use crate::checkpoint::onnx::proto::ValueInfoProto;
+use crate::checkpoint::tensor::Dtype;
+use crate::error::{Error, Kind, Result};
+use crate::graph::network::Network;
+use crate::graph::suspect;
+use crate::space::mix::Mix;
+
+/// Samples of each data set that θ0 is tried on.
+const TRIED: usize = 8;
+
+/// Fewest samples whose values say that an output is no logits.
+const TELLING: usize = 4;
+
+/// How far from 1 the sum of a sample's probabilities may be.
+const SUM: f32 = 1e-3;
+
+/// The largest of the values of a sigmoid is at least so much.
+const LEAST: f32 = 0.1;
+
+/// What the trial found.
+pub struct Probed {
+    /// Logits a sample.
+    pub classes: usize,
+    /// What the reader of the results should know.
+    pub warnings: Vec<String>,
+}
+
+/// Refuses a network whose graph says that its output is no logits, or that it is in training.
+/// Returns what else there is to say.
+///
+/// # Errors
+/// Naming the node.
+pub fn look(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
+    let path = &network.model.path;
+    if let Some(found) = suspect::activation(network, output) {
+        let logits = &found.logits;
+        let mut outputs = network.model.graph().output.iter();
+        let is_output = outputs.any(|output: &ValueInfoProto| output.name() == logits);
+        let cure = match is_output {
+            true => format!("the logits are an output, too: --output {logits}"),
+            false => format!(
+                "export the network without it: forward() should return what goes into the {}, \
+                 `{logits}` in this graph",
+                found.operator
+            ),
+        };
+        let problem = format!(
+            "output `{output}` is that of a {} (node `{}`), but the loss is the cross-entropy of \
+             logits: that of probabilities would be wrong",
+            found.operator, found.node
+        );
+        return Err(Error::input(path, problem).help(cure));
+    }
+    if let Some(found) = suspect::training(network, output) {
+        let does = match found.operator.as_str() {
+            "Dropout" => "drops values at random",
+            _ => "normalizes by the statistics of the batch",
+        };
+        let problem = format!(
+            "is in training mode: node `{}` ({}) {does}, so that no value would be the model's own",
+            found.node, found.operator
+        );
+        return Err(Error::input(path, problem).help(
+            "export it with model.eval(), without training=torch.onnx.TrainingMode.TRAINING; a \
+             batch norm with track_running_stats=False has no other mode and cannot be used",
+        ));
+    }
+    let random = suspect::random(network, output);
+    Ok(random
+        .first()
+        .map(|node| {
+            format!(
+                "{} of the nodes draw numbers at random, such as `{node}`: values may differ from \
+                 run to run",
+                random.len()
+            )
+        })
+        .into_iter()
+        .collect())
+}
+
+/// Tries θ0 on the first samples of each data set.
+///
+/// # Errors
+/// When ONNX Runtime refuses the network, its output is no classifier's logits, a label is out of
+/// range, or a sample's logits depend on the rest of its batch.
+pub fn probe(engine: &Engine<'_>, path: &Path) -> Result<Probed> {
+    let layout = Layout {
+        workers: 1,
+        threads: engine.request.threads.unwrap_or(1),
+        batch: engine.interface.fixed_batch.unwrap_or(TRIED),
+        binding: Binding::Baked,
+        chunks: 1,
+    };
+    let mix = Mix::unit(0, engine.pool.members.len());
+    let mut worker = Worker::new(engine, &layout);
+    let model = worker.model(&mix)?;
+    let mut seen = Rows::default();
+    let mut first = None;
+    for (index, dataset) in engine.datasets.iter().enumerate() {
+        let rows = layout.batch.min(dataset.len());
+        let part = engine.part_of(index, 0..rows, layout.batch)?;
+        let found = run(engine, model, &mix, &part, (0, rows))?;
+        if found.classes == 1 {
+            return Err(one_column(engine, path));
+        }
+        dataset
+            .check_labels(found.classes)
+            .map_err(|error| error.help(format!("{} is the network", path.display())))?;
+        seen.classes = found.classes;
+        seen.values.extend_from_slice(&found.values);
+        first.get_or_insert(found);
+    }
+    let mut warnings: Vec<String> = no_logits(engine, path, &seen)?.into_iter().collect();
+    if let Some(whole) = first {
+        warnings.extend(batch_dependence(engine, path, model, &mix, &whole)?);
+    }
+    Ok(Probed {
+        classes: seen.classes,
+        warnings,
+    })
+}
+
+/// Logits of some samples, one after the other.
+#[derive(Default)]
+struct Rows {
+    classes: usize,
+    values: Vec<f32>,
+}
+
+fn run(
+    engine: &Engine<'_>,
+    model: &mut Model,
+    mix: &Mix,
+    part: &Part,
+    rows: (usize, usize),
+) -> Result<Rows> {
+    let mut values = Vec::new();
+    let classes = model.logits(engine, Some(mix), part, rows, |_, logits| {
+        values.extend_from_slice(logits);
+    })?;
+    Ok(Rows { classes, values })
+}
+
+fn one_column(engine: &Engine<'_>, path: &Path) -> Error {
+    let problem = format!(
+        "output `{}` has one column, the head of a binary task or a regression: over one class \
+         every cross-entropy is 0",
+        engine.interface.output_name
+    );
+    Error::input(path, problem).help(
+        "such tasks are not known yet. For a binary task export two columns, \
+         torch.cat([torch.zeros_like(z), z], 1) of the logit z, which have the same loss; for \
+         another loss L >= 0 of each sample, torch.stack([torch.zeros_like(L), \
+         torch.log(torch.expm1(L))], 1), with labels of 0",
+    )
+}
+
+/// Refuses values that are probabilities; says when they may be.
+fn no_logits(engine: &Engine<'_>, path: &Path, rows: &Rows) -> Result<Option<String>> {
+    let samples = rows.values.len() / rows.classes.max(1);
+    let within = rows.values.iter().all(|value| (0.0..=1.0).contains(value));
+    if samples < TELLING || !within {
+        return Ok(None);
+    }
+    let output = &engine.interface.output_name;
+    let mut each = rows.values.chunks_exact(rows.classes);
+    if each.all(|row| (row.iter().sum::<f32>() - 1.0).abs() <= SUM) {
+        let problem = format!(
+            "output `{output}` holds probabilities: on {samples} samples all values lie between 0 \
+             and 1 and each sample's sum to 1. The loss is the cross-entropy of logits: that of \
+             probabilities would be wrong"
+        );
+        return Err(Error::input(path, problem).help(
+            "export the network without its softmax, or name the logits with --output NAME",
+        ));
+    }
+    // A head that starts at 0 gives zeros.
+    let most = rows.values.iter().copied().fold(0.0, f32::max);
+    Ok((most >= LEAST).then(|| {
+        format!(
+            "every value of output `{output}` lies between 0 and 1 on {samples} samples, as a \
+         sigmoid's do; the loss is right only for logits"
+        )
+    }))
+}
+
+/// Holds logits of samples in one batch against those of the same samples in two halves, each with
+/// other neighbours. Where the network cannot be run so, there is nothing to hold.
+fn batch_dependence(
+    engine: &Engine<'_>,
+    path: &Path,
+    model: &mut Model,
+    mix: &Mix,
+    whole: &Rows,
+) -> Result<Option<String>> {
+    let samples = whole.values.len() / whole.classes.max(1);
+    let half = samples / 2;
+    if half == 0 {
+        return Ok(None);
+    }
+    let mut halves = || -> Result<Vec<f32>> {
+        let part = engine.part_of(0, 0..samples, half)?;
+        let mut first = run(engine, model, mix, &part, (0, half))?.values;
+        first.extend(run(engine, model, mix, &part, (half, samples))?.values);
+        Ok(first)
+    };
+    let halves = match halves() {
+        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+        Err(_) => return Ok(None),
+        Ok(halves) => halves,
+    };
+    let Some((difference, spread)) = difference(&whole.values, &halves) else {
+        return Ok(None);
+    };
+    let told = rounding(engine);
+    if difference <= told * spread {
+        return Ok(None);
+    }
+    let found = format!(
+        "what it makes of a sample depends on the other samples of its batch: logits of {samples} \
+         samples in one batch and in two differ by up to {difference:.2e}, {:.2} % of their range",
+        100.0 * difference / spread
+    );
+    if difference <= 10.0 * told * spread {
+        return Ok(Some(format!(
+            "{}: {found}; values depend a little on --batch",
+            engine.pool.members[0].name
+        )));
+    }
+    Err(Error::input(
+        path,
+        format!("{found}; every value would depend on --batch"),
+    )
+    .help(
+        "was it exported in training mode, with normalization over the batch, or with a node \
+             that draws at random? export it with model.eval()",
+    ))
+}
+
+/// Largest difference of two rows of numbers, and the range of the first; without what is not
+/// finite.
+fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
+    let pairs = one.iter().zip(other);
+    let finite = pairs.filter(|(a, b)| a.is_finite() && b.is_finite());
+    let pairs: Vec<(f64, f64)> = finite.map(|(&a, &b)| (a.into(), b.into())).collect();
+    let difference = pairs.iter().map(|(a, b)| (a - b).abs());
+    let difference = difference.fold(0.0, f64::max);
+    let least = pairs.iter().map(|(a, _)| *a).fold(f64::INFINITY, f64::min);
+    let most = pairs
+        .iter()
+        .map(|(a, _)| *a)
+        .fold(f64::NEG_INFINITY, f64::max);
+    // Where all are equal, what rounding makes of them is no difference.
+    let spread = (most - least).max(1e-3 * most.abs().max(least.abs()));
+    (spread > 0.0).then_some((difference, spread))
+}
+
+/// What other orders of operations may change of logits, as a part of their range: kernels
+/// differ with the size of a batch.
+fn rounding(engine: &Engine<'_>) -> f64 {
+    let parameters = engine.pool.parameters.iter();
+    let of = |dtype: Dtype| match dtype {
+        Dtype::Bf16 => 5e-2,
+        Dtype::F16 => 1e-2,
+        _ if engine.request.tf32 => 1e-2,
+        _ => 1e-3,
+    };
+    parameters.map(|it| of(it.dtype)).fold(1e-3, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_held_against_the_range() {
+        let found = difference(&[1.0, 3.0, f32::NAN], &[1.0, 3.5, 0.0]);
+        assert_eq!(found, Some((0.5, 2.0)));
+        assert_eq!(difference(&[0.0, 0.0], &[0.0, 0.0]), None);
+        // A constant output that rounding moves by its last digit.
+        let (difference, spread) = difference(&[100.0; 4], &[100.000_01; 4]).unwrap();
+        assert!(difference < 1e-3 * spread);
+    }
+}

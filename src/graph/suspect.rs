@@ -1,0 +1,194 @@
+//! What a graph says about itself that makes its values doubtful: an output that is no logits,
+//! nodes that behave as in training, nodes that draw numbers at random.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::network::{Network, subgraphs};
+use super::split::pruned;
+use crate::checkpoint::onnx::elements;
+use crate::checkpoint::onnx::proto::{
+    DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+};
+
+/// A node that turns logits into probabilities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// Its operator: `Softmax`, `Sigmoid`, …
+    pub operator: String,
+    /// The node's name, or its output's where it has none.
+    pub node: String,
+    /// What goes into it: the logits.
+    pub logits: String,
+}
+
+/// A node that behaves as in training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Training {
+    /// Its operator: `BatchNormalization` or `Dropout`.
+    pub operator: String,
+    /// The node's name, or its output's where it has none.
+    pub node: String,
+}
+
+/// Operators that draw numbers.
+const RANDOM: [&str; 6] = [
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+];
+
+/// Operators that change the type or shape of a value and none of its elements.
+const PLAIN: [&str; 7] = [
+    "Identity",
+    "Cast",
+    "CastLike",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+];
+
+/// The node that makes the output's values probabilities. A `LogSoftmax` is none: the softmax of
+/// its output is that of its input.
+pub fn activation(network: &Network<'_>, output: &str) -> Option<Activation> {
+    let mut value = output;
+    // No more steps than nodes: a broken graph may run in a circle.
+    for _ in network.nodes() {
+        let node = &network.nodes()[network.producer(value)?];
+        let input = node.input.first()?;
+        match node.op_type() {
+            operator @ ("Softmax" | "Sigmoid" | "HardSigmoid") => {
+                return Some(Activation {
+                    operator: operator.to_string(),
+                    node: name(node),
+                    logits: input.clone(),
+                });
+            }
+            operator if PLAIN.contains(&operator) => value = input,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The first node on the way to the output that behaves as in training: batch normalization over
+/// the batch's own statistics, or a dropout that drops.
+pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
+    let graph = reached(network, output);
+    let trains = |node: &&NodeProto| match node.op_type() {
+        "BatchNormalization" => normalizes_the_batch(node, opset(network)),
+        "Dropout" => drops(network, node, opset(network)),
+        _ => false,
+    };
+    let found = everything(&graph).into_iter().find(trains);
+    found.map(|node| Training {
+        operator: node.op_type().to_string(),
+        node: name(node),
+    })
+}
+
+/// Names of the nodes on the way to the output that draw numbers at random.
+pub fn random(network: &Network<'_>, output: &str) -> Vec<String> {
+    let graph = reached(network, output);
+    let all = everything(&graph).into_iter();
+    all.filter(|node| RANDOM.contains(&node.op_type()))
+        .map(name)
+        .collect()
+}
+
+fn normalizes_the_batch(node: &NodeProto, opset: i64) -> bool {
+    match opset {
+        14.. => integer(node, "training_mode") == Some(1),
+        // It gives the statistics of the batch when it computes them.
+        7..14 => node.output.iter().skip(1).any(|output| !output.is_empty()),
+        _ => integer(node, "is_test") != Some(1),
+    }
+}
+
+fn drops(network: &Network<'_>, node: &NodeProto, opset: i64) -> bool {
+    let constant = |slot: usize| {
+        let value = node.input.get(slot).filter(|value| !value.is_empty())?;
+        constant(network, value)
+    };
+    let is_zero = |elements: &Bytes| elements.iter().all(|byte| *byte == 0);
+    match opset {
+        12.. => {
+            let trains = constant(2).is_some_and(|flag| !is_zero(&flag));
+            trains && !constant(1).is_some_and(|ratio| is_zero(&ratio))
+        }
+        7..12 => false,
+        _ => integer(node, "is_test") != Some(1),
+    }
+}
+
+/// Elements of a value that is a constant.
+fn constant(network: &Network<'_>, value: &str) -> Option<Bytes> {
+    if let Some(initializer) = network.initializer_behind(value) {
+        return network
+            .tensor(initializer)
+            .map(|tensor| tensor.bytes.clone());
+    }
+    let node = &network.nodes()[network.producer(value)?];
+    let attribute = node.attribute.iter().find(|it| it.name() == "value")?;
+    let tensor = attribute
+        .t
+        .as_ref()
+        .filter(|_| node.op_type() == "Constant")?;
+    Some(match DataType::try_from(tensor.data_type()) {
+        Ok(DataType::Bool) if tensor.raw_data.is_none() => flags(tensor),
+        _ => elements(tensor),
+    })
+}
+
+fn flags(tensor: &TensorProto) -> Bytes {
+    tensor.int32_data.iter().map(|&flag| flag as u8).collect()
+}
+
+fn integer(node: &NodeProto, name: &str) -> Option<i64> {
+    let mut attributes = node.attribute.iter();
+    attributes.find(|it| it.name() == name)?.i
+}
+
+/// The version of the standard operators.
+fn opset(network: &Network<'_>) -> i64 {
+    let mut imports = network.model.proto.opset_import.iter();
+    let standard = imports.find(|import| matches!(import.domain(), "" | "ai.onnx"));
+    standard.map_or(1, |import| import.version())
+}
+
+/// The nodes that the output depends on, without weights.
+fn reached(network: &Network<'_>, output: &str) -> GraphProto {
+    let output = ValueInfoProto {
+        name: Some(output.to_string()),
+        ..ValueInfoProto::default()
+    };
+    let graph = GraphProto {
+        node: network.nodes().to_vec(),
+        output: vec![output],
+        ..GraphProto::default()
+    };
+    pruned(graph, &HashSet::new())
+}
+
+/// The nodes of a graph and of the graphs within.
+fn everything(graph: &GraphProto) -> Vec<&NodeProto> {
+    let mut all = Vec::new();
+    for node in &graph.node {
+        all.push(node);
+        let graphs = node.attribute.iter().flat_map(subgraphs);
+        all.extend(graphs.flat_map(everything));
+    }
+    all
+}
+
+fn name(node: &NodeProto) -> String {
+    match (node.name(), node.output.first()) {
+        ("", Some(output)) => output.clone(),
+        (name, _) => name.to_string(),
+    }
+}
