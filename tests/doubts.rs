@@ -400,7 +400,7 @@ fn an_origin_that_is_another_is_told_and_the_right_one_is_not() {
 #[test]
 fn an_origin_at_chance_beside_good_checkpoints_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let origin = changed_origin(folder.path(), |_, value| -value);
+    let origin = changed_origin(folder.path(), |_, value| 0.01 * value);
     let out = tempfile::tempdir().unwrap();
     let json = out.path().join("notebooks-data/plane.json");
     let command = on_digits(out.path(), &origin, "plane --a ft1 --b ft2 --steps 3");

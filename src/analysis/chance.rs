@@ -3,8 +3,8 @@
 
 use crate::result::score::{DatasetInfo, Score};
 
-/// Fewest samples that say anything.
-const SAMPLES: usize = 20;
+/// Fewest samples that say anything: on fewer, chance less two standard errors is far from chance.
+const SAMPLES: usize = 100;
 
 /// Fewest classes of which labels may cover too few.
 const CLASSES: usize = 10;
@@ -108,8 +108,8 @@ mod tests {
         // 0.9 less two standard errors of 0.0095.
         assert_eq!(told(10, 10, 1000, &[0.95, 0.88]), Vec::<String>::new());
         // Too few samples, and labels of one class.
-        assert_eq!(told(10, 9, 19, &[1.0]), Vec::<String>::new());
-        assert_eq!(told(2, 1, 100, &[1.0]), Vec::<String>::new());
+        assert_eq!(told(10, 9, 99, &[1.0]), Vec::<String>::new());
+        assert_eq!(told(2, 1, 1000, &[1.0]), Vec::<String>::new());
     }
 
     #[test]
