@@ -10,7 +10,7 @@ use super::methods::{check_validation, wanted};
 use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
-use super::{draw, note, print_json, print_lines};
+use super::{draw, note, print, print_json, print_lines};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
 use crate::error::{Kind, Result};
