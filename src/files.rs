@@ -6,7 +6,8 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
@@ -76,6 +77,52 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
             path,
             "is a FIFO, a socket or a device; a regular file is needed",
         )),
+    }
+}
+
+/// What tells whether an input was changed in place while it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    path: PathBuf,
+    len: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    inode: (u64, u64),
+}
+
+impl Stamp {
+    /// The stamp of a file as it is now; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            path: path.to_path_buf(),
+            len: found.len(),
+            modified: found.modified().ok(),
+            #[cfg(unix)]
+            inode: {
+                use std::os::unix::fs::MetadataExt;
+                (found.dev(), found.ino())
+            },
+        })
+    }
+
+    /// Whether the file was written to since. Another file in its place, or none, does no harm: what
+    /// is mapped is the old one.
+    ///
+    /// # Errors
+    /// When it was.
+    pub fn check(&self) -> Result<()> {
+        let now = Self::of(&self.path);
+        #[cfg(unix)]
+        let now = now.filter(|now| now.inode == self.inode);
+        if now.is_none_or(|now| now == *self) {
+            return Ok(());
+        }
+        Err(Error::runtime(
+            self.path.display(),
+            "was written to while the run read it, so that its values are of no one file; no result is kept",
+        )
+        .help("repeat the run; a training run that writes a new file and renames it disturbs nothing"))
     }
 }
 

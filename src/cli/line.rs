@@ -73,6 +73,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     line.summary.warnings.extend(cut);
     line.summary.provenance = progress.recorded(&material.provenance(&inputs, &aligned), start);
     let caveat = aligned.caveat.as_deref();
+    material.unchanged(&inputs, &engine)?;
     write(arguments, &inputs, &line, caveat, rate)?;
     if is_whole {
         engine.forget();

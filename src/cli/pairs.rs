@@ -50,6 +50,7 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
             let provenance = stage.material.provenance(inputs, stage.aligned);
             pairs.provenance = stage.progress.recorded(&provenance, start);
             let caveat = stage.aligned.caveat.as_deref();
+            stage.material.unchanged(inputs, stage.engine)?;
             write(arguments, &lineup, &pairs, caveat, rate)
         },
     )

@@ -101,6 +101,7 @@ pub fn run(arguments: &PlaneArgs, only_compare: bool) -> Result<()> {
     let cut = material.cut(&plane.datasets);
     let is_whole = cut.is_none();
     plane.summary.warnings.extend(cut);
+    material.unchanged(&inputs, &engine)?;
     write(arguments, &job, &plane, rate)?;
     inputs.plan.remove_partial(&arguments.name);
     if is_whole {

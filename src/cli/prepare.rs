@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::interface::{self, Interface};
 use crate::evaluate::onnx::{Engine, Untouched};
 use crate::evaluate::runtime::Runtime;
+use crate::files::Stamp;
 use crate::graph::network::Network;
 use crate::result::atomic;
 use crate::result::provenance::Provenance;
@@ -41,6 +42,7 @@ pub struct Inputs {
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
     weights: Option<Checkpoint>,
+    stamps: Vec<Stamp>,
 }
 
 impl Inputs {
@@ -72,7 +74,7 @@ impl Inputs {
         }
         let checkpoints = checkpoints.iter().map(|path| Checkpoint::open(path));
         let weights = plan.origin_weights.as_deref().map(Checkpoint::open);
-        Ok(Self {
+        let mut inputs = Self {
             checkpoints: checkpoints.collect::<Result<_>>()?,
             weights: weights.transpose()?,
             plan,
@@ -81,7 +83,11 @@ impl Inputs {
             runtime,
             origin_name,
             model,
-        })
+            stamps: Vec::new(),
+        };
+        let files = inputs.files();
+        inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
+        Ok(inputs)
     }
 
     /// Gives checkpoints from which --ignore takes something another name: values of such a model
@@ -236,6 +242,19 @@ impl Material {
         (done < whole).then(|| {
             format!("stopped by a limit after {done} of {whole} samples; every value is of these")
         })
+    }
+
+    /// Holds the inputs against what they were, before results are written; what was kept of a
+    /// run whose inputs changed is dropped.
+    ///
+    /// # Errors
+    /// When one was written to.
+    pub fn unchanged(&self, inputs: &Inputs, engine: &Engine<'_>) -> Result<()> {
+        let checked = inputs.stamps.iter().try_for_each(Stamp::check);
+        if checked.is_err() {
+            engine.forget();
+        }
+        checked
     }
 
     /// Where the numbers come from; the time is still to be told.

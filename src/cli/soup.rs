@@ -84,6 +84,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         soups.warnings.extend(beyond(stage, &soups, &recipes));
         soups.warnings.extend(nonfinite(&soups));
         let caveat = stage.aligned.caveat.as_deref();
+        stage.material.unchanged(inputs, stage.engine)?;
         write(arguments, &lineup, &soups, caveat, rate)?;
         // What is in the tables is safe by now.
         for path in save::write(&saves, &soups, &recipes, stage)? {

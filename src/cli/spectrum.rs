@@ -77,6 +77,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
         .splice(0..0, [engine.warnings(), &aligned.warnings].concat());
     found.provenance = material.provenance(&inputs, &aligned);
     found.provenance.wall_seconds = start.elapsed().as_secs_f64();
+    material.unchanged(&inputs, &engine)?;
     write(arguments, &inputs, &found, &csv)
 }
 

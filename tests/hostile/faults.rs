@@ -1,7 +1,7 @@
 //! Runs that are stopped and disks that fill up: one message, and no half file.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,48 @@ fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
         "{rest:?}"
     );
     assert_eq!(written(&folder), Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_is_written_to_during_the_run_is_an_error_and_nothing_is_kept() {
+    let folder = Folder::new();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"))
+        .current_dir(folder.path(""))
+        .args([
+            "plane",
+            "--origin",
+            "zs_noopt.onnx",
+            "--a",
+            "ft1.safetensors",
+        ])
+        .args([
+            "--b", "ft2", "--test", "data.npz", "--steps", "60", "--out", "out",
+        ])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    // Inputs are open, and thousands of models still to be evaluated, when the plan is told.
+    assert!(lines.any(|line| line.unwrap().contains("models ×")));
+    // In place: a file that is cut first would end the program.
+    let mut file = fs::File::options()
+        .write(true)
+        .open(folder.path("ft1.safetensors"))
+        .unwrap();
+    file.seek(SeekFrom::End(-1)).unwrap();
+    file.write_all(&[1]).unwrap();
+    let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert_eq!(run.wait().unwrap().code(), Some(1), "{rest:?}");
+    let told = |line: &String| line.contains("ft1.safetensors: was written to while the run");
+    assert!(rest.iter().any(told), "{rest:?}");
+    let left = written(&folder);
+    assert!(!left.iter().any(|name| name == "plane.csv"), "{left:?}");
+    let kept = fs::read_dir(folder.path("out/.landscape"))
+        .into_iter()
+        .flatten();
+    assert_eq!(kept.count(), 0);
 }
 
 /// Runs a shell script with a small disk of its own as `out`, where the system lets an ordinary
