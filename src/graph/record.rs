@@ -14,6 +14,9 @@ use super::network::{Network, Place};
 /// Where the exporter lists what was a parameter or a buffer of the module.
 const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
 
+/// Where a node says which call of the exported program it is of, with its arguments.
+const CALL: &str = "pkg.torch.onnx.fx_node";
+
 /// Where a node says which rewriting rules made it.
 const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
 
@@ -70,19 +73,25 @@ const CONSTANT: [&str; 13] = [
     "zeros",
 ];
 
-/// Operators that are linear in the one parameter that goes in: an average of what they give is
-/// what they give for the average.
-const LINEAR: [&str; 10] = [
+/// Operators that are affine in the parameters that go in: an average of what they give is what
+/// they give for the average.
+const LINEAR: [&str; 16] = [
+    "add",
     "cat",
     "constant_pad_nd",
     "flip",
     "index",
     "index_select",
+    "mean",
     "neg",
     "roll",
+    "rsub",
+    "scalar_tensor",
     "split",
     "split_with_sizes",
     "stack",
+    "sub",
+    "sum",
 ];
 
 /// What became of a parameter on its way into an initializer.
@@ -105,6 +114,8 @@ pub struct Computed {
     pub by: Vec<String>,
     /// Whether averaging commutes with it.
     pub linear: bool,
+    /// Whether nothing but the name that the exporter gave speaks for it.
+    pub by_name: bool,
 }
 
 /// An exporter's record of a network.
@@ -139,6 +150,29 @@ impl<'n> Record<'n> {
             && self.network.uses.iter().all(|it| {
                 self.network.folded_from(&it.initializer).is_none() && untouched(it.place)
             })
+    }
+
+    /// Whether the exporter's record of the node that reads a value names a parameter among what
+    /// the operator was called with; `None` where there is no such record.
+    pub fn calls(&self, place: Place, parameter: &str) -> Option<bool> {
+        let metadata = self.network.nodes()[place.node].metadata_props.iter();
+        let mut calls = metadata.filter(|entry| entry.key() == CALL);
+        let call = calls.next()?.value();
+        let flat = parameter.replace('.', "_");
+        let names = call.split('%').map(|rest| {
+            let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+            &rest[..end.unwrap_or(rest.len())]
+        });
+        let is_it = |name: &str| {
+            let placeholder = name.strip_prefix("p_").or(name.strip_prefix("b_"));
+            placeholder.is_some_and(|it| it == flat)
+        };
+        Some(names.skip(1).any(is_it))
+    }
+
+    /// Whether initializers that were left alone are marked as such.
+    pub fn is_marked(&self) -> bool {
+        self.marks
     }
 
     /// What became of the parameter that an initializer, read at `place`, stands for.
@@ -192,7 +226,11 @@ impl<'n> Record<'n> {
         if weight && self.multiplies(place) {
             return History::Unknown;
         }
-        computed(vec![initializer.to_string()], false)
+        History::Computed(Computed {
+            by: vec![initializer.to_string()],
+            linear: false,
+            by_name: true,
+        })
     }
 
     fn multiplies(&self, place: Place) -> bool {
@@ -208,7 +246,11 @@ impl<'n> Record<'n> {
 }
 
 fn computed(by: Vec<String>, linear: bool) -> History {
-    History::Computed(Computed { by, linear })
+    History::Computed(Computed {
+        by,
+        linear,
+        by_name: false,
+    })
 }
 
 /// `mul_3` → `mul`: values are called after their operator, and numbered.
@@ -231,6 +273,7 @@ fn target(line: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::checkpoint::onnx::Model;
+    use crate::checkpoint::onnx::proto::StringStringEntryProto;
     use std::path::Path;
 
     #[test]
@@ -240,6 +283,27 @@ mod tests {
         assert_eq!(target(buffer), Some("bn.mean"));
         assert_eq!(target("b_r: BUFFER target='rope' persistent=False"), None);
         assert_eq!(target("x: USER_INPUT"), None);
+    }
+
+    #[test]
+    fn a_node_s_call_names_the_parameters_that_it_reads() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
+        let mut model = Model::read(&root.join("vit/zs_opt.onnx")).unwrap();
+        let graph = model.proto.graph.as_mut().unwrap();
+        let call = StringStringEntryProto {
+            key: Some(CALL.to_string()),
+            value: Some(
+                "%n : [num_users=1] = f(args = (%x, [32], %p_b_0_ln1_weight), kwargs = {})".into(),
+            ),
+        };
+        graph.node[0].metadata_props.push(call);
+        let network = Network::of(&model);
+        let record = Record::of(&network);
+        let place = |node: usize| Place { node, slot: 0 };
+        assert_eq!(record.calls(place(0), "b.0.ln1.weight"), Some(true));
+        assert_eq!(record.calls(place(0), "b.0.ln1.weigh"), Some(false));
+        assert_eq!(record.calls(place(0), "ln1.weight"), Some(false));
+        assert_eq!(record.calls(place(1), "b.0.ln1.weight"), None);
     }
 
     #[test]

@@ -80,8 +80,14 @@ pub fn activation(network: &Network<'_>, output: &str) -> Option<Activation> {
 /// the batch's own statistics, or a dropout that drops.
 pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
     let graph = reached(network, output);
+    let fixed = fixed(network);
+    // Weights are standardized by a batch norm, too (timm's BiT), where no sample is in the batch.
+    let of_data = |node: &NodeProto| {
+        let mut input = node.input.first().into_iter();
+        !input.any(|value| fixed.contains(value.as_str()))
+    };
     let trains = |node: &&NodeProto| match node.op_type() {
-        "BatchNormalization" => normalizes_the_batch(node, opset(network)),
+        "BatchNormalization" => normalizes_the_batch(node, opset(network)) && of_data(node),
         "Dropout" => drops(network, node, opset(network)),
         _ => false,
     };
@@ -90,6 +96,19 @@ pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
         operator: node.op_type().to_string(),
         node: name(node),
     })
+}
+
+/// Values that are the same for all data: initializers, constants, and what is computed from them.
+fn fixed<'n>(network: &'n Network<'_>) -> HashSet<&'n str> {
+    let mut fixed: HashSet<&str> = network.model.tensors.keys().map(String::as_str).collect();
+    // Nodes are in topological order.
+    for node in network.nodes() {
+        let mut inputs = node.input.iter().filter(|input| !input.is_empty());
+        if inputs.all(|input| fixed.contains(input.as_str())) {
+            fixed.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    fixed
 }
 
 /// Names of the nodes on the way to the output that draw numbers at random.

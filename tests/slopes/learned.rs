@@ -169,45 +169,32 @@ fn centred() -> Vec<NodeProto> {
 }
 
 #[test]
-fn a_network_whose_samples_depend_on_each_other_has_no_learned_soup() {
+fn a_network_whose_samples_depend_on_each_other_is_refused() {
     let folder = Small::between(centred()).write();
     let output = folder
         .soup(&format!("{LEARNED} --batch 5"))
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();
-    for part in [
-        "error: gradients: of the uniform soup, on 37 samples of val, the loss is",
-        "nats where it is differentiated and",
-        "do not trust",
-        "model.eval()",
-    ] {
+    for part in ["depends on the other samples", "model.eval()"] {
         assert!(message.contains(part), "{message}");
     }
     assert!(!folder.path("out/notebooks-data/soup.csv").exists());
-    // The other methods are not held up.
-    folder.soup("--methods uniform").assert().success();
 }
 
 #[test]
-fn what_depends_on_the_other_samples_is_not_kept_though_its_layer_is_frozen() {
-    let frozen = |between: Vec<NodeProto>| {
-        let folder = Small {
-            between,
-            head_alone: true,
-            ..Small::new()
-        }
-        .write();
-        let output = folder.plane("--steps 2").output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let message = frozen(vec![node("Tanh", &["h"], "a", &[])]);
+fn a_layer_that_is_frozen_is_run_once() {
+    let folder = Small {
+        between: vec![node("Tanh", &["h"], "a", &[])],
+        head_alone: true,
+        ..Small::new()
+    }
+    .write();
+    let output = folder.plane("--steps 2").output().unwrap();
+    assert!(output.status.success());
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("3 of 4 nodes are frozen"), "{message}");
-    // The first layer stays where it is.
-    let message = frozen(centred());
-    assert!(message.contains("2 of 5 nodes are frozen"), "{message}");
 }
 
 #[test]
@@ -223,11 +210,12 @@ fn learning_that_gains_nothing_is_told() {
         .success()
         .stderr(told);
     let found = folder.json("soup.json");
-    let warnings = found["warnings"].as_array().unwrap();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let warnings = found["warnings"].as_array().unwrap().iter();
+    let told = warnings.filter(|it| it.as_str().unwrap().contains("no epoch has a lower"));
+    assert_eq!(told.count(), 2, "{found}");
 }
 
-/// Runs that have nothing to warn of but what is not gained.
+/// Runs that have nothing to warn of but what every run of these networks tells.
 trait Quiet {
     fn assert_quietly(self, what: &str);
 }
@@ -237,9 +225,12 @@ impl Quiet for assert_cmd::Command {
         let output = self.output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{what}: {message}");
-        // That nothing was gained may be all that there is to say.
+        // That nothing was gained, and that no state dict of θ0 is there, may be said.
         let mut lines = message.lines();
-        let quiet = |line: &str| !line.contains("warning") || line.contains("no epoch has a lower");
+        let quiet = |line: &str| {
+            let known = ["no epoch has a lower", "by name alone"];
+            !line.contains("warning") || known.iter().any(|it| line.contains(it))
+        };
         assert!(lines.all(quiet), "{what}: {message}");
     }
 }

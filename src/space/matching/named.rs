@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::left_out::module as module_of;
 use super::verify::{self, Verified};
 use super::{Match, Matches, Method, Options, Source, is_ignored, report};
 use crate::checkpoint::Checkpoint;
@@ -18,6 +19,7 @@ use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use, by_initializer};
 use crate::graph::record::{History, Record};
+use crate::space::decode;
 
 /// The two sides of a match.
 pub struct Names<'a> {
@@ -149,7 +151,7 @@ pub fn matches(
     let passed_over = extra(names, &matches, options, &mut findings);
     let weights = names.weights_by_stored_name();
     let by = report::verify_values(network, weights.as_ref(), &matches, options, &mut findings);
-    refuse_computed(names, &matches, options, &mut findings);
+    refuse_computed(names, weights.as_ref(), &matches, options, &mut findings);
     report::orientation(network, &matches, &mut findings);
     let weights = origin_weights.map(|weights| weights.path.as_path());
     findings.into_result(&checkpoint.path, network, weights)?;
@@ -159,6 +161,7 @@ pub fn matches(
 /// A tensor cannot stand in the place of what the exporter computed from it.
 fn refuse_computed(
     names: &Names<'_>,
+    weights: Option<&BTreeMap<&str, &Tensor>>,
     matches: &Matches,
     options: &Options,
     findings: &mut report::Findings,
@@ -169,11 +172,45 @@ fn refuse_computed(
             continue;
         };
         let left = super::is_left(r#use, std::slice::from_ref(matches), options);
-        let computed = verify::computed(&record, &r#use.initializer, r#use.place, found);
+        let source = &found.source;
+        if !left && may_be_constant(names, &record, r#use, found) {
+            let also = ["a merge with a constant that was equal".to_string()];
+            findings.computed(&source.name, &r#use.initializer, &also);
+        }
+        let weight = weights.and_then(|weights| weights.get(source.name.as_str()));
+        let equal = weight.is_some_and(|weight| {
+            let tensor = names.network.tensor(&r#use.initializer);
+            tensor.is_some_and(|it| verify::same_values(it, weight, source.transposed))
+        });
+        let computed = verify::computed(&record, &r#use.initializer, r#use.place, equal);
         if let Some(computed) = computed.filter(|_| !left) {
             findings.computed(&found.source.name, &r#use.initializer, &computed.by);
         }
     }
+}
+
+/// Whether a place may read a constant that the exporter merged with a parameter, both being all
+/// ones or all zeros at θ0: another module than the parameter's reads it, and the fine-tune moved it.
+fn may_be_constant(names: &Names<'_>, record: &Record<'_>, r#use: &Use, found: &Match) -> bool {
+    let network = names.network;
+    let readers = names.readers.get(r#use.initializer.as_str());
+    let merged = readers.is_some_and(|&readers| readers > 1) && record.is_marked();
+    let by_name = found.method == Method::Name && r#use.alias == r#use.initializer;
+    if !(merged && by_name) {
+        return false;
+    }
+    let named = record.calls(r#use.place, &r#use.initializer);
+    let own = named.unwrap_or_else(|| {
+        let module = network.module_path(r#use.place.node);
+        module.is_none_or(|it| it == module_of(&r#use.initializer))
+    });
+    let Some(tensor) = network.tensor(&r#use.initializer).filter(|_| !own) else {
+        return false;
+    };
+    let size = tensor.dtype.size().unwrap_or(1);
+    let mut elements = tensor.bytes.chunks(size);
+    let first = elements.next();
+    elements.all(|it| Some(it) == first) && !decode::equal(tensor, &found.source)
 }
 
 fn find(names: &Names<'_>, r#use: &Use) -> Option<Match> {
@@ -300,6 +337,16 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
         let mut candidates = weights.iter().filter_map(|(name, weight)| {
             let (stored, checkpoint) = names.tensors.get(name)?;
             let transposed = report::equal_values(tensor, weight)?;
+            let turned = Source {
+                name: String::new(),
+                tensor: (*weight).clone(),
+                transposed: true,
+            };
+            // A matrix that equals its transpose does not say which of the two it is.
+            let square = tensor.shape.len() == 2 && tensor.shape[0] == tensor.shape[1];
+            if square && tensor.len() > 1 && decode::equal(tensor, &turned) {
+                return None;
+            }
             let free = !taken.contains(*stored) && checkpoint.shape == weight.shape;
             free.then(|| Match {
                 source: Source {

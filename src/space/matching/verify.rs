@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Aligned, Method};
+use super::Aligned;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
@@ -194,6 +194,12 @@ fn folded(
     let certain = !computed.is_empty();
     let warning = match (computed.len(), unknown.len()) {
         (0, 0) => return None,
+        (0, count) if weights.is_some() => format!(
+            "tensors of the ONNX checkpoints hold values of θ0's state dict under names that the \
+             exporter gives to what it computed ({count}: {}): had it folded a factor of 1 into \
+             them, values between the checkpoints would be averages of folded tensors",
+            some(unknown)
+        ),
         (0, count) => format!(
             "tensors of the ONNX checkpoints carry no record of how the exporter made them ({count}: \
              {}): had it folded a computation into them (batch norm, weight norm), values between \
@@ -231,15 +237,25 @@ fn of(
             .any(|it| same_values(tensor, it, false) || same_values(tensor, it, true))
     };
     match (recorded, weights) {
+        // Equal at θ0, which may be by chance: a factor of 1 leaves no trace.
+        (History::Computed(Computed { by_name: true, .. }), Some(weights)) if held(weights) => {
+            Some(Computed {
+                by: Vec::new(),
+                linear: false,
+                by_name: true,
+            })
+        }
         (History::Computed(computed), _) => Some(computed),
         (_, Some(weights)) if held(weights) => None,
         (_, Some(_)) => Some(Computed {
             by: vec!["a computation: θ0's state dict has no such values".to_string()],
             linear: false,
+            by_name: false,
         }),
         (_, None) => Some(Computed {
             by: Vec::new(),
             linear: false,
+            by_name: false,
         }),
     }
 }
@@ -280,17 +296,19 @@ pub(super) fn some(mut items: Vec<String>) -> String {
 
 /// A computation that stands between a checkpoint's tensor and the graph, where the exporter's
 /// record shows one.
+///
+/// `equal` says that θ0's own tensor holds the graph's values. That settles what only looks computed
+/// by its name, and linear computations (a product with 1); another, such as |w| or a clamp, may be
+/// equal at θ0 by chance.
 pub(super) fn computed(
     record: &Record<'_>,
     initializer: &str,
     place: Place,
-    found: &super::Match,
+    equal: bool,
 ) -> Option<Computed> {
-    match (found.method, record.history(initializer, place)) {
-        (Method::Graph, _) => None,
-        // Equal, as it is or transposed, to a tensor that was matched by itself.
-        (Method::Values, History::Computed(_)) => None,
-        (_, History::Computed(computed)) => Some(computed),
+    match record.history(initializer, place) {
+        History::Computed(computed) if equal && (computed.linear || computed.by_name) => None,
+        History::Computed(computed) => Some(computed),
         _ => None,
     }
 }
