@@ -8,7 +8,7 @@ use super::doubts::doubts;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
-use super::{check, draw, print, print_json, statistics, warn};
+use super::{check, draw, print, print_json, print_lines, statistics, warn};
 use crate::analysis::check::against_files;
 use crate::analysis::line::{Base, Path};
 use crate::error::Result;
@@ -226,7 +226,7 @@ fn rises(barriers: &[Barriers]) {
         };
         print(&format!("{:12}  {loss}  {error}  {frankle}", of.dataset));
     }
-    print(
+    print_lines(
         "±: one standard error, unpaired: as if the soup and the ends had seen different samples. The \
          paired one may\nbe much smaller, or larger. A rise of more than two of them is called a barrier. \
          Where it is less, none is\nestablished, which does not show that there is none.",

@@ -1,6 +1,6 @@
 //! What did not fit, told in one message, and the checks that need values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -143,8 +143,14 @@ impl Findings {
     /// have been used, so that leaving them out makes another model.
     fn advice_on_extra(&self, network: &Network<'_>, export: &str) -> String {
         let ignore = |names: &[&String]| {
-            let flags = names.iter().map(|name| format!("--ignore '{name}'"));
-            flags.take(SHOWN).collect::<Vec<_>>().join(" ")
+            // Of many, the modules that they are of.
+            let many = names.len() > SHOWN;
+            let pattern = |name: &String| match name.split_once('.') {
+                Some((first, _)) if many => format!("--ignore '{first}.*'"),
+                _ => format!("--ignore '{name}'"),
+            };
+            let flags: BTreeSet<String> = names.iter().map(|name| pattern(name)).collect();
+            flags.into_iter().collect::<Vec<_>>().join(" ")
         };
         let all: Vec<&String> = self.extra.keys().collect();
         if Record::of(network).is_unoptimized() {
