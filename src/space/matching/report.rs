@@ -143,11 +143,18 @@ impl Findings {
     /// have been used, so that leaving them out makes another model.
     fn advice_on_extra(&self, network: &Network<'_>, export: &str) -> String {
         let ignore = |names: &[&String]| {
-            // Of many, the modules that they are of.
+            // Of many, the largest modules that have nothing in the graph.
             let many = names.len() > SHOWN;
-            let pattern = |name: &String| match name.split_once('.') {
-                Some((first, _)) if many => format!("--ignore '{first}.*'"),
-                _ => format!("--ignore '{name}'"),
+            let in_graph = |prefix: &str| {
+                let mut uses = network.uses.iter();
+                uses.any(|it| it.initializer.starts_with(prefix) || it.alias.starts_with(prefix))
+            };
+            let pattern = |name: &String| {
+                let ends = name.match_indices('.').map(|(at, _)| &name[..=at]);
+                match ends.filter(|_| many).find(|prefix| !in_graph(prefix)) {
+                    Some(module) => format!("--ignore '{module}*'"),
+                    None => format!("--ignore '{name}'"),
+                }
             };
             let flags: BTreeSet<String> = names.iter().map(|name| pattern(name)).collect();
             flags.into_iter().collect::<Vec<_>>().join(" ")
