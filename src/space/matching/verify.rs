@@ -4,7 +4,7 @@
 //! shape. What proves a match is θ0's own state dict, whose tensors must hold the graph's values;
 //! what can refute it is the exporter's record ([`crate::graph::record`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Aligned;
@@ -189,11 +189,19 @@ fn folded(
             None => {}
         }
     }
+    let lost = weights.map_or_else(Vec::new, |weights| lost(network, record, weights));
     let export = "export with torch.onnx.export(..., dynamo=True, optimize=False), or give state \
                   dicts (.safetensors) of the checkpoints beside such an origin";
     let certain = !computed.is_empty();
     let warning = match (computed.len(), unknown.len()) {
-        (0, 0) => return None,
+        (0, 0) if lost.is_empty() => return None,
+        (0, _) if !lost.is_empty() => format!(
+            "tensors of θ0's state dict are nowhere in the graph ({}: {}): where the exporter folded \
+             them into others, values between the ONNX checkpoints are averages of folded tensors, \
+             not of the models' parameters; {export}",
+            lost.len(),
+            some(lost)
+        ),
         (0, count) if weights.is_some() => format!(
             "tensors of the ONNX checkpoints hold values of θ0's state dict under names that the \
              exporter gives to what it computed ({count}: {}): had it folded a factor of 1 into \
@@ -215,6 +223,43 @@ fn folded(
         ),
     };
     Some(Folded { warning, certain })
+}
+
+/// Tensors of θ0's state dict that the graph has neither by name nor, under a name of the exporter's
+/// making, by value.
+fn lost(
+    network: &Network<'_>,
+    record: &Record<'_>,
+    weights: &BTreeMap<String, Tensor>,
+) -> Vec<String> {
+    if record.is_unoptimized() {
+        return Vec::new();
+    }
+    let uses = network.uses.iter();
+    let names: BTreeSet<&str> = uses
+        .flat_map(|it| [it.initializer.as_str(), it.alias.as_str()])
+        .collect();
+    // TorchScript leaves the names of what it merges in the graph; the current exporter does not.
+    let renamed = |name: &&&str| record.is_marked() || name.starts_with("onnx::");
+    let candidates: Vec<&Tensor> = names
+        .iter()
+        .filter(renamed)
+        .filter_map(|name| network.tensor(name))
+        .collect();
+    let held = |weight: &Tensor| {
+        let mut candidates = candidates.iter();
+        candidates.any(|it| same_values(it, weight, false) || same_values(it, weight, true))
+    };
+    // Either side may have a prefix (`module.`).
+    let known = |name: &str| {
+        let mut suffixes = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+        names.contains(name) || suffixes.any(|it| names.contains(it))
+    };
+    let lost = weights.iter().filter(|(name, tensor)| {
+        let counts = tensor.dtype.is_float() && !tensor.is_empty();
+        counts && !known(name) && !held(tensor)
+    });
+    lost.map(|(name, _)| format!("`{name}`")).collect()
 }
 
 /// How an initializer that differs between ONNX checkpoints was computed; `None` where it is a
