@@ -173,6 +173,68 @@ fn a_value_that_is_equal_at_the_origin_by_chance_does_not_pass() {
 }
 
 #[test]
+fn a_constant_that_was_merged_with_a_parameter_is_refused_and_right_without_merging() {
+    let merged = folder("merged", "opt", true);
+    let output = plane(&merged, DICTS, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("norm.weight went into"), "{told}");
+    assert!(told.contains("a merge with a constant"), "{told}");
+    let kept = folder("merged", "noopt", true);
+    assert!(
+        plane(&kept, ["ft1.safetensors", "ft2.safetensors"], &[])
+            .status
+            .success()
+    );
+    agrees("merged", &losses(&summary(&kept)));
+}
+
+#[test]
+fn a_tensor_of_the_state_dict_that_is_nowhere_in_the_graph_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let vit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
+    for file in [
+        "zs_ts.onnx",
+        "ft1_ts.onnx",
+        "ft2_ts.onnx",
+        "data.npz",
+        "zs.safetensors",
+    ] {
+        fs::copy(vit.join(file), folder.path().join(file)).unwrap();
+    }
+    let weights = folder.path().join("zs.safetensors");
+    let run = |fresh: &str| {
+        let flags = "plane --origin zs_ts.onnx --a ft1_ts.onnx --b ft2_ts.onnx --test data.npz \
+            --steps 2 --origin-weights zs.safetensors";
+        let mut command = Command::cargo_bin("landscape").unwrap();
+        command
+            .current_dir(folder.path())
+            .args(flags.split_whitespace())
+            .arg(fresh);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        summary(&folder)["warnings"].to_string()
+    };
+    // Every tensor has its place, those that the exporter transposed and renamed as well.
+    assert_eq!(run("--fresh"), "[]");
+    let bytes = fs::read(&weights).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let gain: Vec<u8> = [0.5_f32, 2.0]
+        .iter()
+        .flat_map(|it| it.to_le_bytes())
+        .collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &gain);
+    let mut tensors = file.tensors();
+    tensors.push(("b.0.gain".to_string(), view.unwrap()));
+    fs::write(&weights, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let told = run("--fresh");
+    assert!(
+        told.contains("nowhere in the graph (1: `b.0.gain`)"),
+        "{told}"
+    );
+}
+
+#[test]
 fn averages_of_folded_tensors_are_told_where_the_values_stand() {
     for network in NETWORKS {
         let folder = folder(network, "opt", false);

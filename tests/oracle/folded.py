@@ -88,6 +88,20 @@ class Norm(Base):
         return self.head(torch.relu(self.bn(self.body(x))))
 
 
+class Merged(Base):
+    """The constant 1 of a LayerNorm without affine, which the exporter merges with a weight of ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain = nn.LayerNorm(6, elementwise_affine=False)
+        self.narrow = nn.Linear(12, 6)
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.norm(self.narrow(torch.relu(self.body(self.plain(x)))))))
+
+
 def moved(state, seed, name):
     """A fine-tune: every tensor moved by a third of its size; variances stay positive."""
     generator = torch.Generator().manual_seed(seed)
@@ -135,7 +149,7 @@ def export(net, state, path, optimize):
 
 
 def main():
-    for kind in (Gain, Standardized, Scaled, Absolute, Norm):
+    for kind in (Gain, Standardized, Scaled, Absolute, Norm, Merged):
         name = kind.__name__.lower()
         folder = FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
