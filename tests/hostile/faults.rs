@@ -1,8 +1,8 @@
 //! Runs that are stopped and disks that fill up: one message, and no half file.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Seek, SeekFrom, Write};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
@@ -29,10 +29,9 @@ fn an_output_folder_that_cannot_be_made_is_a_failure_before_the_run() {
     );
 }
 
+/// A plane of so many steps that has told a line with `part`, and the lines after it.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
-    let folder = Folder::new();
+fn begun(folder: &Folder, steps: &str, part: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
     let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"))
         .current_dir(folder.path(""))
         .args([
@@ -43,16 +42,23 @@ fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
             "ft1.safetensors",
         ])
         .args([
-            "--b", "ft2", "--test", "data.npz", "--steps", "900", "--out", "out",
+            "--b", "ft2", "--test", "data.npz", "--steps", steps, "--out", "out",
         ])
         .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(part)));
+    (run, lines)
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
+    let folder = Folder::new();
     // The geometry is told when the evaluation begins.
-    let begun = lines.find(|line| line.as_ref().unwrap().contains("angle"));
-    assert!(begun.is_some());
+    let (mut run, lines) = begun(&folder, "900", "angle");
     std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
     let sent = Command::new("kill")
@@ -76,25 +82,8 @@ fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
 #[test]
 fn a_checkpoint_that_is_written_to_during_the_run_is_an_error_and_nothing_is_kept() {
     let folder = Folder::new();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"))
-        .current_dir(folder.path(""))
-        .args([
-            "plane",
-            "--origin",
-            "zs_noopt.onnx",
-            "--a",
-            "ft1.safetensors",
-        ])
-        .args([
-            "--b", "ft2", "--test", "data.npz", "--steps", "60", "--out", "out",
-        ])
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
     // Inputs are open, and thousands of models still to be evaluated, when the plan is told.
-    assert!(lines.any(|line| line.unwrap().contains("models ×")));
+    let (mut run, lines) = begun(&folder, "60", "models ×");
     // In place: a file that is cut first would end the program.
     let mut file = fs::File::options()
         .write(true)
