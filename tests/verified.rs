@@ -394,6 +394,67 @@ fn ignored_tensors_are_named_and_the_saved_model_is_the_one_that_was_judged() {
 }
 
 #[test]
+fn a_head_of_another_size_is_named_and_saved_as_it_was_judged() {
+    let folder = folder("scaled", "noopt", false);
+    let path = folder.path();
+    // ft1 with a head for three classes in place of four.
+    let bytes = fs::read(oracle("scaled").join("ft1.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        let mut shape = view.shape().to_vec();
+        let mut data = view.data();
+        if name.starts_with("head.") {
+            data = &data[..data.len() / shape[0] * 3];
+            shape[0] = 3;
+        }
+        let view = safetensors::tensor::TensorView::new(view.dtype(), shape, data);
+        (name, view.unwrap())
+    });
+    fs::write(
+        path.join("new.safetensors"),
+        safetensors::serialize(tensors, None).unwrap(),
+    )
+    .unwrap();
+    fs::write(path.join("m.csv"), "name,path\nnew,new.safetensors\n").unwrap();
+    let run = |more: &[&str]| {
+        let common = "soup --origin zs.onnx --models m.csv --val test.npz --test test.npz \
+            --methods uniform --save uniform=u.safetensors --force";
+        let mut command = Command::cargo_bin("landscape").unwrap();
+        command
+            .current_dir(path)
+            .args(common.split_whitespace())
+            .args(more);
+        command.output().unwrap()
+    };
+    assert_eq!(run(&[]).status.code(), Some(2));
+    let idle = run(&["--ignore", "fc.*"]);
+    assert!(
+        stderr(&idle).contains("`fc.*` fits no tensor"),
+        "{}",
+        stderr(&idle)
+    );
+    let output = run(&["--ignore", "head.*"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(
+        told.contains("zs's stand in for those of new without head.*"),
+        "{told}"
+    );
+    let judged = json(path.join("notebooks-data/soup.json"));
+    assert_eq!(judged["models"][0]["name"], "new without head.*");
+    // The file has θ0's head of four classes.
+    let bytes = fs::read(path.join("u.safetensors")).unwrap();
+    let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let bytes = fs::read(oracle("scaled").join("zs.safetensors")).unwrap();
+    let origin = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for name in ["head.weight", "head.bias"] {
+        let (ours, theirs) = (saved.tensor(name).unwrap(), origin.tensor(name).unwrap());
+        assert_eq!(ours.shape(), theirs.shape());
+        assert_eq!(ours.data(), theirs.data());
+    }
+}
+
+#[test]
 fn an_adapter_is_told_for_what_it_is() {
     let folder = folder("scaled", "noopt", false);
     let values = [0_u8; 8];

@@ -48,6 +48,7 @@ impl Labels {
 /// labels cover few of the network's classes; `scores[model][data set]`.
 pub fn warnings(datasets: &[DatasetInfo], labels: &[Labels], scores: &[Vec<Score>]) -> Vec<String> {
     let mut warnings = Vec::new();
+    let mut at_chance = Vec::new();
     for (set, (data, labels)) in datasets.iter().zip(labels).enumerate() {
         let Labels { classes, named } = *labels;
         let (name, samples) = (&data.name, data.samples);
@@ -62,14 +63,19 @@ pub fn warnings(datasets: &[DatasetInfo], labels: &[Labels], scores: &[Vec<Score
         let errors = scores.iter().map(|sets| sets[set].error);
         let best = errors.fold(f64::INFINITY, f64::min);
         if best.is_finite() && labels.is_chance(samples, best) {
-            warnings.push(format!(
-                "no model is better than chance on {name}: errors from {:.1} %, chance is {:.1} %. \
-                 Are its preprocessing, its labels and their order, and the order of its axes \
-                 those that the network was trained with?",
+            at_chance.push(format!(
+                "{name} (best error {:.1} % of {samples} samples, chance {:.1} %)",
                 100.0 * best,
                 100.0 * labels.chance()
             ));
         }
+    }
+    if !at_chance.is_empty() {
+        warnings.push(format!(
+            "no model is significantly better than chance on {}. Are the preprocessing, the labels \
+             and their order, and the order of the axes those that the network was trained with?",
+            at_chance.join(", ")
+        ));
     }
     warnings
 }
@@ -102,7 +108,7 @@ mod tests {
     fn chance_is_told_where_no_model_is_better() {
         let text = &told(10, 10, 1000, &[0.95, 0.885])[0];
         assert!(
-            text.contains("errors from 88.5 %, chance is 90.0 %"),
+            text.contains("test (best error 88.5 % of 1000 samples, chance 90.0 %)"),
             "{text}"
         );
         // 0.9 less two standard errors of 0.0095.

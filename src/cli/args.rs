@@ -53,10 +53,10 @@ pub struct Common {
     /// Network and initialization θ0
     #[arg(long, value_name = "FILE.onnx")]
     pub origin: Option<PathBuf>,
-    /// θ0 under the checkpoints' tensor names, to match and verify tensors by value
+    /// θ0's own state dict, to match and verify tensors by value [default: beside the origin, when there]
     #[arg(long, value_name = "FILE.safetensors")]
     pub origin_weights: Option<PathBuf>,
-    /// Tensors to leave out on either side (`*` for anything)
+    /// Leave out tensors of this name, θ0's staying in their place (`*` for anything: 'fc.*'); may be given several times
     #[arg(long, value_name = "NAME")]
     pub ignore: Vec<String>,
     /// Configuration file [default: landscape.toml, when there]

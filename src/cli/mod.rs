@@ -88,7 +88,7 @@ fn open_origin(path: &Path) -> Result<(String, Model)> {
     }
 }
 
-/// The first failure of [`print`]; a command ends with it.
+/// The first failure of [`print()`]; a command ends with it.
 static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints a line to standard output; a line break in it is a name's, and shown. What does not get

@@ -70,6 +70,11 @@ pub(super) fn find(
             ..LeftOut::default()
         };
         for (name, tensor) in ignored {
+            // A head of another size: the graph has a place of its name, where θ0's stays.
+            if let Some(stand_in) = namesake(network, name) {
+                left.replaced.insert(name.clone(), stand_in);
+                continue;
+            }
             let origin = weights.and_then(|weights| by_suffix(weights, name));
             let same = origin.is_some_and(|origin| verify::same_values(origin, tensor, false));
             if !keeps_all && !same && modules.contains(module(name)) {
@@ -104,6 +109,21 @@ fn replaced(
         (!decode::equal(origin, source)).then(|| (source.name.clone(), stand_in))
     });
     found.collect()
+}
+
+/// The graph's tensor of a checkpoint's name, which may carry a prefix (`module.`).
+fn namesake(network: &Network<'_>, name: &str) -> Option<Source> {
+    let fits = |graph: &str| {
+        let rest = name.strip_suffix(graph);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let mut uses = network.uses.iter();
+    let found = uses.find(|it| fits(&it.initializer) || fits(&it.alias))?;
+    Some(Source {
+        name: found.initializer.clone(),
+        tensor: network.tensor(&found.initializer)?.clone(),
+        transposed: false,
+    })
 }
 
 /// Modules that have a tensor in the graph, by the checkpoints' names.

@@ -11,7 +11,7 @@ pub mod named;
 mod report;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -133,6 +133,7 @@ pub fn pool(
     options: &Options,
 ) -> Result<Aligned> {
     refuse_bodies(network, options)?;
+    refuse_idle(network, checkpoints, options)?;
     let weights = origin_weights.map(named_tensors).transpose()?;
     let mut matched = Vec::new();
     let mut passed_over = Vec::new();
@@ -214,6 +215,33 @@ fn named_tensors(checkpoint: &Checkpoint) -> Result<&BTreeMap<String, Tensor>> {
             ),
         )
     })
+}
+
+/// A pattern that fits no name is a slip, and what it was to leave out stays.
+fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Options) -> Result<()> {
+    let uses = network.uses.iter();
+    let graph = uses.flat_map(|it| [it.initializer.as_str(), it.alias.as_str()]);
+    let dicts = checkpoints.iter().filter_map(verify::state_dict);
+    let own = checkpoints.iter().filter_map(|it| match &it.content {
+        Content::Onnx(model) => Some(model.tensors.keys()),
+        Content::Safetensors(_) => None,
+    });
+    let names: BTreeSet<&str> = graph
+        .chain(dicts.flat_map(BTreeMap::keys).map(String::as_str))
+        .chain(own.flatten().map(String::as_str))
+        .collect();
+    let idle = |pattern: &&String| {
+        let pattern = std::slice::from_ref(*pattern);
+        !names.iter().any(|name| is_ignored(name, pattern))
+    };
+    match options.ignore.iter().find(idle) {
+        Some(pattern) if !checkpoints.is_empty() => Err(Error::flag(
+            "--ignore",
+            format!("`{pattern}` fits no tensor of the network or of a checkpoint"),
+        )
+        .help("a pattern is a whole name, or has a `*` for anything: --ignore 'fc.*'; repeat the flag for more")),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the user wants a place of the graph left as θ0 has it: by the name of the initializer,

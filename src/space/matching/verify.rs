@@ -105,7 +105,11 @@ const ALIKE: f64 = 0.9;
 fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     let members = &aligned.pool.members;
     let tensors = aligned.pool.parameters.iter().enumerate();
-    let trained = tensors.filter(|(_, parameter)| parameter.role == Role::Trainable);
+    // Biases and gains move far by ordinary training; matrices, filters and single scales do not.
+    let trained = tensors.filter(|(_, parameter)| {
+        let counts = parameter.shape.len() > 1 || parameter.len() == 1;
+        parameter.role == Role::Trainable && counts
+    });
     let measured = trained.filter_map(|(index, parameter)| {
         let (origin, own) = (
             &members[0].sources[index].tensor,
@@ -140,11 +144,11 @@ fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     })
 }
 
-/// The middle value; `None` of nothing.
+/// The middle value, of two the lower; `None` of nothing.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.retain(|value| !value.is_nan());
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 /// Tensors that ONNX checkpoints hold in place of the parameters.

@@ -63,6 +63,11 @@ pub fn write(
     let origin = left_to_origin(path, aligned, template, checkpoints)?;
     for (declared, elements) in &mut plan.tensors {
         if let Some(source) = origin.get(declared.name.as_str()) {
+            // θ0's may be of another shape (a head for other classes).
+            declared.shape.clone_from(&source.tensor.shape);
+            if source.transposed {
+                declared.shape.reverse();
+            }
             *elements = Elements::Origin(source.clone());
         }
     }
