@@ -6,7 +6,7 @@
 //! touches the other's. The first line is a header, each other one a model's tallies so far:
 //!
 //! ```text
-//! 8f3c21aa landscape journal 2 <key> <data sets> <layout>
+//! 8f3c21aa landscape journal 3 <key> <data sets> <layout>
 //! 0b77d1c4 <model's key> <words of tally 0> <words of tally 1> …
 //! ```
 //!
@@ -75,7 +75,7 @@ impl Journal {
         if fresh {
             file.set_len(0).map_err(fail)?;
         }
-        let header = format!("landscape journal 2 {key} {sets} ");
+        let header = format!("landscape journal 3 {key} {sets} ");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let (layout, finished, good) = parse(&bytes, &header, sets);

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::network::{Network, Place};
+use super::network::{Network, Place, Use};
 
 /// Where the exporter lists what was a parameter or a buffer of the module.
 const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
@@ -146,7 +146,14 @@ impl<'n> Record<'n> {
     pub fn is_unoptimized(&self) -> bool {
         let rewritten = |rules: &str| rules.contains("Fuse") || rules.contains("RemoveOptional");
         let untouched = |place: Place| self.rules(place.node).is_none_or(|it| !rewritten(it));
-        !self.signature.is_empty()
+        // Other tools may fold and keep the graph's metadata: then the marks are gone.
+        let marked = |it: &Use| {
+            let own = self.signature.contains(it.initializer.as_str());
+            !own || self.network.input_kind(&it.initializer).is_some()
+        };
+        self.marks
+            && !self.signature.is_empty()
+            && self.network.uses.iter().all(marked)
             && self.network.uses.iter().all(|it| {
                 self.network.folded_from(&it.initializer).is_none() && untouched(it.place)
             })

@@ -71,11 +71,11 @@ pub(super) fn find(
         };
         for (name, tensor) in ignored {
             // A head of another size: the graph has a place of its name, where θ0's stays.
-            if let Some(stand_in) = namesake(network, name) {
+            if let Some(stand_in) = namesake(network, &matched[k], name) {
                 left.replaced.insert(name.clone(), stand_in);
                 continue;
             }
-            let origin = weights.and_then(|weights| by_suffix(weights, name));
+            let origin = weights.and_then(|weights| weights.get(name));
             let same = origin.is_some_and(|origin| verify::same_values(origin, tensor, false));
             if !keeps_all && !same && modules.contains(module(name)) {
                 left.missed.push(name.clone());
@@ -112,13 +112,18 @@ fn replaced(
 }
 
 /// The graph's tensor of a checkpoint's name, which may carry a prefix (`module.`).
-fn namesake(network: &Network<'_>, name: &str) -> Option<Source> {
+///
+/// The place must be open: `aux.fc.weight` is no other shape of an `fc.weight` that was matched.
+fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<Source> {
     let fits = |graph: &str| {
         let rest = name.strip_suffix(graph);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     let mut uses = network.uses.iter();
-    let found = uses.find(|it| fits(&it.initializer) || fits(&it.alias))?;
+    let found = uses.find(|it| {
+        let open = !matches.contains_key(&it.place);
+        open && (fits(&it.initializer) || fits(&it.alias))
+    })?;
     Some(Source {
         name: found.initializer.clone(),
         tensor: network.tensor(&found.initializer)?.clone(),
@@ -138,21 +143,6 @@ fn modules<'a>(network: &'a Network<'_>, matched: &'a [Matches]) -> BTreeSet<&'a
 /// The module that owns a tensor: `fc` of `fc.weight`.
 pub(super) fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(module, _)| module)
-}
-
-/// θ0's tensor of a name, which may carry a prefix (`module.`) on either side.
-fn by_suffix<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Option<&'a Tensor> {
-    let is_suffix = |long: &str, short: &str| {
-        let rest = long.strip_suffix(short);
-        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
-    weights.get(name).or_else(|| {
-        let mut fits = weights
-            .iter()
-            .filter(|(other, _)| is_suffix(name, other) || is_suffix(other, name));
-        let (_, first) = fits.next()?;
-        fits.next().is_none().then_some(first)
-    })
 }
 
 /// Says what was left out, and whose tensors stand in.

@@ -178,10 +178,11 @@ fn refuse_computed(
             findings.computed(&source.name, &r#use.initializer, &also);
         }
         let weight = weights.and_then(|weights| weights.get(source.name.as_str()));
-        let equal = weight.is_some_and(|weight| {
+        let equal = || {
             let tensor = names.network.tensor(&r#use.initializer);
-            tensor.is_some_and(|it| verify::same_values(it, weight, source.transposed))
-        });
+            let pair = weight.zip(tensor);
+            pair.is_some_and(|(weight, it)| verify::same_values(it, weight, source.transposed))
+        };
         let computed = verify::computed(&record, &r#use.initializer, r#use.place, equal);
         if let Some(computed) = computed.filter(|_| !left) {
             findings.computed(&found.source.name, &r#use.initializer, &computed.by);

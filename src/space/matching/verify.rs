@@ -77,7 +77,8 @@ fn by_name(
         Some(evidence) => format!(
             "{names}: do NOT trust these values before this is settled: tensors are matched by name \
              alone, and some lie as far from θ0's as if the exporter had folded a computation into \
-             them (a head trained from scratch looks the same): {evidence}; {cure}"
+             them (a head trained from scratch looks the same), in {}: {evidence}; {cure}",
+            checkpoints[first].name
         ),
         None if keeps_all => format!(
             "{names}: tensors are matched by name alone; the exporter's record shows no folding, \
@@ -176,13 +177,10 @@ fn folded(
     let moving = aligned.pool.parameters.iter().enumerate();
     for (index, _) in moving.filter(|(_, parameter)| !parameter.frozen) {
         let source = &aligned.pool.members[0].sources[index];
-        match of(
-            network,
-            record,
-            &source.name,
-            aligned.places[index][0],
-            weights,
-        ) {
+        // Of several places the one that speaks most for a computation.
+        let places = aligned.places[index].iter();
+        let found = places.filter_map(|&place| of(network, record, &source.name, place, weights));
+        match found.max_by_key(|it| (!it.linear, !it.by.is_empty())) {
             Some(Computed { linear: true, .. }) => {}
             Some(Computed { by, .. }) if by.is_empty() => {
                 unknown.push(format!("`{}`", source.name))
@@ -317,12 +315,15 @@ pub(super) fn same_values(tensor: &Tensor, weight: &Tensor, transposed: bool) ->
         (true, ..) => false,
         (false, ours, theirs) => ours == theirs,
     };
+    if !fits || !weight.dtype.is_float() {
+        return false;
+    }
     let source = Source {
         name: String::new(),
         tensor: weight.clone(),
         transposed,
     };
-    fits && weight.dtype.is_float() && decode::equal_to_rounding(tensor, &source)
+    decode::equal_to_rounding(tensor, &source)
 }
 
 /// The tensors of a checkpoint that has names.
@@ -353,10 +354,10 @@ pub(super) fn computed(
     record: &Record<'_>,
     initializer: &str,
     place: Place,
-    equal: bool,
+    equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
     match record.history(initializer, place) {
-        History::Computed(computed) if equal && (computed.linear || computed.by_name) => None,
+        History::Computed(computed) if (computed.linear || computed.by_name) && equal() => None,
         History::Computed(computed) => Some(computed),
         _ => None,
     }

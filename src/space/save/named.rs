@@ -118,7 +118,7 @@ fn left_to_origin<'a>(
         .collect();
     for (name, tensor) in &left.homeless {
         match tensor {
-            Some(tensor) => {
+            Some(tensor) if left.missed.contains(name) => {
                 let source = Source {
                     name: name.clone(),
                     tensor: tensor.clone(),
@@ -139,7 +139,7 @@ fn left_to_origin<'a>(
                      what is judged as it is",
                 ));
             }
-            None => {}
+            _ => {}
         }
     }
     Ok(origin)
