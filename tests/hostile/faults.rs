@@ -61,8 +61,9 @@ fn ctrl_c_ends_a_run_with_one_message_and_no_file() {
     let (mut run, lines) = begun(&folder, "900", "angle");
     std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
+    // Not SIGINT: a shell starts what it runs in the background with it ignored, and so it stays.
     let sent = Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
+        .args(["-TERM", &run.id().to_string()])
         .status();
     assert!(sent.unwrap().success());
     let status = run.wait().unwrap();
