@@ -6,18 +6,19 @@ use crate::analysis::pairs::{all, drawn};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// What `--pairs` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// Each pair once.
+/// Which pairs are evaluated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PairSelection {
+    /// Every pair once.
+    #[default]
     All,
-    /// So many of them.
+    /// This many of them, drawn at random.
     Drawn(usize),
     /// Those of a CSV with the columns `a,b`.
     Listed(PathBuf),
 }
 
-impl Selection {
+impl PairSelection {
     /// A number, or a file.
     ///
     /// # Errors
@@ -100,12 +101,12 @@ mod tests {
 
     #[test]
     fn a_number_a_file_or_all() {
-        let parse = |text| Selection::parse(text);
-        assert_eq!(parse(None).unwrap(), Selection::All);
-        assert_eq!(parse(Some("12")).unwrap(), Selection::Drawn(12));
+        let parse = |text| PairSelection::parse(text);
+        assert_eq!(parse(None).unwrap(), PairSelection::All);
+        assert_eq!(parse(Some("12")).unwrap(), PairSelection::Drawn(12));
         assert_eq!(
             parse(Some("p.csv")).unwrap(),
-            Selection::Listed("p.csv".into())
+            PairSelection::Listed("p.csv".into())
         );
         assert!(parse(Some("0")).is_err());
     }
@@ -117,7 +118,7 @@ mod tests {
         let csv = folder.path().join("p.csv");
         let read = |text: &str| {
             std::fs::write(&csv, text).unwrap();
-            Selection::Listed(csv.clone()).pairs(&names, 0)
+            PairSelection::Listed(csv.clone()).pairs(&names, 0)
         };
         assert_eq!(read("b,a\ny,x\n z , x \n").unwrap(), [(0, 1), (0, 2)]);
         for (text, message) in [
@@ -131,8 +132,8 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text:?}: {error}");
         }
-        let missing = Selection::Listed("nowhere.csv".into()).pairs(&names, 0);
+        let missing = PairSelection::Listed("nowhere.csv".into()).pairs(&names, 0);
         assert!(missing.unwrap_err().to_string().contains("no such file"));
-        assert!(Selection::All.pairs(&names[..1], 0).is_err());
+        assert!(PairSelection::All.pairs(&names[..1], 0).is_err());
     }
 }

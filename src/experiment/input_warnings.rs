@@ -1,4 +1,4 @@
-//! What the reader of any result should know of its inputs, beside what matching says.
+//! Warnings about the inputs of a result, beside those of matching.
 
 use crate::analysis::chance::{self, Labels};
 use crate::analysis::origin;
@@ -7,9 +7,11 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
 use crate::space::pool::Pool;
 
-/// What the engine warns of, and what the scores `[member][data set]` of θ0 and the checkpoints
-/// say: of the data, and with the checkpoints' inner products, where they are at hand, of θ0.
-pub fn doubts(
+/// The engine's warnings, and those that follow from the scores of θ0 and the checkpoints,
+/// `scores[member][data set]`: about the data, and about θ0.
+///
+/// `gram` holds the checkpoints' inner products; without it, those of a few are computed.
+pub fn of_inputs(
     engine: &Engine<'_>,
     pool: &Pool,
     gram: Option<&Gram>,
@@ -19,8 +21,8 @@ pub fn doubts(
     let (classes, named) = engine.coverage();
     let labels = named.into_iter().map(|named| Labels { classes, named });
     let labels: Vec<Labels> = labels.collect();
-    let mut doubts = engine.warnings().to_vec();
-    doubts.extend(chance::warnings(datasets, &labels, scores));
+    let mut warnings = engine.warnings().to_vec();
+    warnings.extend(chance::warnings(datasets, &labels, scores));
     if pool.members.len() > 2 {
         let of_few;
         let gram = match gram {
@@ -30,9 +32,9 @@ pub fn doubts(
                 &of_few
             }
         };
-        doubts.extend(origin::warnings(pool, gram, (datasets, &labels), scores));
+        warnings.extend(origin::warnings(pool, gram, (datasets, &labels), scores));
     }
-    doubts
+    warnings
 }
 
 /// θ0 and the first checkpoints: as many as are needed to tell.

@@ -1,4 +1,6 @@
-//! The list of models: a CSV with the columns `name` and `path`, then hyperparameters.
+//! The models that an experiment is about: files, or those that a list names.
+//!
+//! A list is a CSV with the columns `name` and `path`, then hyperparameters.
 
 use std::fs;
 use std::io::Read;
@@ -10,24 +12,61 @@ use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// A model of the list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
-    /// Its name in the results.
-    pub name: String,
-    /// Its file, found.
+/// A model to be opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Candidate {
+    /// Its name in the results; without one, the file's.
+    pub name: Option<String>,
+    /// Its file.
     pub path: PathBuf,
-    /// Its file, as the list says.
+    /// Its file as a list gives it, relative to the list's folder.
     pub given: String,
-    /// The other columns, in their order.
+    /// A list's other columns, in their order.
     pub hyperparameters: IndexMap<String, String>,
+}
+
+impl Candidate {
+    /// A file, under its own name.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A file under another name.
+    pub fn named(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..Self::file(path)
+        }
+    }
+}
+
+/// Which models an experiment is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Candidates {
+    /// These files, all of which are needed: NaN in one is an error.
+    Files(Vec<Candidate>),
+    /// A pool, listed in a CSV: a model that holds NaN or infinite values is left out.
+    List(PathBuf),
+}
+
+impl Candidates {
+    /// The models, and the list that names them.
+    pub(super) fn read(&self) -> Result<(Vec<Candidate>, Option<&Path>)> {
+        match self {
+            Self::Files(files) => Ok((files.clone(), None)),
+            Self::List(csv) => Ok((read(csv)?, Some(csv))),
+        }
+    }
 }
 
 /// Reads the list; paths are relative to its folder.
 ///
 /// # Errors
 /// When it is no such list, a file is missing, or a model stands there twice.
-pub fn read(csv: &Path) -> Result<Vec<Listed>> {
+pub fn read(csv: &Path) -> Result<Vec<Candidate>> {
     let mut text = Vec::new();
     let read = files::reader(csv, files::LIST)?.read_to_end(&mut text);
     read.map_err(|error| Error::read(csv, &error))?;
@@ -39,7 +78,7 @@ pub fn read(csv: &Path) -> Result<Vec<Listed>> {
     let broken = |error: csv::Error| Error::input(csv, format!("is no list of models: {error}"));
     let columns = columns(csv, reader.headers().map_err(broken)?)?;
     let folder = csv.parent().unwrap_or(Path::new(""));
-    let mut models: Vec<Listed> = Vec::new();
+    let mut models: Vec<Candidate> = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
         let line = record.position().map_or(0, csv::Position::line);
@@ -79,7 +118,7 @@ fn columns(csv: &Path, header: &csv::StringRecord) -> Result<Vec<String>> {
 }
 
 /// A model from its row.
-fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Result<Listed, String> {
+fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Result<Candidate, String> {
     let name = row.shift_remove("name").unwrap_or_default();
     let given = row.shift_remove("path").unwrap_or_default();
     if name.is_empty() || given.is_empty() {
@@ -99,8 +138,8 @@ fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Resu
         };
         return Err(format!("{}: {problem}", path.display()));
     }
-    Ok(Listed {
-        name,
+    Ok(Candidate {
+        name: Some(name),
         path,
         given,
         hyperparameters: row,
@@ -108,20 +147,18 @@ fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Resu
 }
 
 /// What is wrong when a model stands in the list already.
-fn twice(models: &[Listed], model: &Listed) -> Option<String> {
+fn twice(models: &[Candidate], model: &Candidate) -> Option<String> {
     // Two ways to write the path of one file.
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let (name, path) = (&model.name, real(&model.path));
+    let name_of = |model: &Candidate| model.name.clone().unwrap_or_default();
+    let (name, path) = (name_of(model), real(&model.path));
     models.iter().find_map(|other| {
-        if other.name == *name {
+        let other_name = name_of(other);
+        if other_name == name {
             return Some(format!("the name `{name}` stands in the list twice"));
         }
-        (real(&other.path) == path).then(|| {
-            format!(
-                "`{name}` is the same file as `{}`: {}",
-                other.name, other.given
-            )
-        })
+        (real(&other.path) == path)
+            .then(|| format!("`{name}` is the same file as `{other_name}`: {}", other.given))
     })
 }
 
@@ -129,7 +166,7 @@ fn twice(models: &[Listed], model: &Listed) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn list(text: &str) -> Result<Vec<Listed>> {
+    fn list(text: &str) -> Result<Vec<Candidate>> {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a.safetensors", "b.safetensors"] {
             fs::write(folder.path().join(name), "").unwrap();
@@ -145,7 +182,8 @@ mod tests {
         let models = list("\u{feff}lr,name,path,seed\n1e-3, one ,a,7\n,two,./b.safetensors,\n");
         let models = models.unwrap();
         assert_eq!(models.len(), 2);
-        assert_eq!((&*models[0].name, &*models[0].given), ("one", "a"));
+        assert_eq!(models[0].name.as_deref(), Some("one"));
+        assert_eq!(models[0].given, "a");
         assert!(models[0].path.ends_with("a.safetensors"));
         let columns: Vec<_> = models[0].hyperparameters.iter().collect();
         assert_eq!(columns.len(), 2);

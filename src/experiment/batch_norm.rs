@@ -1,4 +1,4 @@
-//! What is to be said of batch norm's running statistics, which are averaged as if they were weights.
+//! Warnings about batch norm's running statistics, which are averaged as if they were weights.
 
 use crate::graph::network::Network;
 use crate::space::matching::Aligned;

@@ -1,0 +1,68 @@
+//! The data sets of an experiment, read, and what all inputs are by content.
+
+use super::inputs::hashes;
+use super::session::Session;
+use crate::data::{Dataset, ReadOptions, Source};
+use crate::error::Result;
+use crate::evaluate::interface::Interface;
+use crate::graph::network::Network;
+use crate::result::score::DatasetInfo;
+
+/// Data sets for a network's inputs.
+pub struct LoadedData {
+    /// The network's inputs, and its output that holds the logits.
+    pub(super) interface: Interface,
+    pub(super) datasets: Vec<Dataset>,
+    /// SHA-256 of each file of weights or data, by its path.
+    pub(super) content: Vec<(String, String)>,
+    /// The same of the configuration file.
+    pub(super) config_file: Vec<(String, String)>,
+}
+
+impl LoadedData {
+    /// Reads the data and hashes all inputs.
+    ///
+    /// # Errors
+    /// When data cannot be read or does not fit the network.
+    pub(super) fn read(session: &Session, network: &Network<'_>) -> Result<Self> {
+        let settings = &session.settings;
+        let interface = Interface::of(network, settings.logits_output.as_deref())?;
+        let options = ReadOptions {
+            preprocess: settings.preprocess.clone(),
+            limit: settings.limit,
+            seed: settings.seed,
+        };
+        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
+        let datasets = settings.data.iter().map(read);
+        let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
+        let models = hashes(&session.inputs.model_files())?;
+        let data = datasets
+            .iter()
+            .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
+        Ok(Self {
+            content: models.into_iter().chain(data).collect(),
+            config_file: hashes(settings.config_file.as_slice())?,
+            interface,
+            datasets,
+        })
+    }
+
+    /// SHA-256 of each file of weights or data, by its path.
+    pub fn hashes(&self) -> &[(String, String)] {
+        &self.content
+    }
+
+    /// The data sets.
+    pub fn datasets(&self) -> Vec<DatasetInfo> {
+        self.datasets.iter().map(Dataset::info).collect()
+    }
+
+    /// A warning where a limit stopped the run before all samples were evaluated.
+    pub(super) fn cut(&self, evaluated: &[DatasetInfo]) -> Option<String> {
+        let whole: usize = self.datasets.iter().map(Dataset::len).sum();
+        let done: usize = evaluated.iter().map(|set| set.samples).sum();
+        (done < whole).then(|| {
+            format!("stopped by a limit after {done} of {whole} samples; every value is of these")
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! The files of an experiment, opened: the network with θ0, its state dict, and the checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::candidates::Candidate;
+use super::session::SessionSettings;
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::{Checkpoint, Content, file};
+use crate::error::{Error, Result};
+use crate::files::Stamp;
+use crate::graph::network::Network;
+use crate::space::matching::{self, Aligned};
+
+/// What was named, opened.
+pub struct Inputs {
+    /// The origin's file.
+    pub origin: PathBuf,
+    /// Its name in the results.
+    pub origin_name: String,
+    /// The network, with θ0 inside.
+    pub model: Model,
+    /// θ0's own state dict.
+    pub origin_weights: Option<Checkpoint>,
+    /// The checkpoints, in the order they were named.
+    pub checkpoints: Vec<Checkpoint>,
+    /// What the files were when they were opened.
+    stamps: Vec<Stamp>,
+}
+
+impl Inputs {
+    /// Opens the network and the checkpoints.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn open(settings: &SessionSettings, candidates: &[Candidate]) -> Result<Self> {
+        let origin = settings.origin.clone();
+        let (origin_name, model) = open_origin(&origin)?;
+        let beside = || matching::state_dict_beside(&model.path);
+        let weights = settings.origin_weights.clone().or_else(beside);
+        let open = |candidate: &Candidate| {
+            let mut checkpoint = Checkpoint::open(&candidate.path)?;
+            if let Some(name) = &candidate.name {
+                checkpoint.name.clone_from(name);
+            }
+            Ok(checkpoint)
+        };
+        let mut inputs = Self {
+            checkpoints: candidates.iter().map(open).collect::<Result<_>>()?,
+            origin_weights: weights.as_deref().map(Checkpoint::open).transpose()?,
+            origin,
+            origin_name,
+            model,
+            stamps: Vec::new(),
+        };
+        let mut files = inputs.model_files();
+        files.extend(settings.other_files());
+        inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
+        Ok(inputs)
+    }
+
+    /// Names of θ0 and the checkpoints.
+    pub fn names(&self) -> Vec<String> {
+        let checkpoints = self.checkpoints.iter().map(|model| model.name.clone());
+        let origin = std::iter::once(self.origin_name.clone());
+        origin.chain(checkpoints).collect()
+    }
+
+    /// The checkpoints, tensor by tensor beside the network's, whatever they hold.
+    ///
+    /// # Errors
+    /// When a checkpoint does not fit the network.
+    pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
+        let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
+        let network = Network::of(&self.model);
+        matching::pool(&network, &self.origin_name, checkpoints, weights, options)
+    }
+
+    /// The files that weights come from.
+    pub fn model_files(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.origin.clone()];
+        paths.extend(self.model.external.iter().cloned());
+        paths.extend(self.origin_weights.as_ref().map(|weights| weights.path.clone()));
+        for checkpoint in &self.checkpoints {
+            paths.push(checkpoint.path.clone());
+            if let Content::Onnx(model) = &checkpoint.content {
+                paths.extend(model.external.iter().cloned());
+            }
+        }
+        paths
+    }
+
+    /// Holds all files against what they were when they were opened.
+    ///
+    /// # Errors
+    /// When one was written to since.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.stamps.iter().try_for_each(Stamp::check)
+    }
+}
+
+/// Opens the origin, which must be a network.
+///
+/// # Errors
+/// When it cannot be read or holds no network.
+pub fn open_origin(path: &Path) -> Result<(String, Model)> {
+    let checkpoint = Checkpoint::open(path)?;
+    match checkpoint.content {
+        Content::Onnx(model) => Ok((checkpoint.name, *model)),
+        Content::Safetensors(_) => Err(Error::flag(
+            "--origin",
+            format!(
+                "{} holds tensors but no network; an .onnx file is needed",
+                checkpoint.path.display()
+            ),
+        )
+        .help("torch.onnx.export(model.eval(), args, \"zs.onnx\", dynamo=True, optimize=False)")),
+    }
+}
+
+/// SHA-256 of each file's content, in the order given.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
+    let hash = |path: &PathBuf| {
+        // A configuration may be empty, which cannot be mapped.
+        let empty = path
+            .metadata()
+            .is_ok_and(|file| file.is_file() && file.len() == 0);
+        let bytes = if empty {
+            Bytes::new()
+        } else {
+            file::map(path)?
+        };
+        let digest = Sha256::digest(&bytes);
+        let hex = digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        Ok((path.display().to_string(), hex))
+    };
+    paths.par_iter().map(hash).collect()
+}

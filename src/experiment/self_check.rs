@@ -1,0 +1,50 @@
+//! The self-check of pools: each untouched file is run as it is on a few samples and held against
+//! the model that its tensors make in the origin's network.
+
+use std::path::Path;
+
+use super::session::Session;
+use crate::analysis::check;
+use crate::error::Result;
+use crate::evaluate::logits::Logits;
+use crate::evaluate::onnx::Engine;
+use crate::graph::network::Network;
+use crate::result::score::{DatasetInfo, Score};
+use crate::space::save;
+
+/// Samples that the untouched files are run on.
+const SAMPLES: usize = 64;
+
+/// Warnings where a file, run as it is on a few samples, does not give what its mix gives: then
+/// its tensors were not put where they belong.
+///
+/// # Errors
+/// When a file cannot be run.
+pub fn against_files(
+    engine: &Engine<'_>,
+    session: &Session,
+    network: &Network<'_>,
+    logits: &Logits,
+) -> Result<Vec<String>> {
+    if save::check_size(Path::new("model.onnx"), session.aligned(), network).is_err() {
+        return Ok(vec![
+            "the network is too large for one ONNX file: the files were not held against their mixes"
+                .to_string(),
+        ]);
+    }
+    let files = engine.try_files(&session.untouched(network), SAMPLES)?;
+    let set = engine.datasets().swap_remove(0);
+    let samples = set.samples.min(SAMPLES);
+    let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);
+    let mixes: Vec<Vec<Score>> = mixes.collect();
+    let set = DatasetInfo { samples, ..set };
+    let checks = check::against_files(&[set], &session.names(), &files, &mixes);
+    let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
+        format!(
+            "{} on {samples} samples of {}: its file gives loss {:.6}, its tensors in the \
+             origin's network {:.6}; do not trust these results",
+            check.name, check.dataset, check.loss_file, check.loss_plane
+        )
+    });
+    Ok(disagreeing.collect())
+}

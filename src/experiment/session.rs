@@ -1,0 +1,524 @@
+//! A session: the network, the checkpoints aligned with it, the data to evaluate on, and how.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use indexmap::IndexMap;
+
+use super::Observer;
+use super::candidates::{Candidate, Candidates};
+use super::data::LoadedData;
+use super::inputs::Inputs;
+use super::output::Output;
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::data::{Dataset, InputDtype, Preprocess, Source};
+use crate::error::{Error, Result};
+use crate::evaluate::interface;
+use crate::evaluate::journal::Journal;
+use crate::evaluate::onnx::{Engine, Keep, Request, Untouched};
+use crate::evaluate::runtime::Runtime;
+use crate::graph::network::Network;
+use crate::result::models::Individual;
+use crate::result::provenance::Provenance;
+use crate::result::score::{Role, Score};
+use crate::space::gram::{Gram, nonfinite};
+use crate::space::matching::{Aligned, Options, Verified};
+use crate::space::mix::Mix;
+use crate::space::pool::Pool;
+use crate::space::save::{Recipe, embedded};
+
+/// What an experiment is about, and how models are evaluated.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    /// The network with θ0, an `.onnx` file.
+    pub origin: PathBuf,
+    /// θ0's own state dict; where it is not named, the one beside the network, when there.
+    pub origin_weights: Option<PathBuf>,
+    /// The models.
+    pub candidates: Candidates,
+    /// How tensors are matched.
+    pub matching: Options,
+    /// Whether every trainable tensor counts as moving, also one that is equal in all checkpoints:
+    /// a Hessian is over all of them.
+    pub every_tensor_moves: bool,
+    /// The ONNX Runtime library or its folder; where it is not named, it is searched for.
+    pub onnxruntime: Option<PathBuf>,
+    /// The network's output that holds the logits; needed where it has several.
+    pub logits_output: Option<String>,
+    /// The data sets, with their roles.
+    pub data: Vec<Source>,
+    /// Scaling of u8 data.
+    pub preprocess: Option<Preprocess>,
+    /// Samples taken of each data set; `None` and 0 take all.
+    pub limit: Option<usize>,
+    /// Seed of the samples taken and of whatever else is drawn.
+    pub seed: u64,
+    /// Device, batch, workers, limits.
+    pub request: Request,
+    /// Where an interrupted run keeps what is finished. Without it, nothing is kept.
+    pub output: Option<Output>,
+    /// The configuration file, which is recorded with the results.
+    pub config_file: Option<PathBuf>,
+    /// The command line, which is recorded with the results.
+    pub command: Vec<String>,
+    /// Ends the experiment when it becomes true.
+    pub stop: &'static AtomicBool,
+}
+
+impl SessionSettings {
+    /// Settings with defaults for everything but the network, the models and the data.
+    pub fn new(origin: impl Into<PathBuf>, candidates: Candidates, data: Vec<Source>) -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Self {
+            origin: origin.into(),
+            origin_weights: None,
+            candidates,
+            matching: Options::default(),
+            every_tensor_moves: false,
+            onnxruntime: None,
+            logits_output: None,
+            data,
+            preprocess: None,
+            limit: None,
+            seed: 0,
+            request: Request::default(),
+            output: None,
+            config_file: None,
+            command: Vec::new(),
+            stop: &NEVER,
+        }
+    }
+
+    /// Whether a data set of a role was named.
+    pub fn has(&self, role: Role) -> bool {
+        self.data.iter().any(|set| set.role == role)
+    }
+
+    /// Files that are read beside those of models.
+    pub(super) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
+        let data = self.data.iter().map(|set| set.path.clone());
+        data.chain(self.config_file.clone())
+    }
+
+    /// Settings that the values depend on.
+    fn recorded(&self) -> BTreeMap<String, String> {
+        let limit = self.limit.unwrap_or(0);
+        [
+            ("limit", limit.to_string()),
+            ("seed", self.seed.to_string()),
+            ("batch-norm", "interpolate".to_string()),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    }
+}
+
+/// A network and its checkpoints, opened and aligned, with the settings of evaluation.
+///
+/// It owns what an [`Engine`] borrows: an experiment's engine is a local variable beside it.
+pub struct Session {
+    pub(super) settings: SessionSettings,
+    pub(super) inputs: Inputs,
+    candidates: Vec<Candidate>,
+    aligned: Aligned,
+    gram: OnceLock<Gram>,
+    warnings: Vec<String>,
+    runtime: &'static Runtime,
+    start: Instant,
+    /// What a finished run kept, until its results are written.
+    finished: Mutex<Option<Journal>>,
+}
+
+impl Session {
+    /// Opens the files, aligns the checkpoints with the network, and checks that their weights are
+    /// finite. Of a list, models whose weights are not are left out, with a warning.
+    ///
+    /// # Errors
+    /// When a file cannot be used, a checkpoint does not fit the network, or no model is left.
+    pub fn open(settings: SessionSettings, observer: &dyn Observer) -> Result<Self> {
+        let start = Instant::now();
+        let (candidates, list) = settings.candidates.read()?;
+        let list = list.map(PathBuf::from);
+        let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
+        let inputs = Inputs::open(&settings, &candidates)?;
+        let aligned = inputs.align(&settings.matching)?;
+        let mut session = Self {
+            settings,
+            inputs,
+            candidates,
+            aligned,
+            gram: OnceLock::new(),
+            warnings: Vec::new(),
+            runtime,
+            start,
+            finished: Mutex::default(),
+        };
+        match list {
+            Some(csv) => {
+                session.refuse_name_of_origin(&csv)?;
+                session.leave_out_diverged(&csv, observer)?;
+            }
+            None => session.refuse_nonfinite()?,
+        }
+        session.rename_left_out()?;
+        if session.settings.every_tensor_moves {
+            session.aligned.pool.thaw();
+        }
+        Ok(session)
+    }
+
+    /// Names of θ0 and the checkpoints, `names[member]`.
+    pub fn names(&self) -> Vec<String> {
+        self.inputs.names()
+    }
+
+    /// The models' names as they were given, `names[checkpoint]`: without a word on what was left
+    /// out of them.
+    pub fn given_names(&self) -> Vec<String> {
+        let models = self.candidates.iter().zip(&self.inputs.checkpoints);
+        let name = |(candidate, checkpoint): (&Candidate, &Checkpoint)| {
+            let given = candidate.name.as_ref();
+            given.unwrap_or(&checkpoint.name).clone()
+        };
+        models.map(name).collect()
+    }
+
+    /// The origin's network.
+    pub fn network(&self) -> Network<'_> {
+        Network::of(&self.inputs.model)
+    }
+
+    /// θ0 and the checkpoints over the same parameters.
+    pub fn aligned(&self) -> &Aligned {
+        &self.aligned
+    }
+
+    /// θ0 and the checkpoints, tensor by tensor.
+    pub fn pool(&self) -> &Pool {
+        &self.aligned.pool
+    }
+
+    /// The models, θ0 among them.
+    pub fn members(&self) -> usize {
+        self.aligned.pool.members.len()
+    }
+
+    /// Inner products of the checkpoints' differences to θ0; computed when first asked for.
+    pub fn gram(&self) -> &Gram {
+        self.gram.get_or_init(|| Gram::of(&self.aligned.pool))
+    }
+
+    /// The inner products, where they are known already.
+    pub(super) fn known_gram(&self) -> Option<&Gram> {
+        self.gram.get()
+    }
+
+    /// Seed of whatever is drawn.
+    pub fn seed(&self) -> u64 {
+        self.settings.seed
+    }
+
+    /// Warnings about models that were left out.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Columns of the list: those named, or all but `name` and `path`.
+    ///
+    /// # Errors
+    /// When the list has no such column.
+    pub fn hyperparameters(&self, named: Option<&[String]>) -> Result<Vec<String>> {
+        let first = self.candidates.first();
+        let columns = first.into_iter().flat_map(|it| it.hyperparameters.keys());
+        let columns: Vec<String> = columns.cloned().collect();
+        let Some(named) = named else {
+            return Ok(columns);
+        };
+        match named.iter().find(|name| !columns.contains(name)) {
+            None => Ok(named.to_vec()),
+            Some(unknown) => Err(Error::flag(
+                "--hyperparameters",
+                format!(
+                    "the list has no column `{unknown}`; it has `{}`",
+                    columns.join("`, `")
+                ),
+            )),
+        }
+    }
+
+    /// θ0 and the checkpoints with their scores, `scores[member][data set]`.
+    pub(super) fn individuals(&self, mut scores: Vec<Vec<Score>>) -> (Individual, Vec<Individual>) {
+        let checkpoints = scores.split_off(1);
+        let origin = Individual {
+            name: self.inputs.origin_name.clone(),
+            path: self.inputs.origin.display().to_string(),
+            hyperparameters: IndexMap::new(),
+            scores: scores.pop().unwrap_or_default(),
+        };
+        let models = self.candidates.iter().zip(&self.inputs.checkpoints);
+        let individual = |((candidate, checkpoint), scores): (_, Vec<Score>)| {
+            let (candidate, checkpoint): (&Candidate, &Checkpoint) = (candidate, checkpoint);
+            Individual {
+                name: checkpoint.name.clone(),
+                path: candidate.given.clone(),
+                hyperparameters: candidate.hyperparameters.clone(),
+                scores,
+            }
+        };
+        (origin, models.zip(checkpoints).map(individual).collect())
+    }
+
+    /// Reads the data sets.
+    ///
+    /// # Errors
+    /// When data cannot be read or does not fit the network.
+    pub fn load_data(&self) -> Result<LoadedData> {
+        LoadedData::read(self, &self.network())
+    }
+
+    /// Sets up the evaluation of mixes of the models; the observer hears its notes and warnings.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses the network.
+    pub fn engine<'e>(
+        &'e self,
+        network: &Network<'e>,
+        data: &'e LoadedData,
+        observer: &dyn Observer,
+    ) -> Result<Engine<'e>> {
+        let notes = data.datasets.iter().flat_map(Dataset::notes);
+        notes.for_each(|note| observer.note(note));
+        let engine = Engine::new(
+            self.runtime,
+            network,
+            &self.aligned,
+            data.interface.clone(),
+            &data.datasets,
+            self.settings.request.clone(),
+            self.settings.stop,
+        )?;
+        let warnings = engine.warnings().iter();
+        warnings.for_each(|warning| observer.warn(warning));
+        Ok(engine)
+    }
+
+    /// Lets the engine keep what it finishes, where the settings name an output.
+    ///
+    /// # Errors
+    /// When nothing can be written there, or another run writes the same output.
+    pub fn keep<'e>(&self, engine: Engine<'e>, data: &LoadedData) -> Result<Engine<'e>> {
+        let Some(output) = &self.settings.output else {
+            return Ok(engine);
+        };
+        output.check()?;
+        engine.keeping(&Keep {
+            out: output.folder.clone(),
+            name: output.name.clone(),
+            fresh: output.fresh,
+            identity: self.identity(data),
+        })
+    }
+
+    /// Says which runs may share what is finished: those of the same weights, data and settings,
+    /// by content and never by file names.
+    fn identity(&self, data: &LoadedData) -> String {
+        let settings = &self.settings;
+        let hashes: Vec<&String> = data.content.iter().map(|(_, hash)| hash).collect();
+        let sets = settings.data.iter();
+        let sets: Vec<_> = sets.map(|set| (&set.name, set.role.name())).collect();
+        let preprocess = settings.preprocess.as_ref().map(ToString::to_string);
+        let ignored = &settings.matching.ignore;
+        let recorded = settings.recorded();
+        // Of strings and numbers alone: what a derived `Debug` prints changes with a type's name.
+        format!("{hashes:?} {sets:?} {preprocess:?} {ignored:?} {recorded:?}")
+    }
+
+    /// Ends an experiment: the inputs must be what they were when they were opened. What was kept
+    /// of it stays until [`Session::forget`]; of one that a limit cut short it stays beyond.
+    ///
+    /// # Errors
+    /// When an input was written to meanwhile. What was kept of the run is dropped.
+    pub fn conclude(&self, engine: Engine<'_>, is_whole: bool) -> Result<()> {
+        let checked = self.inputs.check_unchanged();
+        if checked.is_err() {
+            engine.forget();
+        } else if is_whole {
+            let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+            *finished = Some(engine.into_journal());
+        }
+        checked
+    }
+
+    /// Forgets what was kept of a run: its results are written.
+    pub fn forget(&self) {
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut journal) = finished.take() {
+            journal.remove();
+        }
+    }
+
+    /// Where numbers come from, with the time until now.
+    pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
+        let files = data.content.iter().chain(&data.config_file);
+        let mut settings = self.settings.recorded();
+        if let Some(layout) = engine.and_then(Engine::layout) {
+            settings.insert("layout".to_string(), layout);
+        }
+        Provenance {
+            command: self.settings.command.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            files: files.cloned().collect(),
+            settings,
+            onnxruntime: self.runtime.version().to_string(),
+            provider: self.settings.request.device.provider().to_string(),
+            verified: self.verified(),
+            wall_seconds: self.start.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// How each checkpoint was verified, by its name, or by its file where two have one name.
+    fn verified(&self) -> BTreeMap<String, String> {
+        let network = self.network();
+        let checkpoints = &self.inputs.checkpoints;
+        let how = |(index, checkpoint): (usize, &Checkpoint)| {
+            let how = match (self.aligned.verified[index], &checkpoint.content) {
+                (Verified::Value, _) => "value",
+                (Verified::Name, _) => "name",
+                (Verified::Graph, Content::Onnx(model))
+                    if self.runs_itself(&network, index, model) =>
+                {
+                    "file"
+                }
+                (Verified::Graph, _) => "graph",
+            };
+            let mut others = checkpoints.iter().enumerate();
+            let name = if others.any(|(other, it)| other != index && it.name == checkpoint.name) {
+                checkpoint.path.display().to_string()
+            } else {
+                checkpoint.name.clone()
+            };
+            (name, how.to_string())
+        };
+        checkpoints.iter().enumerate().map(how).collect()
+    }
+
+    /// The models as they are, θ0 first, to be run beside their mixes.
+    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<Untouched<'e>> {
+        let mut models = vec![Untouched::File(&network.model.path)];
+        for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
+            models.push(match &checkpoint.content {
+                Content::Onnx(model) if self.runs_itself(network, index, model) => {
+                    Untouched::File(&model.path)
+                }
+                _ => {
+                    let mix = Mix::unit(index + 1, self.members());
+                    let write = move || embedded(network, &self.aligned, &mix, &Recipe::new());
+                    Untouched::Written(Box::new(write))
+                }
+            });
+        }
+        models
+    }
+
+    /// Whether a checkpoint's file is run as it is: a graph of another precision or batch size
+    /// cannot be fed the same data, and with tensors left out it is another model.
+    fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
+        // Of each input: its type, and the batch size when it is fixed.
+        let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
+            let inputs = interface::inputs(network).ok()?.into_iter();
+            let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
+            Some(types.collect())
+        };
+        self.aligned.left_out[index].is_empty() && types(&Network::of(model)) == types(network)
+    }
+
+    fn refuse_name_of_origin(&self, csv: &std::path::Path) -> Result<()> {
+        let origin = &self.inputs.origin_name;
+        let mut models = self.inputs.checkpoints.iter();
+        if models.any(|model| model.name == *origin) {
+            let problem = format!("a model has the name of the origin, `{origin}`");
+            return Err(Error::input(csv, problem));
+        }
+        Ok(())
+    }
+
+    /// Leaves out the models of a list whose weights are NaN or infinite.
+    fn leave_out_diverged(
+        &mut self,
+        csv: &std::path::Path,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let diverged = diverged(&self.aligned)?;
+        for (index, problem) in diverged.iter().enumerate().rev() {
+            let Some(problem) = problem else { continue };
+            let model = self.inputs.checkpoints.remove(index);
+            self.candidates.remove(index);
+            let warning = format!("{} is left out: {problem}", model.name);
+            observer.warn(&warning);
+            self.warnings.insert(0, warning);
+        }
+        if self.candidates.is_empty() {
+            return Err(Error::input(csv, self.warnings.join("\n  ")));
+        }
+        if !self.warnings.is_empty() {
+            // What is frozen or tied depends on all models.
+            self.aligned = self.inputs.align(&self.settings.matching)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_nonfinite(&self) -> Result<()> {
+        let Some((parameter, member, count)) = self.gram().first_nonfinite() else {
+            return Ok(());
+        };
+        let member = &self.aligned.pool.members[member];
+        Err(Error::input(
+            &member.path,
+            format!(
+                "{count} values of `{}` are NaN or infinite; finite weights are needed",
+                member.sources[parameter].name
+            ),
+        )
+        .help("did this training run diverge?"))
+    }
+
+    /// Gives checkpoints from which --ignore takes something another name: values of such a model
+    /// are not those of its file.
+    fn rename_left_out(&mut self) -> Result<()> {
+        let patterns = self.settings.matching.ignore.join(",");
+        let mut renamed = false;
+        let checkpoints = self.inputs.checkpoints.iter_mut();
+        for (checkpoint, left) in checkpoints.zip(&self.aligned.left_out) {
+            if !left.is_empty() {
+                checkpoint.name = format!("{} without {patterns}", checkpoint.name);
+                renamed = true;
+            }
+        }
+        if renamed {
+            // Its members and its warnings bear the names.
+            self.aligned = self.inputs.align(&self.settings.matching)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with each checkpoint, where something is.
+fn diverged(aligned: &Aligned) -> Result<Vec<Option<String>>> {
+    let pool = &aligned.pool;
+    let problem = |(member, found): (usize, &Option<(usize, usize)>)| {
+        let (parameter, count) = (*found)?;
+        let name = &pool.members[member].sources[parameter].name;
+        Some(format!("{count} values of `{name}` are NaN or infinite"))
+    };
+    let found = nonfinite(pool);
+    let mut problems: Vec<Option<String>> = found.iter().enumerate().map(problem).collect();
+    let checkpoints = problems.split_off(1);
+    match problems.pop().flatten() {
+        Some(problem) => Err(Error::input(&pool.members[0].path, problem)),
+        None => Ok(checkpoints),
+    }
+}
