@@ -417,16 +417,6 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_read() {
-        assert_eq!(Device::parse("cpu"), Some(Device::Cpu));
-        assert_eq!(Device::parse("cuda"), Some(Device::Cuda(vec![0])));
-        assert_eq!(Device::parse("cuda:0,3"), Some(Device::Cuda(vec![0, 3])));
-        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
-            assert_eq!(Device::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn sizes_are_readable() {
         assert_eq!((size(512), size(1536)), ("512 B".into(), "1.5 KiB".into()));
         assert_eq!(size(3 << 30), "3.0 GiB");

@@ -377,22 +377,11 @@ impl<'a> Engine<'a> {
 
     /// Says which runs may share what is finished: inputs and settings, by content.
     fn key(&self, keep: &Keep) -> String {
-        let Request {
-            device,
-            tf32,
-            threads,
-            batch,
-            losses,
-            binding,
-            ..
-        } = &self.request;
         let mut hash = Sha256::new();
         hash.update(&keep.identity);
         hash.update(self.runtime.version());
         hash.update(env!("CARGO_PKG_VERSION"));
-        hash.update(format!(
-            "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
-        ));
+        hash.update(self.request.identity());
         hash.update(&self.interface.output_name);
         let digest = hash.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
