@@ -4,6 +4,7 @@
 //! tested without a runtime. [`schedule`] says in which order mixes and chunks of data are taken,
 //! and [`journal`] keeps what is finished.
 
+mod chunk_run;
 pub mod curvature;
 pub mod doctor;
 pub mod interface;
@@ -15,7 +16,6 @@ pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
 pub mod slope;
-mod turn;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use super::chunk_run::{ChunkRun, State, tasks};
 use super::journal::{Journal, ModelKey};
 use super::metrics::{Outcome, Tally};
-use super::turn::{State, Turn, tasks};
 use crate::error::{Error, Result};
 
 /// What is computed: models on chunks.
@@ -177,7 +177,7 @@ impl Schedule {
                 let ranges: Vec<Range<usize>> =
                     begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
                 let chunk = work.chunk(&ranges)?;
-                let turn = Turn {
+                let run = ChunkRun {
                     work,
                     models: &self.models,
                     chunk: &chunk,
@@ -189,7 +189,7 @@ impl Schedule {
                     }),
                     journal,
                 };
-                let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
+                let outcomes = pool.broadcast(|thread| run.run(&workers[thread.index()]));
                 outcomes.into_iter().collect::<Result<()>>()?;
                 let part = missing as f64 / (self.models.len() * size.max(1)) as f64;
                 measured = Some(started.elapsed().div_f64(part.max(1e-9)));
