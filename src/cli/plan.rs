@@ -10,8 +10,8 @@ use super::config::{self, Config};
 use super::units;
 use crate::data::{Dataset, Preprocess, ReadOptions, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::interface::Interface;
 use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
+use crate::evaluate::signature::Signature;
 use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
 use crate::space::matching::Options;
@@ -94,13 +94,13 @@ impl Plan {
     ///
     /// # Errors
     /// When one cannot be read or does not fit the inputs.
-    pub fn read_data(&self, interface: &Interface, config: &Config) -> Result<Vec<Dataset>> {
+    pub fn read_data(&self, signature: &Signature, config: &Config) -> Result<Vec<Dataset>> {
         let options = ReadOptions {
             preprocess: config.preprocess.clone(),
             limit: self.limit,
             seed: self.seed,
         };
-        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
+        let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         self.data.iter().map(read).collect()
     }
 

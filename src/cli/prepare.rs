@@ -16,9 +16,9 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
-use crate::evaluate::interface::{self, Interface};
 use crate::evaluate::onnx::{Engine, Untouched};
 use crate::evaluate::runtime::Runtime;
+use crate::evaluate::signature::{self, Signature};
 use crate::files::Stamp;
 use crate::graph::network::Network;
 use crate::result::atomic;
@@ -155,7 +155,7 @@ impl Inputs {
 
 /// The data, and what all inputs are by content.
 pub struct Material {
-    interface: Interface,
+    signature: Signature,
     datasets: Vec<Dataset>,
     content: Vec<(String, String)>,
     config_file: Vec<(String, String)>,
@@ -167,8 +167,8 @@ impl Material {
     /// # Errors
     /// When data cannot be read or does not fit the network.
     pub fn read(inputs: &Inputs, network: &Network<'_>) -> Result<Self> {
-        let interface = Interface::of(network, inputs.plan.output.as_deref())?;
-        let datasets = inputs.plan.read_data(&interface, &inputs.config)?;
+        let signature = Signature::of(network, inputs.plan.output.as_deref())?;
+        let datasets = inputs.plan.read_data(&signature, &inputs.config)?;
         let models = hashes(&model_files(inputs))?;
         let data = datasets
             .iter()
@@ -176,7 +176,7 @@ impl Material {
         Ok(Self {
             content: models.into_iter().chain(data).collect(),
             config_file: hashes(inputs.config_path.as_slice())?,
-            interface,
+            signature,
             datasets,
         })
     }
@@ -199,7 +199,7 @@ impl Material {
             inputs.runtime,
             network,
             aligned,
-            self.interface.clone(),
+            self.signature.clone(),
             &self.datasets,
             inputs.plan.request.clone(),
             &STOP,
@@ -346,7 +346,7 @@ pub fn untouched<'m>(
 fn runs_itself(network: &Network<'_>, aligned: &Aligned, index: usize, model: &Model) -> bool {
     // Of each input: its type, and the batch size when it is fixed.
     let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
-        let inputs = interface::inputs(network).ok()?.into_iter();
+        let inputs = signature::inputs(network).ok()?.into_iter();
         let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
         Some(types.collect())
     };

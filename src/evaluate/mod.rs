@@ -7,7 +7,6 @@
 mod chunk_run;
 pub mod curvature;
 pub mod doctor;
-pub mod interface;
 pub mod journal;
 pub mod logits;
 pub mod metrics;
@@ -15,6 +14,7 @@ pub mod onnx;
 pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
+pub mod signature;
 pub mod slope;
 
 use crate::error::Result;

@@ -158,7 +158,7 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
         workers: request.workers.unwrap_or(workers),
         threads,
         batch: engine
-            .interface
+            .signature
             .fixed_batch
             .or(request.batch)
             .unwrap_or(batch),
@@ -207,7 +207,7 @@ pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
 
 /// Other batch sizes, where the request and the network leave them open.
 fn batches(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
-    if engine.request.batch.is_some() || engine.interface.fixed_batch.is_some() {
+    if engine.request.batch.is_some() || engine.signature.fixed_batch.is_some() {
         return Vec::new();
     }
     let sizes = match engine.request.device {

@@ -42,9 +42,9 @@ use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
 use self::run::Held;
-use super::interface::Interface;
 use super::journal::Journal;
 use super::runtime::Runtime;
+use super::signature::Signature;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ pub struct Keep {
 pub struct Engine<'a> {
     runtime: &'a Runtime,
     pool: &'a Pool,
-    interface: Interface,
+    signature: Signature,
     datasets: &'a [Dataset],
     request: Request,
     stop: &'a AtomicBool,
@@ -114,7 +114,7 @@ impl<'a> Engine<'a> {
         runtime: &'a Runtime,
         network: &Network<'_>,
         aligned: &'a Aligned,
-        interface: Interface,
+        signature: Signature,
         datasets: &'a [Dataset],
         request: Request,
         stop: &'a AtomicBool,
@@ -131,7 +131,7 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             runtime,
             pool: &aligned.pool,
-            interface,
+            signature,
             datasets,
             request,
             stop,
@@ -154,7 +154,7 @@ impl<'a> Engine<'a> {
                 .collect(),
         };
         engine.check_device()?;
-        let doubts = probe::look(network, &engine.interface.output_name)?;
+        let doubts = probe::look(network, &engine.signature.output_name)?;
         engine.warnings.extend(doubts);
         let mut graph = skeleton::model(network, &fed);
         graph.graph.iter_mut().for_each(casts::settle);
@@ -181,7 +181,7 @@ impl<'a> Engine<'a> {
         engine.classes = probed.classes;
         engine.warnings.extend(probed.warnings);
         if engine.request.losses == Losses::Graph {
-            engine.graphs = engine.graphs.with_losses(&engine.interface.output_name);
+            engine.graphs = engine.graphs.with_losses(&engine.signature.output_name);
         }
         Ok(engine)
     }
@@ -320,7 +320,7 @@ impl<'a> Engine<'a> {
 
     /// Bytes of one sample in the largest data set's layout, features included.
     fn sample_bytes(&self) -> u64 {
-        let inputs = (0..self.interface.inputs.len()).map(|k| {
+        let inputs = (0..self.signature.inputs.len()).map(|k| {
             let data = &self.datasets[0];
             data.sample_len(k) * data.dtype(k).size()
         });
@@ -382,7 +382,7 @@ impl<'a> Engine<'a> {
         hash.update(self.runtime.version());
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(self.request.identity());
-        hash.update(&self.interface.output_name);
+        hash.update(&self.signature.output_name);
         let digest = hash.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -312,7 +312,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
         cores
     };
     let request = &engine.request;
-    let batch = engine.interface.fixed_batch.unwrap_or_else(|| {
+    let batch = engine.signature.fixed_batch.unwrap_or_else(|| {
         let batch = request.batch.unwrap_or(BATCH);
         batch.min(samples.div_ceil(most)).max(1)
     });

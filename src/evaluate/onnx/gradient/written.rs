@@ -211,7 +211,7 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
                     .collect();
                 described(input.name(), dtype, &shape)
             };
-            let mut inputs = engine.interface.inputs.iter();
+            let mut inputs = engine.signature.inputs.iter();
             let mut features = engine.features().iter();
             if let Some(k) = inputs.position(|spec| spec.name == input.name()) {
                 *input = fixed(onnx_type(data.dtype(k)), data.sample_shape(k));
@@ -221,5 +221,5 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
         }
     }
     let model = gradient::prepared(model)?;
-    Ok(loss::append(model, &engine.interface.output_name, batch))
+    Ok(loss::append(model, &engine.signature.output_name, batch))
 }
