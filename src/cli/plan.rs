@@ -10,7 +10,7 @@ use super::config::{self, Config};
 use super::units;
 use crate::data::{Dataset, Preprocess, ReadOptions, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
+use crate::evaluate::onnx::{Binding, Device, EvaluationOptions, Keep, Losses};
 use crate::evaluate::signature::Signature;
 use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
@@ -35,7 +35,7 @@ pub struct Plan {
     /// Seed of whatever is drawn.
     pub seed: u64,
     /// How the work is to be laid out.
-    pub request: Request,
+    pub request: EvaluationOptions,
     fresh: bool,
 }
 
@@ -251,7 +251,7 @@ fn library(common: &Common, run: &RunArgs, config: &Config) -> Result<Option<Pat
 /// Names a library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
-fn request(run: &RunArgs, config: &Config) -> Result<Request> {
+fn request(run: &RunArgs, config: &Config) -> Result<EvaluationOptions> {
     let device = run.device.as_ref().or(config.device.as_ref());
     let device = device.map_or("cpu", String::as_str);
     let device = Device::parse(device).ok_or_else(|| {
@@ -261,7 +261,7 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
             format!("is `{device}`; {possible} are possible"),
         )
     })?;
-    let request = Request {
+    let request = EvaluationOptions {
         losses: match (run.losses, config.losses.as_deref()) {
             (Some(LossesArg::Graph), _) | (None, Some("graph")) => Losses::Graph,
             (Some(LossesArg::Host), _) | (None, Some("host")) => Losses::Host,

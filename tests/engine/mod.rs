@@ -7,7 +7,7 @@ use landscape::checkpoint::Checkpoint;
 use landscape::checkpoint::onnx::Model;
 use landscape::cli::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
-use landscape::evaluate::onnx::{Binding, Engine, Request};
+use landscape::evaluate::onnx::{Binding, Engine, EvaluationOptions};
 use landscape::evaluate::runtime::Runtime;
 use landscape::evaluate::signature::Signature;
 use landscape::graph::network::Network;
@@ -55,9 +55,9 @@ pub fn with_engine(
         .filter(|&place| order[place] < samples)
         .collect();
     let stop = AtomicBool::new(false);
-    let request = Request {
+    let request = EvaluationOptions {
         binding,
-        ..Request::default()
+        ..EvaluationOptions::default()
     };
     let engine = Engine::new(
         runtime, &network, &aligned, signature, &datasets, request, &stop,

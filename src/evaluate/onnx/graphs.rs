@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use prost::Message;
 
-use super::request::Binding;
+use super::options::Binding;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
 use crate::evaluate::signature::Signature;

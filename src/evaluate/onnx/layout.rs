@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::options::{Binding, Device, EvaluationOptions, Losses};
 use super::part::Part;
-use super::request::{Binding, Device, Losses, Request};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::evaluate::doctor::Memory;
@@ -337,11 +337,11 @@ pub fn chunks(
     }
     let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
     let wanted = match engine.request {
-        Request {
+        EvaluationOptions {
             max_time: Some(time),
             ..
         } => (10.0 * seconds / time.as_secs_f64().max(1e-3)).ceil(),
-        Request {
+        EvaluationOptions {
             tolerance: Some(_), ..
         } => 12.0,
         _ => (seconds / LOOK).floor(),

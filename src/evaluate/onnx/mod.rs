@@ -16,9 +16,9 @@ mod graphs;
 mod layout;
 mod logits;
 mod model;
+mod options;
 mod part;
 mod probe;
-mod request;
 mod run;
 mod worker;
 
@@ -38,8 +38,8 @@ use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Measured, size};
+pub use self::options::{Binding, Device, EvaluationOptions, Losses};
 use self::part::Part;
-pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
 use self::run::Held;
 use super::journal::Journal;
@@ -73,7 +73,7 @@ pub struct Engine<'a> {
     pool: &'a Pool,
     signature: Signature,
     datasets: &'a [Dataset],
-    request: Request,
+    request: EvaluationOptions,
     stop: &'a AtomicBool,
     /// The model that weights are handed to: the whole network, or its moving part.
     graphs: Graphs,
@@ -116,7 +116,7 @@ impl<'a> Engine<'a> {
         aligned: &'a Aligned,
         signature: Signature,
         datasets: &'a [Dataset],
-        request: Request,
+        request: EvaluationOptions,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let parameters = aligned.pool.parameters.iter().enumerate();

@@ -7,7 +7,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynTensorValueType, DynValue};
 
 use super::buffer::Buffer;
-use super::request::Device;
+use super::options::Device;
 use super::{Engine, failed};
 use crate::error::Result;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::options::Losses;
 use super::part::Part;
-use super::request::Losses;
 use super::worker::Worker;
 use super::{Engine, Layout, Measured, Untouched, layout};
 use crate::data::Dataset;

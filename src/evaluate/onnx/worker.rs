@@ -9,7 +9,7 @@ use ort::value::{DynValue, Tensor};
 
 use super::layout::Layout;
 use super::model::Model;
-use super::request::Binding;
+use super::options::Binding;
 use super::{Engine, Untouched, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};

@@ -23,7 +23,7 @@ pub use self::weights::Flat;
 use self::weights::Weights;
 pub use self::written::Precision;
 use super::layout::{Layout, measure};
-use super::request::Binding;
+use super::options::Binding;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;

@@ -11,7 +11,7 @@ use super::see::{exposed, see};
 use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
-use crate::evaluate::onnx::request::Binding;
+use crate::evaluate::onnx::options::Binding;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::graph::build::described;
 use crate::graph::build::node;

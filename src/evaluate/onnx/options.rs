@@ -107,7 +107,7 @@ impl Losses {
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct EvaluationOptions {
     /// Where to compute.
     pub device: Device,
     /// Whether a GPU may round products to TF32 (10 bits).
@@ -130,7 +130,7 @@ pub struct Request {
     pub tolerance: Option<f64>,
 }
 
-impl Request {
+impl EvaluationOptions {
     /// The settings that a value's bits depend on, by the names of the command line. A journal is
     /// known by this text among others: it must not change with the names in this source, as the
     /// output of `Debug` would.
@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn a_journal_is_known_by_the_names_of_the_command_line() {
         assert_eq!(
-            Request::default().identity(),
+            EvaluationOptions::default().identity(),
             "device=cpu precision=full threads=auto batch=auto losses=host binding=auto"
         );
-        let request = Request {
+        let request = EvaluationOptions {
             device: Device::Cuda(vec![0, 3]),
             tf32: true,
             workers: Some(5),
@@ -178,7 +178,7 @@ mod tests {
             batch: Some(32),
             losses: Losses::Graph,
             binding: Binding::InGraph,
-            ..Request::default()
+            ..EvaluationOptions::default()
         };
         assert_eq!(
             request.identity(),
