@@ -10,7 +10,7 @@ use super::config::{self, Config};
 use super::units;
 use crate::data::{Dataset, Preprocess, ReadOptions, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::{Binding, Device, EvaluationOptions, Keep, Losses};
+use crate::evaluate::onnx::{Binding, Device, EvaluationOptions, JournalOptions, Losses};
 use crate::evaluate::signature::Signature;
 use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
@@ -171,8 +171,8 @@ impl Plan {
 
     /// Where what is finished is kept, for weights and data of these hashes: known by content,
     /// never by name. The configuration counts by what it says of the values.
-    pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> Keep {
-        Keep {
+    pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> JournalOptions {
+        JournalOptions {
             out: self.out.clone(),
             name: name.to_string(),
             fresh: self.fresh,

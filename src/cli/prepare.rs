@@ -16,7 +16,7 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content, file};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::{Engine, Untouched};
+use crate::evaluate::onnx::{Engine, OriginalModel};
 use crate::evaluate::runtime::Runtime;
 use crate::evaluate::signature::{self, Signature};
 use crate::files::Stamp;
@@ -324,17 +324,17 @@ pub fn untouched<'m>(
     network: &'m Network<'_>,
     aligned: &'m Aligned,
     checkpoints: &'m [Checkpoint],
-) -> Result<Vec<Untouched<'m>>> {
-    let mut models = vec![Untouched::File(&network.model.path)];
+) -> Result<Vec<OriginalModel<'m>>> {
+    let mut models = vec![OriginalModel::File(&network.model.path)];
     for (index, checkpoint) in checkpoints.iter().enumerate() {
         models.push(match &checkpoint.content {
             Content::Onnx(model) if runs_itself(network, aligned, index, model) => {
-                Untouched::File(&model.path)
+                OriginalModel::File(&model.path)
             }
             _ => {
                 let mix = Mix::unit(index + 1, aligned.pool.members.len());
                 let write = move || embedded(network, aligned, &mix, &Recipe::new());
-                Untouched::Written(Box::new(write))
+                OriginalModel::Generated(Box::new(write))
             }
         });
     }

@@ -56,7 +56,7 @@ use crate::space::pool::Pool;
 
 /// Where what is finished is kept.
 #[derive(Debug, Clone)]
-pub struct Keep {
+pub struct JournalOptions {
     /// The output folder.
     pub out: PathBuf,
     /// Stem of the output files.
@@ -80,7 +80,7 @@ pub struct Engine<'a> {
     frozen: Option<Frozen>,
     /// Parameters that are handed over, with their names in the graph.
     moving: Vec<(usize, String)>,
-    files: Vec<Untouched<'a>>,
+    files: Vec<OriginalModel<'a>>,
     journal: Mutex<Journal>,
     chosen: OnceLock<(Layout, Measured)>,
     start: Instant,
@@ -96,7 +96,7 @@ pub struct Engine<'a> {
 }
 
 /// A model to be run as it is.
-pub enum Untouched<'a> {
+pub enum OriginalModel<'a> {
     /// A file.
     File(&'a Path),
     /// An ONNX model that is written when its turn comes: it may be large.
@@ -188,7 +188,7 @@ impl<'a> Engine<'a> {
 
     /// Evaluates these files, too, ahead of the mixes.
     #[must_use]
-    pub fn with_files(mut self, files: Vec<Untouched<'a>>) -> Self {
+    pub fn with_files(mut self, files: Vec<OriginalModel<'a>>) -> Self {
         self.files = files;
         self
     }
@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// When another process writes the same output, or nothing can be written there.
-    pub fn keeping(mut self, keep: &Keep) -> Result<Self> {
+    pub fn keeping(mut self, keep: &JournalOptions) -> Result<Self> {
         let (key, sets) = (self.key(keep), self.datasets.len());
         let journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
         self.journal = Mutex::new(journal);
@@ -376,7 +376,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Says which runs may share what is finished: inputs and settings, by content.
-    fn key(&self, keep: &Keep) -> String {
+    fn key(&self, keep: &JournalOptions) -> String {
         let mut hash = Sha256::new();
         hash.update(&keep.identity);
         hash.update(self.runtime.version());

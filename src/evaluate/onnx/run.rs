@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::options::Losses;
 use super::part::Part;
 use super::worker::Worker;
-use super::{Engine, Layout, Measured, Untouched, layout};
+use super::{Engine, Layout, Measured, OriginalModel, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
@@ -51,7 +51,11 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// When ONNX Runtime refuses one, or the user stopped the run.
-    pub fn try_files(&self, files: &[Untouched<'_>], samples: usize) -> Result<Vec<Vec<Score>>> {
+    pub fn try_files(
+        &self,
+        files: &[OriginalModel<'_>],
+        samples: usize,
+    ) -> Result<Vec<Vec<Score>>> {
         let mut journal = self.journal();
         let (layout, _) = self.lay_out(&mut journal, files.len())?;
         let mut sizes = vec![0; self.datasets.len()];
@@ -170,7 +174,7 @@ impl Engine<'_> {
 
 /// What a model is made of.
 pub enum Source<'m> {
-    File(&'m Untouched<'m>),
+    File(&'m OriginalModel<'m>),
     Mix(&'m Mix),
 }
 
