@@ -2,7 +2,7 @@
 
 use super::curvature::Operator;
 use super::slope::{Fit, Slope, Slopes};
-use super::{Answers, Evaluator, Watch};
+use super::{Answers, Evaluator, Observer};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::decode;
@@ -130,10 +130,15 @@ impl Evaluator for Quadratic {
         self.datasets.clone()
     }
 
-    fn evaluate_on(&self, mixes: &[Mix], _wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
+    fn evaluate_on(
+        &self,
+        mixes: &[Mix],
+        _wanted: &[bool],
+        observer: &dyn Observer,
+    ) -> Result<Answers> {
         let score = |mix: &Mix| {
             let loss = self.loss(mix);
-            watch.progress(1, 1);
+            observer.progress(1, 1);
             vec![Score {
                 loss,
                 loss_se: 0.0,

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
-use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
+use crate::evaluate::{Answers, Evaluator, Observer, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
@@ -66,7 +66,7 @@ impl Engine<'_> {
             sources: files.iter().map(Source::File).collect(),
             ends: sizes,
             layout,
-            watch: &(),
+            observer: &(),
         };
         let tallies = schedule.run(&run, &Journal::default(), |_| Ok(()))?;
         Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
@@ -113,13 +113,13 @@ impl Engine<'_> {
         all.filter(|(key, _)| seen.insert(*key)).unzip()
     }
 
-    pub(super) fn outlook(
+    pub(super) fn estimate(
         &self,
         schedule: &Schedule,
         journal: &Journal,
         layout: &Layout,
         measured: &Measured,
-    ) -> Outlook {
+    ) -> RunEstimate {
         let models = schedule.models.len();
         let whole = schedule.whole();
         let samples: usize = whole.iter().sum();
@@ -135,7 +135,7 @@ impl Engine<'_> {
         let all = models * samples;
         let chunks = schedule.ends.len();
         let seconds = measured.seconds(models, samples, layout) + self.once_seconds(layout);
-        Outlook {
+        RunEstimate {
             models,
             samples,
             done,
@@ -213,7 +213,12 @@ impl Evaluator for Engine<'_> {
         self.datasets.iter().map(Dataset::info).collect()
     }
 
-    fn evaluate_on(&self, mixes: &[Mix], wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
+    fn evaluate_on(
+        &self,
+        mixes: &[Mix],
+        wanted: &[bool],
+        observer: &dyn Observer,
+    ) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, models.len())?;
@@ -241,16 +246,16 @@ impl Evaluator for Engine<'_> {
             counts.models += models.len();
             counts.remembered += remembered;
         });
-        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
+        observer.begins(&self.estimate(&schedule, &journal, &layout, &measured));
         let run = Run {
             engine: self,
             sources,
             ends: sizes.clone(),
             layout,
-            watch,
+            observer,
         };
         let tallies = schedule.run(&run, &journal, |tallies| {
-            watch.sharpened(&self.answers(mixes, models, tallies))
+            observer.on_partial(&self.answers(mixes, models, tallies))
         })?;
         Ok(self.answers(mixes, models, &tallies))
     }
@@ -270,7 +275,7 @@ pub struct Run<'r> {
     /// Samples of each data set that are wanted.
     pub ends: Vec<usize>,
     pub layout: Layout,
-    pub watch: &'r dyn Watch,
+    pub observer: &'r dyn Observer,
 }
 
 impl<'r> Work for Run<'r> {
@@ -347,7 +352,7 @@ impl<'r> Work for Run<'r> {
     fn tallied(&self, tallies: &[Tally]) {
         let mut sets = self.ends.iter().zip(tallies);
         let is_whole = sets.all(|(end, tally)| tally.samples() >= *end);
-        self.watch.progress(usize::from(is_whole), 0);
+        self.observer.progress(usize::from(is_whole), 0);
     }
 }
 
@@ -355,6 +360,6 @@ impl Run<'_> {
     /// Tells that samples went through the network.
     pub fn evaluated(&self, samples: usize) {
         self.engine.count(|counts| counts.samples += samples);
-        self.watch.progress(0, samples);
+        self.observer.progress(0, samples);
     }
 }
