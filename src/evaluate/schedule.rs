@@ -125,7 +125,7 @@ impl Schedule {
         self.ends.last().cloned().unwrap_or_default()
     }
 
-    /// Runs the work; gives the tallies of all models to `sharpened` after each chunk but the
+    /// Runs the work; gives the tallies of all models to `on_partial` after each chunk but the
     /// last, and returns them at the end. What the journal holds is not computed again.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Schedule {
         &self,
         work: &W,
         journal: &Journal,
-        sharpened: impl Fn(&[Vec<Tally>]) -> Result<()>,
+        on_partial: impl Fn(&[Vec<Tally>]) -> Result<()>,
     ) -> Result<Vec<Vec<Tally>>> {
         let sets = self.ends.last().map_or(0, Vec::len);
         let known = self.models.iter().map(|&model| journal.tallies(model));
@@ -195,7 +195,7 @@ impl Schedule {
                 measured = Some(started.elapsed().div_f64(part.max(1e-9)));
                 let is_level = tallies.iter().all(|sets| counts(sets) == *end);
                 if index + 1 < self.ends.len() && is_level {
-                    sharpened(&tallies)?;
+                    on_partial(&tallies)?;
                 }
             }
             begin.clone_from(end);

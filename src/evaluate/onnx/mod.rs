@@ -37,7 +37,7 @@ use sha2::{Digest, Sha256};
 use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
-pub use self::layout::{Layout, Measured, size};
+pub use self::layout::{Layout, Timing, size};
 pub use self::options::{Binding, Device, EvaluationOptions, Losses};
 use self::part::Part;
 pub use self::run::Counts;
@@ -82,7 +82,7 @@ pub struct Engine<'a> {
     moving: Vec<(usize, String)>,
     files: Vec<OriginalModel<'a>>,
     journal: Mutex<Journal>,
-    chosen: OnceLock<(Layout, Measured)>,
+    chosen: OnceLock<(Layout, Timing)>,
     start: Instant,
     /// Logits a sample.
     classes: usize,
@@ -100,7 +100,7 @@ pub enum OriginalModel<'a> {
     /// A file.
     File(&'a Path),
     /// An ONNX model that is written when its turn comes: it may be large.
-    Written(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
+    Generated(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
 }
 
 impl<'a> Engine<'a> {
@@ -287,7 +287,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// When the network cannot be run.
-    pub fn compare(&self) -> Result<Vec<(Layout, Measured)>> {
+    pub fn compare(&self) -> Result<Vec<(Layout, Timing)>> {
         layout::compare(self)
     }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::options::Losses;
 use super::part::Part;
 use super::worker::Worker;
-use super::{Engine, Layout, Measured, OriginalModel, layout};
+use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
@@ -22,11 +22,7 @@ use crate::space::mix::Mix;
 
 impl Engine<'_> {
     /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
-    pub(super) fn lay_out(
-        &self,
-        journal: &mut Journal,
-        models: usize,
-    ) -> Result<(Layout, Measured)> {
+    pub(super) fn lay_out(&self, journal: &mut Journal, models: usize) -> Result<(Layout, Timing)> {
         let (mut layout, measured) = match self.chosen.get() {
             Some(chosen) => *chosen,
             None => match journal.layout().and_then(Layout::parse) {
@@ -118,7 +114,7 @@ impl Engine<'_> {
         schedule: &Schedule,
         journal: &Journal,
         layout: &Layout,
-        measured: &Measured,
+        measured: &Timing,
     ) -> RunEstimate {
         let models = schedule.models.len();
         let whole = schedule.whole();
