@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use super::averages;
 use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
-use crate::evaluate::slope::{Reference, Slopes};
+use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::evaluate::{Answers, Evaluator, Observer};
 use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
@@ -93,7 +93,7 @@ impl Recipe {
 /// Learns soups.
 pub struct Learner<'a> {
     /// The loss on the validation set.
-    pub slopes: Box<dyn Slopes + 'a>,
+    pub slopes: Box<dyn DifferentiableLoss + 'a>,
     /// The models.
     pub pool: &'a Pool,
     /// How; the layers are those of a soup by layer.

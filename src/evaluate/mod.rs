@@ -6,6 +6,7 @@
 
 mod chunk_run;
 pub mod curvature;
+pub mod differentiable_loss;
 pub mod doctor;
 pub mod journal;
 pub mod logits;
@@ -15,7 +16,6 @@ pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
 pub mod signature;
-pub mod slope;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};

@@ -1,7 +1,7 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
 use super::curvature::Operator;
-use super::slope::{Fit, Slope, Slopes};
+use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::{Answers, Evaluator, Observer};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -79,7 +79,7 @@ impl Quadratic {
 }
 
 /// One sample, on which β has its best value at 1: the loss gains ½(β − 1)².
-impl Slopes for Quadratic {
+impl DifferentiableLoss for Quadratic {
     fn parameters(&self) -> Vec<(usize, String)> {
         self.names.iter().cloned().enumerate().collect()
     }
@@ -88,7 +88,12 @@ impl Slopes for Quadratic {
         1
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, _samples: &[usize]) -> Result<Slope> {
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        _samples: &[usize],
+    ) -> Result<CoefficientGradient> {
         let mut rows = vec![vec![0.0; self.members.len()]; self.names.len()];
         for k in 0..self.minimum.len() {
             let slope = self.curvature[k] * self.distance(mix, k);
@@ -97,7 +102,7 @@ impl Slopes for Quadratic {
                 *sum += slope * member[k];
             }
         }
-        Ok(Slope {
+        Ok(CoefficientGradient {
             fit: self.fit(mix, beta, &[0])?,
             rows,
             beta: beta - 1.0,

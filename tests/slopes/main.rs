@@ -1,4 +1,4 @@
-//! Slopes and curvature from the command line: `plane --arrows`, learned soups, `spectrum`. Most run
+//! DifferentiableLoss and curvature from the command line: `plane --arrows`, learned soups, `spectrum`. Most run
 //! on a network so small that its files are written here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

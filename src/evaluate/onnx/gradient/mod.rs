@@ -27,8 +27,8 @@ use super::options::Binding;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
+use crate::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::slope::{Fit, Slope, Slopes};
 use crate::graph::gradient;
 use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
@@ -215,7 +215,7 @@ impl Gradients<'_> {
     }
 }
 
-impl Slopes for Gradients<'_> {
+impl DifferentiableLoss for Gradients<'_> {
     fn parameters(&self) -> Vec<(usize, String)> {
         let moving = self.runner.engine.moving.iter();
         let named = moving.map(|(index, _)| {
@@ -231,14 +231,19 @@ impl Slopes for Gradients<'_> {
         self.runner.engine.datasets[self.runner.dataset].len()
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient> {
         let gradient = self.loss_and_gradient(mix, beta, samples)?;
         let pool = self.runner.engine.pool;
         let mut rows = vec![vec![0.0; pool.members.len()]; pool.parameters.len()];
         for ((index, _), weights) in self.runner.engine.moving.iter().zip(&gradient.weights) {
             rows[*index] = inner_products(pool, *index, |start, out| weights.read(start, out));
         }
-        Ok(Slope {
+        Ok(CoefficientGradient {
             fit: Fit {
                 loss: gradient.loss,
                 error: gradient.wrong as f64 / samples.len().max(1) as f64,

@@ -1,11 +1,11 @@
-//! Slopes: the loss of β·logits over chosen samples of one data set, and its derivatives in the
+//! DifferentiableLoss: the loss of β·logits over chosen samples of one data set, and its derivatives in the
 //! coefficients of a mix and in β.
 
 use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
 /// A loss that tells its slope in the coefficients of mixes.
-pub trait Slopes {
+pub trait DifferentiableLoss {
     /// Parameters of the pool that differ between its members: index and name, in the pool's order.
     fn parameters(&self) -> Vec<(usize, String)>;
 
@@ -16,12 +16,17 @@ pub trait Slopes {
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope>;
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient>;
 
     /// Loss and error alone.
     ///
     /// # Errors
-    /// As of [`Slopes::slope`].
+    /// As of [`DifferentiableLoss::slope`].
     fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit>;
 }
 
@@ -36,7 +41,7 @@ pub struct Fit {
 
 /// A loss and its derivatives.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Slope {
+pub struct CoefficientGradient {
     /// The loss itself.
     pub fit: Fit,
     /// ∂L/∂c of each parameter's coefficients, `[parameter][member]`: ⟨∇_W L, θᵢ⟩ over that tensor.
