@@ -1,6 +1,6 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
-use super::curvature::Operator;
+use super::XXX::LinearOperator;
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::{Answers, Evaluator, Observer};
 use crate::error::Result;
@@ -119,7 +119,7 @@ impl DifferentiableLoss for Quadratic {
 }
 
 /// The Hessian, one and the same everywhere.
-impl Operator for Quadratic {
+impl LinearOperator for Quadratic {
     fn dim(&self) -> usize {
         self.curvature.len()
     }

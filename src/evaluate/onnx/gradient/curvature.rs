@@ -11,7 +11,7 @@ use super::weights::{Flat, Weights};
 use super::written::{self, Precision, direction};
 use super::{Gradient, Gradients, mixed};
 use crate::error::{Error, Result};
-use crate::evaluate::curvature::Operator;
+use crate::evaluate::linear_operator::LinearOperator;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::space::mix::Mix;
 
@@ -222,7 +222,7 @@ impl Curvature<'_> {
     }
 }
 
-impl Operator for Curvature<'_> {
+impl LinearOperator for Curvature<'_> {
     fn dim(&self) -> usize {
         self.dim
     }

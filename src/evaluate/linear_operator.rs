@@ -3,11 +3,11 @@
 use crate::error::Result;
 
 /// A symmetric linear map of vectors, a Hessian for one.
-pub trait Operator {
+pub trait LinearOperator {
     /// Length of its vectors.
     fn dim(&self) -> usize;
 
-    /// The product H·v; `v` and the product have [`Operator::dim`] elements.
+    /// The product H·v; `v` and the product have [`LinearOperator::dim`] elements.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
