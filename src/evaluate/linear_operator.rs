@@ -1,8 +1,9 @@
-//! Curvature: a loss's Hessian in the parameters, known by its products with vectors alone.
+//! The seam between the Lanczos process and what it is run on: a symmetric matrix, such as a loss's
+//! Hessian in the parameters, known by its products with vectors alone.
 
 use crate::error::Result;
 
-/// A symmetric linear map of vectors, a Hessian for one.
+/// A symmetric linear map of vectors, for example a Hessian.
 pub trait LinearOperator {
     /// Length of its vectors.
     fn dim(&self) -> usize;

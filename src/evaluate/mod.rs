@@ -5,10 +5,10 @@
 //! and [`journal`] keeps what is finished.
 
 mod chunk_run;
-pub mod curvature;
 pub mod differentiable_loss;
 pub mod doctor;
 pub mod journal;
+pub mod linear_operator;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;

@@ -1,7 +1,7 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
-use super::XXX::LinearOperator;
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
+use super::linear_operator::LinearOperator;
 use super::{Answers, Evaluator, Observer};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};

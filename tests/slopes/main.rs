@@ -1,4 +1,4 @@
-//! DifferentiableLoss and curvature from the command line: `plane --arrows`, learned soups, `spectrum`. Most run
+//! Slopes and curvature from the command line: `plane --arrows`, learned soups, `spectrum`. Most run
 //! on a network so small that its files are written here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
