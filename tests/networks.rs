@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use landscape::evaluate::differentiable_loss::DifferentiableLoss;
 use landscape::evaluate::onnx::Binding;
-use landscape::evaluate::onnx::gradient::{Flat, Precision};
+use landscape::evaluate::onnx::gradient::{GradientBuffer, Precision};
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ impl Expected {
     }
 }
 
-fn flat(values: &Flat) -> Vec<f64> {
+fn flat(values: &GradientBuffer) -> Vec<f64> {
     let mut all = vec![0.0; values.len()];
     values.read(0, &mut all);
     all

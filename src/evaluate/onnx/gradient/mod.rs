@@ -9,19 +9,19 @@
 
 mod curvature;
 mod feed;
+mod gradient_graph;
 mod runner;
 pub mod see;
 mod weights;
-mod written;
 
 use std::time::{Duration, Instant};
 
 pub use self::curvature::Curvature;
 use self::feed::Feeder;
+pub use self::gradient_graph::Precision;
 use self::runner::{Runner, layout};
-pub use self::weights::Flat;
+pub use self::weights::GradientBuffer;
 use self::weights::Weights;
-pub use self::written::Precision;
 use super::layout::{Layout, measure};
 use super::options::Binding;
 use super::{Engine, failed};
@@ -44,7 +44,7 @@ pub struct Gradient {
     /// ∂L/∂β.
     pub beta: f64,
     /// ∂L/∂W of each moving tensor, in the graph's order of elements.
-    pub weights: Vec<Flat>,
+    pub weights: Vec<GradientBuffer>,
 }
 
 /// Differentiates the network on one data set.
@@ -85,7 +85,7 @@ impl Engine<'_> {
         let layout = layout(self, samples, 1, precision);
         let weights = mixed(self, &Mix::unit(0, self.pool.members.len()), Precision::Own)?;
         let feeders = runner::samples_of(self, dataset, &layout, &weights)?;
-        written::gradient(self, &feeders, layout.binding, precision).map(|_| ())
+        gradient_graph::gradient(self, &feeders, layout.binding, precision).map(|_| ())
     }
 
     /// In what gradients are computed when this is asked for: where the network computes in 16 bits,
@@ -120,8 +120,9 @@ impl Engine<'_> {
     ) -> Result<Gradients<'_>> {
         let mix = Mix::unit(0, self.pool.members.len());
         let own = mixed(self, &mix, Precision::Own)?;
-        let write =
-            |feeders: &[Feeder<'_>]| written::gradient(self, feeders, layout.binding, precision);
+        let write = |feeders: &[Feeder<'_>]| {
+            gradient_graph::gradient(self, feeders, layout.binding, precision)
+        };
         Ok(Gradients {
             runner: Runner::new(self, dataset, layout, &own, write)?,
             precision,
