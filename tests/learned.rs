@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use landscape::analysis::learned::{Learned, Preset, learn};
 use landscape::error::Result;
+use landscape::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use landscape::evaluate::onnx::gradient::{Gradients, Precision};
 use landscape::evaluate::onnx::{Binding, Engine};
-use landscape::evaluate::slope::{Fit, Slope, Slopes};
 use landscape::result::learned::{Layers, Settings};
 use landscape::space::matching::Aligned;
 use landscape::space::mix::Mix;
@@ -34,7 +34,7 @@ impl Part<'_> {
     }
 }
 
-impl Slopes for Part<'_> {
+impl DifferentiableLoss for Part<'_> {
     fn parameters(&self) -> Vec<(usize, String)> {
         self.gradients.parameters()
     }
@@ -43,8 +43,14 @@ impl Slopes for Part<'_> {
         self.places.len()
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
-        self.gradients.slope(mix, beta, &self.places(samples))
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient> {
+        self.gradients
+            .coefficient_gradient(mix, beta, &self.places(samples))
     }
 
     fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
@@ -165,7 +171,7 @@ fn slopes_in_coefficients_are_differences_of_the_evaluator() {
         let gradients = engine.gradients(0, 512, Precision::Own).unwrap();
         let center = vec![0.1, 0.4, 0.3, 0.2];
         let slope = gradients
-            .slope(&Mix::new(center.clone()), 1.2, &places)
+            .coefficient_gradient(&Mix::new(center.clone()), 1.2, &places)
             .unwrap();
         // Along directions that keep the sum, and in β. Kinks of ReLU and pooling that lie within a
         // step move a difference by some thousandths; PyTorch's derivatives hold them to 1e-4
@@ -260,7 +266,7 @@ fn the_best_point_of_pytorchs_line_has_its_loss_here() {
             let number = |key: &str| best[key].as_f64();
             let (t, beta) = (number("t").unwrap(), number("beta").unwrap_or(1.0));
             let mix = Mix::new(vec![0.0, 1.0 - t, t]);
-            let slope = gradients.slope(&mix, beta, &places).unwrap();
+            let slope = gradients.coefficient_gradient(&mix, beta, &places).unwrap();
             let fit = gradients.fit(&mix, beta, &places).unwrap();
             for found in [slope.fit.loss, fit.loss] {
                 let loss = number("loss").unwrap();

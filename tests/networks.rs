@@ -12,9 +12,9 @@ mod engine;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use landscape::evaluate::differentiable_loss::DifferentiableLoss;
 use landscape::evaluate::onnx::Binding;
-use landscape::evaluate::onnx::gradient::{Flat, Precision};
-use landscape::evaluate::slope::Slopes;
+use landscape::evaluate::onnx::gradient::{GradientBuffer, Precision};
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ impl Expected {
     }
 }
 
-fn flat(values: &Flat) -> Vec<f64> {
+fn flat(values: &GradientBuffer) -> Vec<f64> {
     let mut all = vec![0.0; values.len()];
     values.read(0, &mut all);
     all
@@ -126,7 +126,7 @@ fn agrees(
                     "{}",
                     what("beta")
                 );
-                let dots = gradients.slope(&mix, beta, &places).unwrap();
+                let dots = gradients.coefficient_gradient(&mix, beta, &places).unwrap();
                 let by_member = of_beta["dloss_dc"].as_array().unwrap().iter().map(number);
                 for (member, dot) in by_member.enumerate() {
                     let sum: f64 = dots.rows.iter().map(|row| row[member]).sum();

@@ -11,9 +11,9 @@ mod engine;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use landscape::evaluate::differentiable_loss::DifferentiableLoss;
 use landscape::evaluate::onnx::Binding;
 use landscape::evaluate::onnx::gradient::Precision;
-use landscape::evaluate::slope::Slopes;
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn losses_and_slopes_of_samples_in_any_order_are_those_of_pytorch() {
                 let mix = Mix::new(vec![0.0, third, third, third]);
                 let turned: Vec<usize> = places.iter().rev().copied().collect();
                 for samples in [&places, &turned] {
-                    let slope = gradients.slope(&mix, 1.0, samples).unwrap();
+                    let slope = gradients.coefficient_gradient(&mix, 1.0, samples).unwrap();
                     close(slope.fit.loss, loss, export);
                     close(
                         gradients.fit(&mix, 1.0, samples).unwrap().loss,

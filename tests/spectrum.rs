@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 use landscape::analysis::spectrum::{Plan, spectrum};
 use landscape::error::Result;
-use landscape::evaluate::curvature::Operator;
+use landscape::evaluate::linear_operator::LinearOperator;
 use landscape::result::provenance::Provenance;
 use landscape::result::score::{DatasetInfo, Role};
 use landscape::result::spectrum::Spectrum;
@@ -12,7 +12,7 @@ use predicates::str::contains;
 
 struct Diagonal(Vec<f64>);
 
-impl Operator for Diagonal {
+impl LinearOperator for Diagonal {
     fn dim(&self) -> usize {
         self.0.len()
     }

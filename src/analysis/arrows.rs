@@ -1,7 +1,7 @@
 //! The slope of the loss along the plane, at points of a coarse grid.
 
 use crate::error::Result;
-use crate::evaluate::slope::Slopes;
+use crate::evaluate::differentiable_loss::DifferentiableLoss;
 use crate::result::grid::{Grid, linspace};
 use crate::result::plane::Arrow;
 use crate::result::score::DatasetInfo;
@@ -37,7 +37,7 @@ pub fn points(grid: &Grid, steps: usize) -> Vec<(f64, f64)> {
 pub fn arrows(
     basis: &PlaneBasis,
     points: &[(f64, f64)],
-    slopes: &dyn Slopes,
+    slopes: &dyn DifferentiableLoss,
     dataset: &DatasetInfo,
     members: usize,
     done: &dyn Fn(),
@@ -48,7 +48,7 @@ pub fn arrows(
     let (origin, along, across) = (at(0.0, 0.0), at(1.0, 0.0), at(0.0, 1.0));
     let arrow = |&(x, y): &(f64, f64)| {
         let mix: Mix = basis.mix(x, y, members);
-        let slope = slopes.slope(&mix, 1.0, &samples)?;
+        let slope = slopes.coefficient_gradient(&mix, 1.0, &samples)?;
         let derivative = |step: [f64; 3]| -> f64 {
             let rows = slope.rows.iter();
             let terms = rows.flat_map(|row| {
@@ -76,7 +76,7 @@ pub fn arrows(
 mod tests {
     use super::*;
     use crate::evaluate::quadratic::Quadratic;
-    use crate::evaluate::{Evaluator, slope::Slopes};
+    use crate::evaluate::{Evaluator, differentiable_loss::DifferentiableLoss};
     use crate::space::gram::Gram;
     use crate::space::testing::random_pool;
 

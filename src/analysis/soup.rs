@@ -9,8 +9,8 @@ use rand::seq::SliceRandom;
 use super::averages;
 use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
-use crate::evaluate::slope::{Reference, Slopes};
-use crate::evaluate::{Answers, Evaluator, Watch};
+use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
+use crate::evaluate::{Answers, Evaluator, Observer};
 use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
 use crate::result::soup::Method;
@@ -93,7 +93,7 @@ impl Recipe {
 /// Learns soups.
 pub struct Learner<'a> {
     /// The loss on the validation set.
-    pub slopes: Box<dyn Slopes + 'a>,
+    pub slopes: Box<dyn DifferentiableLoss + 'a>,
     /// The models.
     pub pool: &'a Pool,
     /// How; the layers are those of a soup by layer.
@@ -134,7 +134,7 @@ pub struct Cook<'a> {
     /// Scores ensembles.
     pub ensemble: &'a Ensemble<'a>,
     /// Told how evaluations go on.
-    pub watch: &'a dyn Watch,
+    pub observer: &'a dyn Observer,
     /// Members of the pool, θ0 among them.
     pub members: usize,
     /// The validation set's index among the data sets.
@@ -284,7 +284,7 @@ impl Cook<'_> {
         let sets = 0..self.evaluator.datasets().len();
         let wanted: Vec<bool> = sets.map(|set| set == self.validation).collect();
         let mixes = std::slice::from_ref(mix);
-        self.evaluator.evaluate_on(mixes, &wanted, self.watch)
+        self.evaluator.evaluate_on(mixes, &wanted, self.observer)
     }
 
     /// Scores of recipes on every data set; of the validation set, the loss of a learned soup is
@@ -295,7 +295,7 @@ impl Cook<'_> {
     pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
         let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
         let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members)).collect();
-        let answers = self.evaluator.evaluate(&mixes, self.watch)?;
+        let answers = self.evaluator.evaluate(&mixes, self.observer)?;
         let mut soups = answers.scores.into_iter();
         let ensemble = |recipe: &Recipe| {
             let sets = 0..answers.datasets.len();
@@ -481,7 +481,7 @@ mod tests {
         let cook = Cook {
             evaluator: &evaluator,
             ensemble: &|_, _| panic!("no ensemble is asked for"),
-            watch: &(),
+            observer: &(),
             members: 4,
             validation: 0,
             rule: Rule::AtLeast,

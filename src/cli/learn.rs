@@ -7,8 +7,8 @@ use super::units;
 use crate::analysis::learned::Preset;
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
+use crate::evaluate::differentiable_loss::DifferentiableLoss;
 use crate::evaluate::onnx::gradient::Precision;
-use crate::evaluate::slope::Slopes;
 use crate::result::learned::{Layers, Settings};
 use crate::result::soup::Method;
 
@@ -20,7 +20,7 @@ pub fn slopes<'e>(
     stage: &'e Stage<'_>,
     validation: usize,
     samples: usize,
-) -> Result<Box<dyn Slopes + 'e>> {
+) -> Result<Box<dyn DifferentiableLoss + 'e>> {
     let gradients = stage
         .engine
         .gradients(validation, samples, Precision::Own)?;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::args::{BindingArg, Common, LossesArg, PrecisionArg, RunArgs};
 use super::config::{self, Config};
 use super::units;
-use crate::data::{Dataset, ReadOptions, Source};
+use crate::data::{Dataset, Preprocess, ReadOptions, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::interface::Interface;
-use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
+use crate::evaluate::onnx::{Binding, Device, EvaluationOptions, JournalOptions, Losses};
+use crate::evaluate::signature::Signature;
 use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
 use crate::space::matching::Options;
@@ -33,7 +35,7 @@ pub struct Plan {
     /// Seed of whatever is drawn.
     pub seed: u64,
     /// How the work is to be laid out.
-    pub request: Request,
+    pub request: EvaluationOptions,
     fresh: bool,
 }
 
@@ -92,13 +94,13 @@ impl Plan {
     ///
     /// # Errors
     /// When one cannot be read or does not fit the inputs.
-    pub fn read_data(&self, interface: &Interface, config: &Config) -> Result<Vec<Dataset>> {
+    pub fn read_data(&self, signature: &Signature, config: &Config) -> Result<Vec<Dataset>> {
         let options = ReadOptions {
             preprocess: config.preprocess.clone(),
             limit: self.limit,
             seed: self.seed,
         };
-        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
+        let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         self.data.iter().map(read).collect()
     }
 
@@ -169,19 +171,18 @@ impl Plan {
 
     /// Where what is finished is kept, for weights and data of these hashes: known by content,
     /// never by name. The configuration counts by what it says of the values.
-    pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> Keep {
-        let hashes: Vec<&String> = files.iter().map(|(_, hash)| hash).collect();
-        let data: Vec<_> = self.data.iter().map(|set| (&set.name, set.role)).collect();
-        Keep {
+    pub fn keep(&self, name: &str, files: &[(String, String)], config: &Config) -> JournalOptions {
+        JournalOptions {
             out: self.out.clone(),
             name: name.to_string(),
             fresh: self.fresh,
-            identity: format!(
-                "{hashes:?} {data:?} {:?} {:?} {:?}",
-                config.preprocess,
-                self.options,
-                self.recorded()
-            ),
+            identity: identity(&Identity {
+                files: files.iter().map(|(_, hash)| hash.as_str()).collect(),
+                data: self.data.iter().map(|set| (&*set.name, set.role)).collect(),
+                preprocess: config.preprocess.as_ref(),
+                ignore: &self.options.ignore,
+                settings: self.recorded(),
+            }),
         }
     }
 
@@ -199,6 +200,25 @@ impl Plan {
             let _ = std::fs::remove_file(file);
         }
     }
+}
+
+/// The inputs and settings that the values of a run depend on.
+#[derive(Serialize)]
+struct Identity<'i> {
+    /// SHA-256 of each file of weights and data.
+    files: Vec<&'i str>,
+    /// Name and role of each data set.
+    data: Vec<(&'i str, Role)>,
+    preprocess: Option<&'i Preprocess>,
+    ignore: &'i [String],
+    settings: BTreeMap<String, String>,
+}
+
+/// A run's identity as text, which its journal is known by. It is made of names that are written to
+/// files, so that no renaming in this source discards a journal.
+fn identity(of: &Identity<'_>) -> String {
+    // Numbers are finite and keys are text: nothing here can fail.
+    serde_json::to_string(of).unwrap_or_default()
 }
 
 /// The library that was named. A library runs code as soon as it is loaded, and a `landscape.toml`
@@ -231,7 +251,7 @@ fn library(common: &Common, run: &RunArgs, config: &Config) -> Result<Option<Pat
 /// Names a library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
-fn request(run: &RunArgs, config: &Config) -> Result<Request> {
+fn request(run: &RunArgs, config: &Config) -> Result<EvaluationOptions> {
     let device = run.device.as_ref().or(config.device.as_ref());
     let device = device.map_or("cpu", String::as_str);
     let device = Device::parse(device).ok_or_else(|| {
@@ -241,7 +261,7 @@ fn request(run: &RunArgs, config: &Config) -> Result<Request> {
             format!("is `{device}`; {possible} are possible"),
         )
     })?;
-    let request = Request {
+    let request = EvaluationOptions {
         losses: match (run.losses, config.losses.as_deref()) {
             (Some(LossesArg::Graph), _) | (None, Some("graph")) => Losses::Graph,
             (Some(LossesArg::Host), _) | (None, Some("host")) => Losses::Host,
@@ -385,5 +405,28 @@ fn source(name: &str, role: Role, path: &Path) -> Source {
         name: name.to_string(),
         role,
         path: path.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_known_by_names_that_stay() {
+        let preprocess = Preprocess::new(0.5, vec![0.25], vec![1.0], 1).unwrap();
+        let text = identity(&Identity {
+            files: vec!["aa", "bb"],
+            data: vec![("test", Role::Test), ("cold", Role::Shift)],
+            preprocess: Some(&preprocess),
+            ignore: &["head.*".to_string()],
+            settings: [("seed".to_string(), "3".to_string())].into(),
+        });
+        assert_eq!(
+            text,
+            r#"{"files":["aa","bb"],"data":[["test","test"],["cold","shift"]],"#.to_string()
+                + r#""preprocess":{"scale":0.5,"mean":[0.25],"std":[1.0],"channel_axis":1},"#
+                + r#""ignore":["head.*"],"settings":{"seed":"3"}}"#
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::course::Course;
 use super::note;
 use crate::analysis::learned::Moment;
 use crate::evaluate::onnx::size;
-use crate::evaluate::{Outlook, Watch};
+use crate::evaluate::{Observer, RunEstimate};
 use crate::result::provenance::Provenance;
 use crate::result::soup::Method;
 
@@ -75,18 +75,18 @@ impl Progress {
     }
 
     /// What is said when the run begins.
-    fn plan(&self, outlook: &Outlook) -> String {
-        let Outlook {
+    fn plan(&self, estimate: &RunEstimate) -> String {
+        let RunEstimate {
             models,
             samples,
             chunks,
             done,
             ..
-        } = outlook;
+        } = estimate;
         let mut line = format!(
             "{models} models × {samples} samples, about {}, {} of memory",
-            brief(outlook.seconds),
-            size(outlook.memory)
+            brief(estimate.seconds),
+            size(estimate.memory)
         );
         if let Some((frozen, all)) = self.frozen {
             line.push_str(&format!(
@@ -106,32 +106,32 @@ impl Progress {
     }
 }
 
-impl Watch for Progress {
-    fn begins(&self, outlook: &Outlook) {
+impl Observer for Progress {
+    fn begins(&self, estimate: &RunEstimate) {
         self.end_course();
-        let Outlook {
+        let RunEstimate {
             models,
             samples,
             done,
             ..
-        } = *outlook;
+        } = *estimate;
         let points = models - done / samples.max(1);
         match self.meter.get() {
             None => {
-                note(&self.plan(outlook));
+                note(&self.plan(estimate));
                 let meter = Meter::new(points, models * samples - done, &self.bars);
                 let _ = self.meter.set(meter);
             }
             // A later call refines the grid, or tries another soup.
             Some(meter) => {
                 if self.shows_parts {
-                    let seconds = brief(outlook.seconds);
+                    let seconds = brief(estimate.seconds);
                     note(&format!("refining: {points} more points, about {seconds}"));
                 }
                 meter.extend(points, models * samples - done);
             }
         }
-        let _ = self.layout.set(outlook.layout.clone());
+        let _ = self.layout.set(estimate.layout.clone());
     }
 
     fn progress(&self, models: usize, samples: usize) {

@@ -167,7 +167,7 @@ fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
     Cook {
         evaluator: stage.engine,
         ensemble,
-        watch: stage.progress,
+        observer: stage.progress,
         members: stage.singles.len(),
         validation: validation(&stage.datasets).unwrap_or(0),
         rule: Rule::AtLeast,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Made by [`Preprocess::new`] or read from `[preprocess]` of the configuration file, where
 /// `scale` is required, a number or a fraction such as `"1/255"`; `mean` (0), `std` (1) and
 /// `channel_axis` (1) may be left out.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Keys")]
 pub struct Preprocess {
     scale: f64,

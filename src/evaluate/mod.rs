@@ -4,18 +4,18 @@
 //! tested without a runtime. [`schedule`] says in which order mixes and chunks of data are taken,
 //! and [`journal`] keeps what is finished.
 
-pub mod curvature;
+mod chunk_run;
+pub mod differentiable_loss;
 pub mod doctor;
-pub mod interface;
 pub mod journal;
+pub mod linear_operator;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;
 pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
-pub mod slope;
-mod turn;
+pub mod signature;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};
@@ -30,15 +30,20 @@ pub trait Evaluator {
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    fn evaluate_on(&self, mixes: &[Mix], wanted: &[bool], watch: &dyn Watch) -> Result<Answers>;
+    fn evaluate_on(
+        &self,
+        mixes: &[Mix],
+        wanted: &[bool],
+        observer: &dyn Observer,
+    ) -> Result<Answers>;
 
     /// Scores of all mixes on every data set.
     ///
     /// # Errors
     /// As of [`Evaluator::evaluate_on`].
-    fn evaluate(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Answers> {
+    fn evaluate(&self, mixes: &[Mix], observer: &dyn Observer) -> Result<Answers> {
         let wanted = vec![true; self.datasets().len()];
-        self.evaluate_on(mixes, &wanted, watch)
+        self.evaluate_on(mixes, &wanted, observer)
     }
 }
 
@@ -54,27 +59,27 @@ pub struct Answers {
 }
 
 /// Told how a long evaluation goes on.
-pub trait Watch: Sync {
+pub trait Observer: Sync {
     /// Called from any worker each time some samples of a model are done: (models finished by
     /// this step, samples evaluated by this step).
     fn progress(&self, models: usize, samples: usize);
 
     /// Called before the work, with its size.
-    fn begins(&self, _outlook: &Outlook) {}
+    fn begins(&self, _outlook: &RunEstimate) {}
 
     /// Called when a chunk of the data is finished that is not the last: the whole answer, from
     /// fewer samples.
     ///
     /// # Errors
     /// What makes going on pointless.
-    fn sharpened(&self, _answers: &Answers) -> Result<()> {
+    fn on_partial(&self, _answers: &Answers) -> Result<()> {
         Ok(())
     }
 }
 
 /// What a run is going to take.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outlook {
+pub struct RunEstimate {
     /// Models to evaluate.
     pub models: usize,
     /// Samples of each.
@@ -92,6 +97,6 @@ pub struct Outlook {
 }
 
 /// Nobody watches.
-impl Watch for () {
+impl Observer for () {
     fn progress(&self, _models: usize, _samples: usize) {}
 }

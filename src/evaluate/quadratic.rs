@@ -1,8 +1,8 @@
 //! An exact quadratic loss, whose surface is known in closed form.
 
-use super::curvature::Operator;
-use super::slope::{Fit, Slope, Slopes};
-use super::{Answers, Evaluator, Watch};
+use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
+use super::linear_operator::LinearOperator;
+use super::{Answers, Evaluator, Observer};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::decode;
@@ -79,7 +79,7 @@ impl Quadratic {
 }
 
 /// One sample, on which β has its best value at 1: the loss gains ½(β − 1)².
-impl Slopes for Quadratic {
+impl DifferentiableLoss for Quadratic {
     fn parameters(&self) -> Vec<(usize, String)> {
         self.names.iter().cloned().enumerate().collect()
     }
@@ -88,7 +88,12 @@ impl Slopes for Quadratic {
         1
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, _samples: &[usize]) -> Result<Slope> {
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        _samples: &[usize],
+    ) -> Result<CoefficientGradient> {
         let mut rows = vec![vec![0.0; self.members.len()]; self.names.len()];
         for k in 0..self.minimum.len() {
             let slope = self.curvature[k] * self.distance(mix, k);
@@ -97,7 +102,7 @@ impl Slopes for Quadratic {
                 *sum += slope * member[k];
             }
         }
-        Ok(Slope {
+        Ok(CoefficientGradient {
             fit: self.fit(mix, beta, &[0])?,
             rows,
             beta: beta - 1.0,
@@ -114,7 +119,7 @@ impl Slopes for Quadratic {
 }
 
 /// The Hessian, one and the same everywhere.
-impl Operator for Quadratic {
+impl LinearOperator for Quadratic {
     fn dim(&self) -> usize {
         self.curvature.len()
     }
@@ -130,10 +135,15 @@ impl Evaluator for Quadratic {
         self.datasets.clone()
     }
 
-    fn evaluate_on(&self, mixes: &[Mix], _wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
+    fn evaluate_on(
+        &self,
+        mixes: &[Mix],
+        _wanted: &[bool],
+        observer: &dyn Observer,
+    ) -> Result<Answers> {
         let score = |mix: &Mix| {
             let loss = self.loss(mix);
-            watch.progress(1, 1);
+            observer.progress(1, 1);
             vec![Score {
                 loss,
                 loss_se: 0.0,

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use super::chunk_run::{ChunkRun, State, tasks};
 use super::journal::{Journal, ModelKey};
 use super::metrics::{Outcome, Tally};
-use super::turn::{State, Turn, tasks};
 use crate::error::{Error, Result};
 
 /// What is computed: models on chunks.
@@ -125,7 +125,7 @@ impl Schedule {
         self.ends.last().cloned().unwrap_or_default()
     }
 
-    /// Runs the work; gives the tallies of all models to `sharpened` after each chunk but the
+    /// Runs the work; gives the tallies of all models to `on_partial` after each chunk but the
     /// last, and returns them at the end. What the journal holds is not computed again.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Schedule {
         &self,
         work: &W,
         journal: &Journal,
-        sharpened: impl Fn(&[Vec<Tally>]) -> Result<()>,
+        on_partial: impl Fn(&[Vec<Tally>]) -> Result<()>,
     ) -> Result<Vec<Vec<Tally>>> {
         let sets = self.ends.last().map_or(0, Vec::len);
         let known = self.models.iter().map(|&model| journal.tallies(model));
@@ -177,7 +177,7 @@ impl Schedule {
                 let ranges: Vec<Range<usize>> =
                     begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
                 let chunk = work.chunk(&ranges)?;
-                let turn = Turn {
+                let run = ChunkRun {
                     work,
                     models: &self.models,
                     chunk: &chunk,
@@ -189,13 +189,13 @@ impl Schedule {
                     }),
                     journal,
                 };
-                let outcomes = pool.broadcast(|thread| turn.run(&workers[thread.index()]));
+                let outcomes = pool.broadcast(|thread| run.run(&workers[thread.index()]));
                 outcomes.into_iter().collect::<Result<()>>()?;
                 let part = missing as f64 / (self.models.len() * size.max(1)) as f64;
                 measured = Some(started.elapsed().div_f64(part.max(1e-9)));
                 let is_level = tallies.iter().all(|sets| counts(sets) == *end);
                 if index + 1 < self.ends.len() && is_level {
-                    sharpened(&tallies)?;
+                    on_partial(&tallies)?;
                 }
             }
             begin.clone_from(end);

@@ -13,7 +13,7 @@ use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
-use crate::evaluate::{Answers, Outlook, Watch};
+use crate::evaluate::{Answers, Observer, RunEstimate};
 use crate::result::grid::Grid;
 use crate::result::plane::{Arrow, Check, NamedScore, Plane, Projected, Summary};
 use crate::result::plane_file;
@@ -135,16 +135,16 @@ impl Job<'_> {
     }
 }
 
-impl Watch for Job<'_> {
-    fn begins(&self, outlook: &Outlook) {
-        self.progress.begins(outlook);
+impl Observer for Job<'_> {
+    fn begins(&self, estimate: &RunEstimate) {
+        self.progress.begins(estimate);
     }
 
     fn progress(&self, models: usize, samples: usize) {
         self.progress.progress(models, samples);
     }
 
-    fn sharpened(&self, answers: &Answers) -> Result<()> {
+    fn on_partial(&self, answers: &Answers) -> Result<()> {
         let name = format!("{}.partial", self.name);
         let mut plane = self.assemble(answers);
         plane

@@ -7,9 +7,9 @@ use landscape::checkpoint::Checkpoint;
 use landscape::checkpoint::onnx::Model;
 use landscape::cli::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
-use landscape::evaluate::interface::Interface;
-use landscape::evaluate::onnx::{Binding, Engine, Request};
+use landscape::evaluate::onnx::{Binding, Engine, EvaluationOptions};
 use landscape::evaluate::runtime::Runtime;
+use landscape::evaluate::signature::Signature;
 use landscape::graph::network::Network;
 use landscape::result::score::Role;
 use landscape::space::matching::{self, Aligned};
@@ -38,7 +38,7 @@ pub fn with_engine(
         &matching::Options::default(),
     )
     .unwrap();
-    let interface = Interface::of(&network, None).unwrap();
+    let signature = Signature::of(&network, None).unwrap();
     let source = Source {
         name: "test".to_string(),
         role: Role::Test,
@@ -48,19 +48,19 @@ pub fn with_engine(
         preprocess: config.and_then(|path| Config::load(Some(path)).unwrap().0.preprocess),
         ..ReadOptions::default()
     };
-    let datasets = [Dataset::read(&source, &interface.inputs, &options).unwrap()];
+    let datasets = [Dataset::read(&source, &signature.inputs, &options).unwrap()];
     // The first samples of the file, whatever the order of evaluation.
     let order = datasets[0].order();
     let places: Vec<usize> = (0..order.len())
         .filter(|&place| order[place] < samples)
         .collect();
     let stop = AtomicBool::new(false);
-    let request = Request {
+    let request = EvaluationOptions {
         binding,
-        ..Request::default()
+        ..EvaluationOptions::default()
     };
     let engine = Engine::new(
-        runtime, &network, &aligned, interface, &datasets, request, &stop,
+        runtime, &network, &aligned, signature, &datasets, request, &stop,
     )
     .unwrap();
     then(&engine, &aligned, places);

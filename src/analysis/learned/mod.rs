@@ -25,7 +25,7 @@ use self::adamw::AdamW;
 use self::coefficients::Coefficients;
 pub use self::start::hold;
 use crate::error::Result;
-use crate::evaluate::slope::{Fit, Slopes};
+use crate::evaluate::differentiable_loss::{DifferentiableLoss, Fit};
 use crate::result::learned::{Ended, Epoch, Layers, Learning, Settings, Step};
 use crate::result::soup::Method;
 use crate::space::mix::Mix;
@@ -100,7 +100,7 @@ pub struct Learned {
 /// # Errors
 /// Those of `slopes`.
 pub fn learn(
-    slopes: &dyn Slopes,
+    slopes: &dyn DifferentiableLoss,
     pool: &Pool,
     settings: &Settings,
     tell: &dyn Fn(Moment),
@@ -112,7 +112,7 @@ pub fn learn(
 }
 
 struct Run<'a> {
-    slopes: &'a dyn Slopes,
+    slopes: &'a dyn DifferentiableLoss,
     settings: &'a Settings,
     coefficients: Coefficients,
     /// What the optimizer moves: the coefficients' free numbers, then β.
@@ -127,7 +127,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(slopes: &'a dyn Slopes, pool: &Pool, settings: &'a Settings) -> Self {
+    fn new(slopes: &'a dyn DifferentiableLoss, pool: &Pool, settings: &'a Settings) -> Self {
         let coefficients = Coefficients::new(slopes, pool, settings);
         let mut free = vec![0.0; coefficients.len()];
         free.push(1.0);
@@ -191,7 +191,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, epoch: usize, samples: &[usize], tell: &dyn Fn(Moment)) -> Result<bool> {
         let alpha = self.coefficients.alpha(&self.free);
         let mix = self.coefficients.mix(&alpha);
-        let slope = self.slopes.slope(&mix, self.beta(), samples)?;
+        let slope = self
+            .slopes
+            .coefficient_gradient(&mix, self.beta(), samples)?;
         let mut gradient = self.coefficients.gradient(&alpha, &slope.rows);
         gradient.push(slope.beta);
         let is_finite = |values: &[f64]| values.iter().all(|value| value.is_finite());

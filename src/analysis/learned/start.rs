@@ -5,7 +5,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
 use crate::error::Result;
-use crate::evaluate::slope::{Reference, Slopes};
+use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::space::mix::Mix;
 
 /// Holds the losses that learning sees at a mix against the evaluator's: the forward passes over all
@@ -14,7 +14,12 @@ use crate::space::mix::Mix;
 ///
 /// # Errors
 /// When they part by more than rounding, the network cannot be run, or the user stopped the run.
-pub fn hold(slopes: &dyn Slopes, mix: &Mix, batch: usize, reference: &Reference) -> Result<()> {
+pub fn hold(
+    slopes: &dyn DifferentiableLoss,
+    mix: &Mix,
+    batch: usize,
+    reference: &Reference,
+) -> Result<()> {
     // Learning tells of such a start itself.
     if !reference.loss.is_finite() {
         return Ok(());
@@ -28,14 +33,14 @@ pub fn hold(slopes: &dyn Slopes, mix: &Mix, batch: usize, reference: &Reference)
         samples: first.len(),
         ..reference.clone()
     };
-    of_first.hold(slopes.slope(mix, 1.0, first)?.fit.loss)
+    of_first.hold(slopes.coefficient_gradient(mix, 1.0, first)?.fit.loss)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use crate::evaluate::slope::{Fit, Slope};
+    use crate::evaluate::differentiable_loss::{CoefficientGradient, Fit};
 
     /// A loss of each sample, and another where the sample stands at another place than the
     /// evaluator had it, or where slopes are asked for.
@@ -60,7 +65,7 @@ mod tests {
         }
     }
 
-    impl Slopes for Faulty {
+    impl DifferentiableLoss for Faulty {
         fn parameters(&self) -> Vec<(usize, String)> {
             Vec::new()
         }
@@ -69,10 +74,15 @@ mod tests {
             SAMPLES
         }
 
-        fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+        fn coefficient_gradient(
+            &self,
+            mix: &Mix,
+            beta: f64,
+            samples: &[usize],
+        ) -> Result<CoefficientGradient> {
             let mut fit = self.fit(mix, beta, samples)?;
             fit.loss += self.beside_slopes;
-            Ok(Slope {
+            Ok(CoefficientGradient {
                 fit,
                 rows: Vec::new(),
                 beta: 0.0,

@@ -3,8 +3,8 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 
 use super::*;
+use crate::evaluate::differentiable_loss::CoefficientGradient;
 use crate::evaluate::quadratic::Quadratic;
-use crate::evaluate::slope::Slope;
 use crate::space::testing::{pool, random_pool};
 
 fn settings(layers: Layers, epochs: usize) -> Settings {
@@ -15,7 +15,7 @@ fn settings(layers: Layers, epochs: usize) -> Settings {
     }
 }
 
-fn learned(slopes: &dyn Slopes, pool: &Pool, settings: &Settings) -> Learned {
+fn learned(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &Settings) -> Learned {
     learn(slopes, pool, settings, &|_| {}).unwrap()
 }
 
@@ -76,7 +76,7 @@ impl Targets {
     }
 }
 
-impl Slopes for Targets {
+impl DifferentiableLoss for Targets {
     fn parameters(&self) -> Vec<(usize, String)> {
         vec![(0, "w".to_string())]
     }
@@ -85,11 +85,16 @@ impl Slopes for Targets {
         self.targets.len()
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient> {
         self.steps.borrow_mut().push(samples.to_vec());
         let theta = self.theta(mix);
         let slope = self.mean(samples, |target| theta - target);
-        Ok(Slope {
+        Ok(CoefficientGradient {
             fit: self.loss(mix, beta, samples),
             rows: vec![self.members.iter().map(|member| slope * member).collect()],
             beta: beta - self.beta,
@@ -171,7 +176,9 @@ fn slopes_in_what_is_free_are_those_of_differences() {
                 loss.fit(&mix, 1.0, &[0]).unwrap().loss
             };
             let alpha = coefficients.alpha(&free);
-            let slope = loss.slope(&coefficients.mix(&alpha), 1.0, &[0]).unwrap();
+            let slope = loss
+                .coefficient_gradient(&coefficients.mix(&alpha), 1.0, &[0])
+                .unwrap();
             let gradient = coefficients.gradient(&alpha, &slope.rows);
             for (k, got) in gradient.iter().enumerate() {
                 let moved = |by: f64| {
@@ -370,15 +377,20 @@ fn steps_beyond_any_number_are_not_taken() {
 #[test]
 fn where_no_tensor_moves_beta_alone_is_learned() {
     struct Still(Targets);
-    impl Slopes for Still {
+    impl DifferentiableLoss for Still {
         fn parameters(&self) -> Vec<(usize, String)> {
             Vec::new()
         }
         fn samples(&self) -> usize {
             1
         }
-        fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
-            self.0.slope(mix, beta, samples)
+        fn coefficient_gradient(
+            &self,
+            mix: &Mix,
+            beta: f64,
+            samples: &[usize],
+        ) -> Result<CoefficientGradient> {
+            self.0.coefficient_gradient(mix, beta, samples)
         }
         fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
             self.0.fit(mix, beta, samples)

@@ -20,7 +20,7 @@ use rand::{Rng, SeedableRng};
 pub use density::smooth;
 
 use crate::error::{Error, Result};
-use crate::evaluate::curvature::Operator;
+use crate::evaluate::linear_operator::LinearOperator;
 use crate::result::spectrum::{Density, Eigenvalue, Trace};
 
 /// What is to be found, and what it may take.
@@ -150,7 +150,7 @@ pub struct Found {
 /// When a product fails, is not of the operator's length, or holds a NaN or an infinity; when the
 /// operator has no elements, or the plan's tolerance or width is no positive number.
 pub fn spectrum(
-    operator: &dyn Operator,
+    operator: &dyn LinearOperator,
     plan: &Plan,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Found> {
@@ -181,7 +181,7 @@ pub fn spectrum(
     })
 }
 
-fn check(operator: &dyn Operator, plan: &Plan) -> Result<()> {
+fn check(operator: &dyn LinearOperator, plan: &Plan) -> Result<()> {
     let width = plan.density.as_ref().and_then(|density| density.width);
     let positive = |value: f64| value.is_finite() && value > 0.0;
     let problem = match (operator.dim(), plan.tolerance, width) {
@@ -217,7 +217,7 @@ const PLACE: &str = "spectrum of the Hessian";
 
 /// An operator's products, counted and looked at.
 struct Products<'a> {
-    operator: &'a dyn Operator,
+    operator: &'a dyn LinearOperator,
     progress: &'a mut dyn FnMut(usize),
     done: usize,
 }

@@ -8,12 +8,12 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::normals;
 use crate::error::{Error, Result};
-use crate::evaluate::curvature::Operator;
+use crate::evaluate::linear_operator::LinearOperator;
 
 /// A diagonal matrix.
 pub struct Diagonal(pub Vec<f64>);
 
-impl Operator for Diagonal {
+impl LinearOperator for Diagonal {
     fn dim(&self) -> usize {
         self.0.len()
     }
@@ -26,7 +26,7 @@ impl Operator for Diagonal {
 /// Any matrix.
 pub struct Dense(pub DMatrix<f64>);
 
-impl Operator for Dense {
+impl LinearOperator for Dense {
     fn dim(&self) -> usize {
         self.0.nrows()
     }
@@ -45,7 +45,7 @@ pub struct Broken {
     pub then: Option<f64>,
 }
 
-impl Operator for Broken {
+impl LinearOperator for Broken {
     fn dim(&self) -> usize {
         20
     }

@@ -28,7 +28,7 @@ fn ends(top: usize, bottom: usize, steps: usize) -> Plan {
     }
 }
 
-fn found(operator: &dyn Operator, plan: &Plan) -> Found {
+fn found(operator: &dyn LinearOperator, plan: &Plan) -> Found {
     spectrum(operator, plan, &mut |_| {}).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn near(found: &[f64], expected: &[f64], within: f64) {
 /// The second difference with fixed ends: its eigenvalues are 2 − 2cos(kπ/(n+1)), k = 1..=n.
 struct Chain(usize);
 
-impl Operator for Chain {
+impl LinearOperator for Chain {
     fn dim(&self) -> usize {
         self.0
     }
@@ -306,7 +306,7 @@ fn moment(density: &Density, power: i32) -> f64 {
     pairs.map(|(node, weight)| weight * node.powi(power)).sum()
 }
 
-fn quadrature(operator: &dyn Operator, probes: usize, steps: usize) -> Density {
+fn quadrature(operator: &dyn LinearOperator, probes: usize, steps: usize) -> Density {
     let plan = Plan {
         density: Some(Quadrature {
             probes,
@@ -472,7 +472,7 @@ fn what_an_operator_fails_by_is_said() {
     let empty = spectrum(&Diagonal(Vec::new()), &Plan::default(), &mut |_| {});
     assert!(empty.unwrap_err().to_string().contains("no parameter"));
     struct Short;
-    impl Operator for Short {
+    impl LinearOperator for Short {
         fn dim(&self) -> usize {
             4
         }

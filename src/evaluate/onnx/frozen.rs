@@ -71,7 +71,7 @@ pub fn split(
     }
     let graph = skeleton.graph.clone().unwrap_or_default();
     let coarse = engine.request.tf32 || gradient::is_half(skeleton);
-    let inputs = engine.interface.inputs.iter();
+    let inputs = engine.signature.inputs.iter();
     let inputs: Vec<String> = inputs.map(|input| input.name.clone()).collect();
     let mut dependence = Dependence::of(&graph, moving, &inputs);
     for _ in 0..ROUNDS {
@@ -109,7 +109,7 @@ pub fn split(
 /// Whether the samples of all data sets have one shape: then the features have one, too.
 fn alike(engine: &Engine<'_>) -> bool {
     let shapes = |data: &Dataset| -> Vec<Vec<usize>> {
-        let inputs = 0..engine.interface.inputs.len();
+        let inputs = 0..engine.signature.inputs.len();
         inputs.map(|k| data.sample_shape(k).to_vec()).collect()
     };
     let mut pairs = engine.datasets.windows(2);
@@ -161,7 +161,7 @@ fn attempt(
     names: &[String],
     samples: &[usize],
 ) -> Result<Tried> {
-    let fixed = engine.interface.fixed_batch;
+    let fixed = engine.signature.fixed_batch;
     let batch = fixed.unwrap_or(samples.len());
     let samples = &samples[..batch.min(samples.len())];
     let part = Part::at(engine, 0, samples);
@@ -275,11 +275,11 @@ pub fn fill(
         .map(|feature| Buffer::new(feature.dtype, 0))
         .collect();
     // In the batches of the moving part, so that no cut of the data changes a bit.
-    let step = engine.interface.fixed_batch.unwrap_or(batch);
+    let step = engine.signature.fixed_batch.unwrap_or(batch);
     for from in (0..rows).step_by(step) {
         engine.check_stop()?;
         let to = rows.min(from + step);
-        let batch = engine.interface.fixed_batch.unwrap_or(to - from);
+        let batch = engine.signature.fixed_batch.unwrap_or(to - from);
         let outputs = run(engine, session, part, (from, to), batch)?;
         for (feature, buffer) in features.iter().zip(&mut buffers) {
             let row = feature.shape.iter().product();
@@ -313,7 +313,7 @@ fn run<'s>(
         .collect();
     let data = &engine.datasets[part.dataset];
     let feed = names.into_iter().filter_map(|name| {
-        let inputs = &engine.interface.inputs;
+        let inputs = &engine.signature.inputs;
         let k = inputs.iter().position(|input| input.name == name)?;
         let value = part.inputs[k].rows(rows, data.sample_shape(k), batch);
         Some(value.map(|value| (Cow::from(name), value)))

@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use prost::Message;
 
-use super::request::Binding;
+use super::options::Binding;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
-use crate::evaluate::interface::Interface;
+use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::graph::split::Dependence;
@@ -91,7 +91,7 @@ pub fn check_gradient(
     aligned: &Aligned,
     output: Option<&str>,
 ) -> Result<()> {
-    let logits = Interface::of(network, output)?.output_name;
+    let logits = Signature::of(network, output)?.output_name;
     let fed = moving(aligned);
     let names: Vec<String> = fed.iter().map(|fed| fed.name.clone()).collect();
     let model = gradient::prepared(skeleton::model(network, &fed))?;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::options::{Binding, Device, EvaluationOptions, Losses};
 use super::part::Part;
-use super::request::{Binding, Device, Losses, Request};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::evaluate::doctor::Memory;
@@ -64,7 +64,7 @@ impl Layout {
 
 /// What a layout achieved.
 #[derive(Debug, Clone, Copy)]
-pub struct Measured {
+pub struct Timing {
     /// Samples a second, all workers together.
     pub rate: f64,
     /// Seconds to make a worker ready.
@@ -73,7 +73,7 @@ pub struct Measured {
     pub each: f64,
 }
 
-impl Measured {
+impl Timing {
     /// Seconds for so many models of so many samples, in so many chunks.
     pub fn seconds(&self, models: usize, samples: usize, layout: &Layout) -> f64 {
         let made = (models * layout.chunks) as f64 / layout.workers as f64;
@@ -113,25 +113,25 @@ const BETTER: f64 = 1.03;
 const SAMPLES: usize = 512;
 
 /// Layouts to try beside one, for a number of cores.
-type Rivals = fn(&Engine<'_>, &Layout, usize) -> Vec<Layout>;
+type LayoutCandidates = fn(&Engine<'_>, &Layout, usize) -> Vec<Layout>;
 
 /// Chooses a layout for `models` models, with the data in one chunk; tells what it achieved.
 ///
 /// # Errors
 /// When the network cannot be run.
-pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Measured)> {
+pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Timing)> {
     let samples = engine.samples();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut layout = plain(engine, cores);
+    let mut layout = default_layout(engine, cores);
     let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES), layout.batch)?;
     let mut best = measure(engine, &part, &layout, Duration::from_millis(30))?;
     let seconds = best.seconds(models, samples, &layout);
-    let stages: [Rivals; 3] = [batches, divisions, bindings];
-    let is_open = |rivals: &Rivals| !rivals(engine, &layout, cores).is_empty();
+    let stages: [LayoutCandidates; 3] = [batches, divisions, bindings];
+    let is_open = |candidates: &LayoutCandidates| !candidates(engine, &layout, cores).is_empty();
     if seconds > SHORT && stages.iter().any(is_open) {
         best = measure(engine, &part, &layout, TRIAL)?;
-        for rivals in stages {
-            for other in rivals(engine, &layout, cores) {
+        for candidates in stages {
+            for other in candidates(engine, &layout, cores) {
                 let measured = measure(engine, &part, &other, TRIAL)?;
                 let now = best.seconds(models, samples, &layout);
                 if measured.seconds(models, samples, &other) * BETTER < now {
@@ -144,7 +144,7 @@ pub fn choose(engine: &Engine<'_>, models: usize) -> Result<(Layout, Measured)> 
 }
 
 /// The layout where nothing is measured.
-fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
+fn default_layout(engine: &Engine<'_>, cores: usize) -> Layout {
     let request = &engine.request;
     let threads = request.threads.unwrap_or(1);
     let (workers, batch) = match &request.device {
@@ -158,7 +158,7 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
         workers: request.workers.unwrap_or(workers),
         threads,
         batch: engine
-            .interface
+            .signature
             .fixed_batch
             .or(request.batch)
             .unwrap_or(batch),
@@ -191,15 +191,15 @@ fn plain(engine: &Engine<'_>, cores: usize) -> Layout {
 ///
 /// # Errors
 /// When the network cannot be run.
-pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
+pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Timing)>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plain = plain(engine, cores);
+    let plain = default_layout(engine, cores);
     let part = engine.part_of(0, 0..engine.datasets[0].len().min(SAMPLES), plain.batch)?;
-    let rivals = [batches, divisions, bindings];
-    let rivals = rivals
+    let candidates = [batches, divisions, bindings];
+    let candidates = candidates
         .iter()
-        .flat_map(|rivals| rivals(engine, &plain, cores));
-    let layouts = std::iter::once(plain).chain(rivals);
+        .flat_map(|candidates| candidates(engine, &plain, cores));
+    let layouts = std::iter::once(plain).chain(candidates);
     layouts
         .map(|layout| Ok((layout, measure(engine, &part, &layout, LONG)?)))
         .collect()
@@ -207,7 +207,7 @@ pub fn compare(engine: &Engine<'_>) -> Result<Vec<(Layout, Measured)>> {
 
 /// Other batch sizes, where the request and the network leave them open.
 fn batches(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
-    if engine.request.batch.is_some() || engine.interface.fixed_batch.is_some() {
+    if engine.request.batch.is_some() || engine.signature.fixed_batch.is_some() {
         return Vec::new();
     }
     let sizes = match engine.request.device {
@@ -258,9 +258,9 @@ pub fn measure(
     part: &Part,
     layout: &Layout,
     budget: Duration,
-) -> Result<Measured> {
+) -> Result<Timing> {
     let mix = Mix::unit(0, engine.pool.members.len());
-    let one = || -> Result<Measured> {
+    let one = || -> Result<Timing> {
         let mut worker = Worker::new(engine, layout);
         let start = Instant::now();
         worker.model(&mix)?;
@@ -286,13 +286,13 @@ pub fn measure(
                 }
             }
         }
-        Ok(Measured {
+        Ok(Timing {
             rate: done as f64 / start.elapsed().as_secs_f64(),
             once,
             each,
         })
     };
-    let outcomes: Vec<Result<Measured>> = std::thread::scope(|scope| {
+    let outcomes: Vec<Result<Timing>> = std::thread::scope(|scope| {
         let begin = |_| std::thread::Builder::new().spawn_scoped(scope, one);
         let threads: Vec<_> = (0..layout.workers).map(begin).collect();
         let end = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
@@ -304,8 +304,8 @@ pub fn measure(
         };
         threads.into_iter().map(end).collect()
     });
-    let all = outcomes.into_iter().collect::<Result<Vec<Measured>>>()?;
-    Ok(Measured {
+    let all = outcomes.into_iter().collect::<Result<Vec<Timing>>>()?;
+    Ok(Timing {
         rate: all.iter().map(|one| one.rate).sum(),
         once: all.iter().map(|one| one.once).sum::<f64>() / all.len() as f64,
         each: all.iter().map(|one| one.each).sum::<f64>() / all.len() as f64,
@@ -327,7 +327,7 @@ pub fn chunks(
     engine: &Engine<'_>,
     models: usize,
     layout: &Layout,
-    measured: &Measured,
+    measured: &Timing,
 ) -> Result<usize> {
     let samples = engine.samples();
     let seconds = measured.seconds(models, samples, layout) + engine.once_seconds(layout);
@@ -337,11 +337,11 @@ pub fn chunks(
     }
     let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
     let wanted = match engine.request {
-        Request {
+        EvaluationOptions {
             max_time: Some(time),
             ..
         } => (10.0 * seconds / time.as_secs_f64().max(1e-3)).ceil(),
-        Request {
+        EvaluationOptions {
             tolerance: Some(_), ..
         } => 12.0,
         _ => (seconds / LOOK).floor(),
@@ -414,16 +414,6 @@ mod tests {
         };
         assert_eq!(Layout::parse(&layout.to_string()), Some(layout));
         assert_eq!(Layout::parse("workers=2 threads=0"), None);
-    }
-
-    #[test]
-    fn devices_are_read() {
-        assert_eq!(Device::parse("cpu"), Some(Device::Cpu));
-        assert_eq!(Device::parse("cuda"), Some(Device::Cuda(vec![0])));
-        assert_eq!(Device::parse("cuda:0,3"), Some(Device::Cuda(vec![0, 3])));
-        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
-            assert_eq!(Device::parse(text), None, "{text}");
-        }
     }
 
     #[test]

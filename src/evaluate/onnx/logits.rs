@@ -11,7 +11,7 @@ use super::run::{Run, Source, mix_key};
 use super::worker::Worker;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::evaluate::Watch;
+use crate::evaluate::Observer;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
@@ -29,7 +29,7 @@ impl Engine<'_> {
         mixes: &[Mix],
         samples: &[usize],
         folder: &Path,
-        watch: &dyn Watch,
+        observer: &dyn Observer,
     ) -> Result<Logits> {
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
@@ -37,8 +37,8 @@ impl Engine<'_> {
         let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
         // What is known of these models has no logits.
         let nothing = Journal::default();
-        watch.begins(&self.outlook(&schedule, &nothing, &layout, &measured));
-        self.write_logits(mixes, &schedule, &scratch, &nothing, layout, watch)?;
+        observer.begins(&self.estimate(&schedule, &nothing, &layout, &measured));
+        self.write_logits(mixes, &schedule, &scratch, &nothing, layout, observer)?;
         scratch.finish(self.labels(samples))
     }
 
@@ -47,7 +47,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
-    pub fn kept_logits(&self, mixes: &[Mix], watch: &dyn Watch) -> Result<Logits> {
+    pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn Observer) -> Result<Logits> {
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
         let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
@@ -71,8 +71,8 @@ impl Engine<'_> {
             }
         }
         let schedule = self.schedule(models, &samples, &layout);
-        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
-        let tallies = self.write_logits(mixes, &schedule, &scratch, &journal, layout, watch)?;
+        observer.begins(&self.estimate(&schedule, &journal, &layout, &measured));
+        let tallies = self.write_logits(mixes, &schedule, &scratch, &journal, layout, observer)?;
         for (mix, tallies) in mixes.iter().zip(&tallies) {
             journal.append(mix_key(mix), tallies)?;
         }
@@ -86,7 +86,7 @@ impl Engine<'_> {
         scratch: &Scratch,
         journal: &Journal,
         layout: Layout,
-        watch: &dyn Watch,
+        observer: &dyn Observer,
     ) -> Result<Vec<Vec<Tally>>> {
         let writing = Writing {
             run: Run {
@@ -94,7 +94,7 @@ impl Engine<'_> {
                 sources: mixes.iter().map(Source::Mix).collect(),
                 ends: schedule.whole(),
                 layout,
-                watch,
+                observer,
             },
             scratch,
         };

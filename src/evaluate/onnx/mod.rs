@@ -16,9 +16,9 @@ mod graphs;
 mod layout;
 mod logits;
 mod model;
+mod options;
 mod part;
 mod probe;
-mod request;
 mod run;
 mod worker;
 
@@ -37,14 +37,14 @@ use sha2::{Digest, Sha256};
 use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
-pub use self::layout::{Layout, Measured, size};
+pub use self::layout::{Layout, Timing, size};
+pub use self::options::{Binding, Device, EvaluationOptions, Losses};
 use self::part::Part;
-pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
 use self::run::Held;
-use super::interface::Interface;
 use super::journal::Journal;
 use super::runtime::Runtime;
+use super::signature::Signature;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ use crate::space::pool::Pool;
 
 /// Where what is finished is kept.
 #[derive(Debug, Clone)]
-pub struct Keep {
+pub struct JournalOptions {
     /// The output folder.
     pub out: PathBuf,
     /// Stem of the output files.
@@ -71,18 +71,18 @@ pub struct Keep {
 pub struct Engine<'a> {
     runtime: &'a Runtime,
     pool: &'a Pool,
-    interface: Interface,
+    signature: Signature,
     datasets: &'a [Dataset],
-    request: Request,
+    request: EvaluationOptions,
     stop: &'a AtomicBool,
     /// The model that weights are handed to: the whole network, or its moving part.
     graphs: Graphs,
     frozen: Option<Frozen>,
     /// Parameters that are handed over, with their names in the graph.
     moving: Vec<(usize, String)>,
-    files: Vec<Untouched<'a>>,
+    files: Vec<OriginalModel<'a>>,
     journal: Mutex<Journal>,
-    chosen: OnceLock<(Layout, Measured)>,
+    chosen: OnceLock<(Layout, Timing)>,
     start: Instant,
     /// Logits a sample.
     classes: usize,
@@ -96,11 +96,11 @@ pub struct Engine<'a> {
 }
 
 /// A model to be run as it is.
-pub enum Untouched<'a> {
+pub enum OriginalModel<'a> {
     /// A file.
     File(&'a Path),
     /// An ONNX model that is written when its turn comes: it may be large.
-    Written(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
+    Generated(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
 }
 
 impl<'a> Engine<'a> {
@@ -114,9 +114,9 @@ impl<'a> Engine<'a> {
         runtime: &'a Runtime,
         network: &Network<'_>,
         aligned: &'a Aligned,
-        interface: Interface,
+        signature: Signature,
         datasets: &'a [Dataset],
-        request: Request,
+        request: EvaluationOptions,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let parameters = aligned.pool.parameters.iter().enumerate();
@@ -131,7 +131,7 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             runtime,
             pool: &aligned.pool,
-            interface,
+            signature,
             datasets,
             request,
             stop,
@@ -154,7 +154,7 @@ impl<'a> Engine<'a> {
                 .collect(),
         };
         engine.check_device()?;
-        let doubts = probe::look(network, &engine.interface.output_name)?;
+        let doubts = probe::look(network, &engine.signature.output_name)?;
         engine.warnings.extend(doubts);
         let mut graph = skeleton::model(network, &fed);
         graph.graph.iter_mut().for_each(casts::settle);
@@ -181,14 +181,14 @@ impl<'a> Engine<'a> {
         engine.classes = probed.classes;
         engine.warnings.extend(probed.warnings);
         if engine.request.losses == Losses::Graph {
-            engine.graphs = engine.graphs.with_losses(&engine.interface.output_name);
+            engine.graphs = engine.graphs.with_losses(&engine.signature.output_name);
         }
         Ok(engine)
     }
 
     /// Evaluates these files, too, ahead of the mixes.
     #[must_use]
-    pub fn with_files(mut self, files: Vec<Untouched<'a>>) -> Self {
+    pub fn with_files(mut self, files: Vec<OriginalModel<'a>>) -> Self {
         self.files = files;
         self
     }
@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// When another process writes the same output, or nothing can be written there.
-    pub fn keeping(mut self, keep: &Keep) -> Result<Self> {
+    pub fn keeping(mut self, keep: &JournalOptions) -> Result<Self> {
         let (key, sets) = (self.key(keep), self.datasets.len());
         let journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
         self.journal = Mutex::new(journal);
@@ -287,7 +287,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// When the network cannot be run.
-    pub fn compare(&self) -> Result<Vec<(Layout, Measured)>> {
+    pub fn compare(&self) -> Result<Vec<(Layout, Timing)>> {
         layout::compare(self)
     }
 
@@ -320,7 +320,7 @@ impl<'a> Engine<'a> {
 
     /// Bytes of one sample in the largest data set's layout, features included.
     fn sample_bytes(&self) -> u64 {
-        let inputs = (0..self.interface.inputs.len()).map(|k| {
+        let inputs = (0..self.signature.inputs.len()).map(|k| {
             let data = &self.datasets[0];
             data.sample_len(k) * data.dtype(k).size()
         });
@@ -376,24 +376,13 @@ impl<'a> Engine<'a> {
     }
 
     /// Says which runs may share what is finished: inputs and settings, by content.
-    fn key(&self, keep: &Keep) -> String {
-        let Request {
-            device,
-            tf32,
-            threads,
-            batch,
-            losses,
-            binding,
-            ..
-        } = &self.request;
+    fn key(&self, keep: &JournalOptions) -> String {
         let mut hash = Sha256::new();
         hash.update(&keep.identity);
         hash.update(self.runtime.version());
         hash.update(env!("CARGO_PKG_VERSION"));
-        hash.update(format!(
-            "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
-        ));
-        hash.update(&self.interface.output_name);
+        hash.update(self.request.identity());
+        hash.update(&self.signature.output_name);
         let digest = hash.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -53,7 +53,7 @@ impl Model {
         let losses = inputs
             .any(|(_, feed)| matches!(feed, Feed::Labels))
             .then(|| only(&[epilogue::LOSS, epilogue::CORRECT]));
-        let output = engine.interface.output_name.clone();
+        let output = engine.signature.output_name.clone();
         Ok(Self {
             logits: only(&[&output])?,
             losses: losses.transpose()?,
@@ -69,7 +69,7 @@ impl Model {
     /// correspond in order.
     pub fn of_file(engine: &Engine<'_>, session: Session, device: usize) -> ort::Result<Self> {
         let inputs = session.inputs().iter().enumerate();
-        let output = session.outputs()[engine.interface.output].name();
+        let output = session.outputs()[engine.signature.output].name();
         let output = output.to_string();
         Ok(Self {
             feeds: inputs
@@ -152,7 +152,7 @@ impl Model {
         mut visit: impl FnMut(usize, &[f32]),
     ) -> Result<usize> {
         let count = rows.1 - rows.0;
-        let batch = engine.interface.fixed_batch.unwrap_or(count);
+        let batch = engine.signature.fixed_batch.unwrap_or(count);
         let output = self.output.clone();
         let outputs = self.run(engine, mix, part, rows, false)?;
         let logits = &outputs[output.as_str()];
@@ -222,7 +222,7 @@ impl Model {
 /// What an input of a graph written here is fed with.
 fn feed(engine: &Engine<'_>, name: &str) -> Feed {
     let same = |other: &str| other == name;
-    let inputs = &engine.interface.inputs;
+    let inputs = &engine.signature.inputs;
     if let Some(index) = inputs.iter().position(|input| same(&input.name)) {
         return Feed::Input(index);
     }

@@ -7,7 +7,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynTensorValueType, DynValue};
 
 use super::buffer::Buffer;
-use super::request::Device;
+use super::options::Device;
 use super::{Engine, failed};
 use crate::error::Result;
 
@@ -54,7 +54,7 @@ impl Part {
     /// list.
     pub fn at(engine: &Engine<'_>, dataset: usize, places: &[usize]) -> Self {
         let data = &engine.datasets[dataset];
-        let inputs = (0..engine.interface.inputs.len()).map(|input| {
+        let inputs = (0..engine.signature.inputs.len()).map(|input| {
             let len = places.len() * data.sample_len(input);
             let mut buffer = Buffer::new(data.dtype(input), len);
             data.gather(input, places, buffer.all());
@@ -207,5 +207,5 @@ impl Part {
 
 /// The rows that a batch is filled up to.
 fn filled(engine: &Engine<'_>, (from, to): (usize, usize)) -> usize {
-    engine.interface.fixed_batch.unwrap_or(to - from)
+    engine.signature.fixed_batch.unwrap_or(to - from)
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::Engine;
 use super::layout::Layout;
 use super::model::Model;
+use super::options::Binding;
 use super::part::Part;
-use super::request::Binding;
 use super::worker::Worker;
 use crate::checkpoint::onnx::proto::ValueInfoProto;
 use crate::checkpoint::tensor::Dtype;
@@ -99,7 +99,7 @@ pub fn probe(engine: &Engine<'_>, path: &Path) -> Result<Probed> {
     let layout = Layout {
         workers: 1,
         threads: engine.request.threads.unwrap_or(1),
-        batch: engine.interface.fixed_batch.unwrap_or(TRIED),
+        batch: engine.signature.fixed_batch.unwrap_or(TRIED),
         binding: Binding::Baked,
         chunks: 1,
     };
@@ -157,7 +157,7 @@ fn one_column(engine: &Engine<'_>, path: &Path) -> Error {
     let problem = format!(
         "output `{}` has one column, the head of a binary task or a regression: over one class \
          every cross-entropy is 0",
-        engine.interface.output_name
+        engine.signature.output_name
     );
     Error::input(path, problem).help(
         "such tasks are not known yet. For a binary task export two columns, \
@@ -174,7 +174,7 @@ fn no_logits(engine: &Engine<'_>, path: &Path, rows: &Rows) -> Result<Option<Str
     if samples < TELLING || !within {
         return Ok(None);
     }
-    let output = &engine.interface.output_name;
+    let output = &engine.signature.output_name;
     let mut each = rows.values.chunks_exact(rows.classes);
     if each.all(|row| (row.iter().sum::<f32>() - 1.0).abs() <= SUM) {
         let problem = format!(

@@ -7,26 +7,22 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::options::Losses;
 use super::part::Part;
-use super::request::Losses;
 use super::worker::Worker;
-use super::{Engine, Layout, Measured, Untouched, layout};
+use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
-use crate::evaluate::{Answers, Evaluator, Outlook, Watch};
+use crate::evaluate::{Answers, Evaluator, Observer, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
 impl Engine<'_> {
     /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
-    pub(super) fn lay_out(
-        &self,
-        journal: &mut Journal,
-        models: usize,
-    ) -> Result<(Layout, Measured)> {
+    pub(super) fn lay_out(&self, journal: &mut Journal, models: usize) -> Result<(Layout, Timing)> {
         let (mut layout, measured) = match self.chosen.get() {
             Some(chosen) => *chosen,
             None => match journal.layout().and_then(Layout::parse) {
@@ -51,7 +47,11 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// When ONNX Runtime refuses one, or the user stopped the run.
-    pub fn try_files(&self, files: &[Untouched<'_>], samples: usize) -> Result<Vec<Vec<Score>>> {
+    pub fn try_files(
+        &self,
+        files: &[OriginalModel<'_>],
+        samples: usize,
+    ) -> Result<Vec<Vec<Score>>> {
         let mut journal = self.journal();
         let (layout, _) = self.lay_out(&mut journal, files.len())?;
         let mut sizes = vec![0; self.datasets.len()];
@@ -62,7 +62,7 @@ impl Engine<'_> {
             sources: files.iter().map(Source::File).collect(),
             ends: sizes,
             layout,
-            watch: &(),
+            observer: &(),
         };
         let tallies = schedule.run(&run, &Journal::default(), |_| Ok(()))?;
         Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
@@ -109,13 +109,13 @@ impl Engine<'_> {
         all.filter(|(key, _)| seen.insert(*key)).unzip()
     }
 
-    pub(super) fn outlook(
+    pub(super) fn estimate(
         &self,
         schedule: &Schedule,
         journal: &Journal,
         layout: &Layout,
-        measured: &Measured,
-    ) -> Outlook {
+        measured: &Timing,
+    ) -> RunEstimate {
         let models = schedule.models.len();
         let whole = schedule.whole();
         let samples: usize = whole.iter().sum();
@@ -131,7 +131,7 @@ impl Engine<'_> {
         let all = models * samples;
         let chunks = schedule.ends.len();
         let seconds = measured.seconds(models, samples, layout) + self.once_seconds(layout);
-        Outlook {
+        RunEstimate {
             models,
             samples,
             done,
@@ -170,7 +170,7 @@ impl Engine<'_> {
 
 /// What a model is made of.
 pub enum Source<'m> {
-    File(&'m Untouched<'m>),
+    File(&'m OriginalModel<'m>),
     Mix(&'m Mix),
 }
 
@@ -209,7 +209,12 @@ impl Evaluator for Engine<'_> {
         self.datasets.iter().map(Dataset::info).collect()
     }
 
-    fn evaluate_on(&self, mixes: &[Mix], wanted: &[bool], watch: &dyn Watch) -> Result<Answers> {
+    fn evaluate_on(
+        &self,
+        mixes: &[Mix],
+        wanted: &[bool],
+        observer: &dyn Observer,
+    ) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, models.len())?;
@@ -237,16 +242,16 @@ impl Evaluator for Engine<'_> {
             counts.models += models.len();
             counts.remembered += remembered;
         });
-        watch.begins(&self.outlook(&schedule, &journal, &layout, &measured));
+        observer.begins(&self.estimate(&schedule, &journal, &layout, &measured));
         let run = Run {
             engine: self,
             sources,
             ends: sizes.clone(),
             layout,
-            watch,
+            observer,
         };
         let tallies = schedule.run(&run, &journal, |tallies| {
-            watch.sharpened(&self.answers(mixes, models, tallies))
+            observer.on_partial(&self.answers(mixes, models, tallies))
         })?;
         Ok(self.answers(mixes, models, &tallies))
     }
@@ -266,7 +271,7 @@ pub struct Run<'r> {
     /// Samples of each data set that are wanted.
     pub ends: Vec<usize>,
     pub layout: Layout,
-    pub watch: &'r dyn Watch,
+    pub observer: &'r dyn Observer,
 }
 
 impl<'r> Work for Run<'r> {
@@ -343,7 +348,7 @@ impl<'r> Work for Run<'r> {
     fn tallied(&self, tallies: &[Tally]) {
         let mut sets = self.ends.iter().zip(tallies);
         let is_whole = sets.all(|(end, tally)| tally.samples() >= *end);
-        self.watch.progress(usize::from(is_whole), 0);
+        self.observer.progress(usize::from(is_whole), 0);
     }
 }
 
@@ -351,6 +356,6 @@ impl Run<'_> {
     /// Tells that samples went through the network.
     pub fn evaluated(&self, samples: usize) {
         self.engine.count(|counts| counts.samples += samples);
-        self.watch.progress(0, samples);
+        self.observer.progress(0, samples);
     }
 }

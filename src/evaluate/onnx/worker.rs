@@ -9,8 +9,8 @@ use ort::value::{DynValue, Tensor};
 
 use super::layout::Layout;
 use super::model::Model;
-use super::request::Binding;
-use super::{Engine, Untouched, failed};
+use super::options::Binding;
+use super::{Engine, OriginalModel, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::graph::in_graph;
@@ -127,13 +127,13 @@ impl<'e> Worker<'e> {
     ///
     /// # Errors
     /// When ONNX Runtime refuses it.
-    pub fn file(&self, file: &Untouched<'_>) -> Result<Model> {
+    pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
         let built = self
             .engine
             .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
-                Untouched::File(path) => builder.commit_from_file(path).map(Ok),
-                Untouched::Written(write) => match write() {
+                OriginalModel::File(path) => builder.commit_from_file(path).map(Ok),
+                OriginalModel::Generated(write) => match write() {
                     Ok(bytes) => builder.commit_from_memory(&bytes).map(Ok),
                     Err(error) => Ok(Err(error)),
                 },

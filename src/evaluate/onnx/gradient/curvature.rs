@@ -6,12 +6,12 @@ use std::sync::Arc;
 use ort::value::{DynValue, Tensor};
 
 use super::feed::{Feeder, Named};
+use super::gradient_graph::{self, Precision, direction};
 use super::runner::{Runner, layout};
-use super::weights::{Flat, Weights};
-use super::written::{self, Precision, direction};
+use super::weights::{GradientBuffer, Weights};
 use super::{Gradient, Gradients, mixed};
 use crate::error::{Error, Result};
-use crate::evaluate::curvature::Operator;
+use crate::evaluate::linear_operator::LinearOperator;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::space::mix::Mix;
 
@@ -72,7 +72,7 @@ impl<'e> Engine<'e> {
         // Every product is at the same weights.
         let layout = layout(self, samples.len(), usize::MAX, precision);
         let write = |feeders: &[Feeder<'_>]| {
-            written::product(self, feeders, &names, layout.binding, precision)
+            gradient_graph::product(self, feeders, &names, layout.binding, precision)
         };
         let (way, weights) = match Runner::new(self, dataset, layout, &own, write) {
             Ok(runner) => (
@@ -119,7 +119,8 @@ impl Curvature<'_> {
     /// A gradient as a vector, tied tensors' parts added.
     pub fn vector(&self, gradient: &Gradient) -> Vec<f64> {
         let parts = self.parts.iter();
-        let tensors: Vec<&Flat> = parts.map(|part| &gradient.weights[part.moving]).collect();
+        let tensors: Vec<&GradientBuffer> =
+            parts.map(|part| &gradient.weights[part.moving]).collect();
         self.gathered(&tensors)
     }
 
@@ -150,7 +151,7 @@ impl Curvature<'_> {
                     .weights
                     .with(along.map_err(|error| failed("a direction", &error))?);
                 let sums = runner.sums(&weights, 1.0, &self.samples)?;
-                Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&Flat>>()))
+                Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&GradientBuffer>>()))
             }
             Way::Differences(gradients, step, _) => {
                 let size = v.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -211,7 +212,7 @@ impl Curvature<'_> {
     }
 
     /// One vector of tensors in the order of the parts; tied ones are added.
-    fn gathered(&self, tensors: &[&Flat]) -> Vec<f64> {
+    fn gathered(&self, tensors: &[&GradientBuffer]) -> Vec<f64> {
         let mut all = vec![0.0; self.dim];
         for (part, tensor) in self.parts.iter().zip(tensors) {
             let mut values = vec![0.0; part.len];
@@ -222,7 +223,7 @@ impl Curvature<'_> {
     }
 }
 
-impl Operator for Curvature<'_> {
+impl LinearOperator for Curvature<'_> {
     fn dim(&self) -> usize {
         self.dim
     }

@@ -82,7 +82,7 @@ impl<'f> Feeder<'f> {
             }
             _ => {}
         }
-        let mut inputs = engine.interface.inputs.iter();
+        let mut inputs = engine.signature.inputs.iter();
         if let Some(k) = inputs.position(|input| input.name == name) {
             let shape = engine.datasets[self.part.dataset].sample_shape(k);
             return self.part.inputs[k].rows(rows, shape, self.batch);

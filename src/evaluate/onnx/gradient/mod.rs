@@ -9,26 +9,26 @@
 
 mod curvature;
 mod feed;
+mod gradient_graph;
 mod runner;
 pub mod see;
 mod weights;
-mod written;
 
 use std::time::{Duration, Instant};
 
 pub use self::curvature::Curvature;
 use self::feed::Feeder;
+pub use self::gradient_graph::Precision;
 use self::runner::{Runner, layout};
-pub use self::weights::Flat;
+pub use self::weights::GradientBuffer;
 use self::weights::Weights;
-pub use self::written::Precision;
 use super::layout::{Layout, measure};
-use super::request::Binding;
+use super::options::Binding;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
+use crate::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::slope::{Fit, Slope, Slopes};
 use crate::graph::gradient;
 use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
@@ -44,7 +44,7 @@ pub struct Gradient {
     /// ∂L/∂β.
     pub beta: f64,
     /// ∂L/∂W of each moving tensor, in the graph's order of elements.
-    pub weights: Vec<Flat>,
+    pub weights: Vec<GradientBuffer>,
 }
 
 /// Differentiates the network on one data set.
@@ -85,7 +85,7 @@ impl Engine<'_> {
         let layout = layout(self, samples, 1, precision);
         let weights = mixed(self, &Mix::unit(0, self.pool.members.len()), Precision::Own)?;
         let feeders = runner::samples_of(self, dataset, &layout, &weights)?;
-        written::gradient(self, &feeders, layout.binding, precision).map(|_| ())
+        gradient_graph::gradient(self, &feeders, layout.binding, precision).map(|_| ())
     }
 
     /// In what gradients are computed when this is asked for: where the network computes in 16 bits,
@@ -120,8 +120,9 @@ impl Engine<'_> {
     ) -> Result<Gradients<'_>> {
         let mix = Mix::unit(0, self.pool.members.len());
         let own = mixed(self, &mix, Precision::Own)?;
-        let write =
-            |feeders: &[Feeder<'_>]| written::gradient(self, feeders, layout.binding, precision);
+        let write = |feeders: &[Feeder<'_>]| {
+            gradient_graph::gradient(self, feeders, layout.binding, precision)
+        };
         Ok(Gradients {
             runner: Runner::new(self, dataset, layout, &own, write)?,
             precision,
@@ -215,7 +216,7 @@ impl Gradients<'_> {
     }
 }
 
-impl Slopes for Gradients<'_> {
+impl DifferentiableLoss for Gradients<'_> {
     fn parameters(&self) -> Vec<(usize, String)> {
         let moving = self.runner.engine.moving.iter();
         let named = moving.map(|(index, _)| {
@@ -231,14 +232,19 @@ impl Slopes for Gradients<'_> {
         self.runner.engine.datasets[self.runner.dataset].len()
     }
 
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope> {
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient> {
         let gradient = self.loss_and_gradient(mix, beta, samples)?;
         let pool = self.runner.engine.pool;
         let mut rows = vec![vec![0.0; pool.members.len()]; pool.parameters.len()];
         for ((index, _), weights) in self.runner.engine.moving.iter().zip(&gradient.weights) {
             rows[*index] = inner_products(pool, *index, |start, out| weights.read(start, out));
         }
-        Ok(Slope {
+        Ok(CoefficientGradient {
             fit: Fit {
                 loss: gradient.loss,
                 error: gradient.wrong as f64 / samples.len().max(1) as f64,

@@ -7,12 +7,12 @@ use ort::session::Session;
 use rayon::ThreadPool;
 
 use super::feed::Feeder;
-use super::weights::{Flat, Weights, scalar};
-use super::written::{Precision, Written};
+use super::gradient_graph::{GradientGraph, Precision};
+use super::weights::{GradientBuffer, Weights, scalar};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::layout::{Layout, budget};
+use crate::evaluate::onnx::options::Binding;
 use crate::evaluate::onnx::part::Part;
-use crate::evaluate::onnx::request::Binding;
 use crate::evaluate::onnx::worker::Worker;
 use crate::evaluate::onnx::{Engine, failed, frozen};
 use crate::graph::gradient::loss;
@@ -34,7 +34,7 @@ pub struct Runner<'e> {
     pub engine: &'e Engine<'e>,
     pub dataset: usize,
     pub layout: Layout,
-    graph: Written,
+    graph: GradientGraph,
     /// The data set through the frozen part, where there is one and memory allows it.
     features: Option<Part>,
     threads: ThreadPool,
@@ -60,7 +60,7 @@ pub struct Sums {
     /// ∂L/∂β.
     pub beta: f64,
     /// The graph's tensors.
-    pub tensors: Vec<Flat>,
+    pub tensors: Vec<GradientBuffer>,
 }
 
 impl<'e> Runner<'e> {
@@ -73,7 +73,7 @@ impl<'e> Runner<'e> {
         dataset: usize,
         layout: Layout,
         weights: &Weights,
-        write: impl FnOnce(&[Feeder<'_>]) -> Result<Written>,
+        write: impl FnOnce(&[Feeder<'_>]) -> Result<GradientGraph>,
     ) -> Result<Self> {
         let graph = write(&samples_of(engine, dataset, &layout, weights)?)?;
         let threads = rayon::ThreadPoolBuilder::new()
@@ -211,7 +211,9 @@ impl<'e> Runner<'e> {
                         loss,
                         wrong,
                         beta,
-                        tensors: tensors.map(Flat::of).collect::<ort::Result<_>>()?,
+                        tensors: tensors
+                            .map(GradientBuffer::of)
+                            .collect::<ort::Result<_>>()?,
                     });
                     Ok(())
                 }
@@ -312,7 +314,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
         cores
     };
     let request = &engine.request;
-    let batch = engine.interface.fixed_batch.unwrap_or_else(|| {
+    let batch = engine.signature.fixed_batch.unwrap_or_else(|| {
         let batch = request.batch.unwrap_or(BATCH);
         batch.min(samples.div_ceil(most)).max(1)
     });

@@ -7,7 +7,7 @@ use ort::value::DynValue;
 use rayon::prelude::*;
 
 use super::feed::Named;
-use super::written::Precision;
+use super::gradient_graph::Precision;
 use crate::checkpoint::tensor::Dtype;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::worker::{empty, fill};
@@ -67,14 +67,14 @@ pub fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> ort::Resul
 
 /// A gradient, or a sum of them, in the type of its graph.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Flat {
+pub enum GradientBuffer {
     /// 32-bit floats.
     F32(Vec<f32>),
     /// 64-bit floats.
     F64(Vec<f64>),
 }
 
-impl Flat {
+impl GradientBuffer {
     /// A gradient that a graph gave.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::see::{exposed, see};
 use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
-use crate::evaluate::onnx::request::Binding;
+use crate::evaluate::onnx::options::Binding;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::graph::build::described;
 use crate::graph::build::node;
@@ -31,7 +31,7 @@ pub enum Precision {
 }
 
 /// A graph that gives the loss and tensors that are sums over the samples.
-pub struct Written {
+pub struct GradientGraph {
     /// The ONNX model.
     pub bytes: Vec<u8>,
     /// Names of the tensors.
@@ -52,7 +52,7 @@ pub fn gradient(
     feeders: &[Feeder<'_>],
     binding: Binding,
     precision: Precision,
-) -> Result<Written> {
+) -> Result<GradientGraph> {
     let Differentiated {
         model,
         values,
@@ -78,7 +78,7 @@ pub fn product(
     names: &[String],
     binding: Binding,
     precision: Precision,
-) -> Result<Written> {
+) -> Result<GradientGraph> {
     let Differentiated {
         mut model,
         mut values,
@@ -135,7 +135,7 @@ fn finished(
     tensors: Vec<String>,
     beta: Option<String>,
     precision: Precision,
-) -> Result<Written> {
+) -> Result<GradientGraph> {
     let mut outputs = [loss::TOTAL, loss::CORRECT].map(String::from).to_vec();
     outputs.extend(tensors.iter().chain(&beta).cloned());
     let mut model = giving(model, &outputs);
@@ -148,7 +148,7 @@ fn finished(
     }
     let stored = model.graph.iter().flat_map(|graph| &graph.initializer);
     let stored = stored.filter(|tensor| tensor.data_location() == DataLocation::External);
-    Ok(Written {
+    Ok(GradientGraph {
         stored: stored.map(|tensor| tensor.name().to_string()).collect(),
         bytes: model.encode_to_vec(),
         tensors,
@@ -211,7 +211,7 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
                     .collect();
                 described(input.name(), dtype, &shape)
             };
-            let mut inputs = engine.interface.inputs.iter();
+            let mut inputs = engine.signature.inputs.iter();
             let mut features = engine.features().iter();
             if let Some(k) = inputs.position(|spec| spec.name == input.name()) {
                 *input = fixed(onnx_type(data.dtype(k)), data.sample_shape(k));
@@ -221,5 +221,5 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
         }
     }
     let model = gradient::prepared(model)?;
-    Ok(loss::append(model, &engine.interface.output_name, batch))
+    Ok(loss::append(model, &engine.signature.output_name, batch))
 }

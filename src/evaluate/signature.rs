@@ -7,7 +7,7 @@ use crate::graph::network::Network;
 
 /// Inputs and the output that holds the logits.
 #[derive(Debug, Clone)]
-pub struct Interface {
+pub struct Signature {
     /// One entry an input.
     pub inputs: Vec<InputSpec>,
     /// Index of the logits among the outputs.
@@ -18,8 +18,8 @@ pub struct Interface {
     pub fixed_batch: Option<usize>,
 }
 
-impl Interface {
-    /// Reads the interface; `output` names the logits when the graph has several outputs.
+impl Signature {
+    /// Reads the signature; `output` names the logits when the graph has several outputs.
     ///
     /// # Errors
     /// When an input is of a type that no data can feed, inputs fix different batch sizes, or

@@ -1,27 +1,33 @@
-//! Slopes: the loss of β·logits over chosen samples of one data set, and its derivatives in the
-//! coefficients of a mix and in β.
+//! The seam between analyses that follow gradients and what computes them: the loss of β·logits over
+//! chosen samples of one data set, and its derivatives in the coefficients of a mix and in β.
 
 use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
-/// A loss that tells its slope in the coefficients of mixes.
-pub trait Slopes {
-    /// Parameters of the pool that differ between its members: index and name, in the pool's order.
+/// A loss with derivatives in the coefficients of mixes.
+pub trait DifferentiableLoss {
+    /// The parameters of the pool that differ between its members: index and name, in the pool's
+    /// order.
     fn parameters(&self) -> Vec<(usize, String)>;
 
     /// Samples of the data set.
     fn samples(&self) -> usize;
 
-    /// Loss, error and slope at a mix, over the samples at these places of the data set's order.
+    /// Loss, error and gradient at a mix, over the samples at these places of the data set's order.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
-    fn slope(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Slope>;
+    fn coefficient_gradient(
+        &self,
+        mix: &Mix,
+        beta: f64,
+        samples: &[usize],
+    ) -> Result<CoefficientGradient>;
 
     /// Loss and error alone.
     ///
     /// # Errors
-    /// As of [`Slopes::slope`].
+    /// As of [`DifferentiableLoss::coefficient_gradient`].
     fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit>;
 }
 
@@ -34,9 +40,9 @@ pub struct Fit {
     pub error: f64,
 }
 
-/// A loss and its derivatives.
+/// A loss and its derivatives at a mix.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Slope {
+pub struct CoefficientGradient {
     /// The loss itself.
     pub fit: Fit,
     /// ∂L/∂c of each parameter's coefficients, `[parameter][member]`: ⟨∇_W L, θᵢ⟩ over that tensor.

@@ -85,7 +85,7 @@ pub struct State<'t> {
 }
 
 /// One chunk, shared by the workers.
-pub struct Turn<'t, W: Work> {
+pub struct ChunkRun<'t, W: Work> {
     pub work: &'t W,
     pub models: &'t [ModelKey],
     pub chunk: &'t W::Chunk,
@@ -95,7 +95,7 @@ pub struct Turn<'t, W: Work> {
     pub journal: &'t Journal,
 }
 
-impl<'t, W: Work> Turn<'t, W> {
+impl<'t, W: Work> ChunkRun<'t, W> {
     /// Takes tasks until there is none left.
     pub fn run(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
         let outcome = self.take_tasks(slot);

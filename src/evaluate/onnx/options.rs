@@ -1,5 +1,6 @@
 //! What was asked for: where to compute, how, and for how long.
 
+use std::fmt;
 use std::time::Duration;
 
 /// How mixed weights get into the network.
@@ -71,6 +72,19 @@ impl Device {
     }
 }
 
+/// As on the command line.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
+                write!(f, "cuda:{}", numbers.join(","))
+            }
+        }
+    }
+}
+
 /// Where losses are computed from logits, and where the data waits for the next model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Losses {
@@ -81,9 +95,19 @@ pub enum Losses {
     Graph,
 }
 
+impl Losses {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Graph => "graph",
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct EvaluationOptions {
     /// Where to compute.
     pub device: Device,
     /// Whether a GPU may round products to TF32 (10 bits).
@@ -104,4 +128,71 @@ pub struct Request {
     pub max_time: Option<Duration>,
     /// Largest standard error wanted of an error.
     pub tolerance: Option<f64>,
+}
+
+impl EvaluationOptions {
+    /// The settings that a value's bits depend on, by the names of the command line. A journal is
+    /// known by this text among others: it must not change with the names in this source, as the
+    /// output of `Debug` would.
+    pub fn identity(&self) -> String {
+        let Self {
+            device,
+            tf32,
+            threads,
+            batch,
+            losses,
+            binding,
+            workers: _,
+            memory: _,
+            max_time: _,
+            tolerance: _,
+        } = self;
+        let number =
+            |asked: &Option<usize>| asked.map_or_else(|| "auto".to_string(), |n| n.to_string());
+        format!(
+            "device={device} precision={} threads={} batch={} losses={} binding={}",
+            if *tf32 { "tf32" } else { "full" },
+            number(threads),
+            number(batch),
+            losses.name(),
+            binding.name()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_known_by_the_names_of_the_command_line() {
+        assert_eq!(
+            EvaluationOptions::default().identity(),
+            "device=cpu precision=full threads=auto batch=auto losses=host binding=auto"
+        );
+        let request = EvaluationOptions {
+            device: Device::Cuda(vec![0, 3]),
+            tf32: true,
+            workers: Some(5),
+            threads: Some(2),
+            batch: Some(32),
+            losses: Losses::Graph,
+            binding: Binding::InGraph,
+            ..EvaluationOptions::default()
+        };
+        assert_eq!(
+            request.identity(),
+            "device=cuda:0,3 precision=tf32 threads=2 batch=32 losses=graph binding=in-graph"
+        );
+    }
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!(Device::parse("cpu"), Some(Device::Cpu));
+        assert_eq!(Device::parse("cuda"), Some(Device::Cuda(vec![0])));
+        assert_eq!(Device::parse("cuda:0,3"), Some(Device::Cuda(vec![0, 3])));
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"] {
+            assert_eq!(Device::parse(text), None, "{text}");
+        }
+    }
 }
