@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use crate::base::files;
 use crate::checkpoint;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// A model of the list.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,22 +6,21 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::args::{Common, RunArgs};
 use super::config::Config;
 use super::plan::Plan;
 use super::{STOP, note, open_origin, warn};
+use crate::base::files::Stamp;
+use crate::base::{atomic, hash, map};
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, file};
+use crate::checkpoint::{Checkpoint, Content};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::{self, Interface};
 use crate::evaluate::onnx::{Engine, Untouched};
 use crate::evaluate::runtime::Runtime;
-use crate::files::Stamp;
 use crate::graph::network::Network;
-use crate::result::atomic;
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
 use crate::space::gram::Gram;
@@ -401,14 +400,9 @@ fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
             .is_ok_and(|file| file.is_file() && file.len() == 0);
         let bytes = match empty {
             true => Bytes::new(),
-            false => file::map(path)?,
+            false => map::map_file(path)?,
         };
-        let digest = Sha256::digest(&bytes);
-        let hex = digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
-        Ok((path.display().to_string(), hex))
+        Ok((path.display().to_string(), hash::sha256(&bytes)))
     };
     paths.par_iter().map(hash).collect()
 }

@@ -37,7 +37,7 @@ use sha2::{Digest, Sha256};
 use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
-pub use self::layout::{Layout, Measured, size};
+pub use self::layout::{Layout, Measured};
 use self::part::Part;
 pub use self::request::{Binding, Device, Losses, Request};
 pub use self::run::Counts;
@@ -45,6 +45,7 @@ use self::run::Held;
 use super::interface::Interface;
 use super::journal::Journal;
 use super::runtime::Runtime;
+use crate::base::hash::hex;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -394,8 +395,7 @@ impl<'a> Engine<'a> {
             "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
         ));
         hash.update(&self.interface.output_name);
-        let digest = hash.finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 }
 
