@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use landscape::checkpoint::file;
+use landscape::base::map;
 use landscape::checkpoint::tensor::{Dtype, Tensor};
 use landscape::space::gram::Gram;
 use landscape::space::pool::{Member, Parameter, Pool, Role, Source};
@@ -52,7 +52,7 @@ fn write(folder: &Path, member: usize) -> std::io::Result<PathBuf> {
 fn pool(files: &[PathBuf]) -> Result<Pool, landscape::error::Error> {
     let name = |tensor: usize| format!("t{tensor}");
     let member = |path: &PathBuf| -> Result<Member, landscape::error::Error> {
-        let bytes = file::map(path)?;
+        let bytes = map::map_file(path)?;
         let size = ELEMENTS * 4;
         let source = |tensor: usize| Source {
             name: name(tensor),

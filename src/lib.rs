@@ -6,7 +6,7 @@
 
 pub mod error;
 
-pub mod files;
+pub mod base;
 
 pub mod result;
 

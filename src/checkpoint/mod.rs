@@ -1,6 +1,5 @@
 //! Reading checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
 
-pub mod file;
 pub mod onnx;
 pub mod safetensors;
 pub mod tensor;

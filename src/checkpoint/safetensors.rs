@@ -7,8 +7,8 @@ use bytes::Bytes;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 
-use super::file;
 use super::tensor::{Dtype, Tensor};
+use crate::base::map;
 use crate::error::{Error, Result};
 
 pub use safetensors::Dtype as StoredDtype;
@@ -49,7 +49,7 @@ pub struct Layout {
 /// # Errors
 /// As [`read`].
 pub fn layout(path: &Path) -> Result<Layout> {
-    let bytes = file::map(path)?;
+    let bytes = map::map_file(path)?;
     let (start, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| fault(path, &error.to_string()))?;
     // The length of the header stands before it, in eight bytes.
@@ -107,7 +107,7 @@ pub fn header<'t>(
 /// # Errors
 /// When the file is missing, truncated, or its header is not what the format asks for.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = file::map(path)?;
+    let bytes = map::map_file(path)?;
     tensors(&bytes).map_err(|problem| fault(path, &problem))
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use crate::base::files;
 use crate::data::Preprocess;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// The file that is read when it stands in the working folder.
 pub const DEFAULT: &str = "landscape.toml";

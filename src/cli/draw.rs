@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 
 use super::args::{DrawArgs, PanelsArg};
 use super::print;
+use crate::base::atomic;
+use crate::base::files;
 use crate::error::Result;
 use crate::figure;
 use crate::figure::page::Drawing;
 use crate::figure::panel::Panels;
 use crate::figure::plane::draw;
 use crate::figure::scatter::Scatter;
-use crate::files;
 use crate::result::line::Line;
 use crate::result::pairs::Pairs;
 use crate::result::plane::Plane;
 use crate::result::soup::Soups;
 use crate::result::spectrum::Spectrum;
-use crate::result::{atomic, line, pairs_file, plane_file, soup_file, spectrum_file};
+use crate::result::{line, pairs_file, plane_file, soup_file, spectrum_file};
 
 /// Reads the plane and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {

@@ -12,7 +12,8 @@ use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned, Options, Verified};
-use crate::space::pool::{Role, Source};
+use crate::space::pool::Role;
+use crate::space::source::Source;
 
 /// Prints a table of tensors, or of parameters across an origin and its checkpoints.
 pub fn run(arguments: &InspectArgs) -> Result<()> {

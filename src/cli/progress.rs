@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::course::Course;
 use super::note;
 use crate::analysis::learned::Moment;
-use crate::evaluate::onnx::size;
+use crate::base::human::{duration, size};
 use crate::evaluate::{Observer, RunEstimate};
 use crate::result::provenance::Provenance;
 use crate::result::soup::Method;
@@ -85,7 +85,7 @@ impl Progress {
         } = estimate;
         let mut line = format!(
             "{models} models × {samples} samples, about {}, {} of memory",
-            brief(estimate.seconds),
+            duration(estimate.seconds),
             size(estimate.memory)
         );
         if let Some((frozen, all)) = self.frozen {
@@ -125,7 +125,7 @@ impl Observer for Progress {
             // A later call refines the grid, or tries another soup.
             Some(meter) => {
                 if self.shows_parts {
-                    let seconds = brief(estimate.seconds);
+                    let seconds = duration(estimate.seconds);
                     note(&format!("refining: {points} more points, about {seconds}"));
                 }
                 meter.extend(points, models * samples - done);
@@ -138,16 +138,6 @@ impl Observer for Progress {
         if let Some(meter) = self.meter.get() {
             meter.add(models, samples);
         }
-    }
-}
-
-/// Seconds as a person would say them.
-fn brief(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => "1 s".to_string(),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
     }
 }
 
@@ -287,7 +277,11 @@ impl Steps {
         if now >= self.next_line.load(Ordering::Relaxed) {
             self.next_line.store(now + LINE_EVERY, Ordering::Relaxed);
             let left = seconds / done.max(1) as f64 * self.all.saturating_sub(done) as f64;
-            note(&format!("{done}/{} {what}, {} left", self.all, brief(left)));
+            note(&format!(
+                "{done}/{} {what}, {} left",
+                self.all,
+                duration(left)
+            ));
         }
     }
 

@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use memmap2::Mmap;
-use sha2::{Digest, Sha256};
 
 use super::array::{Container, Element, Layout, list};
 use super::as_it_is;
@@ -15,8 +13,8 @@ use super::preprocess::{Preprocess, Table};
 use super::safetensors::SafetensorsFile;
 use super::spec::{InputDtype, InputSpec};
 use super::{labels, subset};
+use crate::base::{files, hash, map};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::result::score::{DatasetInfo, Role};
 
 /// Names that the array of a graph with one input may have instead of the input's.
@@ -78,7 +76,7 @@ impl Dataset {
     /// no sample; and when u8 data meets a floating-point input without preprocessing.
     pub fn read(source: &Source, inputs: &[InputSpec], options: &ReadOptions) -> Result<Self> {
         let path = &source.path;
-        let bytes = map(path)?;
+        let bytes = map::map_open(&files::open(path)?, path)?;
         let mut container = open(path, &bytes)?;
         let container = container.as_mut();
         let (element, n) = labels::shape(path, container)?;
@@ -104,7 +102,7 @@ impl Dataset {
         let columns = columns.collect::<Result<_>>()?;
         let mut read = Self {
             source: source.clone(),
-            sha256: sha256(&bytes),
+            sha256: hash::sha256(&bytes),
             rows,
             order: subset::order(labels.len(), options.seed),
             labels,
@@ -351,16 +349,6 @@ impl Reader<'_> {
     }
 }
 
-/// Maps a file into memory.
-fn map(path: &Path) -> Result<Bytes> {
-    let read = |error: std::io::Error| Error::read(path, &error);
-    let file = files::open(path)?;
-    // SAFETY: the map is read-only and private. Should another process cut the file short
-    // meanwhile, this one is ended by a signal; the documentation of `Dataset` says so.
-    let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-    Ok(Bytes::from_owner(map))
-}
-
 /// Opens a data file by the ending of its name.
 fn open(path: &Path, bytes: &Bytes) -> Result<Box<dyn Container>> {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
@@ -372,9 +360,4 @@ fn open(path: &Path, bytes: &Bytes) -> Result<Box<dyn Container>> {
             "is of no known kind of data set; expected a name ending in .npz or .safetensors",
         )),
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

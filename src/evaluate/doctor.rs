@@ -9,6 +9,7 @@ use super::runtime::Runtime;
 use super::runtime::library::oldest_version;
 use super::runtime::places::{Source, Surroundings, cache_folder};
 use super::runtime::search::{Outcome, Search, Step};
+use crate::base::machine::Memory;
 
 /// The facts a report of trouble needs.
 #[derive(Debug, Clone, Serialize)]
@@ -25,7 +26,7 @@ pub struct Doctor {
     pub search: Vec<Step>,
     /// Logical cores this process may use.
     pub logical_cores: Option<usize>,
-    /// Memory of the machine.
+    /// The memory this process may use.
     pub memory: Option<Memory>,
     /// The folder `make runtime` fills.
     pub cache_folder: Option<PathBuf>,
@@ -42,15 +43,6 @@ pub struct RuntimeFacts {
     pub version: String,
     /// Execution providers compiled into it, preferred first.
     pub providers: Vec<String>,
-}
-
-/// Memory of the machine, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// All of it.
-    pub total: u64,
-    /// What programs can still get without swapping.
-    pub available: u64,
 }
 
 impl Doctor {
@@ -89,39 +81,6 @@ impl Doctor {
 pub fn report(flag: Option<&Path>) -> (String, bool) {
     let doctor = Doctor::examine(flag);
     (doctor.to_string(), doctor.is_healthy())
-}
-
-impl Memory {
-    /// `None` where the system does not tell through `/proc/meminfo`.
-    pub fn of_this_machine() -> Option<Self> {
-        Self::from_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
-    }
-
-    /// Reads the text of `/proc/meminfo`, whose unit is the KiB (it writes kB).
-    fn from_meminfo(text: &str) -> Option<Self> {
-        let bytes = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        };
-        Some(Self {
-            total: bytes("MemTotal:")?,
-            available: bytes("MemAvailable:")?,
-        })
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Exact: no machine has 2^53 bytes.
-        #[allow(clippy::cast_precision_loss)]
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-        let (total, available) = (gib(self.total), gib(self.available));
-        write!(
-            f,
-            "{total:.1} GiB, of which {available:.1} GiB are available"
-        )
-    }
 }
 
 impl fmt::Display for Doctor {
@@ -174,18 +133,6 @@ impl fmt::Display for RuntimeFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn meminfo_is_read_in_bytes() {
-        let text = "MemTotal:       16384 kB\nMemFree:  1 kB\nMemAvailable:    1024 kB\n";
-        let expected = Memory {
-            total: 16 << 20,
-            available: 1 << 20,
-        };
-        assert_eq!(Memory::from_meminfo(text), Some(expected));
-        assert_eq!(Memory::from_meminfo("MemTotal: many kB"), None);
-        assert_eq!(Memory::from_meminfo(""), None);
-    }
 
     #[test]
     fn a_healthy_report_tells_library_version_and_providers() {

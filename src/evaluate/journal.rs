@@ -22,8 +22,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// The folder of journals within the output folder.
 const FOLDER: &str = ".landscape";

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::metrics::{Outcome, Tally};
-use crate::checkpoint::file;
+use crate::base::files;
+use crate::base::map;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::result::score::Score;
 
 /// A scratch file that is being filled: f32 rows of [models, samples, classes], the samples of all
@@ -79,7 +79,7 @@ impl Scratch {
     ) -> Result<Vec<Tally>> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let logits = Logits {
-            bytes: file::map_open(&file, &self.place)?,
+            bytes: map::map_open(&file, &self.place)?,
             shape: self.shape.clone(),
             labels: labels.to_vec(),
         };
@@ -112,7 +112,7 @@ impl Scratch {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         Ok(Logits {
-            bytes: file::map_open(&file, &self.place)?,
+            bytes: map::map_open(&file, &self.place)?,
             shape: self.shape,
             labels,
         })

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use crate::base::files;
 use crate::checkpoint;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// A model to be opened.
 #[derive(Debug, Clone, Default, PartialEq)]

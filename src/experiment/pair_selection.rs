@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::analysis::pairs::{all, drawn};
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Which pairs are evaluated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -87,10 +87,10 @@ pub struct Step {
     /// Number of its epoch, from 1.
     pub epoch: usize,
     /// Loss of the mini-batch before the step, in nats.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub batch_loss: f64,
     /// Error of the mini-batch before the step, a fraction.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub batch_error: f64,
     /// β after the step.
     pub beta: f64,
@@ -105,10 +105,10 @@ pub struct Epoch {
     pub step: usize,
     /// Loss on the samples that it is judged by (those held out, else the whole validation set),
     /// in nats.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub selection_loss: f64,
     /// Error on the same samples, a fraction.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub selection_error: f64,
     /// β.
     pub beta: f64,

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
 use super::plane::{Check, NamedScore};
 use super::plane_file::read_both;
 use super::provenance::Provenance;
 use super::score::{DatasetInfo, Role, Score};
+use crate::base::atomic;
 use crate::error::{Error, Result};
 
 /// A finished path.
@@ -100,28 +100,28 @@ pub struct Barriers {
     /// Loss above the straight line between the ends (Entezari et al. 2022), in nats: the largest
     /// rise of the soups strictly between checkpoints, negative where all lie below; `"NaN"` where
     /// no such soup was evaluated.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub barrier_loss: f64,
     /// Unpaired: see [`Barrier::se`].
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub barrier_loss_se: f64,
     /// Where the loss is that far above.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub argmax_alpha: f64,
     /// The same of the error, a fraction.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub barrier_error: f64,
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub barrier_error_se: f64,
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub argmax_alpha_error: f64,
     /// Error above the mean of the ends (Frankle et al. 2020), a fraction. The ends count, as
     /// published.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub frankle_barrier_error: f64,
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub frankle_barrier_error_se: f64,
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub argmax_alpha_frankle: f64,
     /// Whether that is at a checkpoint: then no soup rises above the higher end, and the number is
     /// half the difference of the ends, on a path without any barrier too.

@@ -2,12 +2,10 @@
 //!
 //! Nothing here computes; [`plane_file`] writes a plane to CSV and JSON and reads it back.
 
-pub mod atomic;
 pub mod grid;
 pub mod learned;
 pub mod line;
 pub mod models;
-pub mod number;
 pub mod pairs;
 pub mod pairs_file;
 pub mod plane;

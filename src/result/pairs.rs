@@ -41,7 +41,7 @@ pub struct Pair {
     /// The second.
     pub b: String,
     /// Angle between δa and δb in degrees, θ0 being the origin; NaN where one of them is 0.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
     /// ‖δa‖.
     pub norm_a: f64,
@@ -75,7 +75,7 @@ pub struct PairRow {
     pub advantage: f64,
     /// Its standard error, unpaired: as if the three models had been evaluated on different
     /// samples. They share them, so the paired one may be much smaller, and also larger.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub advantage_se: f64,
 }
 
@@ -91,13 +91,13 @@ impl Pair {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
     /// −1 to 1; NaN where there are too few pairs or one side is constant.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub value: f64,
     /// Lower end.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub low: f64,
     /// Upper end.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub high: f64,
     /// Pairs that it is of.
     pub pairs: usize,
@@ -113,7 +113,7 @@ pub struct LayerAngle {
     /// The tensor.
     pub tensor: String,
     /// NaN where one of the two did not move it.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
     /// ‖δa‖ in this tensor.
     pub norm_a: f64,
@@ -142,15 +142,15 @@ pub struct TheoryPoint {
     /// Error of the ensemble.
     pub error_ensemble: f64,
     /// Loss of the soup, in nats, at β.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss_soup: f64,
     /// Loss of the ensemble.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss_ensemble: f64,
     /// α(1−α)/2·(−d²L/dα² + β²·`E Var[Δf]`).
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub approximation: f64,
     /// The same with ∂f/∂α in the place of Δf.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub approximation_path: f64,
 }

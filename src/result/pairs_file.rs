@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::atomic;
 use super::pairs::Pairs;
 use super::plane_file::json_beside;
+use crate::base::atomic;
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// A row of the CSV, in the order of its columns.
 #[derive(Serialize)]

@@ -107,13 +107,13 @@ pub struct Arrow {
     /// Samples evaluated.
     pub samples: usize,
     /// Mean loss there.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss: f64,
     /// ∂L/∂x = ⟨∇L, u1⟩ (running statistics, which move with the point, included).
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub dloss_dx: f64,
     /// ∂L/∂y = ⟨∇L, u2⟩.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub dloss_dy: f64,
 }
 
@@ -180,10 +180,10 @@ pub struct Check {
     /// Data set.
     pub dataset: String,
     /// Loss of the untouched file.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss_file: f64,
     /// Loss of the mix at the checkpoint's plane coordinates.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss_plane: f64,
     /// Samples on which the two disagree about being right.
     pub error_difference: i64,

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
 use super::grid::Grid;
 use super::plane::{Plane, Summary};
 use super::score::{DatasetInfo, Role, Score};
+use crate::base::atomic;
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// One row of the CSV: a grid point on a data set.
 #[derive(Debug, Serialize, Deserialize)]

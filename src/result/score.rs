@@ -52,15 +52,15 @@ impl DatasetInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Mean cross-entropy in nats; NaN or infinite when a sample's loss is.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss: f64,
     /// Standard error of `loss`: sample standard deviation / √n; NaN for n < 2.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss_se: f64,
     /// Fraction of samples whose arg max is not the label, in [0, 1].
     pub error: f64,
     /// Standard error of `error`, by the same formula.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub error_se: f64,
     /// Number of samples whose loss is NaN or infinite.
     pub nonfinite: usize,

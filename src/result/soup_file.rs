@@ -4,13 +4,13 @@
 use std::io;
 use std::path::Path;
 
-use super::atomic;
 use super::learned::{Learning, Step};
 use super::models::{Accuracies, Individual};
 use super::plane_file::json_beside;
 use super::soup::{MethodResult, Soups};
+use crate::base::atomic;
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Writes all files; `csv` is the table's.
 ///

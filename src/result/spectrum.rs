@@ -18,11 +18,11 @@ pub struct Spectrum {
     /// Elements of θ that the Hessian is of.
     pub dimension: usize,
     /// Mean cross-entropy at the mix, in nats.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub loss: f64,
     /// Length of its gradient, Euclidean, in nats a unit of θ; near 0 the mix is at rest and
     /// negative eigenvalues tell of a saddle.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub gradient_norm: f64,
     /// The largest eigenvalues, descending, then the smallest, ascending.
     pub eigenvalues: Vec<Eigenvalue>,
@@ -84,7 +84,7 @@ pub struct Trace {
     pub value: f64,
     /// Standard error of the estimate over its random vectors; 0 where it is exact, NaN where one
     /// vector alone was left for it.
-    #[serde(with = "crate::result::number")]
+    #[serde(with = "crate::base::number")]
     pub se: f64,
 }
 

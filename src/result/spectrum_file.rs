@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::atomic;
 use super::plane_file::json_beside;
 use super::spectrum::{Density, Eigenvalue, Spectrum};
+use crate::base::atomic;
+use crate::base::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Columns of the eigenvalues.
 const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];

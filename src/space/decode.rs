@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use super::pool::Source;
+use super::source::Source;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 /// Elements per block: the blocks of a few members stay in the L1 cache.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::decode;
-use super::pool::{Pool, Source};
+use super::pool::Pool;
+use super::source::Source;
 use crate::checkpoint::tensor::Dtype;
 
 /// Coefficients over a pool's members, the origin first; they sum to 1. They are the same for all

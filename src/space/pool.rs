@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::decode;
-use crate::checkpoint::tensor::{Dtype, Tensor};
+use super::source::Source;
+use crate::checkpoint::tensor::Dtype;
 
 /// What moving a tensor means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +48,6 @@ impl Parameter {
     pub fn counts(&self) -> bool {
         self.role == Role::Trainable && self.tied_to.is_none()
     }
-}
-
-/// Where a member keeps one parameter.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Name in the member's file.
-    pub name: String,
-    /// The stored tensor.
-    pub tensor: Tensor,
-    /// Whether the file holds the matrix transposed: stored [c, r] where the graph has [r, c].
-    pub transposed: bool,
 }
 
 /// One model of the pool.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::pool::{Member, Parameter, Pool, Role, Source};
+use super::pool::{Member, Parameter, Pool, Role};
+use super::source::Source;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 fn parameter(name: &str, shape: &[usize]) -> Parameter {

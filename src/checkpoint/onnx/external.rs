@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use super::proto::{TensorProto, entries};
-use crate::checkpoint::file;
+use crate::base::map;
 use crate::error::Error;
 
 /// The external files of one model, each mapped once.
@@ -107,7 +107,7 @@ impl Files {
         if let Some(bytes) = self.mapped.get(&path) {
             return Ok(bytes.clone());
         }
-        let bytes = file::map(&path).map_err(|error| Fault {
+        let bytes = map::map_file(&path).map_err(|error| Fault {
             problem: format!("external data: {error}"),
             help: Some("keep the model and its data file in one folder"),
         })?;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use self::proto::{DataLocation, DataType, GraphProto, ModelProto, TensorProto};
-use super::file;
 use super::tensor::{Dtype, Tensor};
+use crate::base::map;
 use crate::error::{Error, Result};
 
 /// A model file, decoded; weights stay in the mapped file.
@@ -34,7 +34,7 @@ impl Model {
     /// When the file is missing, truncated or no ONNX model, when a weight's bytes do not fit
     /// its shape, or when external data is missing, too short, or outside the model's folder.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = file::map(path)?;
+        let bytes = map::map_file(path)?;
         let proto = ModelProto::decode(bytes).map_err(|error| {
             Error::input(path, format!("is not a whole ONNX model: {error}"))
                 .help("was the copy or download cut short? compare its size with the original")

@@ -8,8 +8,9 @@ use super::Engine;
 use super::options::{Binding, Device, EvaluationOptions, Losses};
 use super::part::Part;
 use super::worker::Worker;
+use crate::base::human::size;
+use crate::base::machine::Memory;
 use crate::error::{Error, Result};
-use crate::evaluate::doctor::Memory;
 use crate::space::mix::Mix;
 
 /// How the work is laid out.
@@ -386,19 +387,6 @@ fn room(engine: &Engine<'_>, layout: &Layout) -> Result<u64> {
     Ok(budget - sessions)
 }
 
-/// Bytes as a person would say them.
-pub fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let decimals = usize::from(unit > 0 && value < 10.0);
-    format!("{value:.decimals$} {}", units[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,8 +405,5 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_readable() {
-        assert_eq!((size(512), size(1536)), ("512 B".into(), "1.5 KiB".into()));
-        assert_eq!(size(3 << 30), "3.0 GiB");
     }
 }

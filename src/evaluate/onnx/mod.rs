@@ -37,7 +37,7 @@ use sha2::{Digest, Sha256};
 use self::frozen::{Feature, Frozen};
 use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
-pub use self::layout::{Layout, Timing, size};
+pub use self::layout::{Layout, Timing};
 pub use self::options::{Binding, Device, EvaluationOptions, Losses};
 use self::part::Part;
 pub use self::run::Counts;
@@ -383,8 +383,12 @@ impl<'a> Engine<'a> {
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(self.request.identity());
         hash.update(&self.signature.output_name);
-        let digest = hash.finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
+        hash.update(format!(
+            "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
+        ));
+        hash.update(&self.interface.output_name);
+        hex(&hash.finalize())
     }
 }
 

@@ -9,7 +9,8 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::network::{Network, Place, Use};
 use crate::space::decode;
-use crate::space::pool::{Parameter, Role, Source};
+use crate::space::pool::{Parameter, Role};
+use crate::space::source::Source;
 
 /// The parameters of the network, given each checkpoint's tensor at each place.
 ///

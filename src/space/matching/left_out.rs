@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::graph::network::Network;
 use crate::graph::record::Record;
 use crate::space::decode;
-use crate::space::pool::Source;
+use crate::space::source::Source;
 
 /// What was taken out of one checkpoint.
 #[derive(Debug, Clone, Default)]

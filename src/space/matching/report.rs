@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::graph::record::{Computed, Record};
 use crate::space::decode;
-use crate::space::pool::Source;
+use crate::space::source::Source;
 
 /// How many names a list in a message shows.
 const SHOWN: usize = 8;

@@ -14,7 +14,8 @@ use crate::error::file_name;
 use crate::graph::network::{Network, Place};
 use crate::graph::record::{Computed, History, Record};
 use crate::space::decode;
-use crate::space::pool::{Role, Source};
+use crate::space::pool::Role;
+use crate::space::source::Source;
 
 /// What shows that a checkpoint's tensors stand where they belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,10 +17,10 @@ pub use self::network::embedded;
 use super::matching::{Aligned, LeftOut};
 use super::mix::Mix;
 use super::pool::Pool;
+use crate::base::atomic;
 use crate::checkpoint::{Checkpoint, ending};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
-use crate::result::atomic;
 
 /// What a file says of how it was made, by keys that begin with `landscape.`.
 pub type Recipe = BTreeMap<String, String>;

@@ -7,13 +7,14 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::Recipe;
+use crate::base::atomic;
 use crate::checkpoint::safetensors::{Declared, dtype, header, layout, stored_dtype};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
-use crate::result::atomic;
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes, source_bytes};
-use crate::space::pool::{Pool, Source};
+use crate::space::pool::Pool;
+use crate::space::source::Source;
 
 /// The metadata key that says which framework's tensors these are; `transformers` wants it.
 const FORMAT: &str = "format";

@@ -1,18 +1,18 @@
-//! Opening input files: memory-mapped, with errors that name the file.
+//! Memory-mapped files, with errors that name the file.
 
 use std::fs::File;
 use std::path::Path;
 
 use bytes::Bytes;
 
+use super::files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// Maps a file into memory; slices of the result share the mapping.
 ///
 /// # Errors
 /// When there is no such file, it is no regular file or an empty one, or it may not be read.
-pub fn map(path: &Path) -> Result<Bytes> {
+pub fn map_file(path: &Path) -> Result<Bytes> {
     let file = files::open(path)?;
     let metadata = file.metadata().map_err(|error| Error::read(path, &error))?;
     if metadata.len() == 0 {

@@ -1,0 +1,41 @@
+//! Amounts as a person would say them.
+
+/// A number of bytes in the largest unit that leaves at least 1, such as `1.5 KiB`.
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && value < 10.0);
+    format!("{value:.decimals$} {}", units[unit])
+}
+
+/// A number of seconds, at least 1, in seconds, minutes or hours, such as `90 s` or `2.5 h`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "1 s".to_string(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!((size(512), size(1536)), ("512 B".into(), "1.5 KiB".into()));
+        assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn durations_are_readable() {
+        let texts = [0.01, 90.0, 150.0, 9000.0].map(duration);
+        assert_eq!(texts, ["1 s", "90 s", "2 min", "2.5 h"]);
+    }
+}

@@ -1,0 +1,9 @@
+//! Small tools that know nothing of networks: files, hashes, text for people, the machine.
+
+pub mod atomic;
+pub mod files;
+pub mod hash;
+pub mod human;
+pub mod machine;
+pub mod map;
+pub mod number;
