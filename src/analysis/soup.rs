@@ -10,7 +10,7 @@ use super::averages;
 use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
-use crate::evaluate::{Answers, Evaluator, Observer};
+use crate::evaluate::{Answers, Evaluator, EvaluationObserver};
 use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
 use crate::result::soup::Method;
@@ -134,7 +134,7 @@ pub struct Cook<'a> {
     /// Scores ensembles.
     pub ensemble: &'a Ensemble<'a>,
     /// Told how evaluations go on.
-    pub observer: &'a dyn Observer,
+    pub observer: &'a dyn EvaluationObserver,
     /// Members of the pool, θ0 among them.
     pub members: usize,
     /// The validation set's index among the data sets.

@@ -34,14 +34,14 @@ pub trait Evaluator {
         &self,
         mixes: &[Mix],
         wanted: &[bool],
-        observer: &dyn Observer,
+        observer: &dyn EvaluationObserver,
     ) -> Result<Answers>;
 
     /// Scores of all mixes on every data set.
     ///
     /// # Errors
     /// As of [`Evaluator::evaluate_on`].
-    fn evaluate(&self, mixes: &[Mix], observer: &dyn Observer) -> Result<Answers> {
+    fn evaluate(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Answers> {
         let wanted = vec![true; self.datasets().len()];
         self.evaluate_on(mixes, &wanted, observer)
     }
@@ -59,7 +59,7 @@ pub struct Answers {
 }
 
 /// Told how a long evaluation goes on.
-pub trait Observer: Sync {
+pub trait EvaluationObserver: Sync {
     /// Called from any worker each time some samples of a model are done: (models finished by
     /// this step, samples evaluated by this step).
     fn progress(&self, models: usize, samples: usize);
@@ -92,11 +92,11 @@ pub struct RunEstimate {
     pub seconds: f64,
     /// Estimated bytes of memory.
     pub memory: u64,
-    /// How the work is laid out, in words.
-    pub layout: String,
+    /// Nodes of the network that are run once for each chunk, and all its nodes, where some are.
+    pub frozen_nodes: Option<(usize, usize)>,
 }
 
 /// Nobody watches.
-impl Observer for () {
+impl EvaluationObserver for () {
     fn progress(&self, _models: usize, _samples: usize) {}
 }

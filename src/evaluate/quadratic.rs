@@ -2,7 +2,7 @@
 
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::linear_operator::LinearOperator;
-use super::{Answers, Evaluator, Observer};
+use super::{Answers, Evaluator, EvaluationObserver};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::decode;
@@ -139,7 +139,7 @@ impl Evaluator for Quadratic {
         &self,
         mixes: &[Mix],
         _wanted: &[bool],
-        observer: &dyn Observer,
+        observer: &dyn EvaluationObserver,
     ) -> Result<Answers> {
         let score = |mix: &Mix| {
             let loss = self.loss(mix);

@@ -4,14 +4,14 @@ use super::inputs::hashes;
 use super::session::Session;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::Result;
-use crate::evaluate::interface::Interface;
+use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
 use crate::result::score::DatasetInfo;
 
 /// Data sets for a network's inputs.
 pub struct LoadedData {
     /// The network's inputs, and its output that holds the logits.
-    pub(super) interface: Interface,
+    pub(super) signature: Signature,
     pub(super) datasets: Vec<Dataset>,
     /// SHA-256 of each file of weights or data, by its path.
     pub(super) content: Vec<(String, String)>,
@@ -26,13 +26,13 @@ impl LoadedData {
     /// When data cannot be read or does not fit the network.
     pub(super) fn read(session: &Session, network: &Network<'_>) -> Result<Self> {
         let settings = &session.settings;
-        let interface = Interface::of(network, settings.logits_output.as_deref())?;
+        let signature = Signature::of(network, settings.logits_output.as_deref())?;
         let options = ReadOptions {
             preprocess: settings.preprocess.clone(),
             limit: settings.limit,
             seed: settings.seed,
         };
-        let read = |source: &Source| Dataset::read(source, &interface.inputs, &options);
+        let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         let datasets = settings.data.iter().map(read);
         let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
         let models = hashes(&session.inputs.model_files())?;
@@ -42,7 +42,7 @@ impl LoadedData {
         Ok(Self {
             content: models.into_iter().chain(data).collect(),
             config_file: hashes(settings.config_file.as_slice())?,
-            interface,
+            signature,
             datasets,
         })
     }

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use super::candidates::Candidate;
 use super::session::SessionSettings;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, file};
+use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
-use crate::files::Stamp;
+use crate::base::files::Stamp;
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
 

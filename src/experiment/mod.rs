@@ -30,12 +30,12 @@ mod theory;
 
 use crate::analysis::learned::Moment;
 use crate::error::Result;
-use crate::evaluate::Watch;
+use crate::evaluate::EvaluationObserver;
 use crate::result::plane::Plane;
 use crate::result::soup::Method;
 
 /// Hears how an experiment goes on. Every method has a default that does nothing.
-pub trait Observer: Watch {
+pub trait Observer: EvaluationObserver {
     /// Something worth knowing that is no warning, such as the size of the work.
     fn note(&self, _text: &str) {}
 

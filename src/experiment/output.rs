@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::result::atomic;
+use crate::base::atomic;
 
 /// The output of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,76 +1,95 @@
-//! A plane on its way: what is said while it is computed, and what is shown of it.
+//! A plane being measured: which points of the grid are asked for, and what the answers make.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use super::args::PanelsArg;
-use super::doubts::doubts;
-use super::draw;
-use super::plan::Plan;
-use super::progress::Progress;
+use super::data::LoadedData;
+use super::session::Session;
+use super::{Observer, input_warnings};
 use crate::analysis::adaptive::Refinement;
 use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
-use crate::evaluate::{Answers, Observer, RunEstimate};
+use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
 use crate::result::grid::Grid;
-use crate::result::plane::{Arrow, Check, NamedScore, Plane, Projected, Summary};
-use crate::result::plane_file;
-use crate::result::provenance::Provenance;
+use crate::result::plane::{Check, NamedScore, Plane, Projected, Summary};
 use crate::result::score::{DatasetInfo, Score};
-use crate::space::gram::Gram;
-use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 
-/// All that turns answers into a plane and its files.
-pub struct Job<'j> {
-    /// Stem of the output files.
-    pub name: &'j str,
-    /// What was asked for.
-    pub plan: &'j Plan,
-    /// The checkpoints, aligned.
-    pub aligned: &'j Aligned,
-    /// Panels of the figure.
-    pub panels: PanelsArg,
-    /// Names of θ0, θ1, θ2 and the models that are marked.
-    pub names: Vec<String>,
-    /// Inner products of the checkpoints.
-    pub gram: Gram,
-    /// Where the numbers come from.
-    pub provenance: Provenance,
-    /// The plane.
-    pub basis: PlaneBasis,
+/// Asks for points of a plane's grid and arranges the answers.
+pub struct PlaneRun<'r> {
+    session: &'r Session,
+    data: &'r LoadedData,
+    engine: &'r Engine<'r>,
+    observer: &'r dyn Observer,
+    /// The plane through θ0, θ1, θ2.
+    pub basis: &'r PlaneBasis,
     /// Its grid.
-    pub grid: Grid,
-    /// The loss's slopes, where they were asked for.
-    pub arrows: Vec<Arrow>,
-    /// Which points of it are measured.
-    pub refinement: Mutex<Refinement>,
-    /// When the run began.
-    pub start: Instant,
-    /// What is done.
-    pub progress: Progress,
+    pub grid: &'r Grid,
+    /// Names of θ0, θ1, θ2 and the marked models.
+    names: Vec<String>,
+    /// Which points of the grid are measured.
+    refinement: Mutex<Refinement>,
 }
 
-impl Job<'_> {
+impl<'r> PlaneRun<'r> {
+    /// Before the first evaluation.
+    pub fn new(
+        (session, data, engine): (&'r Session, &'r LoadedData, &'r Engine<'r>),
+        (basis, grid): (&'r PlaneBasis, &'r Grid),
+        refinement: Refinement,
+        observer: &'r dyn Observer,
+    ) -> Self {
+        Self {
+            session,
+            data,
+            engine,
+            observer,
+            basis,
+            grid,
+            names: session.names(),
+            refinement: Mutex::new(refinement),
+        }
+    }
+
     /// The measured points so far.
     pub fn refinement(&self) -> MutexGuard<'_, Refinement> {
         let points = self.refinement.lock();
         points.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The mixes to be evaluated: the measured points, then the models.
+    pub fn mixes(&self) -> Vec<Mix> {
+        analysis::mixes(
+            self.basis,
+            self.grid,
+            &self.refinement(),
+            self.session.members(),
+        )
+    }
+
+    /// Mixes of all points of the grid.
+    pub fn grid_mixes(&self) -> Vec<Mix> {
+        let members = self.session.members();
+        let points = self.grid.points();
+        points
+            .map(|(x, y)| self.basis.mix(x, y, members))
+            .collect()
+    }
+
     /// The plane that the answers are.
     pub fn assemble(&self, answers: &Answers) -> Plane {
         let refinement = self.refinement();
-        let surface = analysis::arrange(answers, &self.basis, &self.grid, &refinement, &self.names);
+        let surface = analysis::arrange(answers, self.basis, self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
         let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
         let checks = check::against_files(datasets, &self.names, &answers.files, &as_mixes);
-        let mut warnings = warnings(self.aligned, &checks, &surface);
+        let mut warnings = self.session.aligned().warnings.clone();
+        warnings.extend(disagreeing(&checks));
+        warnings.extend(nonfinite(&surface));
         let marks = self.marks(datasets, &surface.others);
         warnings.extend(marks.iter().filter_map(|mark| self.outside(mark)));
-        let provenance = self.progress.recorded(&self.provenance, self.start);
         Plane {
             coefficients: surface.coefficients,
             datasets: datasets.clone(),
@@ -79,30 +98,28 @@ impl Job<'_> {
                 geometry: self.basis.geometry,
                 checkpoints: surface.checkpoints,
                 marks,
-                arrows: self.arrows.clone(),
+                arrows: Vec::new(),
                 minimum: surface.minimum,
                 checks,
                 warnings,
-                provenance,
+                provenance: self.session.provenance(self.data, Some(self.engine)),
             },
             measured: refinement.measured().to_vec(),
             grid: self.grid.clone(),
         }
     }
-}
 
-impl Job<'_> {
-    /// What is to be said of the inputs, now that θ0 and the checkpoints have scores.
-    pub fn doubts(&self, engine: &Engine<'_>, plane: &Plane) -> Vec<String> {
+    /// Warnings about the inputs, now that θ0 and the checkpoints have scores.
+    pub fn input_warnings(&self, plane: &Plane) -> Vec<String> {
         let scores = |scores: &[NamedScore]| scores.iter().map(|named| named.score).collect();
         // The fourth of them is a soup.
         let models = plane.summary.checkpoints.iter().take(3);
         let mut all: Vec<Vec<Score>> = models.map(|model| scores(&model.scores)).collect();
         all.extend(plane.summary.marks.iter().map(|mark| scores(&mark.scores)));
-        doubts(
-            engine,
-            &self.aligned.pool,
-            Some(&self.gram),
+        input_warnings::of_inputs(
+            self.engine,
+            self.session.pool(),
+            Some(self.session.gram()),
             &plane.datasets,
             &all,
         )
@@ -112,7 +129,7 @@ impl Job<'_> {
     fn marks(&self, datasets: &[DatasetInfo], scores: &[Vec<Score>]) -> Vec<Projected> {
         let names = self.names[3..].iter().zip(scores).enumerate();
         let mark = |(index, (name, scores)): (usize, (&String, &Vec<Score>))| {
-            let (x, y, distance) = self.basis.project(&self.gram, index + 2);
+            let (x, y, distance) = self.basis.project(self.session.gram(), index + 2);
             Projected {
                 name: name.clone(),
                 x,
@@ -124,7 +141,7 @@ impl Job<'_> {
         names.map(mark).collect()
     }
 
-    /// What is to be said of a mark that the figure does not show.
+    /// A warning about a mark that the figure does not show.
     fn outside(&self, mark: &Projected) -> Option<String> {
         let Projected { name, x, y, .. } = mark;
         let within = |axis: &[f64], at: f64| (axis[0]..=axis[axis.len() - 1]).contains(&at);
@@ -135,47 +152,37 @@ impl Job<'_> {
     }
 }
 
-impl Observer for Job<'_> {
+impl EvaluationObserver for PlaneRun<'_> {
     fn begins(&self, estimate: &RunEstimate) {
-        self.progress.begins(estimate);
+        self.observer.begins(estimate);
     }
 
     fn progress(&self, models: usize, samples: usize) {
-        self.progress.progress(models, samples);
+        self.observer.progress(models, samples);
     }
 
     fn on_partial(&self, answers: &Answers) -> Result<()> {
-        let name = format!("{}.partial", self.name);
         let mut plane = self.assemble(answers);
-        plane
-            .summary
-            .warnings
-            .push("partial: the run goes on".to_string());
-        let csv = self.plan.csv(&name);
-        plane_file::write(&plane, &csv, &plane_file::json_beside(&csv))?;
-        draw::figures(&plane, self.panels, &self.plan.plots(), &name)?;
-        Ok(())
+        let warnings = &mut plane.summary.warnings;
+        warnings.push("partial: the run goes on".to_string());
+        self.observer.partial_plane(&plane)
     }
 }
 
-fn warnings(aligned: &Aligned, checks: &[Check], surface: &Surface) -> Vec<String> {
-    let mut warnings = aligned.warnings.clone();
-    for check in checks.iter().filter(|check| !check.agrees) {
-        warnings.push(format!(
+fn disagreeing(checks: &[Check]) -> impl Iterator<Item = String> {
+    let disagreeing = checks.iter().filter(|check| !check.agrees);
+    disagreeing.map(|check| {
+        format!(
             "{} on {}: its file gives loss {:.6}, the plane {:.6}, {} samples differ; do not trust this plane",
             check.name, check.dataset, check.loss_file, check.loss_plane, check.error_difference
-        ));
-    }
-    let nonfinite = surface
-        .scores
-        .iter()
-        .flatten()
-        .filter(|score| score.nonfinite > 0)
-        .count();
-    if nonfinite > 0 {
-        warnings.push(format!(
-            "{nonfinite} values of the surface are NaN or infinite; they are hatched"
-        ));
-    }
-    warnings
+        )
+    })
+}
+
+fn nonfinite(surface: &Surface) -> Option<String> {
+    let scores = surface.scores.iter().flatten();
+    let nonfinite = scores.filter(|score| score.nonfinite > 0).count();
+    (nonfinite > 0).then(|| {
+        format!("{nonfinite} values of the surface are NaN or infinite; they are hatched")
+    })
 }

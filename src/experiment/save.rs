@@ -1,68 +1,34 @@
-//! `--save METHOD=FILE`: models that `landscape soup` made, written as checkpoints.
+//! Models that a soup run made, written as checkpoints.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::args::SoupArgs;
-use super::methods::parse;
-use super::prepare::Inputs;
-use super::stage::Stage;
+use super::data::LoadedData;
+use super::session::Session;
 use crate::analysis::soup::{Recipe, Wanted};
 use crate::base::atomic;
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::result::models::Accuracies;
 use crate::result::soup::Soups;
-use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
 use crate::space::save;
 
-/// A model to be written.
+/// A method's model to be written to a file.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Save {
-    /// Which.
+    /// Which method.
     pub wanted: Wanted,
-    path: PathBuf,
+    /// Where: a `.safetensors` or `.onnx` file.
+    pub path: PathBuf,
 }
 
-/// What is to be written where.
-///
-/// # Errors
-/// When a method makes no model, or a file may not be written over.
-pub fn saves(arguments: &SoupArgs) -> Result<Vec<Save>> {
-    let mut saves: Vec<Save> = Vec::new();
-    for text in &arguments.save {
-        let fault = |problem: &str| Error::flag("--save", format!("`{text}`: {problem}"));
-        let (method, path) = text
-            .split_once('=')
-            .filter(|(_, path)| !path.is_empty())
-            .ok_or_else(|| fault("METHOD=FILE is needed"))?;
-        let wanted = parse("--save", method)?;
-        if wanted.method.is_ensemble() {
-            return Err(fault("an ensemble is many models, not one"));
-        }
-        let path = PathBuf::from(path);
-        save::check(&path)?;
-        if path.exists() && !arguments.force {
-            return Err(
-                Error::flag("--save", format!("{} exists already", path.display()))
-                    .help("--force writes over it"),
-            );
-        }
-        if saves.iter().any(|save| place(&save.path) == place(&path)) {
-            return Err(fault("two models cannot go into one file"));
-        }
-        saves.push(Save { wanted, path });
-    }
-    Ok(saves)
-}
-
-/// A path without detours, of a file that need not be there.
-fn place(path: &Path) -> (Option<PathBuf>, Option<&OsStr>) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).ok();
-    (folder, path.file_name())
+/// A model that was chosen for a file.
+pub struct ToSave {
+    /// Where it goes.
+    pub path: PathBuf,
+    mix: Mix,
+    recipe: save::Recipe,
 }
 
 /// Tries what can be known of writing before a long run.
@@ -70,18 +36,12 @@ fn place(path: &Path) -> (Option<PathBuf>, Option<&OsStr>) {
 /// # Errors
 /// When a file is one of the inputs, its folder cannot be written, or the model is too large for
 /// its format.
-pub fn probe(
-    saves: &[Save],
-    inputs: &Inputs,
-    network: &Network<'_>,
-    aligned: &Aligned,
-) -> Result<()> {
+pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).ok();
-    let files: Vec<PathBuf> = inputs
-        .files()
-        .iter()
-        .filter_map(|path| real(path))
-        .collect();
+    let mut files = session.inputs.model_files();
+    files.extend(session.settings.other_files());
+    let files: Vec<PathBuf> = files.iter().filter_map(|path| real(path)).collect();
+    let (aligned, checkpoints) = (session.aligned(), &session.inputs.checkpoints);
     for Save { path, .. } in saves {
         if real(path).is_some_and(|path| files.contains(&path)) {
             let path = path.display();
@@ -91,28 +51,26 @@ pub fn probe(
             ));
         }
         save::check_size(path, aligned, network)?;
-        save::check_left_out(path, aligned, &inputs.checkpoints)?;
+        save::check_left_out(path, aligned, checkpoints)?;
         atomic::probe(path)?;
     }
     Ok(())
 }
 
-/// Writes the models. Of several that a method made (random orders, a sweep), the one with the
-/// best validation accuracy.
+/// The models to be written. Of several that a method made (random orders, a sweep), the one with
+/// the best validation accuracy.
 ///
 /// # Errors
-/// When a file cannot be written, or a method made no model.
-pub fn write<'s>(
-    saves: &'s [Save],
+/// When a method made no model.
+pub fn chosen(
+    saves: &[Save],
     soups: &Soups,
     recipes: &[Recipe],
-    stage: &Stage<'_>,
-) -> Result<Vec<&'s Path>> {
-    let (aligned, checkpoints) = (stage.aligned, &stage.inputs.checkpoints);
-    let files = stage.material.hashes();
+    session: &Session,
+    data: &LoadedData,
+) -> Result<Vec<ToSave>> {
     let accuracy = |index: usize| Accuracies::of(&soups.datasets, &soups.methods[index].scores).val;
-    let mut written = Vec::new();
-    for Save { wanted, path } in saves {
+    let choose = |Save { wanted, path }: &Save| {
         let made = recipes.iter().enumerate().filter(|(_, recipe)| {
             let setting = wanted
                 .setting
@@ -130,12 +88,26 @@ pub fn write<'s>(
                 format!("{name} is not defined for these models"),
             ));
         };
-        let mix = recipe.mix(aligned.pool.members.len());
-        let made = &soups.methods[index];
-        let mut recipe = save::recipe(&made.to_string(), &mix, made.beta, &aligned.pool, files);
-        recipe.extend(save::left_out(aligned));
-        save::save(path, &mix, aligned, stage.network, checkpoints, &recipe)?;
-        written.push(path.as_path());
-    }
-    Ok(written)
+        let (mix, made) = (recipe.mix(session.members()), &soups.methods[index]);
+        let (name, pool) = (made.to_string(), session.pool());
+        let mut recipe = save::recipe(&name, &mix, made.beta, pool, data.hashes());
+        recipe.extend(save::left_out(session.aligned()));
+        Ok(ToSave {
+            path: path.clone(),
+            mix,
+            recipe,
+        })
+    };
+    saves.iter().map(choose).collect()
+}
+
+/// Writes a model.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(session: &Session, model: &ToSave) -> Result<()> {
+    let ToSave { path, mix, recipe } = model;
+    let checkpoints = &session.inputs.checkpoints;
+    let network = session.network();
+    save::save(path, mix, session.aligned(), &network, checkpoints, recipe)
 }

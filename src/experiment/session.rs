@@ -17,9 +17,9 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::data::{Dataset, InputDtype, Preprocess, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::interface;
+use crate::evaluate::signature;
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, Keep, Request, Untouched};
+use crate::evaluate::onnx::{Engine, JournalOptions, EvaluationOptions, OriginalModel};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -58,7 +58,7 @@ pub struct SessionSettings {
     /// Seed of the samples taken and of whatever else is drawn.
     pub seed: u64,
     /// Device, batch, workers, limits.
-    pub request: Request,
+    pub request: EvaluationOptions,
     /// Where an interrupted run keeps what is finished. Without it, nothing is kept.
     pub output: Option<Output>,
     /// The configuration file, which is recorded with the results.
@@ -85,7 +85,7 @@ impl SessionSettings {
             preprocess: None,
             limit: None,
             seed: 0,
-            request: Request::default(),
+            request: EvaluationOptions::default(),
             output: None,
             config_file: None,
             command: Vec::new(),
@@ -296,7 +296,7 @@ impl Session {
             self.runtime,
             network,
             &self.aligned,
-            data.interface.clone(),
+            data.signature.clone(),
             &data.datasets,
             self.settings.request.clone(),
             self.settings.stop,
@@ -315,12 +315,20 @@ impl Session {
             return Ok(engine);
         };
         output.check()?;
-        engine.keeping(&Keep {
+        engine.keeping(&JournalOptions {
             out: output.folder.clone(),
             name: output.name.clone(),
             fresh: output.fresh,
             identity: self.identity(data),
         })
+    }
+
+    /// Where scratch files go.
+    pub(super) fn scratch_folder(&self) -> PathBuf {
+        match &self.settings.output {
+            Some(output) => output.data_folder(),
+            None => std::env::temp_dir(),
+        }
     }
 
     /// Says which runs may share what is finished: those of the same weights, data and settings,
@@ -407,17 +415,17 @@ impl Session {
     }
 
     /// The models as they are, θ0 first, to be run beside their mixes.
-    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<Untouched<'e>> {
-        let mut models = vec![Untouched::File(&network.model.path)];
+    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
+        let mut models = vec![OriginalModel::File(&network.model.path)];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
                 Content::Onnx(model) if self.runs_itself(network, index, model) => {
-                    Untouched::File(&model.path)
+                    OriginalModel::File(&model.path)
                 }
                 _ => {
                     let mix = Mix::unit(index + 1, self.members());
                     let write = move || embedded(network, &self.aligned, &mix, &Recipe::new());
-                    Untouched::Written(Box::new(write))
+                    OriginalModel::Generated(Box::new(write))
                 }
             });
         }
@@ -429,7 +437,7 @@ impl Session {
     fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
         // Of each input: its type, and the batch size when it is fixed.
         let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
-            let inputs = interface::inputs(network).ok()?.into_iter();
+            let inputs = signature::inputs(network).ok()?.into_iter();
             let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
             Some(types.collect())
         };

@@ -1,10 +1,13 @@
-//! `landscape pairs --theory`: soup against ensemble along the path between two checkpoints, and
-//! what section 4 of "Model soups" says of the difference.
+//! Soup against ensemble along the path between two checkpoints, and what section 4 of "Model
+//! soups" (Wortsman et al. 2022) says of the difference.
 
-use super::stage::Stage;
+use super::Observer;
+use super::evaluated::EvaluatedModels;
+use super::session::Session;
 use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
+use crate::evaluate::onnx::Engine;
 use crate::result::pairs::TheoryPoint;
 use crate::result::score::{DatasetInfo, Role};
 use crate::space::mix::Mix;
@@ -20,49 +23,50 @@ const AROUND: [f64; 3] = [-STEP, 0.0, STEP];
 ///
 /// # Errors
 /// When a soup cannot be evaluated.
-pub fn compared(stage: &Stage<'_>, places: &[(usize, usize)]) -> Result<Vec<TheoryPoint>> {
-    let samples: Vec<usize> = stage.datasets.iter().map(|set| set.samples).collect();
-    let members = stage.singles.len();
-    let names = stage.inputs.names();
-    let folder = stage.inputs.plan.data_folder();
+pub fn compared(
+    session: &Session,
+    engine: &Engine<'_>,
+    models: &EvaluatedModels,
+    pairs: &[(usize, usize)],
+    observer: &dyn Observer,
+) -> Result<Vec<TheoryPoint>> {
+    let samples: Vec<usize> = models.datasets.iter().map(|set| set.samples).collect();
+    let members = session.members();
+    let names = session.names();
+    let folder = session.scratch_folder();
     let mut points = Vec::new();
-    for &(a, b) in places {
+    for &(a, b) in pairs {
         let mix = |alpha: f64| Mix::over(&[(a + 1, 1.0 - alpha), (b + 1, alpha)], members);
         let mixes = ALPHAS
             .iter()
             .flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
         // Of each pair alone: of all of them they may fill a disk.
         let mixes: Vec<Mix> = mixes.collect();
-        let soups = stage
-            .engine
-            .logits(&mixes, &samples, &folder, stage.progress)?;
-        let both = Both {
-            ends: &stage.logits,
+        let soups = engine.logits(&mixes, &samples, &folder, observer)?;
+        let logits = PairLogits {
+            ends: &models.logits,
             soups: &soups,
             members: (a + 1, b + 1),
-            datasets: &stage.datasets,
+            names: (&names[a + 1], &names[b + 1]),
+            datasets: &models.datasets,
         };
         for (index, alpha) in ALPHAS.into_iter().enumerate() {
-            let found = both.at(index, alpha);
-            points.extend(found.into_iter().map(|point| TheoryPoint {
-                a: names[a + 1].clone(),
-                b: names[b + 1].clone(),
-                ..point
-            }));
+            points.extend(logits.at(index, alpha));
         }
     }
     Ok(points)
 }
 
 /// Logits of a pair and of its soups.
-struct Both<'l> {
+struct PairLogits<'l> {
     ends: &'l Logits,
     soups: &'l Logits,
     members: (usize, usize),
+    names: (&'l str, &'l str),
     datasets: &'l [DatasetInfo],
 }
 
-impl Both<'_> {
+impl PairLogits<'_> {
     /// The comparison at the index-th α, with β = 1 and calibrated.
     fn at(&self, index: usize, alpha: f64) -> Vec<TheoryPoint> {
         let sets = self.datasets.iter().enumerate();
@@ -84,7 +88,7 @@ impl Both<'_> {
     fn calibrated(&self, index: usize, set: usize) -> f64 {
         let soup = AROUND.len() * index + 1;
         calibrate(self.ends.labels(set), self.ends.classes(), |sample, row| {
-            fill(row, self.soups.row(soup, set, sample));
+            widen_into(row, self.soups.row(soup, set, sample));
         })
     }
 
@@ -102,16 +106,16 @@ impl Both<'_> {
         };
         let first = AROUND.len() * index;
         let read = |model: Model, sample: usize, row: &mut [f64]| match model {
-            Model::A => fill(row, self.ends.row(self.members.0, set, sample)),
-            Model::B => fill(row, self.ends.row(self.members.1, set, sample)),
-            Model::Below => fill(row, self.soups.row(first, set, sample)),
-            Model::Soup => fill(row, self.soups.row(first + 1, set, sample)),
-            Model::Above => fill(row, self.soups.row(first + 2, set, sample)),
+            Model::A => widen_into(row, self.ends.row(self.members.0, set, sample)),
+            Model::B => widen_into(row, self.ends.row(self.members.1, set, sample)),
+            Model::Below => widen_into(row, self.soups.row(first, set, sample)),
+            Model::Soup => widen_into(row, self.soups.row(first + 1, set, sample)),
+            Model::Above => widen_into(row, self.soups.row(first + 2, set, sample)),
         };
         let found = compare(&place, self.ends.labels(set), self.ends.classes(), read);
         TheoryPoint {
-            a: String::new(),
-            b: String::new(),
+            a: self.names.0.to_string(),
+            b: self.names.1.to_string(),
             dataset: self.datasets[set].name.clone(),
             alpha,
             beta,
@@ -126,7 +130,7 @@ impl Both<'_> {
     }
 }
 
-fn fill(row: &mut [f64], logits: impl Iterator<Item = f32>) {
+fn widen_into(row: &mut [f64], logits: impl Iterator<Item = f32>) {
     for (value, logit) in row.iter_mut().zip(logits) {
         *value = f64::from(logit);
     }

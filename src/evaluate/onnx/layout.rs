@@ -404,6 +404,4 @@ mod tests {
         assert_eq!(Layout::parse("workers=2 threads=0"), None);
     }
 
-    #[test]
-    }
 }

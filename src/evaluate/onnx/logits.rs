@@ -11,7 +11,7 @@ use super::run::{Run, Source, mix_key};
 use super::worker::Worker;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::evaluate::Observer;
+use crate::evaluate::EvaluationObserver;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
@@ -29,7 +29,7 @@ impl Engine<'_> {
         mixes: &[Mix],
         samples: &[usize],
         folder: &Path,
-        observer: &dyn Observer,
+        observer: &dyn EvaluationObserver,
     ) -> Result<Logits> {
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
@@ -47,7 +47,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
-    pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn Observer) -> Result<Logits> {
+    pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Logits> {
         let mut journal = self.journal();
         let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
         let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
@@ -86,7 +86,7 @@ impl Engine<'_> {
         scratch: &Scratch,
         journal: &Journal,
         layout: Layout,
-        observer: &dyn Observer,
+        observer: &dyn EvaluationObserver,
     ) -> Result<Vec<Vec<Tally>>> {
         let writing = Writing {
             run: Run {

@@ -45,6 +45,7 @@ use self::run::Held;
 use super::journal::Journal;
 use super::runtime::Runtime;
 use super::signature::Signature;
+use crate::base::hash::hex;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -83,6 +84,8 @@ pub struct Engine<'a> {
     files: Vec<OriginalModel<'a>>,
     journal: Mutex<Journal>,
     chosen: OnceLock<(Layout, Timing)>,
+    /// The layout of the first evaluation, in words.
+    layout: OnceLock<String>,
     start: Instant,
     /// Logits a sample.
     classes: usize,
@@ -141,6 +144,7 @@ impl<'a> Engine<'a> {
             files: Vec::new(),
             journal: Mutex::default(),
             chosen: OnceLock::new(),
+            layout: OnceLock::new(),
             start: Instant::now(),
             classes: 0,
             prefix_nanos: AtomicU64::new(0),
@@ -202,6 +206,23 @@ impl<'a> Engine<'a> {
         let journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
         self.journal = Mutex::new(journal);
         Ok(self)
+    }
+
+    /// The models that mixes are of, θ0 among them.
+    pub fn members(&self) -> usize {
+        self.pool.members.len()
+    }
+
+    /// How the work is laid out, in words, once something was evaluated.
+    pub fn layout(&self) -> Option<String> {
+        self.layout.get().cloned()
+    }
+
+    /// Ends the engine and hands over what it finished, to be kept until the results are written.
+    pub fn into_journal(self) -> Journal {
+        self.journal
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what was kept: the results are written.
@@ -383,11 +404,6 @@ impl<'a> Engine<'a> {
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(self.request.identity());
         hash.update(&self.signature.output_name);
-        hex(&hash.finalize())
-        hash.update(format!(
-            "{device:?} {tf32} {threads:?} {batch:?} {losses:?} {binding:?}"
-        ));
-        hash.update(&self.interface.output_name);
         hex(&hash.finalize())
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
-use crate::evaluate::{Answers, Evaluator, Observer, RunEstimate};
+use crate::evaluate::{Answers, Evaluator, EvaluationObserver, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
@@ -131,6 +131,7 @@ impl Engine<'_> {
         let all = models * samples;
         let chunks = schedule.ends.len();
         let seconds = measured.seconds(models, samples, layout) + self.once_seconds(layout);
+        let _ = self.layout.set(layout.to_string());
         RunEstimate {
             models,
             samples,
@@ -138,7 +139,7 @@ impl Engine<'_> {
             chunks,
             seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
             memory: self.session_bytes(layout) + self.data_bytes() / chunks.max(1) as u64,
-            layout: layout.to_string(),
+            frozen_nodes: self.frozen_nodes(),
         }
     }
 
@@ -213,7 +214,7 @@ impl Evaluator for Engine<'_> {
         &self,
         mixes: &[Mix],
         wanted: &[bool],
-        observer: &dyn Observer,
+        observer: &dyn EvaluationObserver,
     ) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
         let mut journal = self.journal();
@@ -271,7 +272,7 @@ pub struct Run<'r> {
     /// Samples of each data set that are wanted.
     pub ends: Vec<usize>,
     pub layout: Layout,
-    pub observer: &'r dyn Observer,
+    pub observer: &'r dyn EvaluationObserver,
 }
 
 impl<'r> Work for Run<'r> {

@@ -11,7 +11,7 @@ use super::course::Course;
 use super::note;
 use crate::analysis::learned::Moment;
 use crate::base::human::{duration, size};
-use crate::evaluate::{Observer, RunEstimate};
+use crate::evaluate::{EvaluationObserver, RunEstimate};
 use crate::result::provenance::Provenance;
 use crate::result::soup::Method;
 
@@ -106,7 +106,7 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
+impl EvaluationObserver for Progress {
     fn begins(&self, estimate: &RunEstimate) {
         self.end_course();
         let RunEstimate {

@@ -1,0 +1,105 @@
+//! The flags of `landscape line`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::config::Config;
+use super::grid::{check_steps, range};
+use super::run::RunArgs;
+use crate::error::Result;
+use crate::experiment::candidates::{Candidate, Candidates};
+use crate::experiment::line::{Alphas, LineSettings};
+use crate::experiment::session::SessionSettings;
+use crate::result::panels::Panels;
+
+pub(super) const EXAMPLES: &str = "A barrier is the largest rise of a soup strictly between two \
+checkpoints above the straight line between them; it is negative where all soups lie below that line. \
+Its standard error is unpaired: as if the soup and the ends had been evaluated on different samples. \
+The paired one may be much smaller, or larger. A rise of two standard errors or less is not called a \
+barrier, which does not show that there is none.
+
+Examples:
+  landscape line --origin zs.onnx --b ft1 --test test.npz
+  landscape line --origin zs.onnx --a ft1 --b ft2 --steps 41
+  landscape line --origin zs.onnx --a ft1 --through soup --b ft2 --alpha=-0.5:2.5:61";
+
+/// `landscape line`.
+#[derive(Debug, Args)]
+pub struct LineArgs {
+    /// Start of the path (.onnx or .safetensors) [default: the origin]
+    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    a: Option<PathBuf>,
+    /// End of the path
+    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    b: PathBuf,
+    /// A checkpoint on the way; repeatable
+    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    through: Vec<PathBuf>,
+    #[command(flatten)]
+    options: LineOptions,
+    /// What all commands share.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The part that `[line]` in `landscape.toml` may hold, too.
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Line")]
+pub struct LineOptions {
+    /// Number of points from each checkpoint to the next, both included [default: 21]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Points on the path, both ends included: 0 is --a, 1 the next checkpoint; may extend beyond
+    #[arg(
+        long,
+        value_name = "MIN:MAX:N",
+        conflicts_with = "steps",
+        allow_hyphen_values = true
+    )]
+    alpha: Option<String>,
+    /// Which panels the figure shows [default: paper]
+    #[arg(long, value_enum)]
+    panels: Option<Panels>,
+}
+
+/// What `landscape line` is to do.
+pub struct LinePlan {
+    /// What is opened.
+    pub session: SessionSettings,
+    /// What is measured.
+    pub line: LineSettings,
+    /// What is drawn.
+    pub panels: Panels,
+}
+
+impl LineArgs {
+    /// Checks what was typed and configured.
+    ///
+    /// # Errors
+    /// When a value is missing or impossible.
+    pub fn plan(&self) -> Result<LinePlan> {
+        let config = Config::load(self.run.output.config.as_deref())?;
+        let (typed, configured) = (&self.options, &config.line);
+        let steps = typed.steps.or(configured.steps).unwrap_or(21);
+        check_steps(steps)?;
+        let configured_alpha = || configured.alpha.clone().filter(|_| typed.steps.is_none());
+        let alphas = match typed.alpha.clone().or_else(configured_alpha) {
+            Some(alpha) => Alphas::Values(range("--alpha", &alpha)?),
+            None => Alphas::Steps(steps),
+        };
+        let panels = typed.panels.or(configured.panels).unwrap_or_default();
+        let path = self.a.iter().chain(&self.through).chain([&self.b]);
+        let models = Candidates::Files(path.map(Candidate::file).collect());
+        Ok(LinePlan {
+            session: self.run.session(config, models, "line")?,
+            line: LineSettings {
+                from_origin: self.a.is_none(),
+                alphas,
+            },
+            panels,
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! What can be typed: the commands and their flags, and how they become settings.
+//!
+//! Flags are grouped as `--help` shows them. A group whose flags may also stand in
+//! `landscape.toml` is read from both by one struct; [`config`] says how they combine. Each
+//! command's settings are made here, at the door: nothing behind it sees a flag.
+
+pub mod config;
+mod grid;
+mod learn;
+mod line;
+mod methods;
+mod pairs;
+mod plane;
+pub mod run;
+mod session;
+mod soup;
+mod spectrum;
+mod units;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::line::LineArgs;
+pub use self::pairs::PairsArgs;
+pub use self::plane::PlaneArgs;
+pub use self::soup::{SoupArgs, TableFormat};
+pub use self::spectrum::SpectrumArgs;
+use crate::result::panels::Panels;
+
+/// Draw the loss surface between fine-tuned checkpoints: can they be averaged, and what is the best
+/// average?
+#[derive(Debug, Parser)]
+#[command(name = "landscape", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw loss and error on the plane through θ0, θ1 and θ2 (Figure 2 of "Model soups")
+    #[command(after_help = plane::EXAMPLES)]
+    Plane(Box<PlaneArgs>),
+    /// Evaluate soups and ensembles along the path between two checkpoints, and the barriers
+    #[command(after_help = line::EXAMPLES)]
+    Line(Box<LineArgs>),
+    /// Average many checkpoints: uniform, greedy and learned soups, ensembles, and the paper's table
+    #[command(after_help = soup::EXAMPLES)]
+    Soup(Box<SoupArgs>),
+    /// Compare every two checkpoints: angle, midpoint soup, ensemble (Figures 3, 4 and 5)
+    #[command(after_help = pairs::EXAMPLES)]
+    Pairs(Box<PairsArgs>),
+    /// Compute the Hessian's spectrum at a mix: extreme eigenvalues, trace, spectral density
+    #[command(after_help = spectrum::EXAMPLES)]
+    Spectrum(Box<SpectrumArgs>),
+    /// Time batch sizes, threads and bindings for a plane on this machine
+    Bench(Box<PlaneArgs>),
+    /// Redraw a figure from its CSV and JSON files, without the models
+    #[command(after_help = DRAW_EXAMPLES)]
+    Draw(DrawArgs),
+    /// List a network's parameters and show how checkpoints match them
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArgs),
+    /// Show which ONNX Runtime is used and what the machine offers
+    Doctor(DoctorArgs),
+}
+
+const DRAW_EXAMPLES: &str = "Example:
+  landscape draw notebooks-data/plane.csv --panels all";
+
+const INSPECT_EXAMPLES: &str = "Examples:
+  landscape inspect zs.onnx
+  landscape inspect zs.onnx ft1.safetensors ft2.safetensors";
+
+/// `landscape draw`.
+#[derive(Debug, Args)]
+pub struct DrawArgs {
+    /// CSV file of a plane, line, soup, pairs or spectrum; its JSON file must be beside it
+    pub csv: PathBuf,
+    /// Which panels the figure shows
+    #[arg(long, value_enum, default_value = "paper")]
+    pub panels: Panels,
+    /// Folder for the figures [default: plots/ next to the CSV's folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `landscape inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The network (.onnx), then any checkpoints
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// State dict of θ0, to match and verify tensors by value [default: the one beside the network]
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub origin_weights: Option<PathBuf>,
+    /// Leave out tensors with this name (`*` matches anything); repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub ignore: Vec<String>,
+}
+
+/// `landscape doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// ONNX Runtime library, or the folder that holds it
+    #[arg(long, value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}

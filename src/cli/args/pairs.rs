@@ -1,0 +1,101 @@
+//! The flags of `landscape pairs`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::config::Config;
+use super::run::RunArgs;
+use crate::error::{Error, Result};
+use crate::experiment::pair_selection::PairSelection;
+use crate::experiment::pairs::PairsSettings;
+use crate::experiment::session::SessionSettings;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  landscape pairs --origin zs.onnx --models models.csv --test test.npz
+  landscape pairs --origin zs.onnx --models models.csv --pairs 50 --hyperparameters lr,seed";
+
+/// `landscape pairs`.
+#[derive(Debug, Args)]
+pub struct PairsArgs {
+    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
+    #[arg(long, value_name = "FILE.csv", help_heading = "Models")]
+    models: Option<PathBuf>,
+    #[command(flatten)]
+    options: PairsOptions,
+    /// What all commands share.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The part that `[pairs]` in `landscape.toml` may hold, too.
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[command(next_help_heading = "Pairs")]
+pub struct PairsOptions {
+    /// Which pairs to evaluate: a number (drawn with --seed), or a CSV with columns a,b [default: all]
+    #[arg(long, value_name = "N|FILE.csv")]
+    pairs: Option<String>,
+    /// Color pairs by which of these columns differ, separated by commas [default: all columns]
+    #[arg(long, value_name = "LIST")]
+    hyperparameters: Option<String>,
+    /// Report the angle within each tensor, too, as a CSV file and a heat map
+    #[arg(long)]
+    by_layer: bool,
+    /// Compare soup and ensemble by the paper's section 4 at α = ¼, ½, ¾; nine more models per pair
+    #[arg(long)]
+    theory: bool,
+}
+
+impl PairsArgs {
+    /// Checks what was typed and configured.
+    ///
+    /// # Errors
+    /// When a value is missing or impossible.
+    pub fn plan(&self) -> Result<(SessionSettings, PairsSettings)> {
+        let config = Config::load(self.run.output.config.as_deref())?;
+        let (typed, configured) = (&self.options, &config.pairs);
+        let pairs = typed.pairs.as_ref().or(configured.pairs.as_ref());
+        let columns = typed.hyperparameters.as_ref();
+        let columns = columns.or(configured.hyperparameters.as_ref());
+        let split = |list: &String| list.split(',').map(|it| it.trim().to_string()).collect();
+        let settings = PairsSettings {
+            selection: selection(pairs.map(String::as_str))?,
+            hyperparameters: columns.map(split),
+            by_layer: typed.by_layer || configured.by_layer,
+            theory: typed.theory || configured.theory,
+        };
+        let session = self.run.pool(config, self.models.as_deref(), "pairs")?;
+        Ok((session, settings))
+    }
+}
+
+/// A number, or a file.
+///
+/// # Errors
+/// When the number is 0.
+fn selection(text: Option<&str>) -> Result<PairSelection> {
+    match (text, text.map(str::parse::<usize>)) {
+        (None, _) => Ok(PairSelection::All),
+        (_, Some(Ok(0))) => Err(Error::flag("--pairs", "is 0; at least one pair is needed")),
+        (_, Some(Ok(count))) => Ok(PairSelection::Drawn(count)),
+        (Some(path), _) => Ok(PairSelection::Listed(path.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_a_file_or_all() {
+        assert_eq!(selection(None).unwrap(), PairSelection::All);
+        assert_eq!(selection(Some("12")).unwrap(), PairSelection::Drawn(12));
+        assert_eq!(
+            selection(Some("p.csv")).unwrap(),
+            PairSelection::Listed("p.csv".into())
+        );
+        assert!(selection(Some("0")).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! The flags of `landscape soup`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::config::Config;
+use super::learn::LearnArgs;
+use super::methods::{check_validation, parse, wanted};
+use super::run::RunArgs;
+use crate::analysis::soup::{Rule, Wanted};
+use crate::error::{Error, Result};
+use crate::experiment::save::Save;
+use crate::experiment::session::SessionSettings;
+use crate::experiment::soup::SoupSettings;
+use crate::result::score::Role;
+use crate::space::save;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  landscape soup --origin zs.onnx --models models.csv --val val.npz --test test.npz
+  landscape soup --origin zs.onnx --models models.csv --methods uniform,greedy,wise-ft:0.5
+  landscape soup --origin zs.onnx --models models.csv --save greedy=soup.safetensors
+  landscape soup --origin zs.onnx --models models.csv --table latex > table.tex";
+
+/// `landscape soup`.
+#[derive(Debug, Args)]
+pub struct SoupArgs {
+    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
+    #[arg(long, value_name = "FILE.csv", help_heading = "Models")]
+    models: Option<PathBuf>,
+    #[command(flatten)]
+    options: SoupOptions,
+    /// Write a method's model to a .safetensors or .onnx file; repeatable
+    #[arg(long, value_name = "METHOD=FILE", help_heading = "Output")]
+    save: Vec<String>,
+    /// Let --save overwrite existing files
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    /// Format of the table that is printed
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    pub table: TableFormat,
+    #[command(flatten)]
+    learn: LearnArgs,
+    /// What all commands share.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The part that `[soup]` in `landscape.toml` may hold, too.
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Soups")]
+pub struct SoupOptions {
+    /// Methods, separated by commas; NAME:NUMBER sets α, λ or t [default: those of the paper's table]
+    #[arg(long, value_name = "LIST")]
+    methods: Option<String>,
+    /// When a greedy soup adds a model [default: ge]
+    #[arg(long, value_enum)]
+    rule: Option<Rule>,
+    /// Number of random orders for greedy-random [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    orders: Option<u64>,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// Aligned columns, for a terminal
+    Text,
+    /// Markdown, for a README
+    Markdown,
+    /// LaTeX, for a paper
+    Latex,
+}
+
+impl SoupArgs {
+    /// Checks what was typed and configured.
+    ///
+    /// # Errors
+    /// When a value is missing or impossible.
+    pub fn plan(&self) -> Result<(SessionSettings, SoupSettings)> {
+        let config = Config::load(self.run.output.config.as_deref())?;
+        let (typed, configured) = (&self.options, &config.soup);
+        let saves = saves(&self.save, self.force)?;
+        let saved: Vec<Wanted> = saves.iter().map(|save| save.wanted).collect();
+        let list = typed.methods.as_ref().or(configured.methods.as_ref());
+        let methods = wanted(list.map(String::as_str), &saved)?;
+        let settings = SoupSettings {
+            asked: list.is_some() || saved.iter().any(|it| it.method.is_learned()),
+            rule: typed.rule.or(configured.rule).unwrap_or_default(),
+            orders: orders(typed.orders.or(configured.orders))?,
+            learning: self.learn.settings(&methods)?,
+            methods,
+            saves,
+        };
+        let session = self.run.pool(config, self.models.as_deref(), "soup")?;
+        check_validation(&settings.methods, &saved, session.has(Role::Val))?;
+        Ok((session, settings))
+    }
+}
+
+/// Random orders; clap has not seen those of a configuration.
+fn orders(orders: Option<u64>) -> Result<u64> {
+    match orders.unwrap_or(3) {
+        orders @ 1..=10_000 => Ok(orders),
+        orders => Err(Error::flag(
+            "--orders",
+            format!("is {orders}; 1 to 10000 are possible"),
+        )),
+    }
+}
+
+/// What is to be written where.
+///
+/// # Errors
+/// When a method makes no model, or a file may not be written over.
+fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
+    let mut saves: Vec<Save> = Vec::new();
+    for text in texts {
+        let fault = |problem: &str| Error::flag("--save", format!("`{text}`: {problem}"));
+        let (method, path) = text
+            .split_once('=')
+            .filter(|(_, path)| !path.is_empty())
+            .ok_or_else(|| fault("METHOD=FILE is needed"))?;
+        let wanted = parse("--save", method)?;
+        if wanted.method.is_ensemble() {
+            return Err(fault("an ensemble is many models, not one"));
+        }
+        let path = PathBuf::from(path);
+        save::check(&path)?;
+        if path.exists() && !force {
+            return Err(
+                Error::flag("--save", format!("{} exists already", path.display()))
+                    .help("--force writes over it"),
+            );
+        }
+        if saves.iter().any(|save| place(&save.path) == place(&path)) {
+            return Err(fault("two models cannot go into one file"));
+        }
+        saves.push(Save { wanted, path });
+    }
+    Ok(saves)
+}
+
+/// A path without detours, of a file that need not be there.
+fn place(path: &Path) -> (Option<PathBuf>, Option<&OsStr>) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).ok();
+    (folder, path.file_name())
+}

@@ -1,0 +1,236 @@
+//! The flags of `landscape spectrum`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::config::Config;
+use super::run::RunArgs;
+use crate::analysis::spectrum::{Plan, Quadrature};
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::experiment::candidates::{Candidate, Candidates};
+use crate::experiment::session::SessionSettings;
+use crate::experiment::spectrum::SpectrumSettings;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  landscape spectrum --origin zs.onnx --train train.npz --limit 1000
+  landscape spectrum --origin zs.onnx --at ft1:0.5 --at ft2:0.5 --on test --top 3 --trace 0";
+
+/// `landscape spectrum`.
+#[derive(Debug, Args)]
+pub struct SpectrumArgs {
+    /// Where to compute it: a checkpoint, or several for their average or, with weights that sum to
+    /// 1, their mix [default: the origin]
+    #[arg(long, value_name = "CKPT[:WEIGHT]", help_heading = "Models")]
+    at: Vec<String>,
+    #[command(flatten)]
+    options: SpectrumOptions,
+    /// What all commands share.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The part that `[spectrum]` in `landscape.toml` may hold, too.
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[command(next_help_heading = "Spectrum")]
+pub struct SpectrumOptions {
+    /// Data set whose mean loss is differentiated [default: train; without one test, val or the first]
+    #[arg(long, value_name = "NAME")]
+    on: Option<String>,
+    /// Number of largest eigenvalues [default: 10]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// Number of smallest eigenvalues [default: 5]
+    #[arg(long, value_name = "N")]
+    bottom: Option<usize>,
+    /// Maximum number of Lanczos steps; each costs one Hessian-vector product [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    steps: Option<u64>,
+    /// Residual ‖Hv − λv‖/|λ| at which an eigenvalue counts as converged [default: 0.001]
+    #[arg(long, value_name = "FRACTION")]
+    accuracy: Option<f64>,
+    /// Number of Hessian-vector products for the trace; 0 skips it [default: 60]
+    #[arg(long, value_name = "N")]
+    trace: Option<usize>,
+    /// Number of random vectors for the spectral density; 0 skips it [default: 4]
+    #[arg(long, value_name = "N")]
+    probes: Option<usize>,
+    /// Lanczos steps per random vector; each costs one Hessian-vector product [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    probe_steps: Option<u64>,
+    /// Compute derivatives in float64 (slower)
+    #[arg(long)]
+    double: bool,
+}
+
+impl SpectrumOptions {
+    /// Flags, and what the configuration says where they are silent.
+    fn or(&self, config: &Self) -> Self {
+        Self {
+            on: self.on.clone().or_else(|| config.on.clone()),
+            top: self.top.or(config.top),
+            bottom: self.bottom.or(config.bottom),
+            steps: self.steps.or(config.steps),
+            accuracy: self.accuracy.or(config.accuracy),
+            trace: self.trace.or(config.trace),
+            probes: self.probes.or(config.probes),
+            probe_steps: self.probe_steps.or(config.probe_steps),
+            double: self.double || config.double,
+        }
+    }
+
+    /// What is to be found.
+    fn plan(&self) -> Result<Plan> {
+        let accuracy = self.accuracy.unwrap_or(1e-3);
+        if !(accuracy > 0.0 && accuracy.is_finite()) {
+            let problem = format!("is {accuracy}; a number above 0 is needed");
+            return Err(Error::flag("--accuracy", problem));
+        }
+        let (top, bottom) = (self.top.unwrap_or(10), self.bottom.unwrap_or(5));
+        let (trace, probes) = (self.trace.unwrap_or(60), self.probes.unwrap_or(4));
+        check_counts(&[
+            ("--top", top),
+            ("--bottom", bottom),
+            ("--trace", trace),
+            ("--probes", probes),
+        ])?;
+        Ok(Plan {
+            top,
+            bottom,
+            steps: steps("--steps", self.steps.unwrap_or(100))?,
+            tolerance: accuracy,
+            trace,
+            density: (probes > 0).then_some(Quadrature {
+                probes,
+                steps: steps("--probe-steps", self.probe_steps.unwrap_or(50))?,
+                ..Quadrature::default()
+            }),
+            seed: 0,
+        })
+    }
+}
+
+/// Most of anything that is counted: nobody could wait for more.
+const MOST: usize = 1_000_000;
+
+/// Whether something is asked for that can be had.
+fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
+    if let Some((flag, count)) = counts.iter().find(|(_, count)| *count > MOST) {
+        return Err(Error::flag(
+            flag,
+            format!("is {count}; at most {MOST} are possible"),
+        ));
+    }
+    if counts.iter().all(|(_, count)| *count == 0) {
+        let flags = "--top, --bottom, --trace, --probes";
+        return Err(Error::flag(flags, "are all 0: nothing is left to find"));
+    }
+    Ok(())
+}
+
+/// A number of Lanczos steps; clap has not seen that of a configuration.
+fn steps(flag: &str, steps: u64) -> Result<usize> {
+    if (1..=100_000).contains(&steps) {
+        return Ok(steps as usize);
+    }
+    let problem = format!("is {steps}; 1 to 100000 are possible");
+    Err(Error::flag(flag, problem))
+}
+
+impl SpectrumArgs {
+    /// Checks what was typed and configured.
+    ///
+    /// # Errors
+    /// When a value is missing or impossible.
+    pub fn plan(&self) -> Result<(SessionSettings, SpectrumSettings)> {
+        // Or they are products with different Hessians.
+        let why = "every product is over the same samples, all of them";
+        self.run.refuse_limits(why, "the data set")?;
+        let config = Config::load(self.run.output.config.as_deref())?;
+        let options = self.options.or(&config.spectrum);
+        let plan = options.plan()?;
+        let parts = parts(&self.at)?;
+        let (mut models, weights): (Vec<_>, Vec<f64>) = parts.into_iter().unzip();
+        if models.is_empty() {
+            // The origin beside itself: what its file names as constants is no part of θ.
+            models.push(self.run.origin(&config)?);
+        }
+        let models = Candidates::Files(models.into_iter().map(Candidate::file).collect());
+        let mut session = self.run.session(config, models, "spectrum")?;
+        keep_one(&mut session, options.on.as_deref())?;
+        session.every_tensor_moves = true;
+        let double = options.double;
+        let settings = SpectrumSettings {
+            weights,
+            plan,
+            double,
+        };
+        Ok((session, settings))
+    }
+}
+
+/// Checkpoints with their weights, from `CKPT` or `CKPT:WEIGHT`; without weights all have the same.
+fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
+    let part = |text: &String| {
+        let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
+        match text.rsplit_once(':') {
+            Some((path, weight)) if !is_file => match weight.parse::<f64>() {
+                Ok(weight) if weight.abs() <= 1e6 => Ok((PathBuf::from(path), Some(weight))),
+                _ => Err(Error::flag(
+                    "--at",
+                    format!("`{text}`: a number is needed behind the colon"),
+                )),
+            },
+            _ => Ok((PathBuf::from(text), None)),
+        }
+    };
+    let parts = at.iter().map(part).collect::<Result<Vec<_>>>()?;
+    let given = parts.iter().filter(|(_, weight)| weight.is_some()).count();
+    let sum: f64 = parts.iter().filter_map(|(_, weight)| *weight).sum();
+    if given > 0 && (given < parts.len() || (sum - 1.0).abs() > 1e-6) {
+        return Err(Error::flag(
+            "--at",
+            format!(
+                "{given} of {} weights sum to {sum}; all must be given and sum to 1",
+                parts.len()
+            ),
+        )
+        .help("for a point between θ0 and a checkpoint name the origin's file as one of them"));
+    }
+    let each = 1.0 / parts.len().max(1) as f64;
+    let weight = |weight: Option<f64>| weight.map_or(each, |weight| weight / sum);
+    Ok(parts
+        .into_iter()
+        .map(|(path, given)| (path, weight(given)))
+        .collect())
+}
+
+/// Keeps the data set that was named, or train, test, val, the first.
+fn keep_one(session: &mut SessionSettings, named: Option<&str>) -> Result<()> {
+    use crate::result::score::Role;
+    let data = &mut session.data;
+    let of = |role: Role| data.iter().position(|set| set.role == role);
+    let found = match named {
+        Some(named) => data.iter().position(|set| set.name == named),
+        None => of(Role::Train)
+            .or(of(Role::Test))
+            .or(of(Role::Val))
+            .or(Some(0)),
+    };
+    let Some(found) = found.filter(|&found| found < data.len()) else {
+        let names: Vec<&str> = data.iter().map(|set| set.name.as_str()).collect();
+        return Err(Error::flag(
+            "--on",
+            format!(
+                "there is no data set `{}`; there are `{}`",
+                named.unwrap_or_default(),
+                names.join("`, `")
+            ),
+        ));
+    };
+    *data = vec![data.swap_remove(found)];
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The path between checkpoints: soups and ensembles on it, and the barriers.
+
+use super::session::Session;
+use super::{Observer, batch_norm, input_warnings};
+use crate::analysis::check::against_files;
+use crate::analysis::line::{Base, Path};
+use crate::error::Result;
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::{Answers, Evaluator};
+use crate::graph::network::Network;
+use crate::result::grid::linspace;
+use crate::result::line::{Barriers, Line, Node, Summary};
+use crate::result::plane::NamedScore;
+use crate::result::score::{DatasetInfo, Score};
+use crate::space::mix::Mix;
+
+/// Where models on a path are evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Alphas {
+    /// This many points from each checkpoint to the next, both included.
+    Steps(usize),
+    /// These, ascending: 0 is the first checkpoint, 1 the next.
+    Values(Vec<f64>),
+}
+
+/// How a path is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineSettings {
+    /// Whether the path begins at θ0; otherwise it begins at the session's first checkpoint.
+    pub from_origin: bool,
+    /// The points.
+    pub alphas: Alphas,
+}
+
+impl LineSettings {
+    /// The path through the models of a session, and the points on it.
+    fn path(&self, members: usize) -> Path {
+        let nodes: Vec<usize> = (usize::from(!self.from_origin)..members).collect();
+        let pieces = nodes.len() - 1;
+        let mut alphas = match &self.alphas {
+            Alphas::Values(alphas) => alphas.clone(),
+            Alphas::Steps(steps) => {
+                let piece = |k: usize| {
+                    let points = linspace(0.0, 1.0, *steps).into_iter();
+                    points.map(move |t| k as f64 + t)
+                };
+                (0..pieces).flat_map(piece).collect()
+            }
+        };
+        // The checkpoints within the range belong to the picture.
+        let ends = (alphas[0], alphas[alphas.len() - 1]);
+        let inside = |alpha: &f64| (ends.0..=ends.1).contains(alpha);
+        alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
+        alphas.sort_by(f64::total_cmp);
+        alphas.dedup();
+        Path { nodes, alphas }
+    }
+}
+
+/// Measures the path through the session's checkpoints, in their order.
+///
+/// # Errors
+/// When an input cannot be used, or a run fails or is stopped.
+pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) -> Result<Line> {
+    let members = session.members();
+    let path = settings.path(members);
+    let network = session.network();
+    let data = session.load_data()?;
+    let files = session.untouched(&network);
+    let engine = session.engine(&network, &data, observer)?.with_files(files);
+    let engine = session.keep(engine, &data)?;
+    let mut mixes = path.mixes(members);
+    mixes.extend(Mix::units(members));
+    let answers = engine.evaluate(&mixes, observer)?;
+    let ensemble = ensembles(session, &engine, &path, &answers.datasets, observer)?;
+    let models = &answers.scores[answers.scores.len() - members..];
+    let (pool, gram, sets) = (session.pool(), session.gram(), &answers.datasets);
+    let mut warnings = input_warnings::of_inputs(&engine, pool, Some(gram), sets, models);
+    warnings.extend(session.aligned().warnings.clone());
+    let mut line = arrange(&path, &answers, ensemble, &session.names());
+    line.summary.warnings.splice(0..0, warnings);
+    let warnings = &mut line.summary.warnings;
+    warnings.extend(of_batch_norm(session, &network, &path));
+    let cut = data.cut(&line.datasets);
+    let is_whole = cut.is_none();
+    warnings.extend(cut);
+    line.summary.provenance = session.provenance(&data, Some(&engine));
+    session.conclude(engine, is_whole)?;
+    Ok(line)
+}
+
+/// Warnings about batch norm on the path.
+fn of_batch_norm(session: &Session, network: &Network<'_>, path: &Path) -> Vec<String> {
+    let aligned = session.aligned();
+    let mixes = path.mixes(session.members());
+    let points = &mixes[..path.alphas.len()];
+    let between = format!("α from 0 to {}", path.nodes.len() - 1);
+    let words = ("points", between.as_str());
+    let place = |point: usize| format!("α = {}", path.alphas[point]);
+    let averaged = batch_norm::averaged(network, aligned);
+    let beyond = batch_norm::beyond(network, aligned, points, words, place);
+    averaged.into_iter().chain(beyond).collect()
+}
+
+/// Scores of the ensembles, `scores[data set][α]`, on as many samples as the soups were evaluated
+/// on.
+fn ensembles(
+    session: &Session,
+    engine: &Engine<'_>,
+    path: &Path,
+    datasets: &[DatasetInfo],
+    observer: &dyn Observer,
+) -> Result<Vec<Vec<Score>>> {
+    let members = session.members();
+    let models = path.nodes.iter().map(|&node| Mix::unit(node, members));
+    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
+    let models: Vec<Mix> = models.collect();
+    let logits = engine.logits(&models, &samples, &session.scratch_folder(), observer)?;
+    let score = |set: usize| {
+        let alphas = path.alphas.iter();
+        alphas
+            .map(|alpha| logits.ensemble(&path.weights(*alpha), set))
+            .collect()
+    };
+    Ok((0..samples.len()).map(score).collect())
+}
+
+/// Arranges the answers to the path's mixes, which the single models follow.
+fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[String]) -> Line {
+    let datasets = &answers.datasets;
+    let (points, rest) = answers.scores.split_at(path.alphas.len());
+    let (nodes, models) = rest.split_at(path.nodes.len());
+    let barriers = datasets.iter().enumerate();
+    let barriers = barriers.map(|(set, dataset)| {
+        let (soups, ends) = (on_set(points, set), on_set(nodes, set));
+        barriers_on(path, dataset, &soups, &ends)
+    });
+    let checks = against_files(datasets, names, &answers.files, models);
+    let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
+        format!(
+            "{} on {}: its file gives loss {:.6}, its mix {:.6}; do not trust this path",
+            check.name, check.dataset, check.loss_file, check.loss_plane
+        )
+    });
+    let node = |(place, (&member, scores)): (usize, (&usize, &Vec<Score>))| Node {
+        name: names[member].clone(),
+        origin: member == 0,
+        alpha: place as f64,
+        scores: NamedScore::all(datasets, scores),
+    };
+    Line {
+        alphas: path.alphas.clone(),
+        soup: (0..datasets.len()).map(|set| on_set(points, set)).collect(),
+        ensemble,
+        summary: Summary {
+            checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
+            barriers: barriers.collect(),
+            warnings: disagreeing.collect(),
+            checks,
+            provenance: Default::default(),
+        },
+        datasets: datasets.clone(),
+    }
+}
+
+/// Of `scores[model][data set]`, those on one data set.
+fn on_set(scores: &[Vec<Score>], set: usize) -> Vec<Score> {
+    scores.iter().map(|sets| sets[set]).collect()
+}
+
+/// The barriers of loss and error on a data set.
+fn barriers_on(path: &Path, dataset: &DatasetInfo, soups: &[Score], ends: &[Score]) -> Barriers {
+    let barrier = |base, value| path.barrier(soups, ends, base, value);
+    let loss = |score: &Score| (score.loss, score.loss_se);
+    let error = |score: &Score| (score.error, score.error_se);
+    let three = [
+        barrier(Base::Chord, loss),
+        barrier(Base::Chord, error),
+        barrier(Base::Mean, error),
+    ];
+    Barriers::new(dataset, three)
+}

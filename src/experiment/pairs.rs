@@ -1,0 +1,144 @@
+//! Pairs of checkpoints: their angle, their midpoint soup and their ensemble (Figures 3 and 4 of
+//! Wortsman et al. 2022).
+
+use super::Observer;
+use super::evaluated::EvaluatedModels;
+use super::pair_selection::PairSelection;
+use super::session::Session;
+use super::theory::compared;
+use crate::analysis::pairs::{self as analysis, Four};
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::evaluate::onnx::Engine;
+use crate::result::models::Individual;
+use crate::result::pairs::{LayerAngle, Pair, Pairs};
+use crate::result::score::Score;
+use crate::space::gram::Gram;
+use crate::space::mix::Mix;
+use crate::space::pool::Pool;
+
+/// Which pairs are evaluated, and what else is computed of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PairsSettings {
+    /// The pairs.
+    pub selection: PairSelection,
+    /// Columns of the list in which the models of a pair may differ; all, where none are named.
+    pub hyperparameters: Option<Vec<String>>,
+    /// Whether the angles within each tensor are reported, too.
+    pub by_layer: bool,
+    /// Whether soup and ensemble are compared by section 4 of the paper.
+    pub theory: bool,
+}
+
+/// Evaluates the session's models in pairs.
+///
+/// # Errors
+/// When an input cannot be used, or a run fails or is stopped.
+pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer) -> Result<Pairs> {
+    let selection = &settings.selection;
+    let places = selection.pairs(&session.given_names(), session.seed())?;
+    let columns = session.hyperparameters(settings.hyperparameters.as_deref())?;
+    let network = session.network();
+    let data = session.load_data()?;
+    let engine = session.engine(&network, &data, observer)?;
+    let engine = session.keep(engine, &data)?;
+    let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
+    let mut pairs = assemble(session, &engine, &models, &places, observer)?;
+    for (pair, &(a, b)) in pairs.pairs.iter_mut().zip(&places) {
+        pair.differ = differ(&pairs.models[a], &pairs.models[b], &columns);
+    }
+    pairs.hyperparameters = columns;
+    if settings.theory {
+        pairs.theory = compared(session, &engine, &models, &places, observer)?;
+    }
+    if settings.by_layer {
+        pairs.layers = layers(session.pool(), session.gram(), &places, &session.names()[1..]);
+    }
+    pairs.provenance = session.provenance(&data, Some(&engine));
+    session.conclude(engine, true)?;
+    Ok(pairs)
+}
+
+/// Evaluates the midpoint soups, and puts each beside its pair and its ensemble.
+fn assemble(
+    session: &Session,
+    engine: &Engine<'_>,
+    evaluated: &EvaluatedModels,
+    places: &[(usize, usize)],
+    observer: &dyn Observer,
+) -> Result<Pairs> {
+    // Members of the pool: θ0 comes first.
+    let halves = |(a, b): (usize, usize)| [(a + 1, 0.5), (b + 1, 0.5)];
+    let midpoint = |&pair| Mix::over(&halves(pair), session.members());
+    let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
+    let soups = engine.evaluate(&midpoints, observer)?;
+    let (_, models) = session.individuals(evaluated.scores.clone());
+    let gram = session.gram();
+    let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
+        let sets = 0..evaluated.datasets.len();
+        let ensemble = sets.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
+        let four = Four {
+            a: &evaluated.scores[a + 1],
+            b: &evaluated.scores[b + 1],
+            soup,
+            ensemble: &ensemble.collect::<Vec<Score>>(),
+        };
+        Pair {
+            a: models[a].name.clone(),
+            b: models[b].name.clone(),
+            angle_deg: analysis::angle(&gram.total, a, b),
+            norm_a: analysis::norm(&gram.total, a),
+            norm_b: analysis::norm(&gram.total, b),
+            differ: Vec::new(),
+            rows: analysis::rows(&evaluated.datasets, four),
+        }
+    };
+    let pairs: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();
+    let [angle_advantage, soup_ensemble_test, soup_ensemble_shifts] =
+        analysis::correlations(&pairs, places, models.len(), session.seed());
+    let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    Ok(Pairs {
+        angle_advantage,
+        soup_ensemble_test,
+        soup_ensemble_shifts,
+        theory: Vec::new(),
+        layers: Vec::new(),
+        warnings: [evaluated.warnings.clone(), analysis::twins(gram, &names)].concat(),
+        provenance: Default::default(),
+        pairs,
+        datasets: evaluated.datasets.clone(),
+        models,
+        hyperparameters: Vec::new(),
+    })
+}
+
+/// Columns of the list in which two models differ.
+fn differ(a: &Individual, b: &Individual, columns: &[String]) -> Vec<String> {
+    let value = |model: &Individual, column: &String| model.hyperparameters.get(column).cloned();
+    let differing = columns
+        .iter()
+        .filter(|column| value(a, column) != value(b, column));
+    differing.cloned().collect()
+}
+
+/// Angles in each tensor that counts and that some checkpoint moved.
+fn layers(
+    pool: &Pool,
+    gram: &Gram,
+    places: &[(usize, usize)],
+    names: &[String],
+) -> Vec<LayerAngle> {
+    let parameters = pool.parameters.iter().zip(&gram.per_parameter);
+    let moving = parameters.filter(|(parameter, _)| parameter.counts() && !parameter.frozen);
+    let angles = moving.flat_map(|(parameter, products)| {
+        places.iter().map(move |&(a, b)| LayerAngle {
+            a: names[a].clone(),
+            b: names[b].clone(),
+            tensor: parameter.name.clone(),
+            angle_deg: analysis::angle(products, a, b),
+            norm_a: analysis::norm(products, a),
+            norm_b: analysis::norm(products, b),
+        })
+    });
+    angles.collect()
+}

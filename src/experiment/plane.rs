@@ -1,0 +1,240 @@
+//! The plane through θ0, θ1 and θ2: loss and error on a grid (Figure 2 of Wortsman et al. 2022).
+
+use super::plane_run::PlaneRun;
+use super::session::Session;
+use super::{Observer, batch_norm};
+use crate::analysis::adaptive::{Contours, Refinement};
+use crate::analysis::arrows as analysis_of_arrows;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::differentiable_loss::Reference;
+use crate::evaluate::onnx::gradient::Precision;
+use crate::evaluate::onnx::{Engine, check_gradient};
+use crate::figure::panel::{Panels, contours};
+use crate::graph::network::Network;
+use crate::result::grid::Grid;
+use crate::result::plane::{Arrow, Plane};
+use crate::result::score::DatasetInfo;
+use crate::space::plane::PlaneBasis;
+
+/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
+const MOST_POINTS: usize = 1_000_000;
+
+/// Which part of the plane is measured, and how finely.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GridSpec {
+    /// The box around θ0, θ1 and θ2.
+    Box {
+        /// Points along its longer side.
+        steps: usize,
+        /// Margin on every side, as a fraction of the longer side.
+        margin: f64,
+    },
+    /// These coordinates, ascending.
+    Axes {
+        /// Along u1.
+        xs: Vec<f64>,
+        /// Along u2.
+        ys: Vec<f64>,
+    },
+}
+
+impl Default for GridSpec {
+    fn default() -> Self {
+        Self::Box {
+            steps: 21,
+            margin: 0.25,
+        }
+    }
+}
+
+impl GridSpec {
+    /// The grid over a plane.
+    ///
+    /// # Errors
+    /// When it has more points than anybody could wait for.
+    fn over(&self, basis: &PlaneBasis) -> Result<Grid> {
+        let grid = match self {
+            Self::Axes { xs, ys } => Grid {
+                xs: xs.clone(),
+                ys: ys.clone(),
+            },
+            Self::Box { steps, margin } => basis.grid(*steps, *margin),
+        };
+        if grid.len() > MOST_POINTS {
+            let (nx, ny) = (grid.xs.len(), grid.ys.len());
+            return Err(Error::flag(
+                "grid",
+                format!("has {nx}×{ny} points; at most {MOST_POINTS} are possible"),
+            ));
+        }
+        Ok(grid)
+    }
+}
+
+/// How a plane is measured.
+#[derive(Debug, Clone, Default)]
+pub struct PlaneSettings {
+    /// The grid.
+    pub grid: GridSpec,
+    /// Whether a coarse grid is refined where contours pass, those of these panels, and the rest
+    /// interpolated.
+    pub adaptive: Option<Panels>,
+    /// Points along the longer side at which gradients are computed, as descent arrows.
+    pub arrows: Option<usize>,
+}
+
+/// Measures the plane through θ0 and the session's first two checkpoints; further checkpoints are
+/// projected onto it.
+///
+/// # Errors
+/// When the three models span no plane, an input cannot be used, or a run fails or is stopped.
+pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer) -> Result<Plane> {
+    let basis = PlaneBasis::of(session.pool(), session.gram())?;
+    let grid = settings.grid.over(&basis)?;
+    observer.note(&described(&basis, &grid));
+    let network = session.network();
+    if settings.arrows.is_some() {
+        check_gradient(
+            &network,
+            session.aligned(),
+            session.settings.logits_output.as_deref(),
+        )?;
+    }
+    let data = session.load_data()?;
+    let files = session.untouched(&network);
+    let engine = session.engine(&network, &data, observer)?;
+    let engine = engine.with_files(files);
+    if settings.arrows.is_some() {
+        check_gradients(&engine)?;
+    }
+    let engine = session.keep(engine, &data)?;
+    let refinement = match settings.adaptive {
+        Some(_) => Refinement::coarse(&grid),
+        None => Refinement::whole(&grid),
+    };
+    let inputs = (session, &data, &engine);
+    let run = PlaneRun::new(inputs, (&basis, &grid), refinement, observer);
+    let mut plane = measured(&engine, &run, settings.adaptive)?;
+    if let Some(steps) = settings.arrows {
+        plane.summary.arrows = arrows(steps, (&engine, &run), &plane.datasets, observer)?;
+        plane.summary.provenance = session.provenance(&data, Some(&engine));
+    }
+    let warnings = run.input_warnings(&plane);
+    plane.summary.warnings.splice(0..0, warnings);
+    let warnings = &mut plane.summary.warnings;
+    warnings.extend(of_batch_norm(session, &network, &run));
+    let cut = data.cut(&plane.datasets);
+    let is_whole = cut.is_none();
+    warnings.extend(cut);
+    drop(run);
+    session.conclude(engine, is_whole)?;
+    Ok(plane)
+}
+
+/// The plane in words.
+fn described(basis: &PlaneBasis, grid: &Grid) -> String {
+    let geometry = basis.geometry;
+    format!(
+        "‖δ1‖ = {:.4}, ‖δ2‖ = {:.4}, angle {:.2}°; {}×{} points",
+        geometry.norm_a,
+        geometry.norm_b,
+        geometry.angle_deg,
+        grid.xs.len(),
+        grid.ys.len()
+    )
+}
+
+/// Evaluates the grid, or refines it until every contour is measured.
+fn measured(
+    engine: &Engine<'_>,
+    run: &PlaneRun<'_>,
+    adaptive: Option<Panels>,
+) -> Result<Plane> {
+    loop {
+        // What was evaluated before is remembered.
+        let answers = engine.evaluate(&run.mixes(), run)?;
+        let plane = run.assemble(&answers);
+        let Some(panels) = adaptive else {
+            return Ok(plane);
+        };
+        let surfaces = contours(&plane, panels).into_iter();
+        let surfaces: Vec<Contours> = surfaces
+            .map(|(values, levels)| Contours { values, levels })
+            .collect();
+        if !run.refinement().refine(&surfaces) {
+            return Ok(plane);
+        }
+    }
+}
+
+/// Warnings about batch norm on the plane.
+fn of_batch_norm(session: &Session, network: &Network<'_>, run: &PlaneRun<'_>) -> Vec<String> {
+    let points: Vec<(f64, f64)> = run.grid.points().collect();
+    let words = ("points", "the triangle of the three models");
+    let place = |point: usize| {
+        let (x, y) = points[point];
+        format!("({x:.3}, {y:.3})")
+    };
+    let aligned = session.aligned();
+    let averaged = batch_norm::averaged(network, aligned);
+    let beyond = batch_norm::beyond(network, aligned, &run.grid_mixes(), words, place);
+    averaged.into_iter().chain(beyond).collect()
+}
+
+/// Whether the network can be differentiated on every data set. Before the grid, which takes long:
+/// an operator may have no derivative.
+fn check_gradients(engine: &Engine<'_>) -> Result<()> {
+    let mut sets = engine.datasets().into_iter().enumerate();
+    sets.try_for_each(|(index, set)| engine.check_gradients(index, set.samples, Precision::Own))
+}
+
+/// The gradients on all data sets at points of a coarse grid, over the samples that the plane is
+/// of.
+fn arrows(
+    steps: usize,
+    (engine, run): (&Engine<'_>, &PlaneRun<'_>),
+    datasets: &[DatasetInfo],
+    observer: &dyn Observer,
+) -> Result<Vec<Arrow>> {
+    let points = analysis_of_arrows::points(run.grid, steps);
+    let count = points.len() * datasets.len();
+    observer.note(&format!("{count} gradients for the arrows"));
+    observer.steps_begin("gradients", count);
+    let members = engine.members();
+    let mut arrows = Vec::new();
+    // One data set at a time: each may take the memory for what the frozen part makes of it.
+    for (index, set) in datasets.iter().enumerate() {
+        let gradients = engine.gradients(index, set.samples, Precision::Own)?;
+        let done = || observer.steps_done(1);
+        let found =
+            analysis_of_arrows::arrows(run.basis, &points, &gradients, set, members, &done)?;
+        if let Some(first) = found.first() {
+            hold(engine, run.basis, index, first)?;
+        }
+        arrows.extend(found);
+    }
+    observer.steps_end();
+    Ok(arrows)
+}
+
+/// Holds the loss of a data set's first arrow against the evaluator's.
+fn hold(engine: &Engine<'_>, basis: &PlaneBasis, index: usize, arrow: &Arrow) -> Result<()> {
+    let mix = basis.mix(arrow.x, arrow.y, engine.members());
+    let sets = 0..engine.datasets().len();
+    let wanted: Vec<bool> = sets.map(|set| set == index).collect();
+    let answers = engine.evaluate_on(&[mix], &wanted, &())?;
+    let reference = Reference {
+        what: format!("the point ({:.3}, {:.3})", arrow.x, arrow.y),
+        dataset: arrow.dataset.clone(),
+        loss: answers.scores[0][index].loss,
+        samples: answers.datasets[index].samples,
+        rounding: engine.rounding(),
+    };
+    // A limit may have stopped the one and not the other.
+    if reference.samples == arrow.samples {
+        reference.hold(arrow.loss)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! Averages of a pool of models: soups chosen, learned and fixed, and ensembles beside them.
+
+use super::evaluated::{EvaluatedModels, validation};
+use super::save::{self, Save, ToSave};
+use super::session::Session;
+use super::{Observer, soup_result};
+use crate::analysis::learned::Moment;
+use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
+use crate::error::{Kind, Result};
+use crate::evaluate::onnx::gradient::Precision;
+use crate::evaluate::onnx::{Engine, check_gradient};
+use crate::result::learned::Settings as LearningSettings;
+use crate::result::soup::{Method, Soups};
+use crate::space::gram::Gram;
+
+/// Which averages are made, and how.
+pub struct SoupSettings {
+    /// The methods, in the order of the table.
+    pub methods: Vec<Wanted>,
+    /// Whether the methods were asked for. Learned soups that were not are left out, with a
+    /// warning, where the network has no gradient.
+    pub asked: bool,
+    /// When a greedy soup takes a model.
+    pub rule: Rule,
+    /// Random orders of the method `greedy-random`.
+    pub orders: u64,
+    /// How soups are learned, where some are.
+    pub learning: Option<LearningSettings>,
+    /// Models to write as checkpoints.
+    pub saves: Vec<Save>,
+}
+
+/// What was made.
+pub struct SoupRun {
+    /// The table, with all that led to it.
+    pub soups: Soups,
+    /// Models to write once the table is safe, by [`save::write`].
+    pub to_save: Vec<ToSave>,
+}
+
+/// Makes the averages of the session's models and evaluates them on every data set.
+///
+/// # Errors
+/// When an input cannot be used, or a run fails or is stopped.
+pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) -> Result<SoupRun> {
+    let network = session.network();
+    let learns = settings.learning.is_some();
+    if learns && settings.asked {
+        let output = session.settings.logits_output.as_deref();
+        check_gradient(&network, session.aligned(), output)?;
+    }
+    save::probe(&settings.saves, session, &network)?;
+    let data = session.load_data()?;
+    let engine = session.engine(&network, &data, observer)?;
+    // What the operators are is not all: some have a derivative for some of their uses alone.
+    let left_out = no_gradients(&engine, settings)?;
+    let engine = session.keep(engine, &data)?;
+    let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
+    let tell = |method: Method, step: Moment| observer.learning_step(method, &step);
+    let ensemble = |weights: &[(usize, f64)], set: usize| models.logits.ensemble(weights, set);
+    let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
+    let learner = learning.map(|learning| learner(session, &engine, &models, learning, &tell));
+    let cook = Cook {
+        learner: learner.transpose()?,
+        ..cook((session, &engine, &models), settings, &ensemble, observer)
+    };
+    let is_possible = |wanted: &&Wanted| left_out.is_none() || !wanted.method.is_learned();
+    let methods = settings.methods.iter().filter(is_possible).copied();
+    let methods: Vec<Wanted> = methods.collect();
+    let (recipes, traces) = chosen(&cook, session, &models, &methods)?;
+    let scores = cook.scores(&recipes)?;
+    drop(cook);
+    let mut soups = soup_result::assemble(session, &models, &recipes, scores, &traces);
+    soups.evaluations = soup_result::evaluations(&engine, session.members());
+    soups.provenance = session.provenance(&data, Some(&engine));
+    soups.warnings.extend(left_out);
+    soup_result::warn(&mut soups, session, &network, &methods, &recipes);
+    let to_save = save::chosen(&settings.saves, &soups, &recipes, session, &data)?;
+    session.conclude(engine, true)?;
+    Ok(SoupRun { soups, to_save })
+}
+
+/// Why learned soups are left out, where they are.
+fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<String>> {
+    let Some(learning) = &settings.learning else {
+        return Ok(None);
+    };
+    let set = validation(&crate::evaluate::Evaluator::datasets(engine)).unwrap_or(0);
+    match engine.check_gradients(set, learning.batch, Precision::Own) {
+        Err(error) if !settings.asked && error.kind() == Kind::Input => {
+            Ok(Some(format!("learned soups are left out: {error}")))
+        }
+        checked => checked.map(|()| None),
+    }
+}
+
+/// What the methods make of the models.
+fn chosen(
+    cook: &Cook<'_>,
+    session: &Session,
+    models: &EvaluatedModels,
+    methods: &[Wanted],
+) -> Result<(Vec<Recipe>, Vec<Trace>)> {
+    cook.check_start()?;
+    let checkpoints: Vec<usize> = (1..cook.members).collect();
+    let ranked = match models.validation() {
+        Some(set) => ranked(&checkpoints, |member| models.scores[member][set]),
+        None => checkpoints,
+    };
+    let mut all = methods.iter();
+    let needs_angles = all.any(|wanted| wanted.method.needs_angles());
+    let gram: Option<&Gram> = needs_angles.then(|| session.gram());
+    let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+    for wanted in methods {
+        let (made, traced) = cook.recipes(wanted, &ranked, gram)?;
+        // A sweep may hold a point that was asked for by itself.
+        let known = |recipe: &Recipe| {
+            let same = |other: &Recipe| {
+                let of = |recipe: &Recipe| (recipe.method, recipe.setting, recipe.seed);
+                of(other) == of(recipe)
+            };
+            recipes.iter().any(same)
+        };
+        let new: Vec<Recipe> = made.into_iter().filter(|recipe| !known(recipe)).collect();
+        recipes.extend(new);
+        traces.extend(traced);
+    }
+    Ok((recipes, traces))
+}
+
+/// Learns soups of the models on the validation set.
+fn learner<'l>(
+    session: &'l Session,
+    engine: &'l Engine<'_>,
+    models: &EvaluatedModels,
+    learning: &LearningSettings,
+    tell: &'l dyn Fn(Method, Moment),
+) -> Result<Learner<'l>> {
+    let set = models.validation().unwrap_or(0);
+    let gradients = engine.gradients(set, learning.batch, Precision::Own)?;
+    Ok(Learner {
+        slopes: Box::new(gradients),
+        rounding: engine.rounding(),
+        pool: session.pool(),
+        settings: LearningSettings {
+            seed: session.seed(),
+            ..learning.clone()
+        },
+        tell,
+    })
+}
+
+fn cook<'c>(
+    (session, engine, models): (&'c Session, &'c Engine<'_>, &'c EvaluatedModels),
+    settings: &SoupSettings,
+    ensemble: &'c Ensemble<'c>,
+    observer: &'c dyn Observer,
+) -> Cook<'c> {
+    let seeds = (0..settings.orders).map(|order| session.seed().wrapping_add(order));
+    Cook {
+        evaluator: engine,
+        ensemble,
+        watch: observer,
+        members: session.members(),
+        validation: models.validation().unwrap_or(0),
+        rule: settings.rule,
+        seeds: seeds.collect(),
+        learner: None,
+    }
+}

@@ -1,0 +1,270 @@
+//! What a soup run hands over: recipes and scores as a result, with its warnings.
+
+use super::batch_norm;
+use super::evaluated::EvaluatedModels;
+use super::session::Session;
+use crate::analysis::soup::{Recipe, Trace, Wanted};
+use crate::evaluate::onnx::Engine;
+use crate::graph::network::Network;
+use crate::result::learned::{Ended, Learning};
+use crate::result::score::{DatasetInfo, Score};
+use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
+use crate::space::mix::Mix;
+
+/// The result of `scores[recipe][data set]`; what it took and where it comes from is still to be
+/// told.
+pub fn assemble(
+    session: &Session,
+    models: &EvaluatedModels,
+    recipes: &[Recipe],
+    scores: Vec<Vec<Score>>,
+    traces: &[Trace],
+) -> Soups {
+    let (origin, individuals) = session.individuals(models.scores.clone());
+    let names = session.names();
+    let validation = models.validation().map(|set| &models.datasets[set]);
+    let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
+    let learned = learned.map(|learned| &learned.learning);
+    Soups {
+        methods: results(recipes, scores, &names),
+        decisions: decisions(traces, &names, validation),
+        learned: learned.cloned().collect(),
+        evaluations: Evaluations::default(),
+        warnings: models.warnings.clone(),
+        provenance: Default::default(),
+        datasets: models.datasets.clone(),
+        origin,
+        models: individuals,
+    }
+}
+
+/// Adds the warnings about what was made.
+pub fn warn(
+    soups: &mut Soups,
+    session: &Session,
+    network: &Network<'_>,
+    methods: &[Wanted],
+    recipes: &[Recipe],
+) {
+    let learned = soups.learned.iter();
+    let learned = learned.filter_map(|it| broken(it).or(unimproved(it)));
+    let warnings = [
+        missing(methods, recipes),
+        learned.collect(),
+        Vec::from_iter(beyond(session, network, soups, recipes)),
+        nonfinite(soups),
+    ];
+    soups.warnings.extend(warnings.concat());
+}
+
+/// Warnings about methods that made nothing.
+fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
+    let made = |wanted: &&Wanted| recipes.iter().any(|recipe| recipe.method == wanted.method);
+    let missing = wanted.iter().filter(|wanted| !made(wanted));
+    missing
+        .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
+        .collect()
+}
+
+/// A warning about soups beyond the hull of the models.
+fn beyond(
+    session: &Session,
+    network: &Network<'_>,
+    soups: &Soups,
+    recipes: &[Recipe],
+) -> Option<String> {
+    let made = soups.methods.iter().zip(recipes);
+    let made = made.filter(|(_, recipe)| !recipe.method.is_ensemble());
+    let (made, mixes): (Vec<&MethodResult>, Vec<Mix>) = made
+        .map(|(made, recipe)| (made, recipe.mix(session.members())))
+        .unzip();
+    let words = ("soups", "coefficients of 0 or more");
+    let place = |soup: usize| made[soup].to_string();
+    batch_norm::beyond(network, session.aligned(), &mixes, words, place)
+}
+
+/// A warning about a soup whose learning broke off.
+fn broken(learning: &Learning) -> Option<String> {
+    let last = learning.steps.last()?.step;
+    let kept = learning.kept()?.epoch;
+    (learning.ended == Ended::NotFinite).then(|| {
+        format!(
+            "{}: a loss or a slope is NaN or infinite at step {last}; the soup is that after \
+             epoch {kept}",
+            learning.method.name()
+        )
+    })
+}
+
+/// A warning about a soup that learning left where it began.
+fn unimproved(learning: &Learning) -> Option<String> {
+    let judged = match learning.samples {
+        [_, 0] => "the validation set",
+        _ => "the samples held out",
+    };
+    (learning.best == 0).then(|| {
+        format!(
+            "{}: no epoch has a lower loss on {judged} than the uniform soup, where learning began: \
+             the soup is the uniform one",
+            learning.method.name()
+        )
+    })
+}
+
+/// Warnings about models whose losses are NaN or infinite on some samples.
+fn nonfinite(soups: &Soups) -> Vec<String> {
+    let count = |scores: &[Score]| scores.iter().map(|score| score.nonfinite).sum::<usize>();
+    let models = std::iter::once(&soups.origin).chain(&soups.models);
+    let models = models.map(|model| (model.name.clone(), count(&model.scores)));
+    let methods = soups.methods.iter();
+    let methods = methods.map(|made| (made.to_string(), count(&made.scores)));
+    let found = models.chain(methods).filter(|(_, count)| *count > 0);
+    found
+        .map(|(name, count)| format!("{name}: {count} losses are NaN or infinite"))
+        .collect()
+}
+
+fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec<MethodResult> {
+    let result = |(recipe, scores): (&Recipe, Vec<Score>)| MethodResult {
+        method: recipe.method,
+        setting: recipe.setting,
+        seed: recipe.seed,
+        members: recipe
+            .members
+            .iter()
+            .map(|&member| names[member].clone())
+            .collect(),
+        coefficients: coefficients(recipe, names),
+        beta: recipe.learned.as_ref().map(|learned| learned.beta),
+        scores,
+    };
+    recipes.iter().zip(served).map(result).collect()
+}
+
+/// The weights of a recipe's models, tensor by tensor where each has its own.
+fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
+    let of = |member: usize, tensor: Option<&String>, coefficient: f64| Coefficient {
+        model: names[member].clone(),
+        tensor: tensor.cloned(),
+        coefficient,
+    };
+    let by_layer = recipe.learned.as_ref();
+    let by_layer = by_layer.filter(|_| recipe.method == Method::LearnedByLayer);
+    let Some(learned) = by_layer else {
+        let weights = recipe.weights.iter();
+        let weights = weights.map(|&(member, weight)| of(member, None, weight));
+        return weights.collect();
+    };
+    let alpha = learned.learning.kept().map(|epoch| &epoch.alpha);
+    let rows = learned
+        .learning
+        .rows
+        .iter()
+        .zip(alpha.into_iter().flatten());
+    let tensors = rows.flat_map(|(row, alpha)| row.tensors.iter().map(move |name| (name, alpha)));
+    let all = tensors.flat_map(|(name, alpha)| {
+        let models = alpha.iter().enumerate();
+        models.map(move |(model, weight)| of(model + 1, Some(name), *weight))
+    });
+    all.collect()
+}
+
+fn decisions(
+    traces: &[Trace],
+    names: &[String],
+    validation: Option<&DatasetInfo>,
+) -> Vec<Decision> {
+    let mut decisions = Vec::new();
+    for (method, seed, trials) in traces {
+        let mut members = 0;
+        for (step, trial) in trials.iter().enumerate() {
+            members += usize::from(trial.added);
+            decisions.push(Decision {
+                method: *method,
+                seed: *seed,
+                step: step + 1,
+                model: names[trial.member].clone(),
+                val_accuracy: validation.map_or(f64::NAN, |set| set.accuracy(trial.error)),
+                added: trial.added,
+                members,
+            });
+        }
+    }
+    decisions
+}
+
+/// What it took.
+pub fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
+    let counts = engine.counts();
+    Evaluations {
+        logits: members,
+        soups: counts.models - counts.remembered,
+        remembered: counts.remembered,
+        samples: counts.samples,
+        learning: counts.learning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::learned::{Preset, learn};
+    use crate::analysis::soup::mean;
+    use crate::evaluate::quadratic::Quadratic;
+    use crate::result::learned::Layers;
+    use crate::space::testing::random_pool;
+
+    #[test]
+    fn each_tensor_of_a_soup_by_layer_has_the_coefficients_of_its_row() {
+        let mut pool = random_pool(3, &[vec![2], vec![3], vec![1]], 2);
+        for (parameter, name) in pool.parameters.iter_mut().zip(["b.0.w", "head", "b.0.v"]) {
+            parameter.name = name.to_string();
+        }
+        let loss = Quadratic::new(&pool, vec![0.1; 6], vec![1.0; 6], 0.0);
+        let settings = Settings {
+            layers: Layers::Block,
+            ..Preset::Paper.settings()
+        };
+        let learned = learn(&loss, &pool, &settings, &|_| {}).unwrap();
+        let mix = learned.mix.clone();
+        let recipe = Recipe {
+            learned: Some(learned),
+            ..Recipe::mean(Method::LearnedByLayer, vec![1, 2])
+        };
+        let names = ["zs", "one", "two"].map(String::from);
+        let made = results(&[recipe], vec![Vec::new()], &names).remove(0);
+        assert!(made.beta.is_some());
+        let made = made.coefficients.iter();
+        let made: Vec<_> = made
+            .map(|of| {
+                (
+                    of.tensor.as_deref().unwrap(),
+                    of.model.as_str(),
+                    of.coefficient,
+                )
+            })
+            .collect();
+        let expected = [(0, "b.0.w"), (2, "b.0.v"), (1, "head")].map(|(index, tensor)| {
+            let row = mix.row(index);
+            [(tensor, "one", row[1]), (tensor, "two", row[2])]
+        });
+        assert_eq!(made, expected.concat());
+        // One that serves all has no tensor.
+        let plain = Recipe {
+            weights: mean(&[1, 2]),
+            ..Recipe::mean(Method::Learned, vec![1, 2])
+        };
+        let made = coefficients(&plain, &names);
+        assert!(made.len() == 2 && made.iter().all(|of| of.tensor.is_none()));
+    }
+
+    #[test]
+    fn learning_that_broke_off_is_said() {
+        let pool = random_pool(3, &[vec![1]], 2);
+        let loss = Quadratic::new(&pool, vec![0.1], vec![f64::NAN], 0.0);
+        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &|_| {}).unwrap();
+        let text = broken(&learned.learning).unwrap();
+        assert!(text.starts_with("learned: a loss or a slope is NaN or infinite at step 1"));
+        assert!(text.ends_with("after epoch 0"));
+    }
+}

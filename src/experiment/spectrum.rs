@@ -1,0 +1,195 @@
+//! The Hessian of the loss at a mix: eigenvalues at both ends, trace and spectral density.
+
+use super::session::Session;
+use super::{Observer, batch_norm};
+use crate::analysis::spectrum::{Plan, spectrum};
+use crate::base::human::size;
+use crate::error::{Error, Kind, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::onnx::gradient::{Curvature, Precision};
+use crate::result::soup::Coefficient;
+use crate::result::spectrum::Spectrum;
+use crate::space::mix::Mix;
+
+/// Where the Hessian is, and what of it is found.
+#[derive(Debug, Clone)]
+pub struct SpectrumSettings {
+    /// Weights of the session's checkpoints, `weights[checkpoint]`, which sum to 1; without any,
+    /// the Hessian is at θ0.
+    pub weights: Vec<f64>,
+    /// What is found. Its seed is the session's.
+    pub plan: Plan,
+    /// Whether derivatives are computed in float64.
+    pub double: bool,
+}
+
+/// Finds the spectrum on the session's first data set. The session must let every tensor move.
+///
+/// # Errors
+/// When an input cannot be used, memory does not suffice, or a run fails or is stopped.
+pub fn run(
+    session: &Session,
+    settings: &SpectrumSettings,
+    observer: &dyn Observer,
+) -> Result<Spectrum> {
+    let network = session.network();
+    let data = session.load_data()?;
+    if let Some(output) = &session.settings.output {
+        output.check()?;
+    }
+    let engine = session.engine(&network, &data, observer)?;
+    let mix = mix(&settings.weights, session.members());
+    let aligned = session.aligned();
+    let words = ("points", "weights of 0 or more");
+    let mixes = std::slice::from_ref(&mix);
+    let beyond = batch_norm::beyond(&network, aligned, mixes, words, |_| String::new());
+    let found = measured(session, settings, &engine, &mix, observer);
+    let found = found.map_err(|error| match &beyond {
+        Some(why) if error.kind() == Kind::Runtime => error.help(why),
+        _ => error.nothing_kept(),
+    });
+    let mut found = found?;
+    if settings.weights.len() > 1 {
+        found.warnings.extend(batch_norm::averaged(&network, aligned));
+    }
+    found.warnings.extend(beyond);
+    let names = session.names();
+    found.name = match settings.weights.len() {
+        0 => names[0].clone(),
+        1 => names[1].clone(),
+        _ => "soup".to_string(),
+    };
+    found.coefficients = coefficients(&mix, &names);
+    let of_inputs = [engine.warnings(), &aligned.warnings].concat();
+    found.warnings.splice(0..0, of_inputs);
+    found.provenance = session.provenance(&data, None);
+    session.conclude(engine, true)?;
+    Ok(found)
+}
+
+/// The mix of the checkpoints: θ0 without weights.
+fn mix(weights: &[f64], members: usize) -> Mix {
+    if weights.is_empty() {
+        return Mix::unit(0, members);
+    }
+    let weights = weights.iter().enumerate();
+    let weights: Vec<_> = weights.map(|(k, weight)| (k + 1, *weight)).collect();
+    Mix::over(&weights, members)
+}
+
+/// The coefficients of a mix that are not 0.
+fn coefficients(mix: &Mix, names: &[String]) -> Vec<Coefficient> {
+    let members = mix.row(0).iter().zip(names);
+    let members = members.filter(|(coefficient, _)| **coefficient != 0.0);
+    let coefficients = members.map(|(&coefficient, model)| Coefficient {
+        model: model.clone(),
+        tensor: None,
+        coefficient,
+    });
+    coefficients.collect()
+}
+
+/// Finds the spectrum; its name, coefficients and provenance are still to be told.
+fn measured(
+    session: &Session,
+    settings: &SpectrumSettings,
+    engine: &Engine<'_>,
+    mix: &Mix,
+    observer: &dyn Observer,
+) -> Result<Spectrum> {
+    let precision = engine.precision(if settings.double {
+        Precision::Double
+    } else {
+        Precision::Own
+    });
+    let plan = Plan {
+        seed: session.seed(),
+        ..settings.plan.clone()
+    };
+    let gradients = engine.gradients(0, usize::MAX, precision)?;
+    let dataset = gradients.dataset();
+    let samples: Vec<usize> = (0..gradients.samples()).collect();
+    let curvature = engine.curvature(0, mix, samples.clone(), precision)?;
+    check_memory(&plan, curvature.dim(), engine)?;
+    let products = plan.products(curvature.dim());
+    observer.note(&format!(
+        "{} parameters, {} samples of {}: {products} products with the Hessian at most",
+        curvature.dim(),
+        samples.len(),
+        dataset.name
+    ));
+    let gradient = gradients.loss_and_gradient(mix, 1.0, &samples)?;
+    let reference = reference(engine, mix, &dataset.name, samples.len())?;
+    reference.hold(gradient.loss)?;
+    let along = curvature.vector(&gradient);
+    drop(gradients);
+    observer.steps_begin("products", products);
+    let mut done = 0;
+    let found = spectrum(&curvature, &plan, &mut |products| {
+        observer.steps_done(products - done);
+        done = products;
+    })?;
+    observer.steps_end();
+    let mut warnings = found.warnings;
+    warnings.extend(by_differences(&curvature));
+    Ok(Spectrum {
+        name: String::new(),
+        coefficients: Vec::new(),
+        dataset,
+        dimension: curvature.dim(),
+        loss: gradient.loss,
+        gradient_norm: along.iter().map(|x| x * x).sum::<f64>().sqrt(),
+        eigenvalues: found.eigenvalues,
+        trace: found.trace,
+        density: found.density,
+        products: found.products,
+        method: match (curvature.differences(), precision) {
+            (Some(_), _) => "differences".to_string(),
+            (None, Precision::Own) => "graph".to_string(),
+            (None, Precision::Double) => "graph in float64".to_string(),
+        },
+        seed: plan.seed,
+        warnings,
+        provenance: Default::default(),
+    })
+}
+
+/// The evaluator's loss at the point, which the gradients' is held against.
+fn reference(engine: &Engine<'_>, mix: &Mix, dataset: &str, samples: usize) -> Result<Reference> {
+    let evaluated = engine.evaluate(std::slice::from_ref(mix), &())?;
+    Ok(Reference {
+        what: "this point".to_string(),
+        dataset: dataset.to_string(),
+        loss: evaluated.scores[0][0].loss,
+        samples,
+        rounding: engine.rounding(),
+    })
+}
+
+/// A warning where products are not derivatives.
+fn by_differences(curvature: &Curvature<'_>) -> Option<String> {
+    let why = curvature.differences()?;
+    let why = why.lines().next().unwrap_or_default();
+    Some(format!(
+        "products are differences of gradients in float64, not derivatives: {why}"
+    ))
+}
+
+fn check_memory(plan: &Plan, dim: usize, engine: &Engine<'_>) -> Result<()> {
+    let (needed, free) = (plan.memory(dim), engine.memory());
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::flag(
+        "--steps",
+        format!(
+            "{} vectors of {dim} numbers take {}; {} may be taken",
+            plan.steps,
+            size(needed),
+            size(free)
+        ),
+    )
+    .help("fewer --steps and --probe-steps need less, --memory allows more"))
+}
