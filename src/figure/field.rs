@@ -6,8 +6,9 @@ use super::contour::Surface;
 use super::labels::{Labels, Taken};
 use super::levels::{Levels, decimals, fixed, label};
 use super::page::{Anchor, Outcome, Page, Place};
+use super::text::SMALL;
 use super::theme;
-use super::view::{SMALL, View};
+use super::view::View;
 use crate::result::grid::Grid;
 
 /// The part of the way to the next band's colour that the heat map covers within a band; the

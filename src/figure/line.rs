@@ -3,13 +3,15 @@
 
 use plotters::prelude::*;
 
-use super::axes::Axes;
-use super::legend::{Key, Legend, THICK, short};
+use super::legend::{Key, Legend, THICK};
 use super::marks::Mark;
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, Scored, choose};
-use super::scatter::{Path, Plot, Scatter, Series, accuracy_names};
+use super::plot::{Path, Plot, Series};
+use super::scatter::{Scatter, accuracy_names};
+use super::text::short;
 use super::theme;
+use super::ticks::AxisScale;
 use super::view::{View, extent};
 use crate::error::Result;
 use crate::result::line::{ESTABLISHED, Line};
@@ -71,7 +73,7 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
     Some(Scatter {
         panels: vec![Plot {
             names,
-            axes: Axes::Logit,
+            scale: AxisScale::Logit,
             paths: vec![
                 path("ensemble of logits", theme::ENSEMBLE, ensemble),
                 path("soup", theme::SOUP, soup),

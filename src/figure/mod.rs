@@ -1,6 +1,5 @@
 //! Figures, drawn from results alone, so that each can be drawn again without a model.
 
-mod axes;
 mod contour;
 mod field;
 mod heat;
@@ -16,12 +15,15 @@ pub mod page;
 pub mod pairs;
 pub mod panel;
 pub mod plane;
+pub mod plot;
 #[cfg(test)]
 mod samples;
 pub mod scatter;
 pub mod soup;
 pub mod spectrum;
 mod symlog;
+mod text;
 mod theme;
 pub mod theory;
+mod ticks;
 mod view;

@@ -1,7 +1,7 @@
 //! The panels of Figure 2: which surfaces of a plane are shown.
 
-use super::legend::short;
 use super::levels::Levels;
+use super::text::short;
 use crate::result::plane::Plane;
 use crate::result::score::{DatasetInfo, Role, Score};
 

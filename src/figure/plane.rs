@@ -6,11 +6,12 @@ use plotters::prelude::*;
 
 use super::field;
 use super::labels::Taken;
-use super::legend::{Key, Legend, short};
+use super::legend::{Key, Legend};
 use super::levels::Levels;
 use super::marks::{self, Dot, Mark, Shape};
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::{Panel, Panels, choose, lowest};
+use super::text::short;
 use super::theme;
 use super::view::View;
 use crate::error::{Error, Result};

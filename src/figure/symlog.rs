@@ -1,7 +1,7 @@
 //! Scales of axes whose values have signs and span decades.
 
 use super::levels;
-use super::view::{self, Ticks};
+use super::ticks::{Ticks, ticks};
 
 /// How a value becomes a place on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ impl Scale {
                     (at, label)
                 }
             };
-            return view::ticks((min, max)).into_iter().map(zero).collect();
+            return ticks((min, max)).into_iter().map(zero).collect();
         };
         // Where the scale is still linear numbers would crowd around 0.
         let from = least.log10().round() as i32 + 1;

@@ -1,7 +1,7 @@
 //! What is written below a spectrum.
 
-use super::super::legend::short;
 use super::super::levels;
+use super::super::text::short;
 use crate::result::spectrum::{End, Spectrum};
 
 /// Coefficients of a mix that are written out.
