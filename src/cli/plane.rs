@@ -10,7 +10,7 @@ use super::prepare::{Inputs, Material, untouched};
 use super::progress::{Progress, Steps};
 use super::window::Window;
 use super::{check, draw, note, print, print_json, statistics, warn};
-use crate::analysis::adaptive::{Contours, Refinement};
+use crate::analysis::adaptive::{Refinement, contours};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::analysis::plane as analysis;
 use crate::checkpoint;
@@ -19,7 +19,6 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::evaluate::slope::Reference;
-use crate::figure::panel::contours;
 use crate::graph::network::Network;
 use crate::result::plane::{Arrow, Plane, Summary};
 use crate::result::plane_file;
@@ -119,11 +118,7 @@ fn measured(engine: &Engine<'_>, job: &Job<'_>) -> Result<Plane> {
         let answers = engine.evaluate(&mixes, job)?;
         let plane = job.assemble(&answers);
         let contours = contours(&plane, job.panels.into());
-        let surfaces = contours.into_iter();
-        let surfaces: Vec<Contours> = surfaces
-            .map(|(values, levels)| Contours { values, levels })
-            .collect();
-        if !job.refinement().refine(&surfaces) {
+        if !job.refinement().refine(&contours) {
             return Ok(plane);
         }
     }

@@ -1,7 +1,7 @@
 //! What a soup learned by layer takes of each model: a heat map of α.
 
 use super::heat::{Columns, Heat, Labels, Scale, shortened};
-use super::levels::nice_at_most;
+use super::numbers::nice_at_most;
 use super::page::{self, Drawing};
 use super::text::ends;
 use super::theme;

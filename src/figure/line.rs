@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use super::legend::{Key, Legend, THICK};
 use super::marks::Mark;
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
-use super::panel::{Panel, Panels, Scored, choose};
+use super::panel::title;
 use super::plot::{Path, Plot, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
@@ -16,6 +16,7 @@ use super::view::{View, extent};
 use crate::error::Result;
 use crate::result::line::{ESTABLISHED, Line};
 use crate::result::models::Accuracies;
+use crate::result::panels::{Panel, Panels, Scored, choose};
 use crate::result::score::Score;
 
 /// Draws the path.
@@ -154,7 +155,8 @@ impl Figure<'_> {
                 }
             }
         }
-        view.frame(page, &soup.title, ["position α on the path", soup.unit])?;
+        let names = ["position α on the path", soup.quantity.unit()];
+        view.frame(page, &title(soup, &self.line.datasets), names)?;
         for (index, point) in ends.iter().enumerate() {
             if view.holds(*point) {
                 mark(self.line, index).draw(page, view.place(*point))?;

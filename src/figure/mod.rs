@@ -7,13 +7,13 @@ mod labels;
 pub mod layers;
 pub mod learned;
 mod legend;
-mod levels;
 pub mod line;
 mod marks;
+mod numbers;
 mod outside;
 pub mod page;
 pub mod pairs;
-pub mod panel;
+mod panel;
 pub mod plane;
 pub mod plot;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Figures 3 and 4 of "Model soups": what pairs of checkpoints gain by averaging.
 
-use super::levels::{fixed, nice_at_most};
 use super::marks::{Dot, Mark, Shape};
+use super::numbers::{fixed, nice_at_most};
 use super::page::Place;
 use super::plot::{Plot, Series};
 use super::scatter::Scatter;

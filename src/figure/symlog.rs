@@ -1,6 +1,6 @@
 //! Scales of axes whose values have signs and span decades.
 
-use super::levels;
+use super::numbers;
 use super::ticks::{Ticks, ticks};
 
 /// How a value becomes a place on an axis.
@@ -84,7 +84,7 @@ pub fn decades((min, max): (f64, f64), most: usize) -> Ticks {
 fn power(k: i32) -> String {
     match k {
         0..=3 => format!("1{}", "0".repeat(k as usize)),
-        -2..0 => levels::label(10_f64.powi(k)),
+        -2..0 => numbers::label(10_f64.powi(k)),
         _ => format!("1e{k}").replace('-', "−"),
     }
 }

@@ -1,7 +1,7 @@
 //! Scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
 //! (WiSE-FT): h(p) = ln(p / (1 − p)).
 
-use super::levels::{fixed, nice_at_most};
+use super::numbers::{fixed, nice_at_most};
 use super::text::{SMALL, width};
 
 /// Where ticks stand, and what is written there.
