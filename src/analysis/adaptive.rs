@@ -2,6 +2,8 @@
 //! is interpolated for the picture.
 
 use crate::result::grid::Grid;
+use crate::result::panels::{Panels, choose};
+use crate::result::plane::Plane;
 
 /// Which points of a grid are measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,17 @@ const CELLS: usize = 3;
 
 /// Largest distance of the first points: what is narrower than this is not found.
 const COARSEST: usize = 8;
+
+/// The surfaces that the panels of a plane show.
+pub fn contours(plane: &Plane, panels: Panels) -> Vec<Contours> {
+    let contours = choose(plane.into(), panels)
+        .into_iter()
+        .map(|panel| Contours {
+            levels: panel.levels().map_or(Vec::new(), |levels| levels.values),
+            values: panel.values,
+        });
+    contours.collect()
+}
 
 impl Contours {
     /// Distance of each level to the next one, or to the end of the values.

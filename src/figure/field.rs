@@ -4,10 +4,12 @@ use plotters::prelude::*;
 
 use super::contour::Surface;
 use super::labels::{Labels, Taken};
-use super::levels::{Levels, decimals, fixed, label};
+use super::numbers::{decimals, fixed, label};
 use super::page::{Anchor, Outcome, Page, Place};
+use super::text::SMALL;
 use super::theme;
-use super::view::{SMALL, View};
+use super::view::View;
+use crate::result::contour_levels::ContourLevels;
 use crate::result::grid::Grid;
 
 /// The part of the way to the next band's colour that the heat map covers within a band; the
@@ -27,7 +29,7 @@ pub fn draw<B: DrawingBackend>(
     page: &Page<'_, B>,
     grid: &Grid,
     values: &[f64],
-    levels: &Levels,
+    levels: &ContourLevels,
     view: &View,
     marks: Vec<Taken>,
 ) -> Outcome<B> {
@@ -66,7 +68,7 @@ fn is_speck(line: &[Place]) -> bool {
 }
 
 /// Above the last level by the range below it, the height of the surface no longer shows.
-fn ceiling(levels: &Levels) -> f64 {
+fn ceiling(levels: &ContourLevels) -> f64 {
     let shown = levels.values.last().copied().unwrap_or(levels.max);
     shown + (shown - levels.min).max(f64::MIN_POSITIVE)
 }
@@ -78,7 +80,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(levels: &Levels) -> Self {
+    fn new(levels: &ContourLevels) -> Self {
         let top = levels.max.min(ceiling(levels));
         let ends = std::iter::once(levels.min).chain(levels.values.iter().copied());
         Self {
@@ -158,7 +160,7 @@ fn diagonals([(x0, y0), (x1, y1)]: [Place; 2]) -> Vec<[Place; 2]> {
 /// One box a band, the levels written at the boundaries.
 pub fn color_bar<B: DrawingBackend>(
     page: &Page<'_, B>,
-    levels: &Levels,
+    levels: &ContourLevels,
     unit: &str,
     (left, top): Place,
     height: f64,
@@ -193,7 +195,7 @@ pub fn color_bar<B: DrawingBackend>(
 }
 
 /// The smallest value, the levels, and the largest value, unless it is far off the scale.
-fn bar_labels(levels: &Levels) -> Vec<String> {
+fn bar_labels(levels: &ContourLevels) -> Vec<String> {
     let Some((first, last)) = levels.values.first().zip(levels.values.last()) else {
         return vec![fixed(levels.min, 4)];
     };

@@ -2,10 +2,11 @@
 
 use plotters::prelude::*;
 
-use super::legend::ends;
-use super::page::{Anchor, Drawn, Outcome, Page, Place, width, word_width};
+use super::page::{Anchor, Drawn, Outcome, Page, Place};
+use super::text::{SMALL, TEXT, TITLE};
+use super::text::{ends, width, word_width};
 use super::theme;
-use super::view::{SMALL, TEXT, TITLE, Ticks};
+use super::ticks::Ticks;
 
 // Lengths in pixels of the layout.
 /// Width of all columns that have numbers.

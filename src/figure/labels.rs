@@ -2,8 +2,9 @@
 
 use plotters::prelude::*;
 
-use super::page::{Anchor, Outcome, Page, Place, word_width};
-use super::view::{SMALL, View};
+use super::page::{Anchor, Outcome, Page, Place};
+use super::text::{SMALL, word_width};
+use super::view::View;
 
 /// Pixels of the layout that stay free around a label.
 const GAP: f64 = 7.0;

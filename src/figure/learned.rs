@@ -1,11 +1,12 @@
 //! What a soup learned by layer takes of each model: a heat map of α.
 
 use super::heat::{Columns, Heat, Labels, Scale, shortened};
-use super::legend::ends;
-use super::levels::nice_at_most;
+use super::numbers::nice_at_most;
 use super::page::{self, Drawing};
+use super::text::ends;
 use super::theme;
-use super::view::{self, Ticks, extent};
+use super::ticks::{Ticks, ticks};
+use super::view::extent;
 use crate::error::Result;
 use crate::result::learned::{Layers, Learning};
 use crate::result::models::Individual;
@@ -63,7 +64,7 @@ fn scale(values: impl Iterator<Item = f64>, models: usize) -> Scale {
     let half = |range: (f64, f64)| {
         // None close to the middle's.
         let far = move |value: f64| (value - uniform).abs() >= 0.2 * (range.1 - range.0);
-        let ticks = view::ticks(range).into_iter();
+        let ticks = ticks(range).into_iter();
         ticks.filter(move |(value, _)| far(*value))
     };
     let middle = (uniform, format!("1/{models}"));

@@ -3,8 +3,8 @@
 use plotters::prelude::*;
 
 use super::marks::{self, Mark};
-use super::page::{self, Anchor, Outcome, Page};
-use super::view::TEXT;
+use super::page::{Anchor, Outcome, Page};
+use super::text::{TEXT, width};
 
 /// Width of the lines that it shows, as they are drawn.
 pub const THICK: f64 = 4.0;
@@ -87,28 +87,6 @@ impl Legend {
     }
 }
 
-/// Names of ordinary length in full, others by their two ends.
-pub fn short(name: &str) -> String {
-    ends(name, 28)
-}
-
-/// Names of at most so many letters in full, others by their two ends.
-pub fn ends(name: &str, most: usize) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= most {
-        return name.to_string();
-    }
-    let (head, tail) = (
-        &letters[..most / 2],
-        &letters[letters.len() - most / 2 + 2..],
-    );
-    format!(
-        "{}…{}",
-        head.iter().collect::<String>(),
-        tail.iter().collect::<String>()
-    )
-}
-
 fn width_of(row: &[(Key, String)]) -> f64 {
     let widths = row.iter().map(|(_, label)| entry_width(label));
     widths.sum::<f64>() - row.last().map_or(0.0, |(_, label)| gap(label))
@@ -116,9 +94,9 @@ fn width_of(row: &[(Key, String)]) -> f64 {
 
 /// Room behind a label: a reader of the SVG may have a wider font.
 fn gap(label: &str) -> f64 {
-    GAP.max(0.2 * page::width(label, TEXT))
+    GAP.max(0.2 * width(label, TEXT))
 }
 
 fn entry_width(label: &str) -> f64 {
-    DASH + NEAR + page::width(label, TEXT) + gap(label)
+    DASH + NEAR + width(label, TEXT) + gap(label)
 }

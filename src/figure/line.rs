@@ -3,17 +3,20 @@
 
 use plotters::prelude::*;
 
-use super::axes::Axes;
-use super::legend::{Key, Legend, THICK, short};
+use super::legend::{Key, Legend, THICK};
 use super::marks::Mark;
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
-use super::panel::{Panel, Panels, Scored, choose};
-use super::scatter::{Path, Plot, Scatter, Series, accuracy_names};
+use super::panel::title;
+use super::plot::{Path, Plot, Series};
+use super::scatter::{Scatter, accuracy_names};
+use super::text::short;
 use super::theme;
+use super::ticks::AxisScale;
 use super::view::{View, extent};
 use crate::error::Result;
 use crate::result::line::{ESTABLISHED, Line};
 use crate::result::models::Accuracies;
+use crate::result::panels::{Panel, Panels, Scored, choose};
 use crate::result::score::Score;
 
 /// Draws the path.
@@ -71,7 +74,7 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
     Some(Scatter {
         panels: vec![Plot {
             names,
-            axes: Axes::Logit,
+            scale: AxisScale::Logit,
             paths: vec![
                 path("ensemble of logits", theme::ENSEMBLE, ensemble),
                 path("soup", theme::SOUP, soup),
@@ -152,7 +155,8 @@ impl Figure<'_> {
                 }
             }
         }
-        view.frame(page, &soup.title, ["position α on the path", soup.unit])?;
+        let names = ["position α on the path", soup.quantity.unit()];
+        view.frame(page, &title(soup, &self.line.datasets), names)?;
         for (index, point) in ends.iter().enumerate() {
             if view.holds(*point) {
                 mark(self.line, index).draw(page, view.place(*point))?;

@@ -1,6 +1,5 @@
 //! Figures, drawn from results alone, so that each can be drawn again without a model.
 
-mod axes;
 mod contour;
 mod field;
 mod heat;
@@ -8,20 +7,23 @@ mod labels;
 pub mod layers;
 pub mod learned;
 mod legend;
-mod levels;
 pub mod line;
 mod marks;
+mod numbers;
 mod outside;
 pub mod page;
 pub mod pairs;
-pub mod panel;
+mod panel;
 pub mod plane;
+pub mod plot;
 #[cfg(test)]
 mod samples;
 pub mod scatter;
 pub mod soup;
 pub mod spectrum;
 mod symlog;
+mod text;
 mod theme;
 pub mod theory;
+mod ticks;
 mod view;

@@ -4,10 +4,12 @@ use plotters::prelude::*;
 
 use super::labels::{Labels, Taken};
 use super::marks::Mark;
-use super::page::{Outcome, Page, Place, word_width};
-use super::scatter::Plot;
+use super::page::{Outcome, Page, Place};
+use super::plot::Plot;
+use super::text::SMALL;
+use super::text::word_width;
 use super::theme;
-use super::view::{SMALL, View};
+use super::view::View;
 
 /// From the frame to the middle of a named point, in pixels of the layout.
 const INSET: f64 = 54.0;
@@ -60,7 +62,7 @@ impl Outside {
                 } else {
                     let place = outside.free(inset(at, view, INSET), way, view);
                     outside.named.push((series.mark, place, way));
-                    let [x, y] = [point.at.0, point.at.1].map(|value| plot.axes.label(value));
+                    let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
                     texts.push(format!("{} ({x}, {y})", point.name));
                 }
             }
@@ -134,7 +136,7 @@ fn along(plot: &Plot, view: &View) -> Vec<Taken> {
     for path in &plot.paths {
         let places: Vec<Place> = path.points.iter().map(|at| plot.on_axes(*at)).collect();
         for ends in places.windows(2) {
-            let Some(piece) = clipped([ends[0], ends[1]], view) else {
+            let Some(piece) = view.clip([ends[0], ends[1]]) else {
                 continue;
             };
             let [from, to] = piece.map(|end| view.place(end));
@@ -191,31 +193,6 @@ pub fn caption(plots: &[Plot], outside: &[Outside]) -> Vec<String> {
         lines.push(format!("Beyond the axes: {}", untold.join(", ")));
     }
     lines
-}
-
-/// The piece of a line that lies within the axes.
-pub fn clipped([from, to]: [Place; 2], view: &View) -> Option<[Place; 2]> {
-    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-    if !(dx.is_finite() && dy.is_finite()) {
-        return None;
-    }
-    let (mut start, mut end) = (0.0_f64, 1.0_f64);
-    for (step, low, high) in [
-        (dx, view.x.0 - from.0, view.x.1 - from.0),
-        (dy, view.y.0 - from.1, view.y.1 - from.1),
-    ] {
-        if step == 0.0 {
-            if low > 0.0 || high < 0.0 {
-                return None;
-            }
-            continue;
-        }
-        let (a, b) = (low / step, high / step);
-        start = start.max(a.min(b));
-        end = end.min(a.max(b));
-    }
-    let at = |t: f64| (from.0 + t * dx, from.1 + t * dy);
-    (start < end).then(|| [at(start), at(end)])
 }
 
 /// Which way a point lies from the frame, on the page.
@@ -275,27 +252,10 @@ fn head<B: DrawingBackend>(
 mod tests {
     use super::*;
     use crate::figure::marks::{Dot, Shape};
-    use crate::figure::scatter::{Point, Series};
+    use crate::figure::plot::{Point, Series};
 
     fn view() -> View {
         View::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0))
-    }
-
-    #[test]
-    fn lines_are_cut_at_the_frame() {
-        let cut = |from, to| clipped([from, to], &view());
-        assert_eq!(cut((1.0, 1.0), (2.0, 3.0)), Some([(1.0, 1.0), (2.0, 3.0)]));
-        assert_eq!(
-            cut((-5.0, 5.0), (15.0, 5.0)),
-            Some([(0.0, 5.0), (10.0, 5.0)])
-        );
-        assert_eq!(
-            cut((5.0, 5.0), (25.0, 25.0)),
-            Some([(5.0, 5.0), (10.0, 10.0)])
-        );
-        assert_eq!(cut((-1.0, 5.0), (-2.0, 6.0)), None);
-        assert_eq!(cut((-1.0, 9.5), (1.0, 11.5)), None);
-        assert_eq!(cut((f64::NAN, 5.0), (2.0, 6.0)), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, TextStyle};
 
-use super::legend::ends;
+use super::text::{shown, spaces, split, width};
 use super::theme;
-use crate::error::{Error, Result, visible};
+use crate::error::{Error, Result};
 
 /// A place on the page: pixels of the layout, from the upper left.
 pub type Place = (f64, f64);
@@ -185,14 +185,6 @@ impl<B: DrawingBackend> Page<'_, B> {
     }
 }
 
-/// Most letters of a text: one of any length would take any time to draw.
-const LETTERS: usize = 160;
-
-/// A text as it is drawn: with nothing that an SVG cannot hold, and not of any length.
-fn shown(text: &str) -> String {
-    ends(&visible(text), LETTERS)
-}
-
 fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'static> {
     let font = (theme::FONT, size).into_font();
     let font = if upwards {
@@ -203,39 +195,6 @@ fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'stati
     TextStyle::from(font)
         .color(&theme::INK)
         .pos(Pos::new(side, height))
-}
-
-/// What stands before the first lowered digit, the digit, and what follows.
-fn split(text: &str) -> Option<(&str, &str, &str)> {
-    let (head, rest) = text.split_once('_')?;
-    let digit = rest.chars().next().filter(char::is_ascii_digit)?;
-    let (digit, tail) = rest.split_at(digit.len_utf8());
-    Some((head, digit, tail))
-}
-
-/// The room of the spaces that a text begins with: an SVG's reader leaves them out.
-fn spaces(text: &str, size: f64) -> f64 {
-    (text.len() - text.trim_start().len()) as f64 * 0.26 * size
-}
-
-/// The width of a text in pixels of the layout.
-pub fn width(text: &str, size: f64) -> f64 {
-    if let Some((head, digit, tail)) = split(text) {
-        return width(head, size)
-            + width(digit, 0.7 * size)
-            + spaces(tail, size)
-            + width(tail.trim_start(), size);
-    }
-    word_width(text, size)
-}
-
-/// The width of a text that is written as it is.
-pub fn word_width(text: &str, size: f64) -> f64 {
-    let text = shown(text);
-    let measured = (theme::FONT, size).into_font().box_size(&text);
-    measured.map_or(0.5 * size * text.chars().count() as f64, |(width, _)| {
-        f64::from(width)
-    })
 }
 
 /// Something that can be drawn on either kind of canvas.

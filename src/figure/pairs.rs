@@ -1,9 +1,10 @@
 //! Figures 3 and 4 of "Model soups": what pairs of checkpoints gain by averaging.
 
-use super::levels::{fixed, nice_at_most};
 use super::marks::{Dot, Mark, Shape};
+use super::numbers::{fixed, nice_at_most};
 use super::page::Place;
-use super::scatter::{Plot, Scatter, Series};
+use super::plot::{Plot, Series};
+use super::scatter::Scatter;
 use super::theme;
 use super::view::extent;
 use crate::result::pairs::{Correlation, Pair, PairRow, Pairs};
@@ -258,7 +259,7 @@ fn differing(names: &[String]) -> String {
     if whole.chars().count() <= ROOM {
         return whole;
     }
-    let mut head = super::legend::short(&names[0]);
+    let mut head = super::text::short(&names[0]);
     let mut told = 1;
     for name in &names[1..] {
         let longer = format!("{head}, {name}");

@@ -6,14 +6,15 @@ use plotters::prelude::*;
 
 use super::field;
 use super::labels::Taken;
-use super::legend::{Key, Legend, short};
-use super::levels::Levels;
+use super::legend::{Key, Legend};
 use super::marks::{self, Dot, Mark, Shape};
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
-use super::panel::{Panel, Panels, choose, lowest};
+use super::panel::title;
+use super::text::short;
 use super::theme;
 use super::view::View;
 use crate::error::{Error, Result};
+use crate::result::panels::{Panel, Panels, choose, lowest};
 use crate::result::plane::{Plane, Projected};
 
 /// Draws the plane.
@@ -94,17 +95,24 @@ impl Figure<'_> {
         view: &View,
     ) -> Outcome<B> {
         let grid = &self.plane.grid;
-        match Levels::new(&panel.values, panel.noise) {
+        match panel.levels() {
             Some(levels) => {
                 let free = self.obstacles(panel, view);
                 field::draw(page, grid, &panel.values, &levels, view, free)?;
                 let bar = (view.right() + field::BAR_GAP, view.top);
-                field::color_bar(page, &levels, panel.unit, bar, self.plot_height())?;
+                field::color_bar(
+                    page,
+                    &levels,
+                    panel.quantity.unit(),
+                    bar,
+                    self.plot_height(),
+                )?;
             }
             None => field::hatch(page, grid, &panel.values, view)?,
         }
         let names = ["distance along u_1", "distance along u_2"];
-        view.frame(page, &panel.title, names)?;
+        let title = title(panel, &self.plane.datasets);
+        view.frame(page, &title, names)?;
         for (place, along) in self.darts(panel, view) {
             marks::dart(page, place, along)?;
         }

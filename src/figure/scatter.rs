@@ -2,13 +2,14 @@
 
 use plotters::prelude::*;
 
-use super::axes::Axes;
-use super::legend::{Key, Legend, THICK, short};
-use super::marks::Mark;
+use super::legend::{Key, Legend, THICK};
 use super::outside::{self, Outside};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place, width};
+use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
+use super::plot::{Path, Plot, Series};
+use super::text::{SMALL, short, wrapped};
 use super::theme;
-use super::view::{SMALL, Ticks, View, extent, ticks_width};
+use super::ticks::ticks_width;
+use super::view::View;
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
@@ -23,68 +24,6 @@ pub struct Scatter {
     pub size: Place,
     /// Lines of text between the panels and the legend.
     pub captions: Vec<String>,
-}
-
-/// One pair of axes.
-#[derive(Debug, Clone, Default)]
-pub struct Plot {
-    /// Above it; may be empty.
-    pub title: String,
-    /// Names of the two axes.
-    pub names: [String; 2],
-    /// The scale of both.
-    pub axes: Axes,
-    /// Whether the line y = x is drawn: then both axes have one range.
-    pub diagonal: bool,
-    /// Whether the lines x = 0 and y = 0 are drawn.
-    pub zero: [bool; 2],
-    /// What the axes show, x and y; everything where there is none. Points beyond are drawn at
-    /// the frame.
-    pub window: Option<[(f64, f64); 2]>,
-    /// Lines through points, below the series.
-    pub paths: Vec<Path>,
-    /// Points, the last on top.
-    pub series: Vec<Series>,
-}
-
-/// A line through points.
-#[derive(Debug, Clone)]
-pub struct Path {
-    /// In the legend.
-    pub name: String,
-    /// Its colour.
-    pub color: RGBColor,
-    /// Its points, in order.
-    pub points: Vec<Place>,
-}
-
-/// Points that look alike.
-#[derive(Debug, Clone)]
-pub struct Series {
-    /// In the legend; not listed when it is empty.
-    pub name: String,
-    /// Looks.
-    pub mark: Mark,
-    /// The points.
-    pub points: Vec<Point>,
-}
-
-/// A point.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// What is written beside it when it lies beyond the axes; may be empty.
-    pub name: String,
-    /// Its values.
-    pub at: Place,
-}
-
-impl From<Place> for Point {
-    fn from(at: Place) -> Self {
-        Self {
-            name: String::new(),
-            at,
-        }
-    }
 }
 
 // Lengths in pixels of the layout.
@@ -224,52 +163,6 @@ impl Scatter {
 }
 
 impl Plot {
-    /// Where a point stands on the axes.
-    pub fn on_axes(&self, (x, y): Place) -> Place {
-        (self.axes.at(x), self.axes.at(y))
-    }
-
-    fn view(&self, corner: Place, size: Place) -> View {
-        let [mut x, mut y] = self.shown();
-        if self.diagonal {
-            let both = extent([x, y].into_iter().flatten().flat_map(|(a, b)| [a, b]));
-            (x, y) = (both, both);
-        }
-        let around = |range| self.axes.around(range);
-        View::filling(around(x), around(y), corner, size)
-    }
-
-    /// The ranges that the axes are to show.
-    fn shown(&self) -> [Option<(f64, f64)>; 2] {
-        let paths = self.paths.iter().flat_map(|path| &path.points);
-        let series = self.series.iter().flat_map(|series| &series.points);
-        let places: Vec<Place> = paths
-            .copied()
-            .chain(series.map(|point| point.at))
-            .filter(|(x, y)| x.is_finite() && y.is_finite())
-            .map(|point| self.on_axes(point))
-            .collect();
-        let of = |axis: usize| {
-            let coordinate = |place: &Place| if axis == 0 { place.0 } else { place.1 };
-            let zero = self.zero[axis].then_some(0.0);
-            match self.window {
-                Some(window) => {
-                    let range = window[axis];
-                    let ends = [range.0, range.1].map(|end| self.axes.at(end));
-                    extent(ends.into_iter().chain(zero))
-                }
-                None => extent(places.iter().map(coordinate).chain(zero)),
-            }
-        };
-        [of(0), of(1)]
-    }
-
-    fn ticks(&self, view: &View) -> [Ticks; 2] {
-        let [wide, tall] = view.lengths();
-        let across = self.axes.ticks(view.x, wide);
-        [spaced(across, view.scale[0]), self.axes.ticks(view.y, tall)]
-    }
-
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
         self.guides(page, view)?;
         let names = [self.names[0].as_str(), &self.names[1]];
@@ -310,7 +203,7 @@ impl Plot {
     fn path<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View, path: &Path) -> Outcome<B> {
         let places: Vec<Place> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
-            if let Some(piece) = outside::clipped([ends[0], ends[1]], view) {
+            if let Some(piece) = view.clip([ends[0], ends[1]]) {
                 page.line(&view.places(&piece), path.color, THICK)?;
             }
         }
@@ -323,43 +216,12 @@ impl Plot {
     }
 }
 
-/// As many of the ticks below an axis as have room for their numbers, zero among them.
-pub fn spaced(ticks: Ticks, scale: f64) -> Ticks {
-    let fits = |ticks: &Ticks| {
-        ticks.windows(2).all(|pair| {
-            let wide = f64::midpoint(width(&pair[0].1, SMALL), width(&pair[1].1, SMALL));
-            (pair[1].0 - pair[0].0) * scale > wide + 30.0
-        })
-    };
-    let zero = ticks.iter().position(|tick| tick.0 == 0.0).unwrap_or(0);
-    let every = |step: usize| -> Ticks {
-        let kept = ticks.iter().enumerate();
-        let kept = kept.filter(|(index, _)| index.abs_diff(zero).is_multiple_of(step));
-        kept.map(|(_, tick)| tick.clone()).collect()
-    };
-    (1..=ticks.len()).map(every).find(fits).unwrap_or_default()
-}
-
-/// Lines of at most this width, broken between words.
-pub fn wrapped(text: &str, most: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        if let Some(line) = lines.last_mut() {
-            let longer = format!("{line} {word}");
-            if width(&longer, SMALL) <= most {
-                *line = longer;
-                continue;
-            }
-        }
-        lines.push(word.to_string());
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::marks::{Dot, Shape};
+    use crate::figure::marks::{Dot, Mark, Shape};
+    use crate::figure::plot::Point;
+    use crate::figure::ticks::AxisScale;
 
     fn plot(points: &[Place]) -> Plot {
         let path = Path {
@@ -400,9 +262,9 @@ mod tests {
             &[(-1e9, 1e9), (1e-9, -1e-9)],
         ];
         for points in hostile {
-            for (axes, diagonal) in [(Axes::Linear, true), (Axes::Logit, false)] {
+            for (scale, diagonal) in [(AxisScale::Linear, true), (AxisScale::Logit, false)] {
                 let plot = Plot {
-                    axes,
+                    scale,
                     diagonal,
                     zero: [true; 2],
                     ..plot(points)
@@ -438,14 +300,5 @@ mod tests {
             .rows;
         let names: Vec<&str> = rows.iter().flatten().map(|(_, name)| &**name).collect();
         assert_eq!(names, ["p", "m"]);
-    }
-
-    #[test]
-    fn long_captions_are_broken_between_words() {
-        let text = "a caption of several words that are not long";
-        let lines = wrapped(text, 200.0);
-        assert!(lines.len() > 1);
-        assert_eq!(lines.join(" "), text);
-        assert!(lines.iter().all(|line| width(line, SMALL) <= 200.0));
     }
 }

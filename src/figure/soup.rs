@@ -2,10 +2,11 @@
 
 use plotters::prelude::*;
 
-use super::legend::short;
 use super::marks::{Dot, Mark, Shape};
 use super::page::Place;
-use super::scatter::{Path, Plot, Point, Scatter, Series, accuracy_names};
+use super::plot::{Path, Plot, Point, Series};
+use super::scatter::{Scatter, accuracy_names};
+use super::text::short;
 use super::theme;
 use super::view::extent;
 use crate::result::models::{Accuracies, Individual};

@@ -1,7 +1,7 @@
 //! Scales of axes whose values have signs and span decades.
 
-use super::levels;
-use super::view::{self, Ticks};
+use super::numbers;
+use super::ticks::{Ticks, ticks};
 
 /// How a value becomes a place on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ impl Scale {
                     (at, label)
                 }
             };
-            return view::ticks((min, max)).into_iter().map(zero).collect();
+            return ticks((min, max)).into_iter().map(zero).collect();
         };
         // Where the scale is still linear numbers would crowd around 0.
         let from = least.log10().round() as i32 + 1;
@@ -84,7 +84,7 @@ pub fn decades((min, max): (f64, f64), most: usize) -> Ticks {
 fn power(k: i32) -> String {
     match k {
         0..=3 => format!("1{}", "0".repeat(k as usize)),
-        -2..0 => levels::label(10_f64.powi(k)),
+        -2..0 => numbers::label(10_f64.powi(k)),
         _ => format!("1e{k}").replace('-', "−"),
     }
 }

@@ -6,7 +6,8 @@
 
 use super::marks::{Dot, Mark, Shape};
 use super::page::Place;
-use super::scatter::{Plot, Point, Scatter, Series};
+use super::plot::{Plot, Point, Series};
+use super::scatter::Scatter;
 use super::theme;
 use super::view::extent;
 use crate::result::pairs::{Pairs, TheoryPoint};

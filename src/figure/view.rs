@@ -2,17 +2,11 @@
 
 use plotters::prelude::*;
 
-use super::levels::{fixed, nice_at_most};
-use super::page::{Anchor, Outcome, Page, Place, width};
+use super::page::{Anchor, Outcome, Page, Place};
+use super::text::{SMALL, TEXT, TITLE};
 use super::theme;
+use super::ticks::{Ticks, ticks, ticks_width};
 use crate::result::grid::Grid;
-
-/// Size of titles in pixels of the layout.
-pub const TITLE: f64 = 36.0;
-/// Size of axis names and legends.
-pub const TEXT: f64 = 33.0;
-/// Size of numbers.
-pub const SMALL: f64 = 30.0;
 
 /// Least length of an axis: the pixels that a unit takes stay a number.
 const LEAST: f64 = 1e-200;
@@ -95,6 +89,31 @@ impl View {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
+    /// The piece of a line between two points of the data that lies within the axes.
+    pub fn clip(&self, [from, to]: [(f64, f64); 2]) -> Option<[(f64, f64); 2]> {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        if !(dx.is_finite() && dy.is_finite()) {
+            return None;
+        }
+        let (mut start, mut end) = (0.0_f64, 1.0_f64);
+        for (step, low, high) in [
+            (dx, self.x.0 - from.0, self.x.1 - from.0),
+            (dy, self.y.0 - from.1, self.y.1 - from.1),
+        ] {
+            if step == 0.0 {
+                if low > 0.0 || high < 0.0 {
+                    return None;
+                }
+                continue;
+            }
+            let (a, b) = (low / step, high / step);
+            start = start.max(a.min(b));
+            end = end.min(a.max(b));
+        }
+        let at = |t: f64| (from.0 + t * dx, from.1 + t * dy);
+        (start < end).then(|| [at(start), at(end)])
+    }
+
     /// Frame, title, names of the axes and ticks at round values.
     pub fn frame<B: DrawingBackend>(
         &self,
@@ -137,15 +156,6 @@ impl View {
     }
 }
 
-/// Where ticks stand, and what is written there.
-pub type Ticks = Vec<(f64, String)>;
-
-/// The width of the longest number.
-pub fn ticks_width(ticks: &Ticks) -> f64 {
-    let widths = ticks.iter().map(|(_, label)| width(label, SMALL));
-    widths.fold(0.0, f64::max)
-}
-
 /// The smallest and the largest of the finite values.
 pub fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let finite = values.filter(|value| value.is_finite());
@@ -155,16 +165,25 @@ pub fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Three to seven round values within a range.
-pub fn ticks((min, max): (f64, f64)) -> Ticks {
-    let step = nice_at_most((max - min) / 3.0);
-    let decimals = (-step.log10().floor()).max(0.0) as usize;
-    let first = (min / step).ceil() as i64;
-    let last = (max / step).floor() as i64;
-    (first..=last.min(first + 20))
-        .map(|k| {
-            let value = k as f64 * step;
-            (value, fixed(value, decimals))
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_at_the_frame() {
+        let axes = View::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0));
+        let cut = |from, to| axes.clip([from, to]);
+        assert_eq!(cut((1.0, 1.0), (2.0, 3.0)), Some([(1.0, 1.0), (2.0, 3.0)]));
+        assert_eq!(
+            cut((-5.0, 5.0), (15.0, 5.0)),
+            Some([(0.0, 5.0), (10.0, 5.0)])
+        );
+        assert_eq!(
+            cut((5.0, 5.0), (25.0, 25.0)),
+            Some([(5.0, 5.0), (10.0, 10.0)])
+        );
+        assert_eq!(cut((-1.0, 5.0), (-2.0, 6.0)), None);
+        assert_eq!(cut((-1.0, 9.5), (1.0, 11.5)), None);
+        assert_eq!(cut((f64::NAN, 5.0), (2.0, 6.0)), None);
+    }
 }

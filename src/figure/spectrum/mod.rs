@@ -12,10 +12,13 @@ use self::curve::{Curve, around};
 use super::legend::{Key, Legend, THICK};
 use super::marks::{Dot, Mark, Shape};
 use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
-use super::scatter::{spaced, wrapped};
 use super::symlog::{Scale, decades};
+use super::text::SMALL;
+use super::text::wrapped;
 use super::theme;
-use super::view::{SMALL, Ticks, View, extent, ticks_width};
+use super::ticks::spaced;
+use super::ticks::{Ticks, ticks_width};
+use super::view::{View, extent};
 use crate::error::Result;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum};
 

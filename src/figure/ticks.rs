@@ -1,11 +1,21 @@
 //! Scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
 //! (WiSE-FT): h(p) = ln(p / (1 − p)).
 
-use super::view::{self, Ticks};
+use super::numbers::{fixed, nice_at_most};
+use super::text::{SMALL, width};
+
+/// Where ticks stand, and what is written there.
+pub type Ticks = Vec<(f64, String)>;
+
+/// The width of the longest number.
+pub fn ticks_width(ticks: &Ticks) -> f64 {
+    let widths = ticks.iter().map(|(_, label)| width(label, SMALL));
+    widths.fold(0.0, f64::max)
+}
 
 /// How values become places on an axis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Axes {
+pub enum AxisScale {
     /// As they are.
     #[default]
     Linear,
@@ -18,7 +28,7 @@ const ROOM: f64 = 0.08;
 /// Between two numbers of an axis of logits, in pixels of the layout.
 const APART: f64 = 74.0;
 
-impl Axes {
+impl AxisScale {
     /// Where a value stands.
     pub fn at(self, value: f64) -> f64 {
         match self {
@@ -48,7 +58,7 @@ impl Axes {
     /// Round values within a range of places, on an axis of this length.
     pub fn ticks(self, range: (f64, f64), length: f64) -> Ticks {
         match self {
-            Self::Linear => view::ticks(range),
+            Self::Linear => ticks(range),
             Self::Logit => logit_ticks(range, length),
         }
     }
@@ -98,6 +108,37 @@ fn logit_ticks((min, max): (f64, f64), length: f64) -> Ticks {
     enough.or(most).cloned().unwrap_or_default()
 }
 
+/// Three to seven round values within a range.
+pub fn ticks((min, max): (f64, f64)) -> Ticks {
+    let step = nice_at_most((max - min) / 3.0);
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let first = (min / step).ceil() as i64;
+    let last = (max / step).floor() as i64;
+    (first..=last.min(first + 20))
+        .map(|k| {
+            let value = k as f64 * step;
+            (value, fixed(value, decimals))
+        })
+        .collect()
+}
+
+/// As many of the ticks below an axis as have room for their numbers, zero among them.
+pub fn spaced(ticks: Ticks, scale: f64) -> Ticks {
+    let fits = |ticks: &Ticks| {
+        ticks.windows(2).all(|pair| {
+            let wide = f64::midpoint(width(&pair[0].1, SMALL), width(&pair[1].1, SMALL));
+            (pair[1].0 - pair[0].0) * scale > wide + 30.0
+        })
+    };
+    let zero = ticks.iter().position(|tick| tick.0 == 0.0).unwrap_or(0);
+    let every = |step: usize| -> Ticks {
+        let kept = ticks.iter().enumerate();
+        let kept = kept.filter(|(index, _)| index.abs_diff(zero).is_multiple_of(step));
+        kept.map(|(_, tick)| tick.clone()).collect()
+    };
+    (1..=ticks.len()).map(every).find(fits).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +147,7 @@ mod tests {
     fn ticks_are_round_accuracies_that_keep_apart() {
         for (low, high) in [(0.5, 0.9), (0.93, 0.97), (0.02, 0.999), (0.701, 0.704)] {
             let (min, max) = (logit(low), logit(high));
-            let ticks = Axes::Logit.ticks((min, max), 640.0);
+            let ticks = AxisScale::Logit.ticks((min, max), 640.0);
             assert!((2..12).contains(&ticks.len()), "{low} {high}: {ticks:?}");
             for (at, label) in &ticks {
                 assert!((min..=max).contains(at));
@@ -123,14 +164,14 @@ mod tests {
 
     #[test]
     fn equal_values_have_room_and_ticks() {
-        for axes in [Axes::Linear, Axes::Logit] {
+        for scale in [AxisScale::Linear, AxisScale::Logit] {
             for value in [0.0, -0.3, 0.97, 97.0, 1e-12, 1e9] {
-                let at = axes.at(value);
+                let at = scale.at(value);
                 for range in [None, Some((at, at)), Some((at, at + 1e-13))] {
-                    let (min, max) = axes.around(range);
-                    assert!(min < max, "{axes:?} {value}");
-                    let ticks = axes.ticks((min, max), 640.0);
-                    assert!(!ticks.is_empty() && ticks.len() < 22, "{axes:?} {value}");
+                    let (min, max) = scale.around(range);
+                    assert!(min < max, "{scale:?} {value}");
+                    let ticks = scale.ticks((min, max), 640.0);
+                    assert!(!ticks.is_empty() && ticks.len() < 22, "{scale:?} {value}");
                 }
             }
         }

@@ -1,8 +1,11 @@
 //! Contour levels: logarithmic above the minimum, round, and never finer than the noise.
+//!
+//! They stand among the results because two must agree on them: the figure that draws the contours,
+//! and the refinement that evaluates more points where a contour passes.
 
 /// Levels and the range they were made for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Levels {
+pub struct ContourLevels {
     /// Ascending, all above the smallest value.
     pub values: Vec<f64>,
     /// Smallest finite value.
@@ -20,8 +23,9 @@ const BASIN: f64 = 0.06;
 /// The first level stands at least this part of the range above the minimum.
 const FIRST: f64 = 1e-3;
 
-impl Levels {
-    /// Levels for these values, whose standard error at their minimum is `noise`.
+impl ContourLevels {
+    /// Levels for these values, whose standard error at their minimum is `noise`; `None` where no
+    /// value is finite.
     ///
     /// Spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), the first around the lowest
     /// few of the values; then rounded to what a person would write, with gaps of at least
@@ -105,46 +109,6 @@ fn exact(value: f64, power: i32) -> f64 {
     format!("{value:.decimals$}").parse().unwrap_or(value)
 }
 
-/// The largest of 1, 2, 5 × 10ᵏ that is at most `x`.
-pub fn nice_at_most(x: f64) -> f64 {
-    let power = 10_f64.powf(x.log10().floor());
-    let factor = [5.0, 2.0]
-        .into_iter()
-        .find(|factor| factor * power <= x * (1.0 + 1e-12));
-    factor.unwrap_or(1.0) * power
-}
-
-/// Decimals of a level's label.
-pub fn decimals(value: f64) -> usize {
-    label(value)
-        .split_once('.')
-        .map_or(0, |(_, digits)| digits.len())
-}
-
-/// A level as a person would write it.
-pub fn label(value: f64) -> String {
-    if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
-        return format!("{value:.1e}").replace('-', "−");
-    }
-    signed(value, format!("{}", value.abs()))
-}
-
-/// A value with so many decimals, with a proper minus sign.
-pub fn fixed(value: f64, decimals: usize) -> String {
-    if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
-        return label(value);
-    }
-    signed(value, format!("{:.decimals$}", value.abs()))
-}
-
-fn signed(value: f64, digits: String) -> String {
-    if value < 0.0 {
-        format!("−{digits}")
-    } else {
-        digits
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,11 +126,11 @@ mod tests {
             (1.13, 29.7, 0.19),
             (15.4, 27.3, 0.6),
         ] {
-            let levels = Levels::new(&bowl(min, max), noise).unwrap();
+            let levels = ContourLevels::new(&bowl(min, max), noise).unwrap();
             assert!((5..=9).contains(&levels.values.len()), "{levels:?}");
             assert!(levels.values[0] > min && levels.values[0] < min + 0.2 * (max - min));
             assert!(levels.values.last().unwrap() > &(min + 0.4 * (max - min)));
-            let digits = |level: &f64| label(*level).replace("0.", "").len();
+            let digits = |level: &f64| level.to_string().replace("0.", "").len();
             assert!(
                 levels.values.iter().all(|level| digits(level) <= 4),
                 "{levels:?}"
@@ -189,7 +153,7 @@ mod tests {
                 }
             })
             .collect();
-        let levels = Levels::new(&values, 0.1).unwrap();
+        let levels = ContourLevels::new(&values, 0.1).unwrap();
         let inside = values.iter().filter(|v| **v < levels.values[0]).count();
         assert!((5..=12).contains(&inside), "{inside} {levels:?}");
     }
@@ -206,7 +170,7 @@ mod tests {
 
     #[test]
     fn levels_never_come_closer_than_the_noise() {
-        let levels = Levels::new(&bowl(10.0, 12.0), 0.7).unwrap();
+        let levels = ContourLevels::new(&bowl(10.0, 12.0), 0.7).unwrap();
         assert!(!levels.values.is_empty());
         assert!(levels.values[0] - 10.0 >= 0.69);
         assert!(
@@ -222,7 +186,7 @@ mod tests {
     fn a_few_huge_values_do_not_eat_the_scale() {
         let mut values = bowl(0.1, 1.0);
         values.extend([1e10, f64::INFINITY, f64::NAN]);
-        let levels = Levels::new(&values, 0.0).unwrap();
+        let levels = ContourLevels::new(&values, 0.0).unwrap();
         assert!(levels.values.iter().all(|level| *level < 1.1), "{levels:?}");
         assert_eq!(levels.max, 1e10);
         assert_eq!(levels.band(0.1), 0);
@@ -232,18 +196,9 @@ mod tests {
     #[test]
     fn constant_and_empty_surfaces_have_no_levels() {
         assert_eq!(
-            Levels::new(&[2.0; 9], 0.1).unwrap().values,
+            ContourLevels::new(&[2.0; 9], 0.1).unwrap().values,
             Vec::<f64>::new()
         );
-        assert_eq!(Levels::new(&[f64::NAN; 4], 0.1), None);
-    }
-
-    #[test]
-    fn nice_numbers() {
-        assert_eq!(nice_at_most(0.07), 0.05);
-        assert_eq!(nice_at_most(2.0), 2.0);
-        assert_eq!(nice_at_most(19.0), 10.0);
-        assert_eq!((fixed(1.5, 2), label(-1.5)), ("1.50".into(), "−1.5".into()));
-        assert_eq!((label(2e7), fixed(-0.0, 1)), ("2.0e7".into(), "0.0".into()));
+        assert_eq!(ContourLevels::new(&[f64::NAN; 4], 0.1), None);
     }
 }

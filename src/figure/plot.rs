@@ -1,0 +1,123 @@
+//! What stands on one pair of axes: lines through points, and points that look alike.
+
+use plotters::prelude::*;
+
+use super::marks::Mark;
+use super::page::Place;
+use super::ticks::{AxisScale, Ticks, spaced};
+use super::view::{View, extent};
+
+/// One pair of axes.
+#[derive(Debug, Clone, Default)]
+pub struct Plot {
+    /// Above it; may be empty.
+    pub title: String,
+    /// Names of the two axes.
+    pub names: [String; 2],
+    /// The scale of both.
+    pub scale: AxisScale,
+    /// Whether the line y = x is drawn: then both axes have one range.
+    pub diagonal: bool,
+    /// Whether the lines x = 0 and y = 0 are drawn.
+    pub zero: [bool; 2],
+    /// What the axes show, x and y; everything where there is none. Points beyond are drawn at
+    /// the frame.
+    pub window: Option<[(f64, f64); 2]>,
+    /// Lines through points, below the series.
+    pub paths: Vec<Path>,
+    /// Points, the last on top.
+    pub series: Vec<Series>,
+}
+
+/// A line through points.
+#[derive(Debug, Clone)]
+pub struct Path {
+    /// In the legend.
+    pub name: String,
+    /// Its colour.
+    pub color: RGBColor,
+    /// Its points, in order.
+    pub points: Vec<Place>,
+}
+
+/// Points that look alike.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// In the legend; not listed when it is empty.
+    pub name: String,
+    /// Looks.
+    pub mark: Mark,
+    /// The points.
+    pub points: Vec<Point>,
+}
+
+/// A point.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// What is written beside it when it lies beyond the axes; may be empty.
+    pub name: String,
+    /// Its values.
+    pub at: Place,
+}
+
+impl From<Place> for Point {
+    fn from(at: Place) -> Self {
+        Self {
+            name: String::new(),
+            at,
+        }
+    }
+}
+
+impl Plot {
+    /// Where a point stands on the axes.
+    pub fn on_axes(&self, (x, y): Place) -> Place {
+        (self.scale.at(x), self.scale.at(y))
+    }
+
+    /// The axes, their upper left corner here, of this width and height.
+    pub fn view(&self, corner: Place, size: Place) -> View {
+        let [mut x, mut y] = self.shown();
+        if self.diagonal {
+            let both = extent([x, y].into_iter().flatten().flat_map(|(a, b)| [a, b]));
+            (x, y) = (both, both);
+        }
+        let around = |range| self.scale.around(range);
+        View::filling(around(x), around(y), corner, size)
+    }
+
+    /// The ranges that the axes are to show.
+    fn shown(&self) -> [Option<(f64, f64)>; 2] {
+        let paths = self.paths.iter().flat_map(|path| &path.points);
+        let series = self.series.iter().flat_map(|series| &series.points);
+        let places: Vec<Place> = paths
+            .copied()
+            .chain(series.map(|point| point.at))
+            .filter(|(x, y)| x.is_finite() && y.is_finite())
+            .map(|point| self.on_axes(point))
+            .collect();
+        let of = |axis: usize| {
+            let coordinate = |place: &Place| if axis == 0 { place.0 } else { place.1 };
+            let zero = self.zero[axis].then_some(0.0);
+            match self.window {
+                Some(window) => {
+                    let range = window[axis];
+                    let ends = [range.0, range.1].map(|end| self.scale.at(end));
+                    extent(ends.into_iter().chain(zero))
+                }
+                None => extent(places.iter().map(coordinate).chain(zero)),
+            }
+        };
+        [of(0), of(1)]
+    }
+
+    /// The ticks of the two axes, as many as have room for their numbers.
+    pub fn ticks(&self, view: &View) -> [Ticks; 2] {
+        let [wide, tall] = view.lengths();
+        let across = self.scale.ticks(view.x, wide);
+        [
+            spaced(across, view.scale[0]),
+            self.scale.ticks(view.y, tall),
+        ]
+    }
+}

@@ -1,0 +1,106 @@
+//! Text on the page: its sizes, how wide it is, and how what is too long is shortened or broken.
+
+use plotters::prelude::*;
+
+use super::theme;
+use crate::error::visible;
+
+/// Size of titles in pixels of the layout.
+pub const TITLE: f64 = 36.0;
+/// Size of axis names and legends.
+pub const TEXT: f64 = 33.0;
+/// Size of numbers.
+pub const SMALL: f64 = 30.0;
+
+/// Most letters of a text: one of any length would take any time to draw.
+const LETTERS: usize = 160;
+
+/// A text as it is drawn: with nothing that an SVG cannot hold, and not of any length.
+pub fn shown(text: &str) -> String {
+    ends(&visible(text), LETTERS)
+}
+
+/// Names of ordinary length in full, others by their two ends.
+pub fn short(name: &str) -> String {
+    ends(name, 28)
+}
+
+/// Names of at most so many letters in full, others by their two ends.
+pub fn ends(name: &str, most: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= most {
+        return name.to_string();
+    }
+    let (head, tail) = (
+        &letters[..most / 2],
+        &letters[letters.len() - most / 2 + 2..],
+    );
+    format!(
+        "{}…{}",
+        head.iter().collect::<String>(),
+        tail.iter().collect::<String>()
+    )
+}
+
+/// What stands before the first lowered digit, the digit, and what follows.
+pub fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, rest) = text.split_once('_')?;
+    let digit = rest.chars().next().filter(char::is_ascii_digit)?;
+    let (digit, tail) = rest.split_at(digit.len_utf8());
+    Some((head, digit, tail))
+}
+
+/// The room of the spaces that a text begins with: an SVG's reader leaves them out.
+pub fn spaces(text: &str, size: f64) -> f64 {
+    (text.len() - text.trim_start().len()) as f64 * 0.26 * size
+}
+
+/// The width of a text in pixels of the layout.
+pub fn width(text: &str, size: f64) -> f64 {
+    if let Some((head, digit, tail)) = split(text) {
+        return width(head, size)
+            + width(digit, 0.7 * size)
+            + spaces(tail, size)
+            + width(tail.trim_start(), size);
+    }
+    word_width(text, size)
+}
+
+/// The width of a text that is written as it is.
+pub fn word_width(text: &str, size: f64) -> f64 {
+    let text = shown(text);
+    let measured = (theme::FONT, size).into_font().box_size(&text);
+    measured.map_or(0.5 * size * text.chars().count() as f64, |(width, _)| {
+        f64::from(width)
+    })
+}
+
+/// Lines of at most this width, broken between words.
+pub fn wrapped(text: &str, most: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        if let Some(line) = lines.last_mut() {
+            let longer = format!("{line} {word}");
+            if width(&longer, SMALL) <= most {
+                *line = longer;
+                continue;
+            }
+        }
+        lines.push(word.to_string());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_captions_are_broken_between_words() {
+        let text = "a caption of several words that are not long";
+        let lines = wrapped(text, 200.0);
+        assert!(lines.len() > 1);
+        assert_eq!(lines.join(" "), text);
+        assert!(lines.iter().all(|line| width(line, SMALL) <= 200.0));
+    }
+}

@@ -1,0 +1,245 @@
+//! The panels of Figure 2 of "Model soups" (Wortsman et al. 2022): which surfaces of a plane, or
+//! which curves of a path, are shown.
+//!
+//! A figure draws them, and an adaptive grid is refined where their contours pass.
+
+use super::contour_levels::ContourLevels;
+use super::plane::Plane;
+use super::score::{DatasetInfo, Role, Score};
+
+/// Which panels are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Panels {
+    /// Train loss, test error, mean shift error.
+    Paper,
+    /// These, validation error, and one a shift set.
+    All,
+}
+
+/// Scores to choose panels from.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// The data sets.
+    pub datasets: &'a [DatasetInfo],
+    /// `scores[data set][point]`.
+    pub scores: &'a [Vec<Score>],
+    /// `measured[point]`: whether it was evaluated rather than interpolated. All points were where
+    /// this is shorter.
+    pub measured: &'a [bool],
+}
+
+impl<'a> From<&'a Plane> for Scored<'a> {
+    fn from(plane: &'a Plane) -> Self {
+        Self {
+            datasets: &plane.datasets,
+            scores: &plane.scores,
+            measured: &plane.measured,
+        }
+    }
+}
+
+/// What a panel shows of its data sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Mean cross-entropy in nats.
+    Loss,
+    /// Error in percent.
+    Error,
+}
+
+impl Quantity {
+    /// The unit of the values.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Loss => "nats",
+            Self::Error => "%",
+        }
+    }
+}
+
+/// One surface of a plane, or one curve of a path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// What is shown.
+    pub quantity: Quantity,
+    /// Indices of the data sets that it shows, or shows the unweighted mean of.
+    pub datasets: Vec<usize>,
+    /// `values[point]`, in the unit of the quantity; NaN where the error was counted from logits
+    /// that are NaN.
+    pub values: Vec<f64>,
+    /// `errors[point]`: the standard errors of the values.
+    pub errors: Vec<f64>,
+    /// Standard error at the smallest value; 0 where no value is finite.
+    pub noise: f64,
+}
+
+impl Panel {
+    /// The loss on a data set.
+    fn loss(scored: Scored<'_>, dataset: usize) -> Self {
+        let scores = &scored.scores[dataset];
+        let values = scores.iter().map(|score| score.loss).collect();
+        let errors = scores.iter().map(|score| score.loss_se).collect();
+        Self::new(scored, Quantity::Loss, vec![dataset], values, errors)
+    }
+
+    /// The unweighted mean of the errors on data sets, in percent. Its standard error is √Σse²/k,
+    /// since the sets hold different samples.
+    fn error(scored: Scored<'_>, datasets: Vec<usize>) -> Self {
+        let k = datasets.len() as f64;
+        let at = |point: usize| datasets.iter().map(move |&set| &scored.scores[set][point]);
+        // An error counted from logits that are NaN says nothing of the surface.
+        let known = |score: &Score| {
+            if score.nonfinite > 0 {
+                f64::NAN
+            } else {
+                score.error
+            }
+        };
+        let value = |point: usize| 100.0 * at(point).map(known).sum::<f64>() / k;
+        let error = |point: usize| {
+            let squares = at(point).map(|score| score.error_se.powi(2));
+            100.0 * squares.sum::<f64>().sqrt() / k
+        };
+        let points = 0..scored.scores[0].len();
+        let values = points.clone().map(value).collect();
+        let errors = points.map(error).collect();
+        Self::new(scored, Quantity::Error, datasets, values, errors)
+    }
+
+    fn new(
+        scored: Scored<'_>,
+        quantity: Quantity,
+        datasets: Vec<usize>,
+        values: Vec<f64>,
+        errors: Vec<f64>,
+    ) -> Self {
+        Self {
+            quantity,
+            datasets,
+            noise: lowest(scored, &values).map_or(0.0, |point| errors[point]),
+            values,
+            errors,
+        }
+    }
+
+    /// The levels of its contours; `None` where no value is finite.
+    pub fn levels(&self) -> Option<ContourLevels> {
+        ContourLevels::new(&self.values, self.noise)
+    }
+}
+
+/// The panels, in the order of the paper.
+pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
+    let first_of = |role: Role| scored.datasets.iter().position(|set| set.role == role);
+    let [train, test, val] = [Role::Train, Role::Test, Role::Val].map(first_of);
+    let shifts: Vec<usize> = (0..scored.datasets.len())
+        .filter(|&index| scored.datasets[index].role == Role::Shift)
+        .collect();
+    let only_shift = Some(&shifts).filter(|shifts| shifts.len() == 1);
+    let of_loss = train
+        .or(test)
+        .or(val)
+        .or(only_shift.map(|shifts| shifts[0]));
+    let of_error = test.or(val).or(train);
+    let mut sets: Vec<Vec<usize>> = of_error.into_iter().map(|set| vec![set]).collect();
+    if !shifts.is_empty() {
+        sets.push(shifts.clone());
+    }
+    if panels == Panels::All {
+        let val = val.filter(|val| of_error != Some(*val));
+        let several = if shifts.len() > 1 { shifts } else { Vec::new() };
+        sets.extend(val.into_iter().chain(several).map(|set| vec![set]));
+    }
+    let loss = of_loss.map(|set| Panel::loss(scored, set));
+    let errors = sets.into_iter().map(|sets| Panel::error(scored, sets));
+    loss.into_iter().chain(errors).collect()
+}
+
+/// Index of the smallest finite value that was measured.
+pub fn lowest(scored: Scored<'_>, values: &[f64]) -> Option<usize> {
+    let measured = values
+        .iter()
+        .enumerate()
+        .filter(|(k, _)| scored.measured.get(*k) != Some(&false));
+    let finite = measured.filter(|(_, value)| value.is_finite());
+    finite
+        .min_by(|a, b| a.1.total_cmp(b.1))
+        .map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(roles: &[Role], panels: Panels) -> Vec<(Quantity, Vec<usize>)> {
+        let info = |role: &Role| DatasetInfo {
+            name: role.name().to_string(),
+            role: *role,
+            samples: 100,
+        };
+        let datasets: Vec<DatasetInfo> = roles.iter().map(info).collect();
+        let score = Score {
+            loss: 1.0,
+            loss_se: 0.1,
+            error: 0.2,
+            error_se: 0.03,
+            nonfinite: 0,
+        };
+        let scored = Scored {
+            datasets: &datasets,
+            scores: &vec![vec![score; 2]; roles.len()],
+            measured: &[],
+        };
+        let chosen = choose(scored, panels).into_iter();
+        chosen
+            .map(|panel| (panel.quantity, panel.datasets))
+            .collect()
+    }
+
+    #[test]
+    fn panels_are_the_paper_s_where_there_are_its_data_sets() {
+        use Quantity::{Error, Loss};
+        use Role::{Shift, Test, Train, Val};
+        let all = [Train, Val, Test, Shift, Shift];
+        let paper = vec![(Loss, vec![0]), (Error, vec![2]), (Error, vec![3, 4])];
+        assert_eq!(chosen(&all, Panels::Paper), paper);
+        let further = [(Error, vec![1]), (Error, vec![3]), (Error, vec![4])];
+        assert_eq!(
+            chosen(&all, Panels::All),
+            [paper, further.to_vec()].concat()
+        );
+        let one = vec![(Loss, vec![0]), (Error, vec![0])];
+        assert_eq!(chosen(&[Val], Panels::All), one);
+        assert_eq!(chosen(&[Shift], Panels::All), one);
+        assert_eq!(chosen(&[Shift; 2], Panels::Paper), [(Error, vec![0, 1])]);
+        assert_eq!(chosen(&[], Panels::All), []);
+    }
+
+    #[test]
+    fn the_mean_of_sets_has_the_standard_error_of_a_mean() {
+        let score = |error: f64, error_se: f64, nonfinite: usize| Score {
+            loss: 0.0,
+            loss_se: 0.0,
+            error,
+            error_se,
+            nonfinite,
+        };
+        let info = |name: &str| DatasetInfo {
+            name: name.to_string(),
+            role: Role::Shift,
+            samples: 100,
+        };
+        let scored = Scored {
+            datasets: &[info("a"), info("b")],
+            scores: &[
+                vec![score(0.1, 0.03, 0), score(0.2, 0.02, 1)],
+                vec![score(0.3, 0.04, 0), score(0.4, 0.02, 0)],
+            ],
+            measured: &[],
+        };
+        let panel = Panel::error(scored, vec![0, 1]);
+        assert!((panel.values[0] - 20.0).abs() < 1e-12 && panel.values[1].is_nan());
+        assert!((panel.errors[0] - 2.5).abs() < 1e-12);
+        assert_eq!(panel.noise, panel.errors[0]);
+    }
+}
