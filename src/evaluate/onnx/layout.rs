@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::options::{Binding, Device, EvaluationOptions, Losses};
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::evaluate::doctor::Memory;
@@ -255,7 +255,7 @@ fn bindings(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
 /// When the network cannot be run.
 pub fn measure(
     engine: &Engine<'_>,
-    part: &Part,
+    part: &Shard,
     layout: &Layout,
     budget: Duration,
 ) -> Result<Timing> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::layout::Layout;
-use super::part::Part;
 use super::run::{Run, Source, mix_key};
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -129,10 +129,10 @@ struct Writing<'r> {
 }
 
 impl<'r> Work for Writing<'r> {
-    type Chunk = Arc<Vec<Part>>;
+    type Chunk = Arc<Vec<Shard>>;
     type Worker = Worker<'r>;
 
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
         self.run.chunk(ranges)
     }
 
@@ -144,7 +144,7 @@ impl<'r> Work for Writing<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Part>>,
+        chunk: &Arc<Vec<Shard>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let (engine, batch) = (self.run.engine, self.run.layout.batch);

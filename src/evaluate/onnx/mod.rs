@@ -17,9 +17,9 @@ mod layout;
 mod logits;
 mod model;
 mod options;
-mod part;
 mod probe;
 mod run;
+mod shard;
 mod worker;
 
 use std::collections::HashSet;
@@ -39,9 +39,9 @@ use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Timing, size};
 pub use self::options::{Binding, Device, EvaluationOptions, Losses};
-use self::part::Part;
 pub use self::run::Counts;
 use self::run::Held;
+use self::shard::Shard;
 use super::journal::Journal;
 use super::runtime::Runtime;
 use super::signature::Signature;
@@ -353,8 +353,8 @@ impl<'a> Engine<'a> {
 
     /// Samples of a data set, by their places in its order, with what the frozen part makes of
     /// them.
-    fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Part> {
-        let mut part = Part::new(self, dataset, places);
+    fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Shard> {
+        let mut part = Shard::new(self, dataset, places);
         if let Some(frozen) = self.frozen.as_ref().filter(|_| !part.labels.is_empty()) {
             // No other session runs meanwhile.
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -7,7 +7,7 @@ use super::Engine;
 use super::layout::Layout;
 use super::model::Model;
 use super::options::Binding;
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::checkpoint::onnx::proto::ValueInfoProto;
 use crate::checkpoint::tensor::Dtype;
@@ -143,7 +143,7 @@ fn run(
     engine: &Engine<'_>,
     model: &mut Model,
     mix: &Mix,
-    part: &Part,
+    part: &Shard,
     rows: (usize, usize),
 ) -> Result<Rows> {
     let mut values = Vec::new();

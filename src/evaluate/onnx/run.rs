@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::options::Losses;
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
@@ -261,7 +261,7 @@ impl Evaluator for Engine<'_> {
 pub struct Held {
     ranges: Vec<Range<usize>>,
     batch: usize,
-    parts: Arc<Vec<Part>>,
+    parts: Arc<Vec<Shard>>,
 }
 
 /// One evaluation, as the schedule sees it.
@@ -275,12 +275,12 @@ pub struct Run<'r> {
 }
 
 impl<'r> Work for Run<'r> {
-    type Chunk = Arc<Vec<Part>>;
+    type Chunk = Arc<Vec<Shard>>;
     type Worker = Worker<'r>;
 
     /// The same as of the call before, where it is: a greedy soup asks for the same samples again
     /// and again.
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
         let engine = self.engine;
         let batch = self.layout.batch;
         let mut held = engine.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,7 +295,7 @@ impl<'r> Work for Run<'r> {
         let wanted = ranges.to_vec();
         let ranges = ranges.iter().cloned().enumerate();
         let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
-        let mut parts = parts.collect::<Result<Vec<Part>>>()?;
+        let mut parts = parts.collect::<Result<Vec<Shard>>>()?;
         let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
         if engine.request.losses == Losses::Graph && bytes <= layout::SETTLED {
             for part in &mut parts {
@@ -322,7 +322,7 @@ impl<'r> Work for Run<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Part>>,
+        chunk: &Arc<Vec<Shard>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let engine = self.engine;

@@ -12,7 +12,7 @@ use super::weights::{GradientBuffer, Weights, scalar};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::layout::{Layout, budget};
 use crate::evaluate::onnx::options::Binding;
-use crate::evaluate::onnx::part::Part;
+use crate::evaluate::onnx::shard::Shard;
 use crate::evaluate::onnx::worker::Worker;
 use crate::evaluate::onnx::{Engine, failed, frozen};
 use crate::graph::gradient::loss;
@@ -36,7 +36,7 @@ pub struct Runner<'e> {
     pub layout: Layout,
     graph: GradientGraph,
     /// The data set through the frozen part, where there is one and memory allows it.
-    features: Option<Part>,
+    features: Option<Shard>,
     threads: ThreadPool,
     workers: Vec<Mutex<Own<'e>>>,
 }
@@ -226,9 +226,9 @@ impl<'e> Runner<'e> {
     ///
     /// # Errors
     /// When the frozen part cannot be run.
-    pub fn part(&self, own: &mut Own<'_>, places: &[usize]) -> Result<Part> {
+    pub fn part(&self, own: &mut Own<'_>, places: &[usize]) -> Result<Shard> {
         let engine = self.engine;
-        let mut part = Part::at(engine, self.dataset, places);
+        let mut part = Shard::at(engine, self.dataset, places);
         let Some(frozen) = &engine.frozen else {
             return Ok(part);
         };
@@ -285,7 +285,7 @@ pub fn samples_of<'f>(
     let starts = [Some(0), (samples > rows).then_some(samples - rows)];
     let feeder = |start: usize| {
         let places: Vec<usize> = (start..start + rows).collect();
-        let mut part = Part::at(engine, dataset, &places);
+        let mut part = Shard::at(engine, dataset, &places);
         if let Some(prefix) = &mut prefix {
             frozen::fill(engine, prefix, &mut part, layout.batch)?;
         }
@@ -338,7 +338,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
 }
 
 /// The data set through the frozen part, where there is one and memory allows keeping it.
-fn kept_features(engine: &Engine<'_>, dataset: usize, layout: &Layout) -> Result<Option<Part>> {
+fn kept_features(engine: &Engine<'_>, dataset: usize, layout: &Layout) -> Result<Option<Shard>> {
     let samples = engine.datasets[dataset].len();
     let bytes = engine.sample_bytes() * samples as u64;
     if engine.frozen.is_none() || bytes > budget(engine) / 2 {
