@@ -88,7 +88,7 @@ const BATCH: usize = 32;
 const GPU_BATCH: usize = 256;
 
 /// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
-pub const SETTLED: u64 = 4 << 30;
+pub const RESIDENT_BYTES: u64 = 4 << 30;
 
 /// Members that a graph mixes at most, unless that is asked for.
 const MIXED: usize = 8;
@@ -333,7 +333,7 @@ pub fn chunks(
     let seconds = measured.seconds(models, samples, layout) + engine.once_seconds(layout);
     let mut room = room(engine, layout)?;
     if engine.request.losses == Losses::Graph && layout.binding != Binding::Baked {
-        room = room.min(SETTLED);
+        room = room.min(RESIDENT_BYTES);
     }
     let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
     let wanted = match engine.request {

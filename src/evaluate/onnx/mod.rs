@@ -17,7 +17,7 @@ mod layout;
 mod logits;
 mod model;
 mod options;
-mod probe;
+mod origin_check;
 mod run;
 mod shard;
 mod worker;
@@ -154,7 +154,7 @@ impl<'a> Engine<'a> {
                 .collect(),
         };
         engine.check_device()?;
-        let doubts = probe::look(network, &engine.signature.output_name)?;
+        let doubts = origin_check::check_graph(network, &engine.signature.output_name)?;
         engine.warnings.extend(doubts);
         let mut graph = skeleton::model(network, &fed);
         graph.graph.iter_mut().for_each(casts::settle);
@@ -177,7 +177,7 @@ impl<'a> Engine<'a> {
         }
         let members = engine.pool.members.len();
         engine.graphs = Graphs::new(graph, fed, members);
-        let probed = probe::probe(&engine, &network.model.path)?;
+        let probed = origin_check::check_outputs(&engine, &network.model.path)?;
         engine.classes = probed.classes;
         engine.warnings.extend(probed.warnings);
         if engine.request.losses == Losses::Graph {

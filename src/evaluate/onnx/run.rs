@@ -297,7 +297,7 @@ impl<'r> Work for Run<'r> {
         let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
         let mut parts = parts.collect::<Result<Vec<Shard>>>()?;
         let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
-        if engine.request.losses == Losses::Graph && bytes <= layout::SETTLED {
+        if engine.request.losses == Losses::Graph && bytes <= layout::RESIDENT_BYTES {
             for part in &mut parts {
                 // Where a device's memory is too small for it, data goes there with each model.
                 if part.settle(engine, self.layout.batch).is_err() {

@@ -24,7 +24,7 @@ const BATCH: usize = 16;
 /// Runs of a worker at the same weights from which on it pays to build them into a session, so that
 /// ONNX Runtime packs them: on the example's network building takes as long as two to three runs, and
 /// a run a quarter less.
-const PAYS: usize = 12;
+const BAKE_AFTER_RUNS: usize = 12;
 
 /// Weights of more bytes than this are not held once more for each worker.
 const LARGE: u64 = 256 << 20;
@@ -38,11 +38,11 @@ pub struct Runner<'e> {
     /// The data set through the frozen part, where there is one and memory allows it.
     features: Option<Shard>,
     threads: ThreadPool,
-    workers: Vec<Mutex<Own<'e>>>,
+    workers: Vec<Mutex<WorkerState<'e>>>,
 }
 
 /// What one worker has.
-pub struct Own<'e> {
+pub struct WorkerState<'e> {
     /// The graph, and the weights that it was built for where they are part of it.
     session: Option<(Session, u64)>,
     /// The frozen part, where its results are not kept.
@@ -85,7 +85,7 @@ impl<'e> Runner<'e> {
             ..layout
         };
         let worker = |_| {
-            Mutex::new(Own {
+            Mutex::new(WorkerState {
                 session: None,
                 prefix: None,
                 forward: Worker::new(engine, &alone),
@@ -226,7 +226,7 @@ impl<'e> Runner<'e> {
     ///
     /// # Errors
     /// When the frozen part cannot be run.
-    pub fn part(&self, own: &mut Own<'_>, places: &[usize]) -> Result<Shard> {
+    pub fn part(&self, own: &mut WorkerState<'_>, places: &[usize]) -> Result<Shard> {
         let engine = self.engine;
         let mut part = Shard::at(engine, self.dataset, places);
         let Some(frozen) = &engine.frozen else {
@@ -254,7 +254,7 @@ impl<'e> Runner<'e> {
     pub fn share<T: Send>(
         &self,
         samples: &[usize],
-        work: impl Fn(&mut Own<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
+        work: impl Fn(&mut WorkerState<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         self.engine.count(|counts| counts.learning += samples.len());
         let made = self.threads.broadcast(|thread| {
@@ -325,7 +325,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
         // Only the types of the network are stored in its graph.
         (Binding::Inputs, _) | (_, Precision::Double) => Binding::Inputs,
         (Binding::Baked, _) => Binding::Baked,
-        _ if runs >= PAYS => Binding::Baked,
+        _ if runs >= BAKE_AFTER_RUNS => Binding::Baked,
         _ => Binding::Inputs,
     };
     Layout {
