@@ -15,7 +15,8 @@ use crate::evaluate::Observer;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::schedule::{Schedule, Work};
+use crate::evaluate::schedule::Schedule;
+use crate::evaluate::work::Work;
 use crate::space::mix::Mix;
 
 impl Engine<'_> {
@@ -136,8 +137,8 @@ impl<'r> Work for Writing<'r> {
         self.run.chunk(ranges)
     }
 
-    fn worker(&self) -> Result<Worker<'r>> {
-        self.run.worker()
+    fn worker(&self, number: usize) -> Result<Worker<'r>> {
+        self.run.worker(number)
     }
 
     fn evaluate(

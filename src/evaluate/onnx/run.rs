@@ -15,7 +15,8 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
+use crate::evaluate::schedule::{Limits, Schedule, ends};
+use crate::evaluate::work::Work;
 use crate::evaluate::{Answers, Evaluator, Observer, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
@@ -314,7 +315,7 @@ impl<'r> Work for Run<'r> {
         Ok(parts)
     }
 
-    fn worker(&self) -> Result<Worker<'r>> {
+    fn worker(&self, _number: usize) -> Result<Worker<'r>> {
         Ok(Worker::new(self.engine, &self.layout))
     }
 
