@@ -1,23 +1,25 @@
-//! One chunk of data, all models on it, and the workers that share them.
+//! One chunk of data, all models on it, and the workers that share them. Writes the journal; what a
+//! model makes of a sample, [`Work`] says.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::journal::{Journal, ModelKey};
+use super::lock::lock;
 use super::metrics::{Outcome, Tally};
-use super::schedule::{Schedule, Work};
+use super::work::Work;
 use crate::error::Result;
 
-/// Models whole, and those that do not fill a round of the workers in shares.
+/// The tasks of a chunk, `ranges[data set]`, for the models `todo` of `tallies[model][data set]`:
+/// models whole, and those that do not fill a round of the workers in shares of whole batches.
 pub fn tasks(
-    schedule: &Schedule,
+    (workers, batch): (usize, usize),
     todo: &[usize],
     tallies: &[Vec<Tally>],
     ranges: &[Range<usize>],
 ) -> Vec<Task> {
-    let workers = schedule.workers;
     let rest = todo.len() % workers;
     let task = |(number, &model): (usize, &usize)| {
         let missing = ranges.iter().zip(&tallies[model]).map(|(range, tally)| {
@@ -25,11 +27,12 @@ pub fn tasks(
             begin..range.end
         });
         let missing: Vec<Range<usize>> = missing.collect();
-        let parts = match number + rest >= todo.len() {
-            true => workers.div_ceil(rest),
-            false => 1,
+        let parts = if number + rest >= todo.len() {
+            workers.div_ceil(rest)
+        } else {
+            1
         };
-        let shares = shares(&missing, parts, schedule.batch);
+        let shares = shares(&missing, parts, batch);
         let of = shares.len();
         let places = shares.into_iter().enumerate();
         places.map(move |(share, places)| Task {
@@ -77,7 +80,7 @@ pub struct Task {
 /// What one share of a model gave: its number, and outcomes by data set.
 type Share = (usize, Vec<Vec<Outcome>>);
 
-/// What workers write to.
+/// What workers write to: `tallies[model][data set]`.
 pub struct State<'t> {
     pub tallies: &'t mut Vec<Vec<Tally>>,
     /// Shares of models that are not whole yet.
@@ -96,9 +99,12 @@ pub struct ChunkRun<'t, W: Work> {
 }
 
 impl<'t, W: Work> ChunkRun<'t, W> {
-    /// Takes tasks until there is none left.
-    pub fn run(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
-        let outcome = self.take_tasks(slot);
+    /// Takes tasks until there is none left, with the worker of a number in its `slot`.
+    ///
+    /// # Errors
+    /// When a task fails or the journal cannot be written; the other workers stop, too.
+    pub fn run(&self, number: usize, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
+        let outcome = self.take_tasks(number, slot);
         if outcome.is_err() {
             // Nobody starts another one.
             self.next.store(self.tasks.len(), Ordering::Relaxed);
@@ -106,11 +112,11 @@ impl<'t, W: Work> ChunkRun<'t, W> {
         outcome
     }
 
-    fn take_tasks(&self, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take_tasks(&self, number: usize, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
+        let mut slot = lock(slot);
         let worker = match &mut *slot {
             Some(worker) => worker,
-            empty => empty.insert(self.work.worker()?),
+            empty => empty.insert(self.work.worker(number)?),
         };
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +133,7 @@ impl<'t, W: Work> ChunkRun<'t, W> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<'t>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// All shares of a model in order, when this was the last one.

@@ -9,6 +9,7 @@ pub mod differentiable_loss;
 pub mod doctor;
 pub mod journal;
 pub mod linear_operator;
+mod lock;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;
@@ -16,6 +17,7 @@ pub mod quadratic;
 pub mod runtime;
 pub mod schedule;
 pub mod signature;
+pub mod work;
 
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};

@@ -11,46 +11,13 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPool;
+
 use super::chunk_run::{ChunkRun, State, tasks};
 use super::journal::{Journal, ModelKey};
-use super::metrics::{Outcome, Tally};
+use super::metrics::Tally;
+use super::work::Work;
 use crate::error::{Error, Result};
-
-/// What is computed: models on chunks.
-pub trait Work: Sync {
-    /// Samples made ready for every model.
-    type Chunk: Sync;
-    /// What one thread needs.
-    type Worker: Send;
-
-    /// Makes samples ready: a range of each data set.
-    ///
-    /// # Errors
-    /// When they cannot be read or prepared.
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Self::Chunk>;
-
-    /// Sets up a thread.
-    ///
-    /// # Errors
-    /// When memory or the runtime says no.
-    fn worker(&self) -> Result<Self::Worker>;
-
-    /// What a model makes of samples of a chunk: a range of each data set's order, which begins
-    /// with a batch.
-    ///
-    /// # Errors
-    /// When the network cannot be run or the user stopped the run.
-    fn evaluate(
-        &self,
-        worker: &mut Self::Worker,
-        model: usize,
-        chunk: &Self::Chunk,
-        places: &[Range<usize>],
-    ) -> Result<Vec<Vec<Outcome>>>;
-
-    /// Called when a model has these tallies, before anybody else sees them.
-    fn tallied(&self, _tallies: &[Tally]) {}
-}
 
 /// When to stop before all samples are done.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -99,7 +66,7 @@ fn counts(sets: &[Tally]) -> Vec<usize> {
 
 /// Starts models over that are ahead of most: a limit stops where all have the same samples, and
 /// would have to wait for the others to come so far.
-fn level(tallies: &mut [Vec<Tally>]) {
+fn restart_leaders(tallies: &mut [Vec<Tally>]) {
     let mut groups: HashMap<Vec<usize>, usize> = HashMap::new();
     for sets in &*tallies {
         *groups.entry(counts(sets)).or_default() += 1;
@@ -125,8 +92,9 @@ impl Schedule {
         self.ends.last().cloned().unwrap_or_default()
     }
 
-    /// Runs the work; gives the tallies of all models to `on_partial` after each chunk but the
-    /// last, and returns them at the end. What the journal holds is not computed again.
+    /// Runs the work; gives the tallies of all models to `on_partial` after each chunk but the last,
+    /// and returns them at the end: `tallies[model][data set]`. What the journal holds is not
+    /// computed again.
     ///
     /// # Errors
     /// The first that any worker meets; what was finished is in the journal.
@@ -136,63 +104,21 @@ impl Schedule {
         journal: &Journal,
         on_partial: impl Fn(&[Vec<Tally>]) -> Result<()>,
     ) -> Result<Vec<Vec<Tally>>> {
-        let sets = self.ends.last().map_or(0, Vec::len);
-        let known = self.models.iter().map(|&model| journal.tallies(model));
-        let mut tallies: Vec<Vec<Tally>> = known
-            .map(|known| known.unwrap_or_else(|| vec![Tally::default(); sets]))
-            .collect();
-        if self.limits != Limits::default() {
-            level(&mut tallies);
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.workers)
-            .build()
-            .map_err(|error| Error::runtime("worker threads", error))?;
-        let workers: Vec<Mutex<Option<W::Worker>>> =
-            (0..self.workers).map(|_| Mutex::new(None)).collect();
-        let mut begin = vec![0; sets];
-        let mut measured: Option<Duration> = None;
+        let mut tallies = self.known(journal);
+        let workers = Workers::new(self.workers)?;
+        let mut begin = vec![0; self.ends.last().map_or(0, Vec::len)];
+        let mut cost: Option<ChunkCost> = None;
         for (index, end) in self.ends.iter().enumerate() {
-            let begun = tallies.iter().flat_map(|sets| sets.iter().zip(&begin));
-            let is_begun = begun
-                .into_iter()
-                .any(|(tally, begin)| tally.samples() > *begin);
-            if index > 0 && !is_begun && self.is_enough(&tallies, measured) {
+            let ranges: Vec<Range<usize>> = begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
+            let remaining = Remaining::of(&tallies, &ranges);
+            let expected = cost.map_or(Duration::ZERO, |cost| cost.of(&remaining));
+            let may_stop = index > 0 && !is_begun(&tallies, &begin);
+            if may_stop && self.should_stop(&tallies, expected) {
                 break;
             }
-            let todo: Vec<usize> = (0..self.models.len())
-                .filter(|&model| {
-                    let pairs = tallies[model].iter().zip(end);
-                    pairs.into_iter().any(|(tally, end)| tally.samples() < *end)
-                })
-                .collect();
-            if !todo.is_empty() {
-                let started = Instant::now();
-                let size: usize = begin.iter().zip(end).map(|(begin, end)| end - begin).sum();
-                let missing: usize = todo
-                    .iter()
-                    .flat_map(|&model| tallies[model].iter().zip(end).zip(&begin))
-                    .map(|((tally, end), begin)| end.saturating_sub(tally.samples().max(*begin)))
-                    .sum();
-                let ranges: Vec<Range<usize>> =
-                    begin.iter().zip(end).map(|(&b, &e)| b..e).collect();
-                let chunk = work.chunk(&ranges)?;
-                let run = ChunkRun {
-                    work,
-                    models: &self.models,
-                    chunk: &chunk,
-                    tasks: tasks(self, &todo, &tallies, &ranges),
-                    next: AtomicUsize::new(0),
-                    state: Mutex::new(State {
-                        tallies: &mut tallies,
-                        waiting: HashMap::new(),
-                    }),
-                    journal,
-                };
-                let outcomes = pool.broadcast(|thread| run.run(&workers[thread.index()]));
-                outcomes.into_iter().collect::<Result<()>>()?;
-                let part = missing as f64 / (self.models.len() * size.max(1)) as f64;
-                measured = Some(started.elapsed().div_f64(part.max(1e-9)));
+            if !remaining.models.is_empty() {
+                let chunk = (ranges.as_slice(), &remaining);
+                cost = Some(self.run_chunk(work, journal, &workers, chunk, &mut tallies)?);
                 let is_level = tallies.iter().all(|sets| counts(sets) == *end);
                 if index + 1 < self.ends.len() && is_level {
                     on_partial(&tallies)?;
@@ -203,12 +129,65 @@ impl Schedule {
         Ok(tallies)
     }
 
-    /// Whether a limit says that the next chunk is not wanted.
-    fn is_enough(&self, tallies: &[Vec<Tally>], last_chunk: Option<Duration>) -> bool {
+    /// The tallies that the journal has, `tallies[model][data set]`.
+    fn known(&self, journal: &Journal) -> Vec<Vec<Tally>> {
+        let sets = self.ends.last().map_or(0, Vec::len);
+        let known = self.models.iter().map(|&model| journal.tallies(model));
+        let mut tallies: Vec<Vec<Tally>> = known
+            .map(|known| known.unwrap_or_else(|| vec![Tally::default(); sets]))
+            .collect();
+        if self.limits != Limits::default() {
+            restart_leaders(&mut tallies);
+        }
+        tallies
+    }
+
+    /// Evaluates what is missing of a chunk; tells what it cost.
+    fn run_chunk<W: Work>(
+        &self,
+        work: &W,
+        journal: &Journal,
+        workers: &Workers<W::Worker>,
+        (ranges, remaining): (&[Range<usize>], &Remaining),
+        tallies: &mut Vec<Vec<Tally>>,
+    ) -> Result<ChunkCost> {
+        let started = Instant::now();
+        let chunk = work.chunk(ranges)?;
+        let ready = Instant::now();
+        let run = ChunkRun {
+            work,
+            models: &self.models,
+            chunk: &chunk,
+            tasks: tasks(
+                (self.workers, self.batch),
+                &remaining.models,
+                tallies,
+                ranges,
+            ),
+            next: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                tallies,
+                waiting: HashMap::new(),
+            }),
+            journal,
+        };
+        let outcomes = workers.threads.broadcast(|thread| {
+            let number = thread.index();
+            run.run(number, &workers.slots[number])
+        });
+        outcomes.into_iter().collect::<Result<()>>()?;
+        Ok(ChunkCost {
+            per_sample: (ready - started).as_secs_f64() / remaining.samples.max(1) as f64,
+            per_evaluation: ready.elapsed().as_secs_f64() / remaining.evaluations.max(1) as f64,
+        })
+    }
+
+    /// Whether a limit says that the next chunk, which is going to take `expected`, is not wanted.
+    fn should_stop(&self, tallies: &[Vec<Tally>], expected: Duration) -> bool {
         let late = self
             .limits
             .max_time
-            .is_some_and(|most| self.start.elapsed() + last_chunk.unwrap_or_default() > most);
+            .is_some_and(|most| self.start.elapsed() + expected > most);
         let sharp = self.limits.tolerance.is_some_and(|tolerance| {
             let mut all = tallies.iter().flatten();
             all.all(|tally| tally.score().error_se <= tolerance)
@@ -217,11 +196,81 @@ impl Schedule {
     }
 }
 
+/// Threads, and a worker for each once it was needed.
+struct Workers<T> {
+    threads: ThreadPool,
+    slots: Vec<Mutex<Option<T>>>,
+}
+
+impl<T> Workers<T> {
+    fn new(count: usize) -> Result<Self> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+        Ok(Self {
+            threads: threads.map_err(|error| Error::runtime("worker threads", error))?,
+            slots: (0..count).map(|_| Mutex::new(None)).collect(),
+        })
+    }
+}
+
+/// What is still to be done of a chunk.
+struct Remaining {
+    /// Models that lack some of its samples, by their index.
+    models: Vec<usize>,
+    /// Samples that they lack, over all models.
+    evaluations: usize,
+    /// Samples of the chunk.
+    samples: usize,
+}
+
+impl Remaining {
+    /// Of the chunk `ranges[data set]`, for `tallies[model][data set]`.
+    fn of(tallies: &[Vec<Tally>], ranges: &[Range<usize>]) -> Self {
+        let lacks = |sets: &Vec<Tally>| -> usize {
+            let pairs = sets.iter().zip(ranges);
+            let missing = pairs
+                .map(|(tally, range)| range.end.saturating_sub(tally.samples().max(range.start)));
+            missing.sum()
+        };
+        let missing = tallies.iter().map(lacks).enumerate();
+        let missing: Vec<(usize, usize)> = missing.filter(|(_, missing)| *missing > 0).collect();
+        Self {
+            evaluations: missing.iter().map(|(_, missing)| missing).sum(),
+            models: missing.into_iter().map(|(model, _)| model).collect(),
+            samples: ranges.iter().map(Range::len).sum(),
+        }
+    }
+}
+
+/// What a chunk cost, in seconds. Making samples ready takes as long for one model as for all.
+#[derive(Debug, Clone, Copy)]
+struct ChunkCost {
+    /// To make a sample ready.
+    per_sample: f64,
+    /// To run a model on a sample.
+    per_evaluation: f64,
+}
+
+impl ChunkCost {
+    /// What another chunk is going to cost.
+    fn of(self, remaining: &Remaining) -> Duration {
+        let ready = self.per_sample * remaining.samples as f64;
+        let run = self.per_evaluation * remaining.evaluations as f64;
+        Duration::try_from_secs_f64(ready + run).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Whether a model has samples of the chunk that begins at `begin[data set]`.
+fn is_begun(tallies: &[Vec<Tally>], begin: &[usize]) -> bool {
+    let mut pairs = tallies.iter().flat_map(|sets| sets.iter().zip(begin));
+    pairs.any(|(tally, begin)| tally.samples() > *begin)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::evaluate::metrics::Outcome;
 
     /// Sample s of set d has logits that depend on model, set and sample alone.
     struct Fake {
@@ -245,7 +294,7 @@ mod tests {
             Ok(ranges.to_vec())
         }
 
-        fn worker(&self) -> Result<()> {
+        fn worker(&self, _number: usize) -> Result<()> {
             Ok(())
         }
 
@@ -386,6 +435,28 @@ mod tests {
         };
         let tallies = limited.run(&plenty(), &journal, |_| Ok(())).unwrap();
         assert!(tallies.iter().all(|sets| counts(sets) == [40, 16]));
+    }
+
+    #[test]
+    fn samples_that_were_made_ready_for_one_model_cost_no_more_for_all() {
+        let tallies = |done: usize| {
+            let mut tally = Tally::default();
+            (0..done).for_each(|_| tally.add(Outcome::of(&[0.0_f32, 1.0], 0)));
+            vec![tally]
+        };
+        // A run was resumed where one of 400 models lacked the first chunk.
+        let mut all = vec![tallies(50); 399];
+        all.push(tallies(0));
+        let one = Remaining::of(&all, std::slice::from_ref(&(0..50)));
+        assert_eq!((one.models.as_slice(), one.evaluations), (&[399][..], 50));
+        let next = Remaining::of(&vec![tallies(50); 400], std::slice::from_ref(&(50..150)));
+        assert_eq!((next.samples, next.evaluations), (100, 40_000));
+        let cost = ChunkCost {
+            per_sample: 10.0 / one.samples as f64,
+            per_evaluation: 0.5 / one.evaluations as f64,
+        };
+        let expected = cost.of(&next).as_secs_f64();
+        assert!((expected - (20.0 + 400.0)).abs() < 1e-6, "{expected}");
     }
 
     #[test]

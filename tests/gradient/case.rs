@@ -7,7 +7,7 @@ use landscape::checkpoint::onnx::proto::{
     AttributeProto, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     ValueInfoProto,
 };
-use landscape::evaluate::onnx::gradient::see::{exposed, see};
+use landscape::evaluate::onnx::gradient::value_probe::{expose_values, probe_values};
 use landscape::evaluate::runtime::Runtime;
 use landscape::graph::build::described;
 use landscape::graph::build::node;
@@ -411,8 +411,8 @@ fn fed(feeds: &[(String, DynValue)]) -> Feeds<'_> {
 }
 
 fn run_seen(model: &ModelProto, feeds: &[(String, DynValue)]) -> Vec<(String, Value)> {
-    let mut session = session(&exposed(model.clone()), "forward");
-    see(&mut session, fed(feeds)).unwrap()
+    let mut session = session(&expose_values(model.clone()), "forward");
+    probe_values(&mut session, fed(feeds)).unwrap()
 }
 
 /// All outputs as f64.

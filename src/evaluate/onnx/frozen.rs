@@ -7,7 +7,7 @@ use ort::session::Session;
 use prost::Message;
 
 use super::buffer::{Buffer, dtype_of, onnx_type};
-use super::part::Part;
+use super::shard::Shard;
 use super::{Engine, failed};
 use crate::checkpoint::onnx::proto::{
     Dimension, DimensionValue, ModelProto, TensorShapeProto, TensorType, TypeProto, TypeValue,
@@ -164,7 +164,7 @@ fn attempt(
     let fixed = engine.signature.fixed_batch;
     let batch = fixed.unwrap_or(samples.len());
     let samples = &samples[..batch.min(samples.len())];
-    let part = Part::at(engine, 0, samples);
+    let part = Shard::at(engine, 0, samples);
     let outputs = run(engine, session, &part, (0, samples.len()), batch)?;
     let value = |name: &String| -> Option<(Feature, Vec<f64>)> {
         let value = &outputs[name.as_str()];
@@ -265,7 +265,7 @@ impl Near {
 pub fn fill(
     engine: &Engine<'_>,
     session: &mut Session,
-    part: &mut Part,
+    part: &mut Shard,
     batch: usize,
 ) -> Result<()> {
     let rows = part.labels.len();
@@ -302,7 +302,7 @@ pub fn fill(
 fn run<'s>(
     engine: &Engine<'_>,
     session: &'s mut Session,
-    part: &Part,
+    part: &Shard,
     rows: (usize, usize),
     batch: usize,
 ) -> Result<ort::session::SessionOutputs<'s>> {

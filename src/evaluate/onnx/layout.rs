@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::options::{Binding, Device, EvaluationOptions, Losses};
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::base::human::size;
 use crate::base::machine::Memory;
@@ -89,7 +89,7 @@ const BATCH: usize = 32;
 const GPU_BATCH: usize = 256;
 
 /// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
-pub const SETTLED: u64 = 4 << 30;
+pub const RESIDENT_BYTES: u64 = 4 << 30;
 
 /// Members that a graph mixes at most, unless that is asked for.
 const MIXED: usize = 8;
@@ -256,7 +256,7 @@ fn bindings(engine: &Engine<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
 /// When the network cannot be run.
 pub fn measure(
     engine: &Engine<'_>,
-    part: &Part,
+    part: &Shard,
     layout: &Layout,
     budget: Duration,
 ) -> Result<Timing> {
@@ -334,7 +334,7 @@ pub fn chunks(
     let seconds = measured.seconds(models, samples, layout) + engine.once_seconds(layout);
     let mut room = room(engine, layout)?;
     if engine.request.losses == Losses::Graph && layout.binding != Binding::Baked {
-        room = room.min(SETTLED);
+        room = room.min(RESIDENT_BYTES);
     }
     let by_memory = (engine.data_bytes() as f64 / room as f64).ceil() as usize;
     let wanted = match engine.request {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::layout::Layout;
-use super::part::Part;
 use super::run::{Run, Source, mix_key};
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -15,7 +15,8 @@ use crate::evaluate::EvaluationObserver;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::schedule::{Schedule, Work};
+use crate::evaluate::schedule::Schedule;
+use crate::evaluate::work::Work;
 use crate::space::mix::Mix;
 
 impl Engine<'_> {
@@ -129,22 +130,22 @@ struct Writing<'r> {
 }
 
 impl<'r> Work for Writing<'r> {
-    type Chunk = Arc<Vec<Part>>;
+    type Chunk = Arc<Vec<Shard>>;
     type Worker = Worker<'r>;
 
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
         self.run.chunk(ranges)
     }
 
-    fn worker(&self) -> Result<Worker<'r>> {
-        self.run.worker()
+    fn worker(&self, number: usize) -> Result<Worker<'r>> {
+        self.run.worker(number)
     }
 
     fn evaluate(
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Part>>,
+        chunk: &Arc<Vec<Shard>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let (engine, batch) = (self.run.engine, self.run.layout.batch);

@@ -17,9 +17,9 @@ mod layout;
 mod logits;
 mod model;
 mod options;
-mod part;
-mod probe;
+mod origin_check;
 mod run;
+mod shard;
 mod worker;
 
 use std::collections::HashSet;
@@ -39,9 +39,9 @@ use self::graphs::Graphs;
 pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Timing};
 pub use self::options::{Binding, Device, EvaluationOptions, Losses};
-use self::part::Part;
 pub use self::run::Counts;
 use self::run::Held;
+use self::shard::Shard;
 use super::journal::Journal;
 use super::runtime::Runtime;
 use super::signature::Signature;
@@ -158,7 +158,7 @@ impl<'a> Engine<'a> {
                 .collect(),
         };
         engine.check_device()?;
-        let doubts = probe::look(network, &engine.signature.output_name)?;
+        let doubts = origin_check::check_graph(network, &engine.signature.output_name)?;
         engine.warnings.extend(doubts);
         let mut graph = skeleton::model(network, &fed);
         graph.graph.iter_mut().for_each(casts::settle);
@@ -181,7 +181,7 @@ impl<'a> Engine<'a> {
         }
         let members = engine.pool.members.len();
         engine.graphs = Graphs::new(graph, fed, members);
-        let probed = probe::probe(&engine, &network.model.path)?;
+        let probed = origin_check::check_outputs(&engine, &network.model.path)?;
         engine.classes = probed.classes;
         engine.warnings.extend(probed.warnings);
         if engine.request.losses == Losses::Graph {
@@ -374,8 +374,8 @@ impl<'a> Engine<'a> {
 
     /// Samples of a data set, by their places in its order, with what the frozen part makes of
     /// them.
-    fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Part> {
-        let mut part = Part::new(self, dataset, places);
+    fn part_of(&self, dataset: usize, places: Range<usize>, batch: usize) -> Result<Shard> {
+        let mut part = Shard::new(self, dataset, places);
         if let Some(frozen) = self.frozen.as_ref().filter(|_| !part.labels.is_empty()) {
             // No other session runs meanwhile.
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

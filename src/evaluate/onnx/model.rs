@@ -9,7 +9,7 @@ use ort::session::{
 use ort::value::{DynValue, Tensor};
 
 use super::buffer::to_f32;
-use super::part::Part;
+use super::shard::Shard;
 use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ impl Model {
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
-        part: &Part,
+        part: &Shard,
         places: Range<usize>,
         batch: usize,
     ) -> Result<Vec<Outcome>> {
@@ -116,7 +116,7 @@ impl Model {
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
-        part: &Part,
+        part: &Shard,
         rows: (usize, usize),
     ) -> Result<Option<Vec<Outcome>>> {
         if self.losses.is_none() {
@@ -147,7 +147,7 @@ impl Model {
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
-        part: &Part,
+        part: &Shard,
         rows: (usize, usize),
         mut visit: impl FnMut(usize, &[f32]),
     ) -> Result<usize> {
@@ -182,7 +182,7 @@ impl Model {
         &mut self,
         engine: &Engine<'_>,
         mix: Option<&Mix>,
-        part: &Part,
+        part: &Shard,
         rows: (usize, usize),
         losses: bool,
     ) -> Result<SessionOutputs<'_>> {

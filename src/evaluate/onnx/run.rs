@@ -8,14 +8,15 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::options::Losses;
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
-use crate::evaluate::schedule::{Limits, Schedule, Work, ends};
+use crate::evaluate::schedule::{Limits, Schedule, ends};
+use crate::evaluate::work::Work;
 use crate::evaluate::{Answers, Evaluator, EvaluationObserver, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
@@ -262,7 +263,7 @@ impl Evaluator for Engine<'_> {
 pub struct Held {
     ranges: Vec<Range<usize>>,
     batch: usize,
-    parts: Arc<Vec<Part>>,
+    parts: Arc<Vec<Shard>>,
 }
 
 /// One evaluation, as the schedule sees it.
@@ -276,12 +277,12 @@ pub struct Run<'r> {
 }
 
 impl<'r> Work for Run<'r> {
-    type Chunk = Arc<Vec<Part>>;
+    type Chunk = Arc<Vec<Shard>>;
     type Worker = Worker<'r>;
 
     /// The same as of the call before, where it is: a greedy soup asks for the same samples again
     /// and again.
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Part>>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
         let engine = self.engine;
         let batch = self.layout.batch;
         let mut held = engine.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,9 +297,9 @@ impl<'r> Work for Run<'r> {
         let wanted = ranges.to_vec();
         let ranges = ranges.iter().cloned().enumerate();
         let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
-        let mut parts = parts.collect::<Result<Vec<Part>>>()?;
+        let mut parts = parts.collect::<Result<Vec<Shard>>>()?;
         let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
-        if engine.request.losses == Losses::Graph && bytes <= layout::SETTLED {
+        if engine.request.losses == Losses::Graph && bytes <= layout::RESIDENT_BYTES {
             for part in &mut parts {
                 // Where a device's memory is too small for it, data goes there with each model.
                 if part.settle(engine, self.layout.batch).is_err() {
@@ -315,7 +316,7 @@ impl<'r> Work for Run<'r> {
         Ok(parts)
     }
 
-    fn worker(&self) -> Result<Worker<'r>> {
+    fn worker(&self, _number: usize) -> Result<Worker<'r>> {
         Ok(Worker::new(self.engine, &self.layout))
     }
 
@@ -323,7 +324,7 @@ impl<'r> Work for Run<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Part>>,
+        chunk: &Arc<Vec<Shard>>,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
         let engine = self.engine;

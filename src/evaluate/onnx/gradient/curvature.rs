@@ -22,15 +22,15 @@ const STEP: f64 = 1e-6;
 /// The Hessian of the mean loss at a mix, in all trained tensors that move, tied ones counted once.
 pub struct Curvature<'e> {
     engine: &'e Engine<'e>,
-    parts: Vec<Part>,
+    parts: Vec<Slot>,
     dim: usize,
     weights: Weights,
-    way: Way<'e>,
+    method: HvpMethod<'e>,
     samples: Vec<usize>,
 }
 
 /// Where a moving tensor stands in a vector.
-struct Part {
+struct Slot {
     /// Index among the engine's moving tensors.
     moving: usize,
     /// Its first element in the vector.
@@ -40,7 +40,7 @@ struct Part {
     turned: Option<[usize; 2]>,
 }
 
-enum Way<'e> {
+enum HvpMethod<'e> {
     Graph(Box<Runner<'e>>, Precision),
     /// Why it is not the graph, too.
     Differences(Box<Gradients<'e>>, f64, String),
@@ -74,9 +74,9 @@ impl<'e> Engine<'e> {
         let write = |feeders: &[Feeder<'_>]| {
             gradient_graph::product(self, feeders, &names, layout.binding, precision)
         };
-        let (way, weights) = match Runner::new(self, dataset, layout, &own, write) {
+        let (method, weights) = match Runner::new(self, dataset, layout, &own, write) {
             Ok(runner) => (
-                Way::Graph(Box::new(runner), precision),
+                HvpMethod::Graph(Box::new(runner), precision),
                 mixed(self, mix, precision)?,
             ),
             Err(error) if error.kind() == crate::error::Kind::Input => {
@@ -85,7 +85,7 @@ impl<'e> Engine<'e> {
                 let size = norm_of(&weights).map_err(|e| failed("reading weights", &e))?;
                 let step = STEP * size.max(1.0);
                 (
-                    Way::Differences(Box::new(gradients), step, error.to_string()),
+                    HvpMethod::Differences(Box::new(gradients), step, error.to_string()),
                     weights,
                 )
             }
@@ -96,7 +96,7 @@ impl<'e> Engine<'e> {
             parts,
             dim,
             weights,
-            way,
+            method,
             samples,
         })
     }
@@ -110,9 +110,9 @@ impl Curvature<'_> {
 
     /// Why products are differences of gradients; `None` where they are exact.
     pub fn differences(&self) -> Option<&str> {
-        match &self.way {
-            Way::Graph(..) => None,
-            Way::Differences(_, _, why) => Some(why),
+        match &self.method {
+            HvpMethod::Graph(..) => None,
+            HvpMethod::Differences(_, _, why) => Some(why),
         }
     }
 
@@ -134,7 +134,7 @@ impl Curvature<'_> {
         .collect()
     }
 
-    fn is_own(&self, part: &Part) -> bool {
+    fn is_own(&self, part: &Slot) -> bool {
         let index = self.engine.moving[part.moving].0;
         self.engine.pool.parameters[index].counts()
     }
@@ -144,8 +144,8 @@ impl Curvature<'_> {
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
     pub fn product(&self, v: &[f64]) -> Result<Vec<f64>> {
-        match &self.way {
-            Way::Graph(runner, precision) => {
+        match &self.method {
+            HvpMethod::Graph(runner, precision) => {
                 let along = self.directions(v, *precision);
                 let weights = self
                     .weights
@@ -153,7 +153,7 @@ impl Curvature<'_> {
                 let sums = runner.sums(&weights, 1.0, &self.samples)?;
                 Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&GradientBuffer>>()))
             }
-            Way::Differences(gradients, step, _) => {
+            HvpMethod::Differences(gradients, step, _) => {
                 let size = v.iter().map(|x| x * x).sum::<f64>().sqrt();
                 if size == 0.0 {
                     return Ok(vec![0.0; self.dim]);
@@ -173,7 +173,7 @@ impl Curvature<'_> {
 
     /// A vector's parts as inputs of the graph.
     fn directions(&self, v: &[f64], precision: Precision) -> ort::Result<Vec<Named>> {
-        let part = |part: &Part| {
+        let part = |part: &Slot| {
             let (index, name) = &self.engine.moving[part.moving];
             let parameter = &self.engine.pool.parameters[*index];
             let values = part.taken(v);
@@ -233,7 +233,7 @@ impl LinearOperator for Curvature<'_> {
     }
 }
 
-impl Part {
+impl Slot {
     /// Place in the vector of element k of the tensor.
     fn place(&self, k: usize) -> usize {
         self.start
@@ -255,13 +255,13 @@ impl Part {
 }
 
 /// The moving trained tensors, and the length of a vector over them.
-fn parts(engine: &Engine<'_>) -> (Vec<Part>, usize) {
+fn parts(engine: &Engine<'_>) -> (Vec<Slot>, usize) {
     let pool = engine.pool;
-    let (mut parts, mut dim): (Vec<Part>, usize) = (Vec::new(), 0);
+    let (mut parts, mut dim): (Vec<Slot>, usize) = (Vec::new(), 0);
     for (moving, (index, _)) in engine.moving.iter().enumerate() {
         let parameter = &pool.parameters[*index];
         if parameter.counts() {
-            parts.push(Part {
+            parts.push(Slot {
                 moving,
                 start: dim,
                 len: parameter.len(),
@@ -281,7 +281,7 @@ fn parts(engine: &Engine<'_>) -> (Vec<Part>, usize) {
         let Some(start) = first.map(|part| part.start) else {
             continue;
         };
-        parts.push(Part {
+        parts.push(Slot {
             moving,
             start,
             len: parameter.len(),

@@ -6,7 +6,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor};
 
 use crate::evaluate::onnx::Engine;
-use crate::evaluate::onnx::part::Part;
+use crate::evaluate::onnx::shard::Shard;
 use crate::graph::gradient::loss;
 
 /// A tensor by the name that the graph knows it under.
@@ -16,7 +16,7 @@ pub type Named = (String, Arc<DynValue>);
 /// weight in the loss.
 pub struct Feeder<'f> {
     engine: &'f Engine<'f>,
-    part: Part,
+    part: Shard,
     batch: usize,
     beta: f64,
     /// Weight of each sample in the loss.
@@ -30,7 +30,7 @@ impl<'f> Feeder<'f> {
     /// in the loss of β·logits.
     pub fn new(
         engine: &'f Engine<'f>,
-        part: Part,
+        part: Shard,
         batch: usize,
         (beta, weight): (f64, f64),
         weights: &'f [Named],

@@ -7,7 +7,7 @@ use ort::session::{Session, SessionInputValue};
 use prost::Message;
 
 use super::feed::Feeder;
-use super::see::{exposed, see};
+use super::value_probe::{expose_values, probe_values};
 use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::buffer::onnx_type;
@@ -169,7 +169,7 @@ fn differentiated(
     let mut wanted: Vec<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
     wanted.push(loss::BETA.to_string());
     gradient::check(&with_inputs, loss::TOTAL, &wanted)?;
-    let mut session = engine.session_of(&exposed(with_inputs).encode_to_vec(), 1)?;
+    let mut session = engine.session_of(&expose_values(with_inputs).encode_to_vec(), 1)?;
     let seen = feeders.iter().map(|feeder| look(&mut session, feeder));
     let mut seen = seen.collect::<Result<Vec<_>>>()?;
     let others = seen.split_off(1);
@@ -189,7 +189,7 @@ fn look(session: &mut Session, feeder: &Feeder<'_>) -> Result<HashMap<String, Va
         .map(|name| Ok((Cow::from(name.as_str()), feeder.feed(name)?)));
     feeds
         .collect::<ort::Result<Vec<(Cow<'_, str>, SessionInputValue<'_>)>>>()
-        .and_then(|feeds| see(session, feeds))
+        .and_then(|feeds| probe_values(session, feeds))
         .map(HashMap::from_iter)
         .map_err(|error| failed("looking at the network's values", &error))
 }

@@ -11,7 +11,7 @@ mod curvature;
 mod feed;
 mod gradient_graph;
 mod runner;
-pub mod see;
+pub mod value_probe;
 mod weights;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use super::weights::{GradientBuffer, Weights, scalar};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::layout::{Layout, budget};
 use crate::evaluate::onnx::options::Binding;
-use crate::evaluate::onnx::part::Part;
+use crate::evaluate::onnx::shard::Shard;
 use crate::evaluate::onnx::worker::Worker;
 use crate::evaluate::onnx::{Engine, failed, frozen};
 use crate::graph::gradient::loss;
@@ -24,7 +24,7 @@ const BATCH: usize = 16;
 /// Runs of a worker at the same weights from which on it pays to build them into a session, so that
 /// ONNX Runtime packs them: on the example's network building takes as long as two to three runs, and
 /// a run a quarter less.
-const PAYS: usize = 12;
+const BAKE_AFTER_RUNS: usize = 12;
 
 /// Weights of more bytes than this are not held once more for each worker.
 const LARGE: u64 = 256 << 20;
@@ -36,13 +36,13 @@ pub struct Runner<'e> {
     pub layout: Layout,
     graph: GradientGraph,
     /// The data set through the frozen part, where there is one and memory allows it.
-    features: Option<Part>,
+    features: Option<Shard>,
     threads: ThreadPool,
-    workers: Vec<Mutex<Own<'e>>>,
+    workers: Vec<Mutex<WorkerState<'e>>>,
 }
 
 /// What one worker has.
-pub struct Own<'e> {
+pub struct WorkerState<'e> {
     /// The graph, and the weights that it was built for where they are part of it.
     session: Option<(Session, u64)>,
     /// The frozen part, where its results are not kept.
@@ -85,7 +85,7 @@ impl<'e> Runner<'e> {
             ..layout
         };
         let worker = |_| {
-            Mutex::new(Own {
+            Mutex::new(WorkerState {
                 session: None,
                 prefix: None,
                 forward: Worker::new(engine, &alone),
@@ -226,9 +226,9 @@ impl<'e> Runner<'e> {
     ///
     /// # Errors
     /// When the frozen part cannot be run.
-    pub fn part(&self, own: &mut Own<'_>, places: &[usize]) -> Result<Part> {
+    pub fn part(&self, own: &mut WorkerState<'_>, places: &[usize]) -> Result<Shard> {
         let engine = self.engine;
-        let mut part = Part::at(engine, self.dataset, places);
+        let mut part = Shard::at(engine, self.dataset, places);
         let Some(frozen) = &engine.frozen else {
             return Ok(part);
         };
@@ -254,7 +254,7 @@ impl<'e> Runner<'e> {
     pub fn share<T: Send>(
         &self,
         samples: &[usize],
-        work: impl Fn(&mut Own<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
+        work: impl Fn(&mut WorkerState<'_>, &mut dyn Iterator<Item = &[usize]>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         self.engine.count(|counts| counts.learning += samples.len());
         let made = self.threads.broadcast(|thread| {
@@ -285,7 +285,7 @@ pub fn samples_of<'f>(
     let starts = [Some(0), (samples > rows).then_some(samples - rows)];
     let feeder = |start: usize| {
         let places: Vec<usize> = (start..start + rows).collect();
-        let mut part = Part::at(engine, dataset, &places);
+        let mut part = Shard::at(engine, dataset, &places);
         if let Some(prefix) = &mut prefix {
             frozen::fill(engine, prefix, &mut part, layout.batch)?;
         }
@@ -325,7 +325,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
         // Only the types of the network are stored in its graph.
         (Binding::Inputs, _) | (_, Precision::Double) => Binding::Inputs,
         (Binding::Baked, _) => Binding::Baked,
-        _ if runs >= PAYS => Binding::Baked,
+        _ if runs >= BAKE_AFTER_RUNS => Binding::Baked,
         _ => Binding::Inputs,
     };
     Layout {
@@ -338,7 +338,7 @@ pub fn layout(engine: &Engine<'_>, samples: usize, times: usize, precision: Prec
 }
 
 /// The data set through the frozen part, where there is one and memory allows keeping it.
-fn kept_features(engine: &Engine<'_>, dataset: usize, layout: &Layout) -> Result<Option<Part>> {
+fn kept_features(engine: &Engine<'_>, dataset: usize, layout: &Layout) -> Result<Option<Shard>> {
     let samples = engine.datasets[dataset].len();
     let bytes = engine.sample_bytes() * samples as u64;
     if engine.frozen.is_none() || bytes > budget(engine) / 2 {

@@ -12,7 +12,7 @@ use super::{Engine, failed};
 use crate::error::Result;
 
 /// Consecutive samples of one data set.
-pub struct Part {
+pub struct Shard {
     /// Index of the data set.
     pub dataset: usize,
     /// Place of the first sample in the data set's order.
@@ -39,7 +39,7 @@ struct Batch {
     classes: DynValue,
 }
 
-impl Part {
+impl Shard {
     /// Samples of a data set, by their places in its order, as the network takes them; without
     /// features.
     pub fn new(engine: &Engine<'_>, dataset: usize, places: Range<usize>) -> Self {

@@ -9,7 +9,7 @@ use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
 use crate::graph::gradient::values::{FEW, FEW_FLOATS, Value};
 
 /// The model with every value that a node makes as an output.
-pub fn exposed(mut model: ModelProto) -> ModelProto {
+pub fn expose_values(mut model: ModelProto) -> ModelProto {
     if let Some(graph) = model.graph.as_mut() {
         let made = graph.node.iter().flat_map(|node| &node.output);
         let made = made.filter(|name| !name.is_empty());
@@ -26,7 +26,7 @@ pub fn exposed(mut model: ModelProto) -> ModelProto {
 ///
 /// # Errors
 /// When it cannot be run.
-pub fn see(
+pub fn probe_values(
     session: &mut Session,
     feeds: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
 ) -> ort::Result<Vec<(String, Value)>> {

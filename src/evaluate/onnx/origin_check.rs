@@ -7,7 +7,7 @@ use super::Engine;
 use super::layout::Layout;
 use super::model::Model;
 use super::options::Binding;
-use super::part::Part;
+use super::shard::Shard;
 use super::worker::Worker;
 use crate::checkpoint::onnx::proto::ValueInfoProto;
 use crate::checkpoint::tensor::Dtype;
@@ -17,10 +17,10 @@ use crate::graph::suspect;
 use crate::space::mix::Mix;
 
 /// Samples of each data set that θ0 is tried on.
-const TRIED: usize = 8;
+const SELF_CHECK_SAMPLES: usize = 8;
 
 /// Fewest samples whose values say that an output is no logits.
-const TELLING: usize = 4;
+const LEAST_SAMPLES: usize = 4;
 
 /// How far from 1 the sum of a sample's probabilities may be.
 const SUM: f32 = 1e-3;
@@ -29,7 +29,7 @@ const SUM: f32 = 1e-3;
 const LEAST: f32 = 0.1;
 
 /// What the trial found.
-pub struct Probed {
+pub struct OriginCheck {
     /// Logits a sample.
     pub classes: usize,
     /// What the reader of the results should know.
@@ -41,7 +41,7 @@ pub struct Probed {
 ///
 /// # Errors
 /// Naming the node.
-pub fn look(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
+pub fn check_graph(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
     let path = &network.model.path;
     if let Some(found) = suspect::activation(network, output) {
         let logits = &found.logits;
@@ -95,11 +95,11 @@ pub fn look(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
 /// # Errors
 /// When ONNX Runtime refuses the network, its output is no classifier's logits, a label is out of
 /// range, or a sample's logits depend on the rest of its batch.
-pub fn probe(engine: &Engine<'_>, path: &Path) -> Result<Probed> {
+pub fn check_outputs(engine: &Engine<'_>, path: &Path) -> Result<OriginCheck> {
     let layout = Layout {
         workers: 1,
         threads: engine.request.threads.unwrap_or(1),
-        batch: engine.signature.fixed_batch.unwrap_or(TRIED),
+        batch: engine.signature.fixed_batch.unwrap_or(SELF_CHECK_SAMPLES),
         binding: Binding::Baked,
         chunks: 1,
     };
@@ -126,7 +126,7 @@ pub fn probe(engine: &Engine<'_>, path: &Path) -> Result<Probed> {
     if let Some(whole) = first {
         warnings.extend(batch_dependence(engine, path, model, &mix, &whole)?);
     }
-    Ok(Probed {
+    Ok(OriginCheck {
         classes: seen.classes,
         warnings,
     })
@@ -143,7 +143,7 @@ fn run(
     engine: &Engine<'_>,
     model: &mut Model,
     mix: &Mix,
-    part: &Part,
+    part: &Shard,
     rows: (usize, usize),
 ) -> Result<Rows> {
     let mut values = Vec::new();
@@ -171,7 +171,7 @@ fn one_column(engine: &Engine<'_>, path: &Path) -> Error {
 fn no_logits(engine: &Engine<'_>, path: &Path, rows: &Rows) -> Result<Option<String>> {
     let samples = rows.values.len() / rows.classes.max(1);
     let within = rows.values.iter().all(|value| (0.0..=1.0).contains(value));
-    if samples < TELLING || !within {
+    if samples < LEAST_SAMPLES || !within {
         return Ok(None);
     }
     let output = &engine.signature.output_name;
