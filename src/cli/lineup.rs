@@ -89,7 +89,9 @@ impl Lineup {
             self.warnings.insert(0, warning);
         }
         if self.listed.is_empty() {
-            return Err(Error::input(csv, self.warnings.join("\n  ")));
+            let mut warnings = self.warnings.iter();
+            let first = warnings.next().cloned().unwrap_or_default();
+            return Err(Error::input(csv, first).lines(warnings));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::progress::Steps;
 use super::{draw, note, print, print_json, statistics, warn};
 use crate::analysis::spectrum::{Plan, Quadrature, spectrum};
 use crate::checkpoint::{self, Checkpoint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::{Curvature, Precision};
 use crate::evaluate::onnx::{Engine, size};
@@ -49,7 +49,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let beyond = statistics::beyond(&network, &aligned, mixes, words, |_| String::new());
     let found = measured(arguments, &inputs, &engine, &mix);
     let found = found.map_err(|error| match &beyond {
-        Some(why) if error.kind() == Kind::Runtime => error.help(why),
+        Some(why) if matches!(error.cause(), Cause::Runtime) => error.help(why),
         _ => error.nothing_kept(),
     });
     let mut found = found?;
