@@ -18,8 +18,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Error {
     cause: Cause,
     place: String,
-    problem: Text,
-    help: Option<Text>,
+    /// A line, and lines below it.
+    problem: Vec<String>,
+    /// The same; empty where nothing helps.
+    help: Vec<String>,
 }
 
 /// What happened. Code that has to tell failures apart matches this; the exit status follows from
@@ -39,13 +41,6 @@ pub enum Cause {
     Runtime,
     /// The user stopped the run.
     Interrupted,
-}
-
-/// A line, and lines below it.
-#[derive(Debug)]
-struct Text {
-    first: String,
-    below: Vec<String>,
 }
 
 impl Error {
@@ -113,7 +108,7 @@ impl Error {
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl fmt::Display) -> Self {
-        self.help = Some(Text::new(help));
+        self.help = vec![help.to_string()];
         self
     }
 
@@ -121,9 +116,12 @@ impl Error {
     /// spaces.
     #[must_use]
     pub fn lines<T: fmt::Display>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
-        let text = self.help.as_mut().unwrap_or(&mut self.problem);
-        let lines = lines.into_iter().map(|line| line.to_string());
-        text.below.extend(lines);
+        let text = if self.help.is_empty() {
+            &mut self.problem
+        } else {
+            &mut self.help
+        };
+        text.extend(lines.into_iter().map(|line| line.to_string()));
         self
     }
 
@@ -145,8 +143,8 @@ impl Error {
         Self {
             cause,
             place: place.to_string(),
-            problem: Text::new(problem),
-            help: None,
+            problem: vec![problem.to_string()],
+            help: Vec::new(),
         }
     }
 }
@@ -164,9 +162,13 @@ impl fmt::Display for Error {
         if !self.place.is_empty() {
             write!(f, "{}: ", visible(&self.place))?;
         }
-        write!(f, "{}", self.problem)?;
-        if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
+        let shown = |lines: &[String]| {
+            let lines: Vec<_> = lines.iter().map(|line| visible(line)).collect();
+            lines.join("\n  ")
+        };
+        f.write_str(&shown(&self.problem))?;
+        if !self.help.is_empty() {
+            write!(f, "\n  help: {}", shown(&self.help))?;
         }
         Ok(())
     }
@@ -178,25 +180,6 @@ impl std::error::Error for Error {
             Cause::Read(source) | Cause::Write(source) => Some(source),
             Cause::Input | Cause::NoDerivative | Cause::Runtime | Cause::Interrupted => None,
         }
-    }
-}
-
-impl Text {
-    fn new(first: impl fmt::Display) -> Self {
-        Self {
-            first: first.to_string(),
-            below: Vec::new(),
-        }
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&visible(&self.first))?;
-        for line in &self.below {
-            write!(f, "\n  {}", visible(line))?;
-        }
-        Ok(())
     }
 }
 

@@ -333,3 +333,36 @@ fn opset(model: &ModelProto) -> i64 {
         .find(|import| is_standard(import.domain()))
         .map_or(0, |import| import.version())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::proto::OperatorSetIdProto;
+    use crate::error::Cause;
+    use crate::graph::build::node;
+
+    fn model(opset: i64, operator: &str) -> ModelProto {
+        ModelProto {
+            opset_import: vec![OperatorSetIdProto {
+                version: Some(opset),
+                ..OperatorSetIdProto::default()
+            }],
+            graph: Some(GraphProto {
+                node: vec![node(operator, &["w"], "loss", &[])],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_differentiated_is_told_from_other_bad_input() {
+        let wanted = ["w".to_string()];
+        assert!(check(&model(18, "Exp"), "loss", &wanted).is_ok());
+        let unknown = check(&model(18, "Det"), "loss", &wanted).unwrap_err();
+        let old = prepared(model(11, "Exp")).unwrap_err();
+        for error in [unknown, old] {
+            assert!(matches!(error.cause(), Cause::NoDerivative), "{error}");
+        }
+    }
+}
