@@ -1,7 +1,8 @@
-//! One error type for the whole program: what is wrong, where, and what to do about it.
+//! One error type for the whole program: what happened, where, and what to do about it.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of everything that can fail here.
@@ -10,74 +11,93 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure, told so that its reader can act on it.
 ///
 /// The message names the place (file, tensor, node, flag), says what was found and what was
-/// expected, and ends, where something helps, with what to do.
+/// expected, and ends, where something helps, with what to do. Names in it are other people's and
+/// may hold anything, so [`fmt::Display`] escapes control characters: line breaks come from
+/// [`Error::lines`] alone, and a name cannot forge one.
 #[derive(Debug)]
 pub struct Error {
-    kind: Kind,
+    cause: Cause,
     place: String,
-    problem: String,
-    help: Option<String>,
+    /// A line, and lines below it.
+    problem: Vec<String>,
+    /// The same; empty where nothing helps.
+    help: Vec<String>,
 }
 
-/// What a failure means for the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Arguments or inputs that cannot be used: exit status 2.
+/// What happened. Code that has to tell failures apart matches this; the exit status follows from
+/// it ([`Error::exit_status`]).
+#[derive(Debug)]
+pub enum Cause {
+    /// A flag, a file or a network that cannot be used.
     Input,
-    /// A failure at run time (ONNX Runtime, writing files, memory): exit status 1.
+    /// An input file cannot be opened or read.
+    Read(io::Error),
+    /// The network cannot be differentiated: an operator on the way to the loss, or this use of it,
+    /// has no derivative here. The place of the error names the node.
+    NoDerivative,
+    /// An output file cannot be written.
+    Write(io::Error),
+    /// A computation failed: ONNX Runtime, memory, a check of results.
     Runtime,
-    /// The user stopped the run: exit status 1.
+    /// The user stopped the run.
     Interrupted,
 }
 
 impl Error {
     /// A flag or configuration key that cannot be used.
     pub fn flag(flag: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self::new(Kind::Input, flag, problem)
+        Self::new(Cause::Input, flag, problem)
     }
 
     /// An input file whose content cannot be used.
     pub fn input(path: impl AsRef<Path>, problem: impl fmt::Display) -> Self {
-        Self::new(Kind::Input, path.as_ref().display(), problem)
+        Self::new(Cause::Input, path.as_ref().display(), problem)
     }
 
     /// An input file that cannot be opened or read.
-    pub fn read(path: impl AsRef<Path>, source: &std::io::Error) -> Self {
+    pub fn read(path: impl AsRef<Path>, source: &io::Error) -> Self {
         let problem = match source.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file".to_string(),
-            std::io::ErrorKind::PermissionDenied => "no permission to read it".to_string(),
+            io::ErrorKind::NotFound => "there is no such file".to_string(),
+            io::ErrorKind::PermissionDenied => "no permission to read it".to_string(),
             _ => format!("cannot be read: {source}"),
         };
-        Self::input(path, problem)
+        let cause = Cause::Read(copied(source));
+        Self::new(cause, path.as_ref().display(), problem)
     }
 
     /// An output file that cannot be written.
-    pub fn write(path: impl AsRef<Path>, source: &std::io::Error) -> Self {
-        let place = path.as_ref().display();
-        Self::new(Kind::Runtime, place, format!("cannot be written: {source}"))
+    pub fn write(path: impl AsRef<Path>, source: &io::Error) -> Self {
+        let problem = format!("cannot be written: {source}");
+        let cause = Cause::Write(copied(source));
+        Self::new(cause, path.as_ref().display(), problem)
+    }
+
+    /// A network that cannot be differentiated; `place` is the node that stands in the way.
+    pub fn no_derivative(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::new(Cause::NoDerivative, place, problem)
     }
 
     /// A failure while computing; `place` is the file, node or step.
     pub fn runtime(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self::new(Kind::Runtime, place, problem)
+        Self::new(Cause::Runtime, place, problem)
     }
 
     /// The user pressed Ctrl-C (or the process was asked to end).
     pub fn interrupted() -> Self {
         Self::new(
-            Kind::Interrupted,
+            Cause::Interrupted,
             "",
             "stopped before the end; what is finished is kept",
         )
         .help("the same command (without --fresh) goes on where it was")
     }
 
-    /// The same of a run that keeps nothing: where the user stopped it, it does not go on.
+    /// Replaces the advice to resume an interrupted run: this command keeps no partial results.
     #[must_use]
     pub fn nothing_kept(self) -> Self {
-        match self.kind {
-            Kind::Interrupted => Self::new(
-                Kind::Interrupted,
+        match self.cause {
+            Cause::Interrupted => Self::new(
+                Cause::Interrupted,
                 "",
                 "stopped before the end; nothing is kept",
             ),
@@ -88,46 +108,79 @@ impl Error {
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl fmt::Display) -> Self {
-        self.help = Some(help.to_string());
+        self.help = vec![help.to_string()];
         self
     }
 
-    /// What the failure means for the exit status.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// Adds lines below what was said last: the problem, or the help. They are indented by two
+    /// spaces.
+    #[must_use]
+    pub fn lines<T: fmt::Display>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
+        let text = if self.help.is_empty() {
+            &mut self.problem
+        } else {
+            &mut self.help
+        };
+        text.extend(lines.into_iter().map(|line| line.to_string()));
+        self
     }
 
-    fn new(kind: Kind, place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+    /// What happened.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The exit status of a program that ends with this error: 2 for what the user gave, 1 for
+    /// what happened while it ran.
+    pub fn exit_status(&self) -> u8 {
+        match self.cause {
+            Cause::Input | Cause::Read(_) | Cause::NoDerivative => 2,
+            Cause::Write(_) | Cause::Runtime | Cause::Interrupted => 1,
+        }
+    }
+
+    fn new(cause: Cause, place: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self {
-            kind,
+            cause,
             place: place.to_string(),
-            problem: problem.to_string(),
-            help: None,
+            problem: vec![problem.to_string()],
+            help: Vec::new(),
         }
     }
 }
 
-/// Names in it are others' and may hold anything: control characters are shown, not sent to the
-/// terminal. Lines of our own begin two spaces in; a line break before anything else is a name's.
+/// The same error once more, which the standard library does not offer: callers keep theirs.
+fn copied(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.place.is_empty() {
             write!(f, "{}: ", visible(&self.place))?;
         }
-        f.write_str(&lines(&self.problem))?;
-        if let Some(help) = &self.help {
-            write!(f, "\n  help: {}", lines(help))?;
+        let shown = |lines: &[String]| {
+            let lines: Vec<_> = lines.iter().map(|line| visible(line)).collect();
+            lines.join("\n  ")
+        };
+        f.write_str(&shown(&self.problem))?;
+        if !self.help.is_empty() {
+            write!(f, "\n  help: {}", shown(&self.help))?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Error {}
-
-/// [`visible`], but for line breaks with two spaces behind them.
-fn lines(text: &str) -> String {
-    let lines: Vec<_> = text.split("\n  ").map(visible).collect();
-    lines.join("\n  ")
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Read(source) | Cause::Write(source) => Some(source),
+            Cause::Input | Cause::NoDerivative | Cause::Runtime | Cause::Interrupted => None,
+        }
+    }
 }
 
 /// A text in which nothing steers a terminal or reorders what is read: control characters and
@@ -144,14 +197,17 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
-    let shown = |c: char| match is_hidden(c) {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
+    let shown = |c: char| {
+        if is_hidden(c) {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
     };
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// Where a file name goes when a path has to be spoken of without its folders.
+/// A path without its folders, for messages.
 pub fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(
         || PathBuf::from(path).display().to_string(),
@@ -161,19 +217,70 @@ pub fn file_name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
     fn names_neither_steer_the_terminal_nor_forge_lines() {
         let error = Error::input(
-            "a\u{1b}[31m",
-            "holds `\u{9b}2J\nerror: no\u{202e}`:\n  b\n    c",
+            "a\u{1b}[31m\n  help: rm",
+            "holds `\u{9b}2J\nerror: no\u{202e}\n  help: rm`:",
         )
-        .help("do\r this");
-        assert_eq!(
-            error.to_string(),
-            "a\\u{1b}[31m: holds `\\u{9b}2J\\nerror: no\\u{202e}`:\n  b\n    c\n  help: do\\r this"
-        );
+        .lines(["b", "  c\n  help: rm"])
+        .help("do\r this\n  and that")
+        .lines(["  d"]);
+        let text = [
+            "a\\u{1b}[31m\\n  help: rm: holds `\\u{9b}2J\\nerror: no\\u{202e}\\n  help: rm`:",
+            "  b",
+            "    c\\n  help: rm",
+            "  help: do\\r this\\n  and that",
+            "    d",
+        ];
+        assert_eq!(error.to_string(), text.join("\n"));
         assert!(matches!(visible("θ → naïve 模型"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_exit_status_follows_from_what_happened() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        for (error, status) in [
+            (Error::flag("--val", "is needed"), 2),
+            (Error::input("a.onnx", "is empty"), 2),
+            (Error::read("a.onnx", &full), 2),
+            (Error::no_derivative("Sort node `s`", "is not known"), 2),
+            (Error::write("a.csv", &full), 1),
+            (Error::runtime("session", "no memory"), 1),
+            (Error::interrupted(), 1),
+            (Error::interrupted().nothing_kept(), 1),
+        ] {
+            assert_eq!(error.exit_status(), status, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_the_source() {
+        for system in [
+            io::Error::from_raw_os_error(28),
+            io::Error::new(io::ErrorKind::UnexpectedEof, "too short"),
+        ] {
+            let error = Error::write("a.csv", &system);
+            let source = error.source().unwrap();
+            let source = source.downcast_ref::<io::Error>().unwrap();
+            assert_eq!(source.kind(), system.kind());
+            assert_eq!(source.to_string(), system.to_string());
+            assert_eq!(
+                error.to_string(),
+                format!("a.csv: cannot be written: {system}")
+            );
+        }
+        assert!(Error::flag("--val", "is needed").source().is_none());
+    }
+
+    #[test]
+    fn what_keeps_nothing_does_not_advise_to_resume() {
+        let text = |error: Error| error.nothing_kept().to_string();
+        assert!(!text(Error::interrupted()).contains("help"));
+        assert_eq!(text(Error::flag("-n", "is 0")), "-n: is 0");
     }
 }

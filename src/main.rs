@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use landscape::cli::{self, args::Arguments};
-use landscape::error::Kind;
 use landscape::evaluate::runtime;
 
 fn main() -> ExitCode {
@@ -19,10 +18,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(match error.kind() {
-                Kind::Input => 2,
-                Kind::Runtime | Kind::Interrupted => 1,
-            })
+            ExitCode::from(error.exit_status())
         }
     }
 }

@@ -70,8 +70,7 @@ impl Dataset {
     /// serve too. Arrays that no input asks for are passed over, whatever they hold.
     ///
     /// # Errors
-    /// An error of kind [`Input`](crate::error::Kind::Input) that names file and array, when
-    /// the file is missing, damaged or of no known format; when labels or an input's array
+    /// An error that names file and array, when the file is missing, damaged or of no known format; when labels or an input's array
     /// are missing, or of a type, shape or number of samples that does not fit; when there is
     /// no sample; and when u8 data meets a floating-point input without preprocessing.
     pub fn read(source: &Source, inputs: &[InputSpec], options: &ReadOptions) -> Result<Self> {
@@ -342,10 +341,14 @@ impl Reader<'_> {
             spec.name,
             spec.dtype.name()
         );
-        Error::input(self.path, problem).help(
-            "say in landscape.toml what the model was trained with, such as\n    \
-             [preprocess]\n    scale = \"1/255\"\n    mean = [0.1307]\n    std = [0.3081]",
-        )
+        Error::input(self.path, problem)
+            .help("say in landscape.toml what the model was trained with, such as")
+            .lines([
+                "  [preprocess]",
+                "  scale = \"1/255\"",
+                "  mean = [0.1307]",
+                "  std = [0.3081]",
+            ])
     }
 }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use landscape::data::{Dataset, InputDtype, InputSpec, Preprocess, ReadOptions};
-use landscape::error::Kind;
 use zip::CompressionMethod;
 
 use crate::files::*;
@@ -11,7 +10,7 @@ use crate::files::*;
 /// The message for a file that cannot be used; every one is an input error naming the file.
 fn refused_with(path: &Path, input: InputSpec, options: &ReadOptions) -> String {
     let error = Dataset::read(&source(path), &[input], options).unwrap_err();
-    assert_eq!(error.kind(), Kind::Input);
+    assert_eq!(error.exit_status(), 2);
     let message = error.to_string();
     let start = path.display().to_string();
     assert!(message.starts_with(&start), "{message}");

@@ -39,7 +39,7 @@ pub fn hold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error::Cause;
     use crate::evaluate::differentiable_loss::{CoefficientGradient, Fit};
 
     /// A loss of each sample, and another where the sample stands at another place than the
@@ -124,7 +124,7 @@ mod tests {
         // By less than rounding.
         assert!(held(1e-5, 1e-5, right).is_ok());
         let error = held(3.0, 0.0, right).unwrap_err();
-        assert_eq!(error.kind(), Kind::Runtime);
+        assert!(matches!(error.cause(), Cause::Runtime));
         let text = error.to_string();
         for part in [
             "the uniform soup",

@@ -86,10 +86,7 @@ impl Config {
         };
         let text = files::text(&path, files::CONFIGURATION)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
-            Error::input(
-                &path,
-                format!("cannot be used:\n{}", indented(&error.to_string())),
-            )
+            Error::input(&path, "cannot be used:").lines(error.to_string().trim_end().lines())
         })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok((config, Some(path)))
@@ -113,13 +110,6 @@ impl Config {
             *path = folder.join(&*path);
         }
     }
-}
-
-/// The lines of a message of several, two spaces in: so errors know them from lines that a name
-/// forges.
-fn indented(text: &str) -> String {
-    let lines = text.trim_end().lines().map(|line| format!("  {line}"));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::table::table;
 use super::{draw, note, print, print_json, print_lines, statistics, warn};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
-use crate::error::{Kind, Result};
+use crate::error::{Cause, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
@@ -56,7 +56,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         };
         let validation = validation(&engine.datasets()).unwrap_or(0);
         match engine.check_gradients(validation, settings.batch, Precision::Own) {
-            Err(error) if !asked && error.kind() == Kind::Input => {
+            Err(error) if !asked && matches!(error.cause(), Cause::NoDerivative) => {
                 left_out.replace(Some(format!("learned soups are left out: {error}")));
                 Ok(())
             }

@@ -11,7 +11,7 @@ use crate::analysis::spectrum::{Plan, Quadrature, spectrum};
 use crate::base::atomic;
 use crate::base::human::size;
 use crate::checkpoint::{self, Checkpoint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::evaluate::onnx::gradient::{Curvature, Precision};
@@ -50,7 +50,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let beyond = statistics::beyond(&network, &aligned, mixes, words, |_| String::new());
     let found = measured(arguments, &inputs, &engine, &mix);
     let found = found.map_err(|error| match &beyond {
-        Some(why) if error.kind() == Kind::Runtime => error.help(why),
+        Some(why) if matches!(error.cause(), Cause::Runtime) => error.help(why),
         _ => error.nothing_kept(),
     });
     let mut found = found?;

@@ -11,7 +11,7 @@ use super::shard::Shard;
 use super::worker::Worker;
 use crate::checkpoint::onnx::proto::ValueInfoProto;
 use crate::checkpoint::tensor::Dtype;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Result};
 use crate::graph::network::Network;
 use crate::graph::suspect;
 use crate::space::mix::Mix;
@@ -217,7 +217,7 @@ fn batch_dependence(
         Ok(first)
     };
     let halves = match halves() {
-        Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+        Err(error) if matches!(error.cause(), Cause::Interrupted) => return Err(error),
         Err(_) => return Ok(None),
         Ok(halves) => halves,
     };

@@ -57,8 +57,8 @@ impl Runtime {
     /// `flag` is what `--onnxruntime` named: a library, or a folder that holds one.
     ///
     /// # Errors
-    /// When `flag` or `ORT_DYLIB_PATH` names something that does not work (kind
-    /// [`Input`](crate::error::Kind::Input)), when no place holds a usable library, or when this
+    /// When `flag` or `ORT_DYLIB_PATH` names something that does not work (cause
+    /// [`Input`](crate::error::Cause::Input)), when no place holds a usable library, or when this
     /// process already uses another library than `flag` names.
     pub fn load(flag: Option<&Path>) -> Result<&'static Self> {
         // A panic in another thread leaves nothing half done here: LOADED is set in one step.
@@ -215,7 +215,7 @@ mod tests {
     fn a_bad_flag_is_refused_although_a_library_is_loaded() {
         Runtime::load(None).unwrap();
         let error = Runtime::load(Some(Path::new("/nonexistent/libonnxruntime.so"))).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Input);
+        assert!(matches!(error.cause(), crate::error::Cause::Input));
         assert!(error.to_string().contains("/nonexistent/libonnxruntime.so"));
     }
 

@@ -119,9 +119,9 @@ impl Search {
     /// The library that works.
     ///
     /// # Errors
-    /// Kind [`Input`](crate::error::Kind::Input) when the user named a place and it does not
-    /// work; otherwise kind [`Runtime`](crate::error::Kind::Runtime), with every place and why it
-    /// does not serve.
+    /// Of cause [`Input`](crate::error::Cause::Input) when the user named a place and it does not
+    /// work; otherwise of cause [`Runtime`](crate::error::Cause::Runtime), with every place and why
+    /// it does not serve.
     pub fn into_found(self) -> error::Result<Found> {
         if let Some(found) = self.found {
             return Ok(found);
@@ -137,14 +137,13 @@ impl Search {
         {
             return Err(explicit_error(*source, Path::new(place), problem));
         }
-        let mut problem = format!(
+        let problem = format!(
             "no usable library (version {} or newer) was found:",
             library::oldest_version()
         );
-        for step in &self.steps {
-            problem += &format!("\n  {step}");
-        }
-        Err(Error::runtime("ONNX Runtime", problem).help(HELP))
+        Err(Error::runtime("ONNX Runtime", problem)
+            .lines(&self.steps)
+            .help(HELP))
     }
 }
 

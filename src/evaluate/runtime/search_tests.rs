@@ -1,6 +1,6 @@
 use super::super::places::named_library;
 use super::*;
-use crate::error::Kind;
+use crate::error::Cause;
 
 fn sources(places: &[Place]) -> Vec<Source> {
     places.iter().map(|place| place.source).collect()
@@ -120,7 +120,7 @@ fn a_named_place_that_fails_is_an_error_at_once() {
     let error = Search::among(&places(None, &around), works)
         .into_found()
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Input);
+    assert!(matches!(error.cause(), Cause::Input));
     let message = error.to_string();
     let start = format!(
         "ORT_DYLIB_PATH: {}: there is no such file or folder",
@@ -134,7 +134,7 @@ fn a_named_library_of_another_kind_is_an_error() {
     for flag in ["/etc/passwd", "/nonexistent", "/etc"] {
         let search = Search::new(Some(Path::new(flag)), &Surroundings::default());
         let error = search.into_found().unwrap_err();
-        assert_eq!(error.kind(), Kind::Input);
+        assert!(matches!(error.cause(), Cause::Input));
         assert!(
             error
                 .to_string()
@@ -151,7 +151,7 @@ fn nothing_found_names_every_place_and_the_remedy() {
     let too_old = |_: &Path| Err(library::too_old("1.23.2"));
     let search = Search::among(&places(None, &everything(root.path())), too_old);
     let error = search.into_found().unwrap_err();
-    assert_eq!(error.kind(), Kind::Runtime);
+    assert!(matches!(error.cause(), Cause::Runtime));
     let message = error.to_string();
     let shown = message.replace(&*root.path().to_string_lossy(), "");
     assert_eq!(

@@ -64,7 +64,7 @@ pub struct Differentiated {
 pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
     let opset = opset(&model);
     if opset < OLDEST {
-        return Err(Error::input(
+        return Err(Error::no_derivative(
             "gradient",
             format!("the network uses version {opset} of the operators; {OLDEST} is the oldest"),
         )
@@ -98,10 +98,11 @@ pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     let wanted_inputs = path(graph, loss, wanted);
     for (node, on_path) in graph.node.iter().zip(&wanted_inputs) {
         if on_path.is_some() && rules::of(node).is_none() {
-            return Err(
-                Error::input(describe(node), "the gradient of this operator is not known")
-                    .help(WITHOUT),
-            );
+            return Err(Error::no_derivative(
+                describe(node),
+                "the gradient of this operator is not known",
+            )
+            .help(WITHOUT));
         }
     }
     Ok(())
@@ -137,7 +138,7 @@ pub fn check_shapes(
             let mut different = seen.filter(|other| other.shape != value.shape);
             if let Some(other) = different.next() {
                 let (one, two) = (&value.shape, &other.shape);
-                return Err(Error::input(
+                return Err(Error::no_derivative(
                     describe(node),
                     format!(
                         "the shape of `{name}` depends on the data ({one:?} or {two:?}); the \
@@ -331,4 +332,37 @@ fn opset(model: &ModelProto) -> i64 {
     imports
         .find(|import| is_standard(import.domain()))
         .map_or(0, |import| import.version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::proto::OperatorSetIdProto;
+    use crate::error::Cause;
+    use crate::graph::build::node;
+
+    fn model(opset: i64, operator: &str) -> ModelProto {
+        ModelProto {
+            opset_import: vec![OperatorSetIdProto {
+                version: Some(opset),
+                ..OperatorSetIdProto::default()
+            }],
+            graph: Some(GraphProto {
+                node: vec![node(operator, &["w"], "loss", &[])],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_differentiated_is_told_from_other_bad_input() {
+        let wanted = ["w".to_string()];
+        assert!(check(&model(18, "Exp"), "loss", &wanted).is_ok());
+        let unknown = check(&model(18, "Det"), "loss", &wanted).unwrap_err();
+        let old = prepared(model(11, "Exp")).unwrap_err();
+        for error in [unknown, old] {
+            assert!(matches!(error.cause(), Cause::NoDerivative), "{error}");
+        }
+    }
 }

@@ -89,7 +89,7 @@ impl<'g> Node<'g> {
 
     /// That this use of the operator has no rule.
     pub fn unsupported(&self, why: &str) -> Error {
-        Error::input(
+        Error::no_derivative(
             describe(self.proto),
             format!("the gradient of this operator is not known {why}"),
         )

@@ -1,7 +1,6 @@
 //! What did not fit, told in one message, and the checks that need values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::left_out::module;
@@ -74,37 +73,40 @@ impl Findings {
             return Ok(());
         }
         let origin = network.model.path.display();
-        let mut problem = format!("does not fit the network of {origin}");
+        let problem = format!("does not fit the network of {origin}");
+        let mut lines = Vec::new();
         let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
         let both = |(name, (found, expected)): (&String, &(Vec<usize>, Vec<usize>))| {
             format!("{name} is {found:?}, the graph has {expected:?}")
         };
-        list(&mut problem, "of another shape", misshapen.iter().map(both));
+        list(&mut lines, "of another shape", misshapen.iter().map(both));
         let in_graph = |(name, shape): (&String, &Vec<usize>)| match made.get(name) {
             Some(by) => format!("{name} {shape:?}, computed by {}", by.join(", ")),
             None => plain((name, shape)),
         };
         list(
-            &mut problem,
+            &mut lines,
             "only in the graph",
             missing.iter().map(in_graph),
         );
         list(
-            &mut problem,
+            &mut lines,
             "only in the checkpoint",
             extra.iter().map(plain),
         );
         list(
-            &mut problem,
+            &mut lines,
             "computed by the exporter, so that the checkpoint's tensor cannot stand there",
             computed.values().cloned(),
         );
         list(
-            &mut problem,
+            &mut lines,
             "matched, but not the same tensor",
             unlike.iter().cloned(),
         );
-        Err(Error::input(path, problem).help(self.advice(network, weights)))
+        Err(Error::input(path, problem)
+            .lines(lines)
+            .help(self.advice(network, weights)))
     }
 
     fn advice(&self, network: &Network<'_>, weights: Option<&Path>) -> String {
@@ -196,17 +198,16 @@ impl Findings {
     }
 }
 
-fn list(text: &mut String, title: &str, items: impl ExactSizeIterator<Item = String>) {
+/// Adds a title and the first few items below it.
+fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item = String>) {
     let count = items.len();
     if count == 0 {
         return;
     }
-    let _ = write!(text, "\n  {title} ({count}):");
-    for item in items.take(SHOWN) {
-        let _ = write!(text, "\n    {item}");
-    }
+    lines.push(format!("{title} ({count}):"));
+    lines.extend(items.take(SHOWN).map(|item| format!("  {item}")));
     if count > SHOWN {
-        let _ = write!(text, "\n    and {} more", count - SHOWN);
+        lines.push(format!("  and {} more", count - SHOWN));
     }
 }
 

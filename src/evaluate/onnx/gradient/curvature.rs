@@ -10,7 +10,7 @@ use super::gradient_graph::{self, Precision, direction};
 use super::runner::{Runner, layout};
 use super::weights::{GradientBuffer, Weights};
 use super::{Gradient, Gradients, mixed};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::evaluate::linear_operator::LinearOperator;
 use crate::evaluate::onnx::{Engine, failed};
 use crate::space::mix::Mix;
@@ -79,7 +79,7 @@ impl<'e> Engine<'e> {
                 HvpMethod::Graph(Box::new(runner), precision),
                 mixed(self, mix, precision)?,
             ),
-            Err(error) if error.kind() == crate::error::Kind::Input => {
+            Err(error) if matches!(error.cause(), Cause::NoDerivative) => {
                 let gradients = self.gradients(dataset, samples.len(), Precision::Double)?;
                 let weights = mixed(self, mix, Precision::Double)?;
                 let size = norm_of(&weights).map_err(|e| failed("reading weights", &e))?;
