@@ -23,4 +23,6 @@ pub mod analysis;
 
 pub mod figure;
 
+pub mod experiment;
+
 pub mod cli;

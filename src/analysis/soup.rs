@@ -2,15 +2,17 @@
 //!
 //! Selection looks at the validation set alone; everything else is only reported.
 
+use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
+use serde::Deserialize;
 
 use super::averages;
 use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
-use crate::evaluate::{Answers, Evaluator, EvaluationObserver};
+use crate::evaluate::{Answers, EvaluationObserver, Evaluator};
 use crate::result::learned::{Layers, Settings};
 use crate::result::score::Score;
 use crate::result::soup::Method;
@@ -339,12 +341,17 @@ pub fn mean(members: &[usize]) -> Vec<(usize, f64)> {
     members.iter().map(|&member| (member, weight)).collect()
 }
 
-/// When a model is taken into a greedy soup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a greedy method adds a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 pub enum Rule {
-    /// When validation accuracy does not fall: Recipe 1 of the paper.
+    /// If validation accuracy does not fall, as in the paper (Recipe 1)
+    #[default]
+    #[value(name = "ge")]
+    #[serde(rename = "ge")]
     AtLeast,
-    /// When it rises: the released code.
+    /// If validation accuracy rises, as in the paper's released code
+    #[value(name = "gt")]
+    #[serde(rename = "gt")]
     Above,
 }
 

@@ -1,9 +1,11 @@
 //! What ends a run from outside: signals that stop it, and one that is turned into an error.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::STOP;
 use crate::error::{Error, Result};
+
+/// Set when the user asks the run to end.
+pub static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Lets Ctrl-C, a hangup and a request to end stop the run with what is finished kept; a second one
 /// ends the program at once.

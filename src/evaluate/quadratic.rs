@@ -2,7 +2,7 @@
 
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::linear_operator::LinearOperator;
-use super::{Answers, Evaluator, EvaluationObserver};
+use super::{Answers, EvaluationObserver, Evaluator};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::decode;

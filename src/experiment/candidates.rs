@@ -118,7 +118,10 @@ fn columns(csv: &Path, header: &csv::StringRecord) -> Result<Vec<String>> {
 }
 
 /// A model from its row.
-fn listed(mut row: IndexMap<String, String>, folder: &Path) -> std::result::Result<Candidate, String> {
+fn listed(
+    mut row: IndexMap<String, String>,
+    folder: &Path,
+) -> std::result::Result<Candidate, String> {
     let name = row.shift_remove("name").unwrap_or_default();
     let given = row.shift_remove("path").unwrap_or_default();
     if name.is_empty() || given.is_empty() {
@@ -157,8 +160,12 @@ fn twice(models: &[Candidate], model: &Candidate) -> Option<String> {
         if other_name == name {
             return Some(format!("the name `{name}` stands in the list twice"));
         }
-        (real(&other.path) == path)
-            .then(|| format!("`{name}` is the same file as `{other_name}`: {}", other.given))
+        (real(&other.path) == path).then(|| {
+            format!(
+                "`{name}` is the same file as `{other_name}`: {}",
+                other.given
+            )
+        })
     })
 }
 

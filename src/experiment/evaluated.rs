@@ -46,7 +46,8 @@ impl EvaluatedModels {
         let sets = 0..datasets.len();
         let score = |member: usize| {
             let sets = sets.clone();
-            sets.map(|set| logits.ensemble(&[(member, 1.0)], set)).collect()
+            sets.map(|set| logits.ensemble(&[(member, 1.0)], set))
+                .collect()
         };
         let scores: Vec<Vec<Score>> = (0..session.members()).map(score).collect();
         let (aligned, gram) = (session.aligned(), session.known_gram());

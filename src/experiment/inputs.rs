@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::candidates::Candidate;
 use super::session::SessionSettings;
+use crate::base::files::Stamp;
+use crate::base::hash::sha256;
+use crate::base::map::map_file;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
-use crate::base::files::Stamp;
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
 
@@ -83,7 +84,11 @@ impl Inputs {
     pub fn model_files(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.origin.clone()];
         paths.extend(self.model.external.iter().cloned());
-        paths.extend(self.origin_weights.as_ref().map(|weights| weights.path.clone()));
+        paths.extend(
+            self.origin_weights
+                .as_ref()
+                .map(|weights| weights.path.clone()),
+        );
         for checkpoint in &self.checkpoints {
             paths.push(checkpoint.path.clone());
             if let Content::Onnx(model) = &checkpoint.content {
@@ -131,16 +136,8 @@ pub fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
         let empty = path
             .metadata()
             .is_ok_and(|file| file.is_file() && file.len() == 0);
-        let bytes = if empty {
-            Bytes::new()
-        } else {
-            file::map(path)?
-        };
-        let digest = Sha256::digest(&bytes);
-        let hex = digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
+        let bytes = if empty { Bytes::new() } else { map_file(path)? };
+        let hex = sha256(&bytes);
         Ok((path.display().to_string(), hex))
     };
     paths.par_iter().map(hash).collect()

@@ -12,7 +12,7 @@ pub mod candidates;
 pub mod data;
 mod evaluated;
 mod input_warnings;
-mod inputs;
+pub mod inputs;
 pub mod layouts;
 pub mod line;
 pub mod output;

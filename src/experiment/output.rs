@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Error, Result};
 use crate::base::atomic;
+use crate::error::{Error, Result};
 
 /// The output of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,12 @@ impl Output {
     pub fn remove(&self) {
         let csv = self.csv();
         let figure = |ending: &str| self.plots().join(format!("{}.{ending}", self.name));
-        for file in [csv.with_extension("json"), csv, figure("png"), figure("svg")] {
+        for file in [
+            csv.with_extension("json"),
+            csv,
+            figure("png"),
+            figure("svg"),
+        ] {
             // Mostly there is none.
             let _ = std::fs::remove_file(file);
         }

@@ -52,7 +52,12 @@ pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer)
         pairs.theory = compared(session, &engine, &models, &places, observer)?;
     }
     if settings.by_layer {
-        pairs.layers = layers(session.pool(), session.gram(), &places, &session.names()[1..]);
+        pairs.layers = layers(
+            session.pool(),
+            session.gram(),
+            &places,
+            &session.names()[1..],
+        );
     }
     pairs.provenance = session.provenance(&data, Some(&engine));
     session.conclude(engine, true)?;

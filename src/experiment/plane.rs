@@ -3,16 +3,16 @@
 use super::plane_run::PlaneRun;
 use super::session::Session;
 use super::{Observer, batch_norm};
-use crate::analysis::adaptive::{Contours, Refinement};
+use crate::analysis::adaptive::{Refinement, contours};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::differentiable_loss::Reference;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
-use crate::figure::panel::{Panels, contours};
 use crate::graph::network::Network;
 use crate::result::grid::Grid;
+use crate::result::panels::Panels;
 use crate::result::plane::{Arrow, Plane};
 use crate::result::score::DatasetInfo;
 use crate::space::plane::PlaneBasis;
@@ -146,11 +146,7 @@ fn described(basis: &PlaneBasis, grid: &Grid) -> String {
 }
 
 /// Evaluates the grid, or refines it until every contour is measured.
-fn measured(
-    engine: &Engine<'_>,
-    run: &PlaneRun<'_>,
-    adaptive: Option<Panels>,
-) -> Result<Plane> {
+fn measured(engine: &Engine<'_>, run: &PlaneRun<'_>, adaptive: Option<Panels>) -> Result<Plane> {
     loop {
         // What was evaluated before is remembered.
         let answers = engine.evaluate(&run.mixes(), run)?;
@@ -158,11 +154,7 @@ fn measured(
         let Some(panels) = adaptive else {
             return Ok(plane);
         };
-        let surfaces = contours(&plane, panels).into_iter();
-        let surfaces: Vec<Contours> = surfaces
-            .map(|(values, levels)| Contours { values, levels })
-            .collect();
-        if !run.refinement().refine(&surfaces) {
+        if !run.refinement().refine(&contours(&plane, panels)) {
             return Ok(plane);
         }
     }

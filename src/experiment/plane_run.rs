@@ -73,9 +73,7 @@ impl<'r> PlaneRun<'r> {
     pub fn grid_mixes(&self) -> Vec<Mix> {
         let members = self.session.members();
         let points = self.grid.points();
-        points
-            .map(|(x, y)| self.basis.mix(x, y, members))
-            .collect()
+        points.map(|(x, y)| self.basis.mix(x, y, members)).collect()
     }
 
     /// The plane that the answers are.
@@ -182,7 +180,6 @@ fn disagreeing(checks: &[Check]) -> impl Iterator<Item = String> {
 fn nonfinite(surface: &Surface) -> Option<String> {
     let scores = surface.scores.iter().flatten();
     let nonfinite = scores.filter(|score| score.nonfinite > 0).count();
-    (nonfinite > 0).then(|| {
-        format!("{nonfinite} values of the surface are NaN or infinite; they are hatched")
-    })
+    (nonfinite > 0)
+        .then(|| format!("{nonfinite} values of the surface are NaN or infinite; they are hatched"))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::session::Session;
 use crate::analysis::check;
 use crate::error::Result;
+use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;

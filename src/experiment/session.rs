@@ -17,10 +17,10 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::data::{Dataset, InputDtype, Preprocess, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::signature;
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions, EvaluationOptions, OriginalModel};
+use crate::evaluate::onnx::{Engine, EvaluationOptions, JournalOptions, OriginalModel};
 use crate::evaluate::runtime::Runtime;
+use crate::evaluate::signature;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
 use crate::result::provenance::Provenance;
@@ -58,7 +58,7 @@ pub struct SessionSettings {
     /// Seed of the samples taken and of whatever else is drawn.
     pub seed: u64,
     /// Device, batch, workers, limits.
-    pub request: EvaluationOptions,
+    pub options: EvaluationOptions,
     /// Where an interrupted run keeps what is finished. Without it, nothing is kept.
     pub output: Option<Output>,
     /// The configuration file, which is recorded with the results.
@@ -85,7 +85,7 @@ impl SessionSettings {
             preprocess: None,
             limit: None,
             seed: 0,
-            request: EvaluationOptions::default(),
+            options: EvaluationOptions::default(),
             output: None,
             config_file: None,
             command: Vec::new(),
@@ -298,7 +298,7 @@ impl Session {
             &self.aligned,
             data.signature.clone(),
             &data.datasets,
-            self.settings.request.clone(),
+            self.settings.options.clone(),
             self.settings.stop,
         )?;
         let warnings = engine.warnings().iter();
@@ -320,6 +320,16 @@ impl Session {
             name: output.name.clone(),
             fresh: output.fresh,
             identity: self.identity(data),
+        })
+    }
+
+    /// Where results go: the output of the settings, or the working folder.
+    pub fn output(&self) -> Output {
+        let output = self.settings.output.clone();
+        output.unwrap_or_else(|| Output {
+            folder: ".".into(),
+            name: "landscape".to_string(),
+            fresh: false,
         })
     }
 
@@ -382,7 +392,7 @@ impl Session {
             files: files.cloned().collect(),
             settings,
             onnxruntime: self.runtime.version().to_string(),
-            provider: self.settings.request.device.provider().to_string(),
+            provider: self.settings.options.device.provider().to_string(),
             verified: self.verified(),
             wall_seconds: self.start.elapsed().as_secs_f64(),
         }
@@ -455,11 +465,7 @@ impl Session {
     }
 
     /// Leaves out the models of a list whose weights are NaN or infinite.
-    fn leave_out_diverged(
-        &mut self,
-        csv: &std::path::Path,
-        observer: &dyn Observer,
-    ) -> Result<()> {
+    fn leave_out_diverged(&mut self, csv: &std::path::Path, observer: &dyn Observer) -> Result<()> {
         let diverged = diverged(&self.aligned)?;
         for (index, problem) in diverged.iter().enumerate().rev() {
             let Some(problem) = problem else { continue };
@@ -470,7 +476,9 @@ impl Session {
             self.warnings.insert(0, warning);
         }
         if self.candidates.is_empty() {
-            return Err(Error::input(csv, self.warnings.join("\n  ")));
+            let mut warnings = self.warnings.iter();
+            let first = warnings.next().cloned().unwrap_or_default();
+            return Err(Error::input(csv, first).lines(warnings));
         }
         if !self.warnings.is_empty() {
             // What is frozen or tied depends on all models.

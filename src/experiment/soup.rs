@@ -6,7 +6,8 @@ use super::session::Session;
 use super::{Observer, soup_result};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
-use crate::error::{Kind, Result};
+use crate::error::{Cause, Result};
+use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::result::learned::Settings as LearningSettings;
@@ -85,9 +86,9 @@ fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<S
     let Some(learning) = &settings.learning else {
         return Ok(None);
     };
-    let set = validation(&crate::evaluate::Evaluator::datasets(engine)).unwrap_or(0);
+    let set = validation(&engine.datasets()).unwrap_or(0);
     match engine.check_gradients(set, learning.batch, Precision::Own) {
-        Err(error) if !settings.asked && error.kind() == Kind::Input => {
+        Err(error) if !settings.asked && matches!(error.cause(), Cause::NoDerivative) => {
             Ok(Some(format!("learned soups are left out: {error}")))
         }
         checked => checked.map(|()| None),
@@ -160,7 +161,7 @@ fn cook<'c>(
     Cook {
         evaluator: engine,
         ensemble,
-        watch: observer,
+        observer,
         members: session.members(),
         validation: models.validation().unwrap_or(0),
         rule: settings.rule,

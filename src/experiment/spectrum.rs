@@ -4,7 +4,7 @@ use super::session::Session;
 use super::{Observer, batch_norm};
 use crate::analysis::spectrum::{Plan, spectrum};
 use crate::base::human::size;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::evaluate::onnx::Engine;
@@ -47,12 +47,14 @@ pub fn run(
     let beyond = batch_norm::beyond(&network, aligned, mixes, words, |_| String::new());
     let found = measured(session, settings, &engine, &mix, observer);
     let found = found.map_err(|error| match &beyond {
-        Some(why) if error.kind() == Kind::Runtime => error.help(why),
+        Some(why) if matches!(error.cause(), Cause::Runtime) => error.help(why),
         _ => error.nothing_kept(),
     });
     let mut found = found?;
     if settings.weights.len() > 1 {
-        found.warnings.extend(batch_norm::averaged(&network, aligned));
+        found
+            .warnings
+            .extend(batch_norm::averaged(&network, aligned));
     }
     found.warnings.extend(beyond);
     let names = session.names();

@@ -1,5 +1,6 @@
 //! How a learned soup came about: a part of `NAME.json`, and `NAME.learned.csv`.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::soup::Method;
@@ -59,14 +60,15 @@ pub struct Settings {
 }
 
 /// What has a row of α of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layers {
-    /// One row serves the network.
+    /// Nothing: one row serves the network
+    #[value(skip)]
     All,
-    /// Each tensor that differs between models, as in the paper's released code.
+    /// Each tensor that differs between models, as in the paper's released code
     Tensor,
-    /// Each block of layers, by the tensors' names.
+    /// Each block of layers, by the first number in the tensors' names
     Block,
 }
 

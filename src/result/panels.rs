@@ -6,13 +6,17 @@
 use super::contour_levels::ContourLevels;
 use super::plane::Plane;
 use super::score::{DatasetInfo, Role, Score};
+use clap::ValueEnum;
+use serde::Deserialize;
 
 /// Which panels are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Panels {
-    /// Train loss, test error, mean shift error.
+    /// Train loss, test error, mean error over the shifts
+    #[default]
     Paper,
-    /// These, validation error, and one a shift set.
+    /// These, validation error, and one panel per shift
     All,
 }
 

@@ -17,6 +17,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
@@ -32,13 +33,14 @@ use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
 /// Whose settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+//
+// The paper's are as remembered (its appendix was not at hand); its batch size and weight decay
+// are not known. The released code is `learned_bylayer.py`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
-    /// The paper's: 3 epochs at a learning rate of 0.1, as remembered (its appendix was not at
-    /// hand). Its batch size and weight decay are not known; those of the released code stand in.
+    /// 3 epochs, learning rate 0.1; the rest, which the paper does not say, from the released code
     Paper,
-    /// The released code's (`learned_bylayer.py`): 5 epochs at a learning rate of 0.05, no weight
-    /// decay, 256 samples a step.
+    /// 5 epochs, learning rate 0.05, no weight decay, batches of 256, as in the paper's released code
     Released,
 }
 

@@ -1,13 +1,23 @@
 //! `landscape.toml`: data sets, preprocessing, and defaults for flags.
+//!
+//! A flag beats the file. Keys at the top are defaults of the flags that all commands share; a
+//! section such as `[plane]` holds those of a command's own.
 
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::line::LineOptions;
+use super::pairs::PairsOptions;
+use super::plane::PlaneOptions;
+use super::run::GpuPrecision;
+use super::soup::SoupOptions;
+use super::spectrum::SpectrumOptions;
 use crate::base::files;
 use crate::data::Preprocess;
 use crate::error::{Error, Result};
+use crate::evaluate::onnx::{Binding, Losses};
 
 /// The file that is read when it stands in the working folder.
 pub const DEFAULT: &str = "landscape.toml";
@@ -25,36 +35,35 @@ pub struct Config {
     pub output: Option<String>,
     pub out: Option<PathBuf>,
     pub device: Option<String>,
-    pub precision: Option<String>,
-    pub losses: Option<String>,
+    pub precision: Option<GpuPrecision>,
+    pub losses: Option<Losses>,
     pub limit: Option<usize>,
     pub seed: Option<u64>,
     pub batch: Option<usize>,
     pub workers: Option<usize>,
     pub threads: Option<usize>,
-    pub binding: Option<String>,
+    pub binding: Option<Binding>,
     pub memory: Option<String>,
     pub max_time: Option<String>,
     pub tolerance: Option<String>,
     #[serde(default)]
     pub ignore: Vec<String>,
     #[serde(default)]
-    pub plane: PlaneConfig,
+    pub plane: PlaneOptions,
+    #[serde(default)]
+    pub line: LineOptions,
+    #[serde(default)]
+    pub soup: SoupOptions,
+    #[serde(default)]
+    pub pairs: PairsOptions,
+    #[serde(default)]
+    pub spectrum: SpectrumOptions,
     #[serde(default)]
     pub data: DataConfig,
     pub preprocess: Option<Preprocess>,
-}
-
-/// Defaults of `landscape plane`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct PlaneConfig {
-    pub steps: Option<usize>,
-    pub margin: Option<f64>,
-    pub x: Option<String>,
-    pub y: Option<String>,
-    pub panels: Option<String>,
+    /// The file itself, when there is one.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
 }
 
 /// Data sets by role.
@@ -76,20 +85,21 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or has a key or value that means nothing; the message shows
     /// the line.
-    pub fn load(given: Option<&Path>) -> Result<(Self, Option<PathBuf>)> {
+    pub fn load(given: Option<&Path>) -> Result<Self> {
         let path = match given {
             Some(path) => path.to_path_buf(),
             None if Path::new(DEFAULT).exists() && !Path::new(DEFAULT).is_dir() => {
                 PathBuf::from(DEFAULT)
             }
-            None => return Ok((Self::default(), None)),
+            None => return Ok(Self::default()),
         };
         let text = files::text(&path, files::CONFIGURATION)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             Error::input(&path, "cannot be used:").lines(error.to_string().trim_end().lines())
         })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
-        Ok((config, Some(path)))
+        config.path = Some(path);
+        Ok(config)
     }
 
     /// Takes paths as relative to the file's folder.
@@ -120,11 +130,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
-        let (mut config, _) = Config::load(Some(&path))?;
+        let mut config = Config::load(Some(&path))?;
         // Paths made comparable: the folder is another one each time.
         for shift in config.data.shifts.values_mut() {
             *shift = shift.strip_prefix(folder.path()).unwrap().to_path_buf();
         }
+        config.path = None;
         Ok(config)
     }
 

@@ -1,87 +1,34 @@
-//! Which part of the plane is drawn, and how finely.
+//! Grids and ranges, as they are typed.
 
-use super::args::{PanelsArg, PlaneArgs};
-use super::config::Config;
-use super::plan::Plan;
+use super::plane::PlaneOptions;
 use crate::error::{Error, Result};
-use crate::result::grid::{Grid, linspace};
-use crate::space::plane::PlaneBasis;
-
-/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
-const POINTS: usize = 1_000_000;
+use crate::experiment::plane::GridSpec;
+use crate::result::grid::linspace;
 
 /// Most margin, in sides of the box: beyond it the box is a point.
-const MARGIN: f64 = 1000.0;
+const MOST_MARGIN: f64 = 1000.0;
 
-/// The grid and the panels that were asked for.
-pub struct Window {
-    /// Panels of the figure.
-    pub panels: PanelsArg,
-    steps: usize,
-    margin: f64,
-    ranges: Option<(Vec<f64>, Vec<f64>)>,
-}
-
-impl Window {
-    /// Checks what was typed and configured.
-    ///
-    /// # Errors
-    /// When a value is impossible.
-    pub fn new(arguments: &PlaneArgs, plan: &Plan, config: &Config) -> Result<Self> {
-        let steps = arguments.steps.or(config.plane.steps).unwrap_or(21);
-        let margin = arguments.margin.or(config.plane.margin).unwrap_or(0.25);
-        check_steps(steps)?;
-        if !(0.0..=MARGIN).contains(&margin) {
-            return Err(Error::flag(
-                "--margin",
-                format!("is {margin:?}; 0 to {MARGIN} is possible"),
-            ));
-        }
-        let typed = arguments.steps.is_some() || arguments.margin.is_some();
-        let configured = |value: &Option<String>| value.clone().filter(|_| !typed);
-        let x = arguments.x.clone().or_else(|| configured(&config.plane.x));
-        let y = arguments.y.clone().or_else(|| configured(&config.plane.y));
-        let ranges = match (x, y) {
-            (Some(x), Some(y)) => Some((range("--x", &x)?, range("--y", &y)?)),
-            (None, None) => None,
-            _ => return Err(Error::flag("--x, --y", "set both or none")),
-        };
-        let request = &plan.request;
-        if arguments.adaptive && (request.max_time.is_some() || request.tolerance.is_some()) {
-            return Err(Error::flag(
-                "--adaptive",
-                "cannot go with --max-time or --tolerance: points refined later would have other \
-                 samples",
-            ));
-        }
-        Ok(Self {
-            panels: panels(arguments, config)?,
-            steps,
-            margin,
-            ranges,
-        })
+/// The part of the plane that is asked for.
+///
+/// # Errors
+/// When a value is impossible.
+pub fn spec(options: &PlaneOptions) -> Result<GridSpec> {
+    let steps = options.steps.unwrap_or(21);
+    let margin = options.margin.unwrap_or(0.25);
+    check_steps(steps)?;
+    if !(0.0..=MOST_MARGIN).contains(&margin) {
+        return Err(Error::flag(
+            "--margin",
+            format!("is {margin:?}; 0 to {MOST_MARGIN} is possible"),
+        ));
     }
-
-    /// The grid over a plane.
-    ///
-    /// # Errors
-    /// When it has more points than anybody could wait for.
-    pub fn grid(&self, basis: &PlaneBasis) -> Result<Grid> {
-        let grid = match &self.ranges {
-            Some((xs, ys)) => Grid {
-                xs: xs.clone(),
-                ys: ys.clone(),
-            },
-            None => basis.grid(self.steps, self.margin),
-        };
-        if grid.len() > POINTS {
-            let (nx, ny) = (grid.xs.len(), grid.ys.len());
-            return Err(Error::flag(
-                "grid",
-                format!("has {nx}×{ny} points; at most {POINTS} are possible"),
-            ));
-        }
-        Ok(grid)
+    match (&options.x, &options.y) {
+        (Some(x), Some(y)) => Ok(GridSpec::Axes {
+            xs: range("--x", x)?,
+            ys: range("--y", y)?,
+        }),
+        (None, None) => Ok(GridSpec::Box { steps, margin }),
+        _ => Err(Error::flag("--x, --y", "set both or none")),
     }
 }
 
@@ -97,18 +44,6 @@ pub fn check_steps(steps: usize) -> Result<()> {
         "--steps",
         format!("is {steps}; 2 to 10000 are possible"),
     ))
-}
-
-fn panels(arguments: &PlaneArgs, config: &Config) -> Result<PanelsArg> {
-    match (arguments.panels, config.plane.panels.as_deref()) {
-        (Some(panels), _) => Ok(panels),
-        (None, None | Some("paper")) => Ok(PanelsArg::Paper),
-        (None, Some("all")) => Ok(PanelsArg::All),
-        (None, Some(other)) => Err(Error::flag(
-            "panels",
-            format!("is `{other}`; `paper` or `all`"),
-        )),
-    }
 }
 
 /// `MIN:MAX:N`, ends included.

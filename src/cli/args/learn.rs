@@ -1,81 +1,45 @@
-//! The flags of learned soups, and where their slopes come from.
+//! The flags of learned soups.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::stage::Stage;
 use super::units;
 use crate::analysis::learned::Preset;
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
-use crate::evaluate::differentiable_loss::DifferentiableLoss;
-use crate::evaluate::onnx::gradient::Precision;
 use crate::result::learned::{Layers, Settings};
 use crate::result::soup::Method;
-
-/// The loss on a data set of the stage, with its slopes over about so many samples at a time.
-///
-/// # Errors
-/// When the network has no gradients.
-pub fn slopes<'e>(
-    stage: &'e Stage<'_>,
-    validation: usize,
-    samples: usize,
-) -> Result<Box<dyn DifferentiableLoss + 'e>> {
-    let gradients = stage
-        .engine
-        .gradients(validation, samples, Precision::Own)?;
-    Ok(Box::new(gradients))
-}
 
 /// How soups are learned.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
 pub struct LearnArgs {
-    /// Where settings come from that are not given [default: released]
+    /// Settings to start from [default: released]
     #[arg(long, value_enum)]
-    pub preset: Option<PresetArg>,
-    /// What has coefficients of its own, by layer [default: tensor]
+    pub preset: Option<Preset>,
+    /// What gets its own coefficients in learned-by-layer [default: tensor]
     #[arg(long, value_enum)]
-    pub layers: Option<LayersArg>,
-    /// Passes over the validation set
+    pub layers: Option<Layers>,
+    /// Number of passes over the validation set [default: the preset's]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
-    /// Learning rate of AdamW, the same in all steps
+    /// Constant learning rate of AdamW [default: the preset's]
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
-    /// Samples a step [default: 256]
+    /// Batch size for learning [default: 256]
     #[arg(long, value_name = "N")]
     pub learn_batch: Option<usize>,
-    /// Weight decay of AdamW: towards the uniform soup, and β towards 0 [default: 0]
+    /// Weight decay of AdamW; pulls α to the uniform soup and β to 0 [default: 0]
     #[arg(long, value_name = "X")]
     pub weight_decay: Option<f64>,
-    /// Coefficients of any sign that sum to 1, no softmax
+    /// Allow negative coefficients: they sum to 1, but without a softmax
     #[arg(long)]
     pub unconstrained: bool,
-    /// Leave β, which multiplies the logits, at 1
+    /// Keep β, the factor of the logits, at 1
     #[arg(long)]
     pub fixed_beta: bool,
-    /// Hold out a part of the validation set, such as 20%, to choose the best epoch by
-    #[arg(long, value_name = "PART")]
+    /// Fraction of the validation set held out to choose the best epoch, e.g. 20%
+    #[arg(long, value_name = "FRACTION")]
     pub holdout: Option<String>,
-}
-
-/// Whose settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PresetArg {
-    /// 3 epochs, learning rate 0.1; what is not known of the paper's is the released code's
-    Paper,
-    /// 5 epochs, learning rate 0.05, as in the paper's released code
-    Released,
-}
-
-/// What has coefficients of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LayersArg {
-    /// Each tensor, as in the paper's released code
-    Tensor,
-    /// Each block, by the first number in the tensors' names
-    Block,
 }
 
 impl LearnArgs {
@@ -117,16 +81,9 @@ impl LearnArgs {
     }
 
     fn checked(&self) -> Result<Settings> {
-        let preset = match self.preset {
-            Some(PresetArg::Paper) => Preset::Paper,
-            Some(PresetArg::Released) | None => Preset::Released,
-        };
-        let default = preset.settings();
+        let default = self.preset.unwrap_or(Preset::Released).settings();
         Ok(Settings {
-            layers: match self.layers {
-                Some(LayersArg::Block) => Layers::Block,
-                Some(LayersArg::Tensor) | None => Layers::Tensor,
-            },
+            layers: self.layers.unwrap_or(Layers::Tensor),
             epochs: count("--epochs", self.epochs)?.unwrap_or(default.epochs),
             learning_rate: number("--lr", self.lr, f64::MIN_POSITIVE)?
                 .unwrap_or(default.learning_rate),
@@ -166,7 +123,7 @@ fn number(flag: &str, value: Option<f64>, least: f64) -> Result<Option<f64>> {
 
 fn holdout(text: &str) -> Result<f64> {
     let fault = |problem: &str| Error::flag("--holdout", format!("`{text}`: {problem}"));
-    match units::part(text) {
+    match units::fraction(text) {
         Ok(1.0) => Err(fault("nothing is left to learn from")),
         part => part.map_err(fault),
     }
@@ -188,8 +145,8 @@ mod tests {
         expected.layers = Layers::Tensor;
         assert_eq!(plain.unwrap(), expected);
         let arguments = LearnArgs {
-            preset: Some(PresetArg::Paper),
-            layers: Some(LayersArg::Block),
+            preset: Some(Preset::Paper),
+            layers: Some(Layers::Block),
             epochs: Some(7),
             weight_decay: Some(0.0),
             unconstrained: true,
@@ -222,7 +179,7 @@ mod tests {
             "{text}"
         );
         let layers = LearnArgs {
-            layers: Some(LayersArg::Tensor),
+            layers: Some(Layers::Tensor),
             ..LearnArgs::default()
         };
         let text = message(layers, &[Method::Learned]);

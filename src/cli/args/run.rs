@@ -40,7 +40,9 @@ pub struct ModelArgs {
 
 /// The data sets, by role.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Data (any of --train, --val, --test, --shift replaces all of [data])")]
+#[command(
+    next_help_heading = "Data (any of --train, --val, --test, --shift replaces all of [data])"
+)]
 pub struct DataArgs {
     /// Training data (.npz or .safetensors)
     #[arg(long, value_name = "PATH")]

@@ -57,8 +57,8 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// `0.2%` or `0.002`.
-pub fn part(text: &str) -> Result<f64, &'static str> {
-    let possible = "a part such as 0.2% or 0.002 is needed";
+pub fn fraction(text: &str) -> Result<f64, &'static str> {
+    let possible = "a fraction such as 0.2% or 0.002 is needed";
     let (number, unit) = split(text.trim()).ok_or(possible)?;
     let value = match unit {
         "" => number,
@@ -93,8 +93,8 @@ mod tests {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        assert_eq!(part("0.2%"), Ok(0.002));
-        assert_eq!(part("0.002"), Ok(0.002));
+        assert_eq!(fraction("0.2%"), Ok(0.002));
+        assert_eq!(fraction("0.002"), Ok(0.002));
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         for text in ["", "0", "200%", "2", "1h"] {
-            assert!(part(text).is_err(), "{text}");
+            assert!(fraction(text).is_err(), "{text}");
         }
     }
 }

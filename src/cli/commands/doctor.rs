@@ -1,7 +1,7 @@
 //! `landscape doctor`.
 
-use super::args::DoctorArgs;
-use super::print_lines;
+use crate::cli::args::DoctorArgs;
+use crate::cli::terminal::print_lines;
 use crate::evaluate::doctor;
 
 /// Prints what is there; the status is 1 when no runtime can be used.

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::args::InspectArgs;
-use super::{note, open_origin, print};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
+use crate::cli::args::InspectArgs;
+use crate::cli::terminal::{note, print};
 use crate::error::Result;
 use crate::evaluate::onnx::frozen_nodes;
+use crate::experiment::inputs::open_origin;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;

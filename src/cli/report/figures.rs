@@ -1,12 +1,8 @@
-//! `landscape draw`: a figure from files alone.
+//! The figures of each result, written as PNG and SVG.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::args::{DrawArgs, PanelsArg};
-use super::print;
 use crate::base::atomic;
-use crate::base::files;
 use crate::error::Result;
 use crate::figure;
 use crate::figure::page::Drawing;
@@ -18,57 +14,10 @@ use crate::result::panels::Panels;
 use crate::result::plane::Plane;
 use crate::result::soup::Soups;
 use crate::result::spectrum::Spectrum;
-use crate::result::{line, pairs_file, plane_file, soup_file, spectrum_file};
-
-/// Reads the plane and draws it.
-pub fn run(arguments: &DrawArgs) -> Result<()> {
-    let folder = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| plots_of(&arguments.csv));
-    let name = arguments.csv.file_stem().unwrap_or_default();
-    let (name, panels) = (name.to_string_lossy(), arguments.panels);
-    let csv = &arguments.csv;
-    let drawn = match kind(csv) {
-        Kind::Line => line_figures(&line::read(csv)?, panels, &folder, &name)?,
-        Kind::Soup => soup_figures(&soup_file::read(csv)?, &folder, &name)?,
-        Kind::Pairs => pair_figures(&pairs_file::read(csv)?, &folder, &name)?,
-        Kind::Spectrum => spectrum_figures(&spectrum_file::read(csv)?, &folder, &name)?,
-        Kind::Plane => vec![figures(&plane_file::read(csv)?, panels, &folder, &name)?],
-    };
-    for png in drawn {
-        print(&png.display().to_string());
-    }
-    Ok(())
-}
-
-/// What a CSV is of.
-enum Kind {
-    Plane,
-    Line,
-    Soup,
-    Pairs,
-    Spectrum,
-}
-
-/// What a CSV is of, by its first columns; any other is told what a plane's lacks.
-fn kind(csv: &Path) -> Kind {
-    let mut start = [0; 12];
-    // What cannot be opened is told by whoever reads it.
-    let opened = files::open(csv).ok();
-    let read = opened.and_then(|mut file| file.read_exact(&mut start).ok());
-    match (read, &start) {
-        (Some(()), start) if start.starts_with(b"alpha,") => Kind::Line,
-        (Some(()), start) if start.starts_with(b"method,") => Kind::Soup,
-        (Some(()), start) if start.starts_with(b"a,b,angle") => Kind::Pairs,
-        (Some(()), start) if start.starts_with(b"rank,end,") => Kind::Spectrum,
-        _ => Kind::Plane,
-    }
-}
 
 /// Writes Figure 1, where there are a test set and shifts, and the coefficients of a soup learned by
 /// layer; returns the PNGs' paths.
-pub fn soup_figures(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+pub fn soups(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let warnings = &soups.warnings;
     let mut drawn = scatter(figure::soup::scatter(soups), warnings, folder, name)?;
     let by_layer = format!("{name}-learned-by-layer");
@@ -83,7 +32,7 @@ pub fn soup_figures(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<Path
 
 /// Writes Figures 3 and 4, and Figure 5 and the angles by tensor where there are such; returns the
 /// PNGs' paths.
-pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+pub fn pairs(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let mut drawn = Vec::new();
     for (figure, ending) in [
         (figure::pairs::angle_advantage(pairs), "angle-advantage"),
@@ -100,7 +49,7 @@ pub fn pair_figures(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<Path
 }
 
 /// Writes the figure of a spectrum, where there is anything to draw; returns the PNG's path.
-pub fn spectrum_figures(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+pub fn spectrum(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     match figure::spectrum::draw(spectrum)? {
         Some(drawing) => {
             let drawing = drawing.described(&spectrum.warnings);
@@ -149,14 +98,9 @@ fn scatter(
 }
 
 /// Writes the figures of a path; returns the PNGs' paths.
-pub fn line_figures(
-    line: &Line,
-    panels: PanelsArg,
-    folder: &Path,
-    name: &str,
-) -> Result<Vec<PathBuf>> {
+pub fn line(line: &Line, panels: Panels, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let warnings = &line.summary.warnings;
-    let drawing = figure::line::draw(line, panels.into())?.described(warnings);
+    let drawing = figure::line::draw(line, panels)?.described(warnings);
     let mut drawn = vec![write(&drawing, folder, name)?];
     let shift = figure::line::scatter(line);
     let name = format!("{name}-shift");
@@ -164,29 +108,10 @@ pub fn line_figures(
     Ok(drawn)
 }
 
-impl From<PanelsArg> for Panels {
-    fn from(panels: PanelsArg) -> Self {
-        match panels {
-            PanelsArg::Paper => Self::Paper,
-            PanelsArg::All => Self::All,
-        }
-    }
-}
-
-/// `DIR/plots` for `DIR/notebooks-data/NAME.csv`, else the CSV's own folder.
-fn plots_of(csv: &Path) -> PathBuf {
-    let folder = csv.parent().unwrap_or(Path::new(""));
-    if folder.ends_with("notebooks-data") {
-        folder.with_file_name("plots")
-    } else {
-        folder.to_path_buf()
-    }
-}
-
 /// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
-pub fn figures(plane: &Plane, panels: PanelsArg, folder: &Path, name: &str) -> Result<PathBuf> {
-    let drawing = draw(plane, panels.into())?.described(&plane.summary.warnings);
-    write(&drawing, folder, name)
+pub fn plane(plane: &Plane, panels: Panels, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let drawing = draw(plane, panels)?.described(&plane.summary.warnings);
+    Ok(vec![write(&drawing, folder, name)?])
 }
 
 /// Writes a drawing as `NAME.png` and `NAME.svg`; returns the PNG's path.

@@ -5,7 +5,7 @@ use crate::result::provenance::Provenance;
 
 /// How many values agree with `what`, and whose files they are from. A state dict cannot be run:
 /// its tensors are, inside the origin's network, which shows nothing of how they were matched.
-pub fn told(checks: &[Check], provenance: &Provenance, what: &str) -> String {
+pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> String {
     let agree = checks.iter().filter(|check| check.agrees).count();
     let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     names.dedup();
@@ -52,7 +52,7 @@ mod tests {
         }
         let checks = ["zs", "zs", "ft1", "ft2"].map(check);
         assert_eq!(
-            told(&checks, &provenance, "the plane"),
+            described(&checks, &provenance, "the plane"),
             "self-check: 3 of 4 values agree with the plane: the untouched files of zs, ft1; the \
              origin's network with the tensors of ft2 inside (that checks the mixing, not the \
              matching)"

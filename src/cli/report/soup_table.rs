@@ -1,6 +1,6 @@
 //! The paper's table of soups, as text, Markdown or LaTeX.
 
-use super::args::TableArg;
+use crate::cli::args::TableFormat;
 use crate::result::models::Accuracies;
 use crate::result::score::Role;
 use crate::result::soup::{Method, MethodResult, Soups};
@@ -50,7 +50,7 @@ impl Cell {
 }
 
 /// The table; the best of each column of accuracies is marked.
-pub fn table(soups: &Soups, kind: TableArg) -> String {
+pub fn table(soups: &Soups, kind: TableFormat) -> String {
     let rows = rows(soups);
     let shifts = soups.datasets.iter();
     let shifts = shifts.filter(|set| set.role == Role::Shift);
@@ -86,20 +86,20 @@ pub fn table(soups: &Soups, kind: TableArg) -> String {
     };
     let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
     match kind {
-        TableArg::Text => text(&header, &rows),
-        TableArg::Markdown => markdown(&header, &rows),
-        TableArg::Latex => latex(&header, &rows),
+        TableFormat::Text => text(&header, &rows),
+        TableFormat::Markdown => markdown(&header, &rows),
+        TableFormat::Latex => latex(&header, &rows),
     }
 }
 
-fn marked(cell: Cell, is_best: bool, kind: TableArg) -> String {
+fn marked(cell: Cell, is_best: bool, kind: TableFormat) -> String {
     match (kind, is_best) {
-        (TableArg::Text, true) => format!("{} *", cell.text("±")),
-        (TableArg::Text, false) => format!("{}  ", cell.text("±")),
-        (TableArg::Markdown, true) => format!("**{}**", cell.text("±")),
-        (TableArg::Markdown, false) => cell.text("±"),
-        (TableArg::Latex, true) => format!("\\textbf{{{}}}", cell.text("$\\pm$")),
-        (TableArg::Latex, false) => cell.text("$\\pm$"),
+        (TableFormat::Text, true) => format!("{} *", cell.text("±")),
+        (TableFormat::Text, false) => format!("{}  ", cell.text("±")),
+        (TableFormat::Markdown, true) => format!("**{}**", cell.text("±")),
+        (TableFormat::Markdown, false) => cell.text("±"),
+        (TableFormat::Latex, true) => format!("\\textbf{{{}}}", cell.text("$\\pm$")),
+        (TableFormat::Latex, false) => cell.text("$\\pm$"),
     }
 }
 

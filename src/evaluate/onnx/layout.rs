@@ -403,5 +403,4 @@ mod tests {
         assert_eq!(Layout::parse(&layout.to_string()), Some(layout));
         assert_eq!(Layout::parse("workers=2 threads=0"), None);
     }
-
 }

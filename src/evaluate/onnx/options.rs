@@ -1,19 +1,22 @@
 //! What was asked for: where to compute, how, and for how long.
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
 
 /// How mixed weights get into the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Binding {
-    /// Whichever is faster.
+    /// Whichever is fastest for this network
     #[default]
     Auto,
-    /// A session a mix, its weights handed over before ONNX Runtime optimizes.
+    /// One session per mix, which ONNX Runtime optimizes for its weights
     Baked,
-    /// One session a worker; the graph mixes the weights.
+    /// One session per worker; its graph mixes the weights
     InGraph,
-    /// One session a worker; mixed weights are inputs of its graph.
+    /// One session per worker; mixed weights are inputs of its graph
     Inputs,
 }
 
@@ -86,12 +89,13 @@ impl fmt::Display for Device {
 }
 
 /// Where losses are computed from logits, and where the data waits for the next model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Losses {
-    /// By this program, in the memory of the machine.
+    /// In this program, on the processor
     #[default]
     Host,
-    /// By the graph; the data stays in the device's memory, too.
+    /// In the network's graph, on its device, where the data stays, too
     Graph,
 }
 

@@ -17,7 +17,7 @@ use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, ends};
 use crate::evaluate::work::Work;
-use crate::evaluate::{Answers, Evaluator, EvaluationObserver, RunEstimate};
+use crate::evaluate::{Answers, EvaluationObserver, Evaluator, RunEstimate};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 

@@ -1,0 +1,38 @@
+//! How far work is whose steps take about the same time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use indicatif::MultiProgress;
+
+use super::ticker::Ticker;
+use crate::base::human::duration;
+
+/// Counts steps that are done.
+pub struct StepProgress {
+    ticker: Ticker,
+    what: &'static str,
+    all: usize,
+    done: AtomicUsize,
+}
+
+impl StepProgress {
+    /// Before the first of `all` steps of `what`.
+    pub fn new(what: &'static str, all: usize, bars: &MultiProgress) -> Self {
+        Self {
+            ticker: Ticker::new(bars, "{bar:30} {pos}/{len} {msg}, {eta} left", all),
+            what,
+            all,
+            done: AtomicUsize::new(0),
+        }
+    }
+
+    /// Adds steps that were done.
+    pub fn add(&self, steps: usize) {
+        let done = self.done.fetch_add(steps, Ordering::Relaxed) + steps;
+        self.ticker.tick(done, self.what, |seconds| {
+            let left = self.all.saturating_sub(done) as f64;
+            let left = duration(seconds / done.max(1) as f64 * left);
+            format!("{done}/{} {}, {left} left", self.all, self.what)
+        });
+    }
+}

@@ -1,0 +1,108 @@
+//! What is said of pairs: the extremes, and the correlations.
+
+use std::path::{Path, PathBuf};
+
+use super::{Report, figures};
+use crate::cli::terminal::print_json;
+use crate::error::Result;
+use crate::result::pairs::{Correlation, Pair, Pairs};
+use crate::result::pairs_file;
+
+/// Pairs of models.
+pub struct PairsReport<'r> {
+    /// The pairs.
+    pub pairs: &'r Pairs,
+    /// What stands beside values of soups.
+    pub caveat: Option<&'r str>,
+}
+
+impl Report for PairsReport<'_> {
+    fn warnings(&self) -> &[String] {
+        &self.pairs.warnings
+    }
+
+    fn write(&self, csv: &Path) -> Result<()> {
+        pairs_file::write(self.pairs, csv)
+    }
+
+    fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+        figures::pairs(self.pairs, folder, name)
+    }
+
+    fn print_json(&self) -> Result<()> {
+        print_json(self.pairs)
+    }
+
+    fn result(&self) -> Vec<String> {
+        extremes(self.pairs)
+    }
+
+    fn remarks(&self, rate: f64) -> Vec<String> {
+        let pairs = self.pairs;
+        let caveat = self.caveat.iter();
+        let mut lines: Vec<String> = caveat.map(|it| format!("every soup: {it}")).collect();
+        lines.push(format!(
+            "angle and advantage: Spearman {}",
+            described(&pairs.angle_advantage)
+        ));
+        lines.push(format!(
+            "soup and ensemble: Pearson {} on test, {} on the shifts",
+            described(&pairs.soup_ensemble_test),
+            described(&pairs.soup_ensemble_shifts)
+        ));
+        let seconds = pairs.provenance.wall_seconds;
+        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
+        lines
+    }
+}
+
+/// Pairs that are shown of each end.
+const SHOWN: usize = 3;
+
+/// The pairs that gain most by interpolation, and those that lose most.
+fn extremes(pairs: &Pairs) -> Vec<String> {
+    let mean = |pair: &Pair| pair.row("all").or(pair.rows.first()).cloned();
+    let mut rows: Vec<_> = pairs
+        .pairs
+        .iter()
+        .filter_map(|pair| Some((pair, mean(pair)?)))
+        .collect();
+    rows.sort_by(|a, b| b.1.advantage.total_cmp(&a.1.advantage));
+    let header =
+        "pair                 angle   soup (%)   ensemble (%)   advantage (points, unpaired ±)";
+    let mut lines = vec![header.to_string()];
+    let ends = rows.len().saturating_sub(SHOWN).max(SHOWN);
+    for (index, (pair, row)) in rows.iter().enumerate() {
+        if index >= SHOWN && index < ends {
+            continue;
+        }
+        if index == ends && ends > SHOWN {
+            lines.push("…".to_string());
+        }
+        lines.push(format!(
+            "{:18}  {:5.1}°   {:8.2}   {:12.2}   {:+.2} ± {:.2}",
+            format!("{} {}", pair.a, pair.b),
+            pair.angle_deg,
+            100.0 * row.accuracy_soup,
+            100.0 * row.accuracy_ensemble,
+            100.0 * row.advantage,
+            100.0 * row.advantage_se
+        ));
+    }
+    lines
+}
+
+/// A correlation with its interval.
+fn described(correlation: &Correlation) -> String {
+    let Correlation {
+        value,
+        low,
+        high,
+        pairs,
+    } = correlation;
+    match (value.is_nan(), low.is_nan() || high.is_nan()) {
+        (true, _) => format!("undefined (pairs: {pairs})"),
+        (false, true) => format!("{value:.2} (pairs: {pairs})"),
+        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs)"),
+    }
+}

@@ -1,0 +1,94 @@
+//! What is said of a plane: loss and error of its models.
+
+use std::path::{Path, PathBuf};
+
+use super::{Report, figures, self_check};
+use crate::cli::terminal::print_json;
+use crate::error::Result;
+use crate::experiment::output::Output;
+use crate::result::panels::Panels;
+use crate::result::plane::{NamedScore, Plane};
+use crate::result::plane_file;
+
+/// A plane, with what is drawn of it.
+pub struct PlaneReport<'r> {
+    /// The plane.
+    pub plane: &'r Plane,
+    /// Panels of the figure.
+    pub panels: Panels,
+    /// What stands beside values between the checkpoints.
+    pub caveat: Option<&'r str>,
+}
+
+/// Writes and draws a plane of which more samples are to come.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_partial(plane: &Plane, panels: Panels, output: &Output) -> Result<()> {
+    let csv = output.csv();
+    plane_file::write(plane, &csv, &plane_file::json_beside(&csv))?;
+    figures::plane(plane, panels, &output.plots(), &output.name)?;
+    Ok(())
+}
+
+impl Report for PlaneReport<'_> {
+    fn warnings(&self) -> &[String] {
+        &self.plane.summary.warnings
+    }
+
+    fn write(&self, csv: &Path) -> Result<()> {
+        plane_file::write(self.plane, csv, &plane_file::json_beside(csv))
+    }
+
+    fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+        figures::plane(self.plane, self.panels, folder, name)
+    }
+
+    fn print_json(&self) -> Result<()> {
+        print_json(&self.plane.summary)
+    }
+
+    fn result(&self) -> Vec<String> {
+        let summary = &self.plane.summary;
+        let mut lines: Vec<String> = summary
+            .checkpoints
+            .iter()
+            .map(|model| row(&model.name, &model.scores))
+            .collect();
+        // The last of the checkpoints is the soup.
+        if let (Some(soup), Some(caveat)) = (lines.last_mut(), self.caveat) {
+            soup.push_str(&format!("  ({caveat})"));
+        }
+        lines.extend(summary.marks.iter().map(|mark| {
+            let row = row(&mark.name, &mark.scores);
+            format!("{row}  {:.3} off the plane", mark.distance)
+        }));
+        lines
+    }
+
+    fn remarks(&self, rate: f64) -> Vec<String> {
+        let summary = &self.plane.summary;
+        let (checks, provenance) = (&summary.checks, &summary.provenance);
+        let mut lines = vec![self_check::described(checks, provenance, "the plane")];
+        let measured = self.plane.measured.iter().filter(|it| **it).count();
+        let points = self.plane.grid.len();
+        if measured < points {
+            lines.push(format!(
+                "{measured} of {points} grid points were evaluated, the others interpolated"
+            ));
+        }
+        let seconds = provenance.wall_seconds;
+        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
+        lines
+    }
+}
+
+/// Loss and error of a model on every data set.
+fn row(name: &str, scores: &[NamedScore]) -> String {
+    let mut line = format!("{name:12}");
+    for score in scores {
+        let (loss, error) = (score.score.loss, 100.0 * score.score.error);
+        line.push_str(&format!("  {} {loss:.4} nats {error:.2} %", score.dataset));
+    }
+    line
+}
