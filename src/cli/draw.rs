@@ -18,7 +18,7 @@ use crate::result::pairs::Pairs;
 use crate::result::plane::Plane;
 use crate::result::soup::Soups;
 use crate::result::spectrum::Spectrum;
-use crate::result::{line, pairs_file, plane_file, soup_file, spectrum_file};
+use crate::result::{line, pairs, plane, soup, spectrum};
 
 /// Reads the plane and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
@@ -30,11 +30,11 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
     let (name, panels) = (name.to_string_lossy(), arguments.panels);
     let csv = &arguments.csv;
     let drawn = match kind(csv) {
-        Kind::Line => line_figures(&line::read(csv)?, panels, &folder, &name)?,
-        Kind::Soup => soup_figures(&soup_file::read(csv)?, &folder, &name)?,
-        Kind::Pairs => pair_figures(&pairs_file::read(csv)?, &folder, &name)?,
-        Kind::Spectrum => spectrum_figures(&spectrum_file::read(csv)?, &folder, &name)?,
-        Kind::Plane => vec![figures(&plane_file::read(csv)?, panels, &folder, &name)?],
+        Kind::Line => line_figures(&line::file::read(csv)?, panels, &folder, &name)?,
+        Kind::Soup => soup_figures(&soup::file::read(csv)?, &folder, &name)?,
+        Kind::Pairs => pair_figures(&pairs::file::read(csv)?, &folder, &name)?,
+        Kind::Spectrum => spectrum_figures(&spectrum::file::read(csv)?, &folder, &name)?,
+        Kind::Plane => vec![figures(&plane::file::read(csv)?, panels, &folder, &name)?],
     };
     for png in drawn {
         print(&png.display().to_string());

@@ -14,11 +14,11 @@ use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Outlook, Watch};
+use crate::result::check::Check;
 use crate::result::grid::Grid;
-use crate::result::plane::{Arrow, Check, NamedScore, Plane, Projected, Summary};
-use crate::result::plane_file;
+use crate::result::plane::{self, Arrow, Plane, Projected, Summary};
 use crate::result::provenance::Provenance;
-use crate::result::score::{DatasetInfo, Score};
+use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
 use crate::space::plane::PlaneBasis;
@@ -152,7 +152,7 @@ impl Watch for Job<'_> {
             .warnings
             .push("partial: the run goes on".to_string());
         let csv = self.plan.csv(&name);
-        plane_file::write(&plane, &csv, &plane_file::json_beside(&csv))?;
+        plane::file::write(&plane, &csv)?;
         draw::figures(&plane, self.panels, &self.plan.plots(), &name)?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::slope::Slopes;
 use crate::result::learned::{Layers, Settings};
-use crate::result::soup::Method;
+use crate::result::method::Method;
 
 /// The loss on a data set of the stage, with its slopes over about so many samples at a time.
 ///

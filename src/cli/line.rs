@@ -16,9 +16,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::result::grid::linspace;
 use crate::result::line::{self, Barriers, ESTABLISHED, Line, Node, Summary};
-use crate::result::plane::NamedScore;
-use crate::result::plane_file::json_beside;
-use crate::result::score::{DatasetInfo, Score};
+use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
 /// Runs the command.
@@ -186,7 +184,7 @@ fn write(
 ) -> Result<()> {
     let name = &arguments.name;
     let csv = inputs.plan.csv(name);
-    line::write(line, &csv, &json_beside(&csv))?;
+    line::file::write(line, &csv)?;
     let drawn = draw::line_figures(line, arguments.panels, &inputs.plan.plots(), name)?;
     let summary = &line.summary;
     for warning in &summary.warnings {

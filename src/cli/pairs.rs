@@ -13,8 +13,7 @@ use crate::analysis::pairs::{self as analysis, Four};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::result::models::Individual;
-use crate::result::pairs::{Correlation, LayerAngle, Pair, Pairs};
-use crate::result::pairs_file;
+use crate::result::pairs::{self, Correlation, LayerAngle, Pair, Pairs};
 use crate::result::score::Score;
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
@@ -150,7 +149,7 @@ fn write(
 ) -> Result<()> {
     let plan = &lineup.inputs.plan;
     let csv = plan.csv(&arguments.name);
-    pairs_file::write(pairs, &csv)?;
+    pairs::file::write(pairs, &csv)?;
     let drawn = draw::pair_figures(pairs, &plan.plots(), &arguments.name)?;
     for warning in pairs.warnings.iter().skip(lineup.warnings.len()) {
         warn(warning);

@@ -10,8 +10,8 @@ use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::Interface;
 use crate::evaluate::onnx::{Binding, Device, Keep, Losses, Request};
-use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
+use crate::result::table::json_beside;
 use crate::space::matching::Options;
 
 /// What was typed and configured, checked.

@@ -21,8 +21,7 @@ use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::evaluate::slope::Reference;
 use crate::figure::panel::contours;
 use crate::graph::network::Network;
-use crate::result::plane::{Arrow, Plane, Summary};
-use crate::result::plane_file;
+use crate::result::plane::{self, Arrow, Plane, Summary};
 use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
@@ -245,8 +244,7 @@ fn compare(engine: &Engine<'_>) -> Result<()> {
 fn write(arguments: &PlaneArgs, job: &Job<'_>, plane: &Plane, rate: f64) -> Result<()> {
     let name = &arguments.name;
     let csv = job.plan.csv(name);
-    let json = plane_file::json_beside(&csv);
-    plane_file::write(plane, &csv, &json)?;
+    plane::file::write(plane, &csv)?;
     let png = draw::figures(plane, job.panels, &job.plan.plots(), name)?;
     for warning in &plane.summary.warnings {
         warn(warning);

@@ -12,8 +12,8 @@ use super::note;
 use crate::analysis::learned::Moment;
 use crate::base::human::{duration, size};
 use crate::evaluate::{Outlook, Watch};
+use crate::result::method::Method;
 use crate::result::provenance::Provenance;
-use crate::result::soup::Method;
 
 /// Says what a run is going to take, and how far it is.
 #[derive(Default)]

@@ -19,9 +19,9 @@ use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning, Settings};
+use crate::result::method::Method;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
-use crate::result::soup_file;
+use crate::result::soup::{self, Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::gram::Gram;
 use crate::space::matching::Aligned;
 use crate::space::mix::Mix;
@@ -360,7 +360,7 @@ fn write(
 ) -> Result<()> {
     let plan = &lineup.inputs.plan;
     let csv = plan.csv(&arguments.name);
-    soup_file::write(soups, &csv)?;
+    soup::file::write(soups, &csv)?;
     let drawn = draw::soup_figures(soups, &plan.plots(), &arguments.name)?;
     for warning in soups.warnings.iter().skip(lineup.warnings.len()) {
         warn(warning);

@@ -17,8 +17,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::gradient::{Curvature, Precision};
 use crate::evaluate::slope::{Reference, Slopes};
 use crate::result::soup::Coefficient;
-use crate::result::spectrum::{Eigenvalue, End, Spectrum};
-use crate::result::spectrum_file;
+use crate::result::spectrum::{self, Eigenvalue, End, Spectrum};
 use crate::space::mix::Mix;
 
 /// Runs the command.
@@ -287,7 +286,7 @@ fn check_memory(plan: &Plan, dim: usize, engine: &Engine<'_>) -> Result<()> {
 }
 
 fn write(arguments: &SpectrumArgs, inputs: &Inputs, found: &Spectrum, csv: &Path) -> Result<()> {
-    spectrum_file::write(found, csv)?;
+    spectrum::file::write(found, csv)?;
     let drawn = draw::spectrum_figures(found, &inputs.plan.plots(), &arguments.name)?;
     for warning in &found.warnings {
         warn(warning);

@@ -8,8 +8,9 @@ use super::theme;
 use super::view::{self, Ticks, extent};
 use crate::error::Result;
 use crate::result::learned::{Layers, Learning};
+use crate::result::method::Method;
 use crate::result::models::Individual;
-use crate::result::soup::{Method, Soups};
+use crate::result::soup::Soups;
 
 /// Letters of a model's name.
 const NAME: usize = 22;
