@@ -6,8 +6,7 @@ use landscape::error::Result;
 use landscape::evaluate::linear_operator::LinearOperator;
 use landscape::result::provenance::Provenance;
 use landscape::result::score::{DatasetInfo, Role};
-use landscape::result::spectrum::Spectrum;
-use landscape::result::spectrum_file;
+use landscape::result::spectrum::{self, Spectrum};
 use predicates::str::contains;
 
 struct Diagonal(Vec<f64>);
@@ -54,8 +53,8 @@ fn a_spectrum_is_drawn_from_its_files() {
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("notebooks-data/spectrum.csv");
     let written = found().unwrap();
-    spectrum_file::write(&written, &csv).unwrap();
-    assert_eq!(spectrum_file::read(&csv).unwrap(), written);
+    spectrum::file::write(&written, &csv).unwrap();
+    assert_eq!(spectrum::file::read(&csv).unwrap(), written);
     let draw = || {
         let mut command = Command::cargo_bin("landscape").unwrap();
         command.arg("draw").arg(&csv);
@@ -65,7 +64,7 @@ fn a_spectrum_is_drawn_from_its_files() {
     let svg = std::fs::read_to_string(folder.path().join("plots/spectrum.svg")).unwrap();
     assert!(svg.contains("Hessian of the train loss") && svg.contains("10 largest: 50 to"));
     // The same from a plan carried out anew: nothing in it is left to chance.
-    spectrum_file::write(&found().unwrap(), &csv).unwrap();
+    spectrum::file::write(&found().unwrap(), &csv).unwrap();
     draw().success();
     let again = std::fs::read_to_string(folder.path().join("plots/spectrum.svg")).unwrap();
     assert_eq!(svg, again);

@@ -1,6 +1,6 @@
 //! The self-check: models evaluated as points of the space against their untouched files.
 
-use crate::result::plane::Check;
+use crate::result::check::Check;
 use crate::result::score::{DatasetInfo, Score};
 
 /// Largest relative difference of two losses that float32 rounding in another order of

@@ -3,8 +3,8 @@
 use super::adaptive::Refinement;
 use crate::evaluate::Answers;
 use crate::result::grid::Grid;
-use crate::result::plane::{Checkpoint, GridValue, Minimum, NamedScore};
-use crate::result::score::{DatasetInfo, Role, Score};
+use crate::result::plane::{Checkpoint, GridValue, Minimum};
+use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 

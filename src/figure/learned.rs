@@ -9,8 +9,9 @@ use super::ticks::{Ticks, ticks};
 use super::view::extent;
 use crate::error::Result;
 use crate::result::learned::{Layers, Learning};
+use crate::result::method::Method;
 use crate::result::models::Individual;
-use crate::result::soup::{Method, Soups};
+use crate::result::soup::Soups;
 
 /// Letters of a model's name.
 const NAME: usize = 22;

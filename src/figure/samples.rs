@@ -4,11 +4,12 @@
 use indexmap::IndexMap;
 
 use crate::result::learned::{Ended, Epoch, Layers, Learning, Row, Settings};
+use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Evaluations, Method, MethodResult, Soups};
+use crate::result::soup::{Evaluations, MethodResult, Soups};
 
 /// Between 0 and 1, the same for the same number.
 fn noise(k: usize) -> f64 {

@@ -9,9 +9,10 @@ use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
 use super::theme;
 use super::view::extent;
+use crate::result::method::Method;
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
-use crate::result::soup::{Method, MethodResult, Soups};
+use crate::result::soup::{MethodResult, Soups};
 
 /// Width and height of the axes in pixels of the layout.
 const SIZE: Place = (1000.0, 720.0);

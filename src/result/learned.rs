@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::soup::Method;
+use super::method::Method;
 
 /// A learned soup's course, from the uniform soup on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,10 @@ pub struct Settings {
     /// Passes over the samples.
     pub epochs: usize,
     /// AdamW's, the same in all steps.
+    #[serde(with = "crate::base::number")]
     pub learning_rate: f64,
     /// AdamW's: of β and of what α is computed from, so that it draws α to the uniform soup.
+    #[serde(with = "crate::base::number")]
     pub weight_decay: f64,
     /// Samples a step; the last step of an epoch takes what is left.
     pub batch: usize,
@@ -52,6 +54,7 @@ pub struct Settings {
     /// Whether β is learned; otherwise it is 1.
     pub learns_beta: bool,
     /// The part of the validation set that is held out, in (0, 1).
+    #[serde(with = "crate::base::number", default)]
     pub holdout: Option<f64>,
     /// With a part held out, the epochs without gain on it after which learning ends.
     pub patience: usize,
@@ -95,6 +98,7 @@ pub struct Step {
     #[serde(with = "crate::base::number")]
     pub batch_error: f64,
     /// β after the step.
+    #[serde(with = "crate::base::number")]
     pub beta: f64,
 }
 
@@ -113,8 +117,10 @@ pub struct Epoch {
     #[serde(with = "crate::base::number")]
     pub selection_error: f64,
     /// β.
+    #[serde(with = "crate::base::number")]
     pub beta: f64,
     /// α, `[row][model]`, the models in the order of the list.
+    #[serde(with = "crate::base::number")]
     pub alpha: Vec<Vec<f64>>,
 }
 

@@ -25,5 +25,6 @@ pub struct Provenance {
     #[serde(default)]
     pub verified: BTreeMap<String, String>,
     /// Wall time of the run in seconds.
+    #[serde(with = "crate::base::number")]
     pub wall_seconds: f64,
 }

@@ -58,10 +58,40 @@ pub struct Score {
     #[serde(with = "crate::base::number")]
     pub loss_se: f64,
     /// Fraction of samples whose arg max is not the label, in [0, 1].
+    #[serde(with = "crate::base::number")]
     pub error: f64,
     /// Standard error of `error`, by the same formula.
     #[serde(with = "crate::base::number")]
     pub error_se: f64,
     /// Number of samples whose loss is NaN or infinite.
     pub nonfinite: usize,
+}
+
+/// A score with the data set it belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedScore {
+    /// Data set.
+    pub dataset: String,
+    /// Its role.
+    pub role: Role,
+    /// Samples evaluated.
+    pub samples: usize,
+    /// Loss and error.
+    #[serde(flatten)]
+    pub score: Score,
+}
+
+impl NamedScore {
+    /// The scores of a model, one a data set.
+    pub fn all(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<Self> {
+        let pairs = datasets.iter().zip(scores);
+        pairs
+            .map(|(dataset, score)| Self {
+                dataset: dataset.name.clone(),
+                role: dataset.role,
+                samples: dataset.samples,
+                score: *score,
+            })
+            .collect()
+    }
 }

@@ -28,7 +28,7 @@ pub use self::start::hold;
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Fit};
 use crate::result::learned::{Ended, Epoch, Layers, Learning, Settings, Step};
-use crate::result::soup::Method;
+use crate::result::method::Method;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 

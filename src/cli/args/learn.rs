@@ -7,7 +7,7 @@ use crate::analysis::learned::Preset;
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
 use crate::result::learned::{Layers, Settings};
-use crate::result::soup::Method;
+use crate::result::method::Method;
 
 /// How soups are learned.
 #[derive(Debug, Default, Args)]

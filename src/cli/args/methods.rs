@@ -2,7 +2,7 @@
 
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
-use crate::result::soup::Method;
+use crate::result::method::Method;
 
 /// The methods that were asked for, or those of the paper, in the order of the table.
 ///

@@ -1,6 +1,6 @@
 //! What the self-check found, and what it covers, in words.
 
-use crate::result::plane::Check;
+use crate::result::check::Check;
 use crate::result::provenance::Provenance;
 
 /// How many values agree with `what`, and whose files they are from. A state dict cannot be run:

@@ -1,10 +1,12 @@
 //! The spectrum of a loss's Hessian at one mix.
 
+pub mod file;
+
 use serde::{Deserialize, Serialize};
 
-use super::provenance::Provenance;
-use super::score::DatasetInfo;
-use super::soup::Coefficient;
+use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
+use crate::result::soup::Coefficient;
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,8 +72,10 @@ pub struct Eigenvalue {
     /// Which end.
     pub end: End,
     /// λ, in nats a squared unit of θ.
+    #[serde(with = "crate::base::number")]
     pub value: f64,
     /// ‖Hv − λv‖: there is an eigenvalue of H within this distance of λ.
+    #[serde(with = "crate::base::number")]
     pub residual: f64,
     /// Whether the residual is small enough.
     pub converged: bool,
@@ -81,6 +85,7 @@ pub struct Eigenvalue {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Its estimate.
+    #[serde(with = "crate::base::number")]
     pub value: f64,
     /// Standard error of the estimate over its random vectors; 0 where it is exact, NaN where one
     /// vector alone was left for it.
@@ -92,14 +97,19 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Density {
     /// Eigenvalues, ascending and evenly spaced.
+    #[serde(with = "crate::base::number")]
     pub grid: Vec<f64>,
     /// Density there.
+    #[serde(with = "crate::base::number")]
     pub values: Vec<f64>,
     /// Standard deviation of the Gaussian that each node was smoothed by.
+    #[serde(with = "crate::base::number")]
     pub width: f64,
     /// Nodes of the quadrature, ascending: what `values` are smoothed from.
+    #[serde(with = "crate::base::number")]
     pub nodes: Vec<f64>,
     /// The share of the eigenvalues that each node stands for; they sum to 1.
+    #[serde(with = "crate::base::number")]
     pub weights: Vec<f64>,
     /// Random vectors.
     pub probes: usize,

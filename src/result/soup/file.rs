@@ -1,16 +1,13 @@
 //! The soups table written: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
 //! for learned soups `NAME.learned.csv`, and `NAME.json`, which holds all of it.
 
-use std::io;
 use std::path::Path;
 
-use super::learned::{Learning, Step};
-use super::models::{Accuracies, Individual};
-use super::plane_file::json_beside;
-use super::soup::{MethodResult, Soups};
-use crate::base::atomic;
-use crate::base::files;
-use crate::error::{Error, Result};
+use super::{MethodResult, Soups};
+use crate::error::Result;
+use crate::result::learned::{Learning, Step};
+use crate::result::models::{Accuracies, Individual};
+use crate::result::table::{read_json, remove_stale, write_json, write_under};
 
 /// Writes all files; `csv` is the table's.
 ///
@@ -21,13 +18,13 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     table(&csv.with_extension("weights.csv"), &weights(soups))?;
     table(&csv.with_extension("trace.csv"), &trace(soups))?;
     let learned_csv = csv.with_extension("learned.csv");
-    match soups.learned.is_empty() {
-        // It would be of an earlier run.
-        true => drop(std::fs::remove_file(&learned_csv)),
-        false => table(&learned_csv, &learned(soups))?,
+    if soups.learned.is_empty() {
+        remove_stale(&learned_csv);
+    } else {
+        table(&learned_csv, &learned(soups))?;
     }
     table(csv, &methods(soups))?;
-    atomic::write_json(&json_beside(csv), soups)
+    write_json(csv, soups)
 }
 
 /// Reads the table back from the JSON beside its CSV.
@@ -35,23 +32,15 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
 /// # Errors
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Soups> {
-    let json = json_beside(csv);
-    let text = files::text(&json, files::RESULT)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no table of soups: {error}")))
+    read_json(csv, "table of soups")
 }
 
 /// Rows of text, the header first.
 type Rows = Vec<Vec<String>>;
 
 fn table(path: &Path, rows: &Rows) -> Result<()> {
-    atomic::write(path, |out| {
-        let mut writer = csv::Writer::from_writer(out);
-        for row in rows {
-            writer.write_record(row).map_err(io::Error::other)?;
-        }
-        writer.flush()
-    })
+    let (header, rows) = rows.split_at(rows.len().min(1));
+    write_under(path, header.iter().flatten(), rows)
 }
 
 /// One row a method. `val_loss` is of β·logits, and `beta` tells a learned soup's from the others',
@@ -192,9 +181,10 @@ fn seed(seed: Option<u64>) -> String {
 mod tests {
     use super::*;
     use crate::result::learned::{Ended, Epoch, Layers, Settings};
+    use crate::result::method::Method;
     use crate::result::models::Individual;
     use crate::result::score::{DatasetInfo, Role, Score};
-    use crate::result::soup::{Evaluations, Method};
+    use crate::result::soup::Evaluations;
 
     fn soups() -> Soups {
         let epoch = |epoch: usize, loss: f64| Epoch {

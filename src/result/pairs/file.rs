@@ -1,16 +1,13 @@
 //! Pairs written: `NAME.csv`, `NAME.layers.csv` and `NAME.theory.csv` where they were asked for,
 //! and `NAME.json`, which holds all of it.
 
-use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::pairs::Pairs;
-use super::plane_file::json_beside;
-use crate::base::atomic;
-use crate::base::files;
-use crate::error::{Error, Result};
+use super::Pairs;
+use crate::error::Result;
+use crate::result::table::{read_json, write_json, write_rows, write_rows_if_any};
 
 /// A row of the CSV, in the order of its columns.
 #[derive(Serialize)]
@@ -36,10 +33,10 @@ struct Row<'a> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(pairs: &Pairs, csv: &Path) -> Result<()> {
-    optional(&csv.with_extension("layers.csv"), &pairs.layers)?;
-    optional(&csv.with_extension("theory.csv"), &pairs.theory)?;
-    table(csv, rows(pairs))?;
-    atomic::write_json(&json_beside(csv), pairs)
+    write_rows_if_any(&csv.with_extension("layers.csv"), &pairs.layers)?;
+    write_rows_if_any(&csv.with_extension("theory.csv"), &pairs.theory)?;
+    write_rows(csv, rows(pairs))?;
+    write_json(csv, pairs)
 }
 
 fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
@@ -63,32 +60,10 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-fn table(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
-    atomic::write(path, |out| {
-        let mut writer = csv::Writer::from_writer(out);
-        for row in rows {
-            writer.serialize(row).map_err(io::Error::other)?;
-        }
-        writer.flush()
-    })
-}
-
-/// A table that is not there when it has no rows, nor one of an earlier run.
-fn optional<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
-    if rows.is_empty() {
-        let _ = std::fs::remove_file(path);
-        return Ok(());
-    }
-    table(path, rows)
-}
-
 /// Reads pairs back from the JSON beside their CSV.
 ///
 /// # Errors
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Pairs> {
-    let json = json_beside(csv);
-    let text = files::text(&json, files::RESULT)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no summary of pairs: {error}")))
+    read_json(csv, "summary of pairs")
 }

@@ -1,16 +1,14 @@
 //! `NAME.csv` and `NAME.json`: a plane written, and read back to be drawn again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::grid::Grid;
-use super::plane::{Plane, Summary};
-use super::score::{DatasetInfo, Role, Score};
-use crate::base::atomic;
-use crate::base::files;
+use super::{Plane, Summary};
 use crate::error::{Error, Result};
+use crate::result::grid::Grid;
+use crate::result::score::{DatasetInfo, Role, Score};
+use crate::result::table::{enter_dataset, read_both, write_json, write_rows, write_rows_if_any};
 
 /// One row of the CSV: a grid point on a data set.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,32 +38,14 @@ fn always() -> bool {
     true
 }
 
-/// Writes both files; the CSV by grid point, then data set.
+/// Writes both files and, for arrows, `NAME.arrows.csv`; the CSV by grid point, then data set.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(plane: &Plane, csv: &Path, json: &Path) -> Result<()> {
-    atomic::write(csv, |out| {
-        let mut writer = csv::Writer::from_writer(out);
-        for row in rows(plane) {
-            writer.serialize(row).map_err(std::io::Error::other)?;
-        }
-        writer.flush()
-    })?;
-    let (arrows, arrows_csv) = (&plane.summary.arrows, csv.with_extension("arrows.csv"));
-    if arrows.is_empty() {
-        // Nor those of an earlier run.
-        drop(std::fs::remove_file(&arrows_csv));
-    } else {
-        atomic::write(&arrows_csv, |out| {
-            let mut writer = csv::Writer::from_writer(out);
-            for arrow in arrows {
-                writer.serialize(arrow).map_err(std::io::Error::other)?;
-            }
-            writer.flush()
-        })?;
-    }
-    atomic::write_json(json, &plane.summary)
+pub fn write(plane: &Plane, csv: &Path) -> Result<()> {
+    write_rows(csv, rows(plane))?;
+    write_rows_if_any(&csv.with_extension("arrows.csv"), &plane.summary.arrows)?;
+    write_json(csv, &plane.summary)
 }
 
 fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
@@ -98,11 +78,6 @@ fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
     })
 }
 
-/// Where the JSON of a plane's CSV stands.
-pub fn json_beside(csv: &Path) -> PathBuf {
-    csv.with_extension("json")
-}
-
 /// Reads a plane from its CSV and the JSON beside it.
 ///
 /// # Errors
@@ -110,27 +85,6 @@ pub fn json_beside(csv: &Path) -> PathBuf {
 pub fn read(csv: &Path) -> Result<Plane> {
     let (rows, summary) = read_both(csv, "plane")?;
     assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
-}
-
-/// The rows of a CSV and the summary in the JSON beside it, which are a `what`'s.
-///
-/// # Errors
-/// When a file is missing or holds something else.
-pub fn read_both<Row: DeserializeOwned, Summary: DeserializeOwned>(
-    csv: &Path,
-    what: &str,
-) -> Result<(Vec<Row>, Summary)> {
-    let json = json_beside(csv);
-    let text = files::text(&json, files::RESULT)
-        .map_err(|error| error.help("the figure's markers come from the .json beside the .csv"))?;
-    let summary = serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no {what}'s summary: {error}")))?;
-    let mut reader = csv::Reader::from_reader(files::reader(csv, files::RESULT)?);
-    let rows = reader
-        .deserialize()
-        .collect::<std::result::Result<Vec<Row>, _>>()
-        .map_err(|error| Error::input(csv, format!("is no {what}: {error}")))?;
-    Ok((rows, summary))
 }
 
 fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, String> {
@@ -142,13 +96,7 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
     for row in &rows {
         place(&mut grid.xs, row.i, row.x)?;
         place(&mut grid.ys, row.j, row.y)?;
-        if !datasets.iter().any(|dataset| dataset.name == row.dataset) {
-            datasets.push(DatasetInfo {
-                name: row.dataset.clone(),
-                role: row.role,
-                samples: row.samples,
-            });
-        }
+        enter_dataset(&mut datasets, &row.dataset, row.role, row.samples)?;
     }
     let points = grid.len();
     if points == 0 || points.checked_mul(datasets.len()) != Some(rows.len()) {
@@ -245,6 +193,7 @@ mod tests {
     use super::*;
     use crate::result::plane::{Checkpoint, Geometry};
     use crate::result::provenance::Provenance;
+    use crate::result::table::json_beside;
 
     fn plane() -> Plane {
         let grid = Grid {
@@ -322,7 +271,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("p.csv");
         let written = plane();
-        write(&written, &csv, &json_beside(&csv)).unwrap();
+        write(&written, &csv).unwrap();
         let back = read(&csv).unwrap();
         assert_eq!(format!("{written:?}"), format!("{back:?}"));
         let text = std::fs::read_to_string(&csv).unwrap();
@@ -337,16 +286,32 @@ mod tests {
         let csv = folder.path().join("p.csv");
         let mut other = plane();
         other.summary.geometry.b[1] *= 1.01;
-        write(&other, &csv, &json_beside(&csv)).unwrap();
+        write(&other, &csv).unwrap();
         let message = read(&csv).unwrap_err().to_string();
         assert!(message.contains("belong to different planes"), "{message}");
+    }
+
+    #[test]
+    fn samples_are_counted_where_they_were_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("p.csv");
+        let mut first_is_interpolated = plane();
+        first_is_interpolated.measured = vec![false, false, true, true, true, false];
+        write(&first_is_interpolated, &csv).unwrap();
+        let back = read(&csv).unwrap();
+        assert_eq!(back.datasets, first_is_interpolated.datasets);
+        let text = std::fs::read_to_string(&csv).unwrap();
+        std::fs::write(&csv, text.replacen(",test,test,9,", ",test,test,8,", 1)).unwrap();
+        let message = read(&csv).unwrap_err().to_string();
+        let expected = "has rows of 8 samples and of 9 for the data set `test`";
+        assert!(message.ends_with(expected), "{message}");
     }
 
     #[test]
     fn a_missing_row_and_a_missing_column_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("p.csv");
-        write(&plane(), &csv, &json_beside(&csv)).unwrap();
+        write(&plane(), &csv).unwrap();
         let text = std::fs::read_to_string(&csv).unwrap();
         let cut = text.lines().take(12).collect::<Vec<_>>().join("\n");
         std::fs::write(&csv, cut).unwrap();

@@ -1,13 +1,16 @@
 //! The soups table: single models, averages of weights, ensembles of logits.
 
+pub mod file;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::learned::Learning;
-use super::models::Individual;
-use super::provenance::Provenance;
-use super::score::{DatasetInfo, Score};
+use crate::result::learned::Learning;
+use crate::result::method::Method;
+use crate::result::models::Individual;
+use crate::result::provenance::Provenance;
+use crate::result::score::{DatasetInfo, Score};
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,117 +36,13 @@ pub struct Soups {
     pub provenance: Provenance,
 }
 
-/// A way to make one model of many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // as `label` says
-pub enum Method {
-    Best,
-    Second,
-    Uniform,
-    Greedy,
-    GreedyRandom,
-    Learned,
-    LearnedByLayer,
-    WiseFt,
-    ModelStock,
-    Slerp,
-    TaskArithmetic,
-    Ensemble,
-    GreedyEnsemble,
-}
-
-impl Method {
-    /// All methods, in the order of the table.
-    pub const ALL: [Self; 13] = [
-        Self::Best,
-        Self::Second,
-        Self::Uniform,
-        Self::Greedy,
-        Self::GreedyRandom,
-        Self::Learned,
-        Self::LearnedByLayer,
-        Self::WiseFt,
-        Self::ModelStock,
-        Self::Slerp,
-        Self::TaskArithmetic,
-        Self::Ensemble,
-        Self::GreedyEnsemble,
-    ];
-
-    /// The name in files and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Best => "best",
-            Self::Second => "second",
-            Self::Uniform => "uniform",
-            Self::Greedy => "greedy",
-            Self::GreedyRandom => "greedy-random",
-            Self::Learned => "learned",
-            Self::LearnedByLayer => "learned-by-layer",
-            Self::WiseFt => "wise-ft",
-            Self::ModelStock => "model-stock",
-            Self::Slerp => "slerp",
-            Self::TaskArithmetic => "task-arithmetic",
-            Self::Ensemble => "ensemble",
-            Self::GreedyEnsemble => "greedy-ensemble",
-        }
-    }
-
-    /// What the paper's table calls it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Best => "best individual model",
-            Self::Second => "second best model",
-            Self::Uniform => "uniform soup",
-            Self::Greedy => "greedy soup",
-            Self::GreedyRandom => "greedy soup (random order)",
-            Self::Learned => "learned soup",
-            Self::LearnedByLayer => "learned soup (by layer)",
-            Self::WiseFt => "WiSE-FT of the best model",
-            Self::ModelStock => "Model Stock",
-            Self::Slerp => "SLERP of the two best",
-            Self::TaskArithmetic => "task arithmetic",
-            Self::Ensemble => "ensemble",
-            Self::GreedyEnsemble => "greedy ensemble",
-        }
-    }
-
-    /// Whether it needs a validation set: to choose by its accuracy, or to learn from it.
-    pub fn selects(self) -> bool {
-        !matches!(
-            self,
-            Self::Uniform | Self::ModelStock | Self::TaskArithmetic | Self::Ensemble
-        )
-    }
-
-    /// Whether its coefficients are learned.
-    pub fn is_learned(self) -> bool {
-        matches!(self, Self::Learned | Self::LearnedByLayer)
-    }
-
-    /// Whether it has an α, λ or t that may be given.
-    pub fn has_setting(self) -> bool {
-        matches!(self, Self::WiseFt | Self::Slerp | Self::TaskArithmetic)
-    }
-
-    /// Whether it depends on the angles between models.
-    pub fn needs_angles(self) -> bool {
-        matches!(self, Self::ModelStock | Self::Slerp)
-    }
-
-    /// Whether it averages logits, so that it costs as many forward passes as it has members.
-    pub fn is_ensemble(self) -> bool {
-        matches!(self, Self::Ensemble | Self::GreedyEnsemble)
-    }
-}
-
 /// What a method made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodResult {
     /// Which.
     pub method: Method,
     /// α, λ or t of a method that has one.
+    #[serde(with = "crate::base::number", default)]
     pub setting: Option<f64>,
     /// Seed of a method that has one.
     pub seed: Option<u64>,
@@ -152,7 +51,7 @@ pub struct MethodResult {
     /// Their weights, θ0's too where it has one.
     pub coefficients: Vec<Coefficient>,
     /// What the logits of a learned soup are multiplied by.
-    #[serde(default)]
+    #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
     /// One entry a data set. The loss on the validation set is that of β·logits where there is a
     /// β; others are of the logits themselves.
@@ -177,6 +76,7 @@ pub struct Coefficient {
     /// The tensor, where each has a weight of its own.
     pub tensor: Option<String>,
     /// The weight.
+    #[serde(with = "crate::base::number")]
     pub coefficient: f64,
 }
 
@@ -192,6 +92,7 @@ pub struct Decision {
     /// The model that was tried.
     pub model: String,
     /// Validation accuracy with it, a fraction.
+    #[serde(with = "crate::base::number")]
     pub val_accuracy: f64,
     /// Whether it was taken.
     pub added: bool,

@@ -1,10 +1,13 @@
 //! The plane through θ0, θ1, θ2: everything a figure or a notebook needs.
 
+pub mod file;
+
 use serde::{Deserialize, Serialize};
 
-use super::grid::Grid;
-use super::provenance::Provenance;
-use super::score::{DatasetInfo, Role, Score};
+use crate::result::check::Check;
+use crate::result::grid::Grid;
+use crate::result::provenance::Provenance;
+use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 
 /// A finished plane: the grid with its values, and the summary beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,16 +54,22 @@ pub struct Summary {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Geometry {
     /// ‖δ1‖.
+    #[serde(with = "crate::base::number")]
     pub norm_a: f64,
     /// ‖δ2‖.
+    #[serde(with = "crate::base::number")]
     pub norm_b: f64,
     /// Angle between δ1 and δ2 in degrees.
+    #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
     /// cos of that angle.
+    #[serde(with = "crate::base::number")]
     pub cosine: f64,
     /// Coordinates of θ1: (‖δ1‖, 0).
+    #[serde(with = "crate::base::number")]
     pub a: [f64; 2],
     /// Coordinates of θ2: (⟨δ2,u1⟩, ‖δ2⊥‖).
+    #[serde(with = "crate::base::number")]
     pub b: [f64; 2],
 }
 
@@ -70,8 +79,10 @@ pub struct Checkpoint {
     /// What it is: the file's stem, or `soup`.
     pub name: String,
     /// Coordinate along u1.
+    #[serde(with = "crate::base::number")]
     pub x: f64,
     /// Coordinate along u2.
+    #[serde(with = "crate::base::number")]
     pub y: f64,
     /// One entry a data set.
     pub scores: Vec<NamedScore>,
@@ -83,11 +94,14 @@ pub struct Projected {
     /// What it is called.
     pub name: String,
     /// Coordinate along u1 of the nearest point of the plane.
+    #[serde(with = "crate::base::number")]
     pub x: f64,
     /// Coordinate along u2.
+    #[serde(with = "crate::base::number")]
     pub y: f64,
     /// Distance from there, Euclidean as the coordinates. It is a difference of squares: below
     /// about 1e-7 of the model's distance from θ0 it is rounding.
+    #[serde(with = "crate::base::number")]
     pub distance: f64,
     /// The model's own, one entry a data set.
     pub scores: Vec<NamedScore>,
@@ -97,8 +111,10 @@ pub struct Projected {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arrow {
     /// Coordinate along u1.
+    #[serde(with = "crate::base::number")]
     pub x: f64,
     /// Coordinate along u2.
+    #[serde(with = "crate::base::number")]
     pub y: f64,
     /// Data set.
     pub dataset: String,
@@ -115,35 +131,6 @@ pub struct Arrow {
     /// ∂L/∂y = ⟨∇L, u2⟩.
     #[serde(with = "crate::base::number")]
     pub dloss_dy: f64,
-}
-
-/// A score with the data set it belongs to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NamedScore {
-    /// Data set.
-    pub dataset: String,
-    /// Its role.
-    pub role: Role,
-    /// Samples evaluated.
-    pub samples: usize,
-    /// Loss and error.
-    #[serde(flatten)]
-    pub score: Score,
-}
-
-impl NamedScore {
-    /// The scores of a model, one a data set.
-    pub fn all(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<Self> {
-        let pairs = datasets.iter().zip(scores);
-        pairs
-            .map(|(dataset, score)| Self {
-                dataset: dataset.name.clone(),
-                role: dataset.role,
-                samples: dataset.samples,
-                score: *score,
-            })
-            .collect()
-    }
 }
 
 /// Where a data set is smallest on the grid.
@@ -165,28 +152,12 @@ pub struct GridValue {
     /// Index along u2.
     pub j: usize,
     /// Coordinate along u1.
+    #[serde(with = "crate::base::number")]
     pub x: f64,
     /// Coordinate along u2.
+    #[serde(with = "crate::base::number")]
     pub y: f64,
     /// The value there.
+    #[serde(with = "crate::base::number")]
     pub value: f64,
-}
-
-/// One self-check: a checkpoint's file run as it is, against its mix on the plane.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// Checkpoint.
-    pub name: String,
-    /// Data set.
-    pub dataset: String,
-    /// Loss of the untouched file.
-    #[serde(with = "crate::base::number")]
-    pub loss_file: f64,
-    /// Loss of the mix at the checkpoint's plane coordinates.
-    #[serde(with = "crate::base::number")]
-    pub loss_plane: f64,
-    /// Samples on which the two disagree about being right.
-    pub error_difference: i64,
-    /// Whether they agree within float32 rounding.
-    pub agrees: bool,
 }

@@ -1,10 +1,12 @@
 //! Pairs of checkpoints: their angle, their midpoint soup, their ensemble.
 
+pub mod file;
+
 use serde::{Deserialize, Serialize};
 
-use super::models::Individual;
-use super::provenance::Provenance;
-use super::score::DatasetInfo;
+use crate::result::models::Individual;
+use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,8 +46,10 @@ pub struct Pair {
     #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
     /// ‖δa‖.
+    #[serde(with = "crate::base::number")]
     pub norm_a: f64,
     /// ‖δb‖.
+    #[serde(with = "crate::base::number")]
     pub norm_b: f64,
     /// Hyperparameters in which the two differ.
     pub differ: Vec<String>,
@@ -64,14 +68,19 @@ pub struct PairRow {
     /// Samples evaluated.
     pub samples: usize,
     /// Of the first.
+    #[serde(with = "crate::base::number")]
     pub accuracy_a: f64,
     /// Of the second.
+    #[serde(with = "crate::base::number")]
     pub accuracy_b: f64,
     /// Of ½θa + ½θb.
+    #[serde(with = "crate::base::number")]
     pub accuracy_soup: f64,
     /// Of the mean of their logits.
+    #[serde(with = "crate::base::number")]
     pub accuracy_ensemble: f64,
     /// Interpolation advantage: `accuracy_soup` − ½(`accuracy_a` + `accuracy_b`).
+    #[serde(with = "crate::base::number")]
     pub advantage: f64,
     /// Its standard error, unpaired: as if the three models had been evaluated on different
     /// samples. They share them, so the paired one may be much smaller, and also larger.
@@ -116,8 +125,10 @@ pub struct LayerAngle {
     #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
     /// ‖δa‖ in this tensor.
+    #[serde(with = "crate::base::number")]
     pub norm_a: f64,
     /// ‖δb‖ in this tensor.
+    #[serde(with = "crate::base::number")]
     pub norm_b: f64,
 }
 
@@ -132,14 +143,18 @@ pub struct TheoryPoint {
     /// Data set.
     pub dataset: String,
     /// Where on the path.
+    #[serde(with = "crate::base::number")]
     pub alpha: f64,
     /// Factor of all logits.
+    #[serde(with = "crate::base::number")]
     pub beta: f64,
     /// Whether β calibrates the soup on the validation set; else it is 1.
     pub calibrated: bool,
     /// Error of the soup, a fraction.
+    #[serde(with = "crate::base::number")]
     pub error_soup: f64,
     /// Error of the ensemble.
+    #[serde(with = "crate::base::number")]
     pub error_ensemble: f64,
     /// Loss of the soup, in nats, at β.
     #[serde(with = "crate::base::number")]

@@ -1,16 +1,12 @@
-//! A path between checkpoints: soups and ensembles at every point, written as `NAME.csv` and
-//! `NAME.json`.
+//! A path between checkpoints: soups and ensembles at every point.
 
-use std::path::Path;
+pub mod file;
 
 use serde::{Deserialize, Serialize};
 
-use super::plane::{Check, NamedScore};
-use super::plane_file::read_both;
-use super::provenance::Provenance;
-use super::score::{DatasetInfo, Role, Score};
-use crate::base::atomic;
-use crate::error::{Error, Result};
+use crate::result::check::Check;
+use crate::result::provenance::Provenance;
+use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 
 /// A finished path.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +46,7 @@ pub struct Node {
     /// Whether it is θ0.
     pub origin: bool,
     /// Where it stands: 0 for the first, 1 for the second, …
+    #[serde(with = "crate::base::number")]
     pub alpha: f64,
     /// One entry a data set.
     pub scores: Vec<NamedScore>,
@@ -148,126 +145,4 @@ impl Barriers {
             frankle_at_end: frankle.at_end,
         }
     }
-}
-
-/// One row of the CSV: a point of the path on a data set.
-#[derive(Debug, Serialize, Deserialize)]
-struct Row {
-    alpha: f64,
-    dataset: String,
-    role: Role,
-    samples: usize,
-    soup_loss: f64,
-    soup_loss_se: f64,
-    soup_error: f64,
-    soup_error_se: f64,
-    ensemble_loss: f64,
-    ensemble_loss_se: f64,
-    ensemble_error: f64,
-    ensemble_error_se: f64,
-}
-
-/// Writes both files; the CSV by point, then data set.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn write(line: &Line, csv: &Path, json: &Path) -> Result<()> {
-    atomic::write(csv, |out| {
-        let mut writer = csv::Writer::from_writer(out);
-        for (point, alpha) in line.alphas.iter().enumerate() {
-            for (set, dataset) in line.datasets.iter().enumerate() {
-                let (soup, ensemble) = (&line.soup[set][point], &line.ensemble[set][point]);
-                let row = Row {
-                    alpha: *alpha,
-                    dataset: dataset.name.clone(),
-                    role: dataset.role,
-                    samples: dataset.samples,
-                    soup_loss: soup.loss,
-                    soup_loss_se: soup.loss_se,
-                    soup_error: soup.error,
-                    soup_error_se: soup.error_se,
-                    ensemble_loss: ensemble.loss,
-                    ensemble_loss_se: ensemble.loss_se,
-                    ensemble_error: ensemble.error,
-                    ensemble_error_se: ensemble.error_se,
-                };
-                writer.serialize(row).map_err(std::io::Error::other)?;
-            }
-        }
-        writer.flush()
-    })?;
-    atomic::write_json(json, &line.summary)
-}
-
-/// Reads a path from its CSV and the JSON beside it.
-///
-/// # Errors
-/// When a file is missing or is not what [`write()`] makes; the message says where.
-pub fn read(csv: &Path) -> Result<Line> {
-    let (rows, summary) = read_both(csv, "path")?;
-    assemble(&rows, summary).map_err(|problem| Error::input(csv, problem))
-}
-
-/// How many losses were not finite is not written.
-fn score(loss: f64, loss_se: f64, error: f64, error_se: f64) -> Score {
-    Score {
-        loss,
-        loss_se,
-        error,
-        error_se,
-        nonfinite: usize::from(!loss.is_finite()),
-    }
-}
-
-fn assemble(rows: &[Row], summary: Summary) -> std::result::Result<Line, String> {
-    let mut datasets: Vec<DatasetInfo> = Vec::new();
-    for row in rows {
-        if !datasets.iter().any(|dataset| dataset.name == row.dataset) {
-            datasets.push(DatasetInfo {
-                name: row.dataset.clone(),
-                role: row.role,
-                samples: row.samples,
-            });
-        }
-    }
-    let points = rows.chunks(datasets.len().max(1));
-    let alphas: Vec<f64> = points.clone().map(|point| point[0].alpha).collect();
-    let belongs = |(point, alpha): (&[Row], &f64)| {
-        let names = point.iter().map(|row| &row.dataset);
-        let same = point.iter().all(|row| row.alpha == *alpha);
-        same && names.eq(datasets.iter().map(|dataset| &dataset.name))
-    };
-    let ascends = alphas.windows(2).all(|pair| pair[0] < pair[1]);
-    if alphas.is_empty() || !ascends || !points.zip(&alphas).all(belongs) {
-        return Err("does not have a row for every point and data set, in order".to_string());
-    }
-    let scores = |of: fn(&Row) -> Score| -> Vec<Vec<Score>> {
-        let set = |set: usize| {
-            rows.iter()
-                .skip(set)
-                .step_by(datasets.len())
-                .map(of)
-                .collect()
-        };
-        (0..datasets.len()).map(set).collect()
-    };
-    let soup = scores(|row| {
-        score(
-            row.soup_loss,
-            row.soup_loss_se,
-            row.soup_error,
-            row.soup_error_se,
-        )
-    });
-    let ensemble = scores(|row| {
-        let (loss, error) = (row.ensemble_loss, row.ensemble_error);
-        score(loss, row.ensemble_loss_se, error, row.ensemble_error_se)
-    });
-    Ok(Line {
-        alphas,
-        soup,
-        ensemble,
-        datasets,
-        summary,
-    })
 }

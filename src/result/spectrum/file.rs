@@ -1,16 +1,13 @@
 //! A spectrum written: `NAME.csv` with the eigenvalues at its ends, `NAME.density.csv` where the
 //! density was asked for, and `NAME.json`, which holds all of it.
 
-use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::plane_file::json_beside;
-use super::spectrum::{Density, Eigenvalue, Spectrum};
-use crate::base::atomic;
-use crate::base::files;
-use crate::error::{Error, Result};
+use super::{Density, Eigenvalue, Spectrum};
+use crate::error::Result;
+use crate::result::table::{read_json, remove_stale, write_json, write_under};
 
 /// Columns of the eigenvalues.
 const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];
@@ -22,12 +19,11 @@ const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "conver
 pub fn write(spectrum: &Spectrum, csv: &Path) -> Result<()> {
     let density = csv.with_extension("density.csv");
     match &spectrum.density {
-        Some(values) => table(&density, ["eigenvalue", "density"], points(values))?,
-        // Nor one of an earlier run.
-        None => drop(std::fs::remove_file(&density)),
+        Some(values) => write_under(&density, ["eigenvalue", "density"], points(values))?,
+        None => remove_stale(&density),
     }
-    table(csv, EIGENVALUES, spectrum.eigenvalues.iter().map(row))?;
-    atomic::write_json(&json_beside(csv), spectrum)
+    write_under(csv, EIGENVALUES, spectrum.eigenvalues.iter().map(row))?;
+    write_json(csv, spectrum)
 }
 
 /// Reads a spectrum back from the JSON beside its CSV.
@@ -35,10 +31,7 @@ pub fn write(spectrum: &Spectrum, csv: &Path) -> Result<()> {
 /// # Errors
 /// When there is none, or it is something else.
 pub fn read(csv: &Path) -> Result<Spectrum> {
-    let json = json_beside(csv);
-    let text = files::text(&json, files::RESULT)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::input(&json, format!("is no spectrum: {error}")))
+    read_json(csv, "spectrum")
 }
 
 /// The columns of [`EIGENVALUES`].
@@ -55,23 +48,6 @@ fn row(eigenvalue: &Eigenvalue) -> impl Serialize {
 
 fn points(density: &Density) -> impl Iterator<Item = impl Serialize> {
     density.grid.iter().zip(&density.values)
-}
-
-/// The header is there without any row too: the file is told by it.
-fn table<const N: usize>(
-    path: &Path,
-    header: [&str; N],
-    rows: impl Iterator<Item = impl Serialize>,
-) -> Result<()> {
-    atomic::write(path, |out| {
-        let mut builder = csv::WriterBuilder::new();
-        let mut writer = builder.has_headers(false).from_writer(out);
-        writer.write_record(header).map_err(io::Error::other)?;
-        for row in rows {
-            writer.serialize(row).map_err(io::Error::other)?;
-        }
-        writer.flush()
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! The ways to make one model of many, in the order in which tables list them.
+
+use serde::{Deserialize, Serialize};
+
+/// A way to make one model of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // as `label` says
+pub enum Method {
+    Best,
+    Second,
+    Uniform,
+    Greedy,
+    GreedyRandom,
+    Learned,
+    LearnedByLayer,
+    WiseFt,
+    ModelStock,
+    Slerp,
+    TaskArithmetic,
+    Ensemble,
+    GreedyEnsemble,
+}
+
+impl Method {
+    /// All methods, in the order of the table.
+    pub const ALL: [Self; 13] = [
+        Self::Best,
+        Self::Second,
+        Self::Uniform,
+        Self::Greedy,
+        Self::GreedyRandom,
+        Self::Learned,
+        Self::LearnedByLayer,
+        Self::WiseFt,
+        Self::ModelStock,
+        Self::Slerp,
+        Self::TaskArithmetic,
+        Self::Ensemble,
+        Self::GreedyEnsemble,
+    ];
+
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Second => "second",
+            Self::Uniform => "uniform",
+            Self::Greedy => "greedy",
+            Self::GreedyRandom => "greedy-random",
+            Self::Learned => "learned",
+            Self::LearnedByLayer => "learned-by-layer",
+            Self::WiseFt => "wise-ft",
+            Self::ModelStock => "model-stock",
+            Self::Slerp => "slerp",
+            Self::TaskArithmetic => "task-arithmetic",
+            Self::Ensemble => "ensemble",
+            Self::GreedyEnsemble => "greedy-ensemble",
+        }
+    }
+
+    /// What the paper's table calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Best => "best individual model",
+            Self::Second => "second best model",
+            Self::Uniform => "uniform soup",
+            Self::Greedy => "greedy soup",
+            Self::GreedyRandom => "greedy soup (random order)",
+            Self::Learned => "learned soup",
+            Self::LearnedByLayer => "learned soup (by layer)",
+            Self::WiseFt => "WiSE-FT of the best model",
+            Self::ModelStock => "Model Stock",
+            Self::Slerp => "SLERP of the two best",
+            Self::TaskArithmetic => "task arithmetic",
+            Self::Ensemble => "ensemble",
+            Self::GreedyEnsemble => "greedy ensemble",
+        }
+    }
+
+    /// Whether it needs a validation set: to choose by its accuracy, or to learn from it.
+    pub fn selects(self) -> bool {
+        !matches!(
+            self,
+            Self::Uniform | Self::ModelStock | Self::TaskArithmetic | Self::Ensemble
+        )
+    }
+
+    /// Whether its coefficients are learned.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Learned | Self::LearnedByLayer)
+    }
+
+    /// Whether it has an α, λ or t that may be given.
+    pub fn has_setting(self) -> bool {
+        matches!(self, Self::WiseFt | Self::Slerp | Self::TaskArithmetic)
+    }
+
+    /// Whether it depends on the angles between models.
+    pub fn needs_angles(self) -> bool {
+        matches!(self, Self::ModelStock | Self::Slerp)
+    }
+
+    /// Whether it averages logits, so that it costs as many forward passes as it has members.
+    pub fn is_ensemble(self) -> bool {
+        matches!(self, Self::Ensemble | Self::GreedyEnsemble)
+    }
+}

@@ -1,0 +1,162 @@
+//! The files of a result: `NAME.csv`, further tables beside it, and `NAME.json`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::score::{DatasetInfo, Role};
+use crate::base::{atomic, files};
+use crate::error::{Error, Result};
+
+/// Where the JSON of a result's CSV stands.
+pub fn json_beside(csv: &Path) -> PathBuf {
+    csv.with_extension("json")
+}
+
+/// Writes the JSON beside a result's CSV.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_json(csv: &Path, value: &impl Serialize) -> Result<()> {
+    atomic::write_json(&json_beside(csv), value)
+}
+
+/// Writes a table whose header is the names of its rows' fields; without rows it is empty.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_rows(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+    atomic::write(path, |out| {
+        let mut writer = csv::Writer::from_writer(out);
+        for row in rows {
+            writer.serialize(row).map_err(io::Error::other)?;
+        }
+        writer.flush()
+    })
+}
+
+/// Writes a table under a header, which is there without any row too.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_under(
+    path: &Path,
+    header: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    rows: impl IntoIterator<Item = impl Serialize>,
+) -> Result<()> {
+    atomic::write(path, |out| {
+        let mut builder = csv::WriterBuilder::new();
+        let mut writer = builder.has_headers(false).from_writer(out);
+        writer.write_record(header).map_err(io::Error::other)?;
+        for row in rows {
+            writer.serialize(row).map_err(io::Error::other)?;
+        }
+        writer.flush()
+    })
+}
+
+/// Writes a table as [`write_rows`] does; without rows there is no file, nor one of an earlier run.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_rows_if_any<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
+    if rows.is_empty() {
+        remove_stale(path);
+        return Ok(());
+    }
+    write_rows(path, rows)
+}
+
+/// Removes a table that an earlier run may have left where this one has none.
+pub fn remove_stale(path: &Path) {
+    // Most often there is none.
+    drop(std::fs::remove_file(path));
+}
+
+/// Reads the JSON beside a CSV, which should be that of a `what`.
+///
+/// # Errors
+/// When there is none, or it is something else.
+pub fn read_json<T: DeserializeOwned>(csv: &Path, what: &str) -> Result<T> {
+    let json = json_beside(csv);
+    let text = files::text(&json, files::RESULT)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no {what}: {error}")))
+}
+
+/// The rows of a CSV and the summary in the JSON beside it, which are a `what`'s.
+///
+/// # Errors
+/// When a file is missing or holds something else.
+pub fn read_both<Row: DeserializeOwned, Summary: DeserializeOwned>(
+    csv: &Path,
+    what: &str,
+) -> Result<(Vec<Row>, Summary)> {
+    let json = json_beside(csv);
+    let text = files::text(&json, files::RESULT)
+        .map_err(|error| error.help("the figure's markers come from the .json beside the .csv"))?;
+    let summary = serde_json::from_str(&text)
+        .map_err(|error| Error::input(&json, format!("is no {what}'s summary: {error}")))?;
+    let mut reader = csv::Reader::from_reader(files::reader(csv, files::RESULT)?);
+    let rows = reader
+        .deserialize()
+        .collect::<std::result::Result<Vec<Row>, _>>()
+        .map_err(|error| Error::input(csv, format!("is no {what}: {error}")))?;
+    Ok((rows, summary))
+}
+
+/// Enters the data set of a row among those of the rows before it; returns its place.
+///
+/// A row of an interpolated point has 0 samples of its own, so that the number is that of the
+/// others, which agree.
+///
+/// # Errors
+/// When they do not.
+pub(super) fn enter_dataset(
+    datasets: &mut Vec<DatasetInfo>,
+    name: &str,
+    role: Role,
+    samples: usize,
+) -> std::result::Result<usize, String> {
+    let Some(place) = datasets.iter().position(|dataset| dataset.name == name) else {
+        datasets.push(DatasetInfo {
+            name: name.to_string(),
+            role,
+            samples,
+        });
+        return Ok(datasets.len() - 1);
+    };
+    let known = &mut datasets[place].samples;
+    if *known == 0 {
+        *known = samples;
+    }
+    if samples != 0 && samples != *known {
+        return Err(format!(
+            "has rows of {known} samples and of {samples} for the data set `{name}`"
+        ));
+    }
+    Ok(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_those_of_measured_rows_wherever_they_stand() {
+        let mut datasets = Vec::new();
+        let mut enter = |name, samples| enter_dataset(&mut datasets, name, Role::Test, samples);
+        let places = [("a", 0), ("b", 7), ("a", 9), ("a", 0), ("b", 7)];
+        let places = places.map(|(name, samples)| enter(name, samples));
+        assert_eq!(places, [0, 1, 0, 0, 1].map(Ok));
+        let message = enter("a", 8).unwrap_err();
+        assert_eq!(
+            message,
+            "has rows of 9 samples and of 8 for the data set `a`"
+        );
+        let samples: Vec<usize> = datasets.iter().map(|dataset| dataset.samples).collect();
+        assert_eq!(samples, [9, 7]);
+    }
+}

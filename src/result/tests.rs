@@ -1,0 +1,188 @@
+//! What every result's JSON holds where no number is finite.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{line, pairs, plane, soup, spectrum};
+
+/// Reads `written` as a `T` and holds against it what is written of that: a field that is not
+/// read, is read in another way, or is missing here, fails.
+fn round_trip<T: Serialize + DeserializeOwned>(written: &Value) {
+    let read: T = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), *written);
+    // By way of text, too, as in files.
+    let read: T = serde_json::from_str(&written.to_string()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), *written);
+}
+
+fn score() -> Value {
+    json!({"loss": "NaN", "loss_se": "inf", "error": "NaN", "error_se": "-inf", "nonfinite": 3})
+}
+
+fn named_score() -> Value {
+    let mut named = json!({"dataset": "test", "role": "test", "samples": 9});
+    let mut score = score();
+    let (named_fields, fields) = (named.as_object_mut(), score.as_object_mut());
+    named_fields.unwrap().append(fields.unwrap());
+    named
+}
+
+fn dataset() -> Value {
+    json!({"name": "val", "role": "val", "samples": 9})
+}
+
+fn individual() -> Value {
+    json!({"name": "a", "path": "a.onnx", "hyperparameters": {"lr": "0.1"}, "scores": [score()]})
+}
+
+fn check() -> Value {
+    json!({
+        "name": "a", "dataset": "val", "loss_file": "NaN", "loss_plane": "inf",
+        "error_difference": 0, "agrees": false,
+    })
+}
+
+fn provenance() -> Value {
+    json!({
+        "command": ["landscape"], "version": "0", "files": {"a": "b"}, "settings": {"c": "d"},
+        "onnxruntime": "1", "provider": "CPU", "verified": {"a": "file"}, "wall_seconds": "NaN",
+    })
+}
+
+#[test]
+fn a_plane_without_a_finite_number_is_read_back() {
+    let value = || json!({"i": 0, "j": 1, "x": "NaN", "y": "NaN", "value": "NaN"});
+    round_trip::<plane::Summary>(&json!({
+        "geometry": {
+            "norm_a": "NaN", "norm_b": "NaN", "angle_deg": "NaN", "cosine": "NaN",
+            "a": ["NaN", "inf"], "b": ["NaN", "-inf"],
+        },
+        "checkpoints": [{"name": "a", "x": "NaN", "y": "NaN", "scores": [named_score()]}],
+        "marks": [
+            {"name": "a", "x": "NaN", "y": "NaN", "distance": "NaN", "scores": [named_score()]},
+        ],
+        "arrows": [{
+            "x": "NaN", "y": "NaN", "dataset": "val", "role": "val", "samples": 9, "loss": "NaN",
+            "dloss_dx": "NaN", "dloss_dy": "NaN",
+        }],
+        "minimum": [{"dataset": "val", "loss": value(), "error": value()}],
+        "checks": [check()],
+        "warnings": ["w"],
+        "provenance": provenance(),
+    }));
+}
+
+#[test]
+fn a_line_without_a_finite_number_is_read_back() {
+    round_trip::<line::Summary>(&json!({
+        "checkpoints": [{"name": "a", "origin": true, "alpha": "NaN", "scores": [named_score()]}],
+        "barriers": [{
+            "dataset": "val", "role": "val", "samples": 9,
+            "barrier_loss": "NaN", "barrier_loss_se": "NaN", "argmax_alpha": "NaN",
+            "barrier_error": "NaN", "barrier_error_se": "NaN", "argmax_alpha_error": "NaN",
+            "frankle_barrier_error": "NaN", "frankle_barrier_error_se": "NaN",
+            "argmax_alpha_frankle": "NaN", "frankle_at_end": true,
+        }],
+        "checks": [check()],
+        "warnings": ["w"],
+        "provenance": provenance(),
+    }));
+}
+
+#[test]
+fn soups_without_a_finite_number_are_read_back() {
+    round_trip::<soup::Soups>(&json!({
+        "datasets": [dataset()],
+        "origin": individual(),
+        "models": [individual()],
+        "methods": [{
+            "method": "wise-ft", "setting": "NaN", "seed": 1, "members": ["a"],
+            "coefficients": [{"model": "a", "tensor": "w", "coefficient": "NaN"}],
+            "beta": "NaN", "scores": [score()],
+        }],
+        "decisions": [{
+            "method": "greedy", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
+            "added": false, "members": 0,
+        }],
+        "learned": [{
+            "method": "learned",
+            "settings": {
+                "layers": "tensor", "epochs": 1, "learning_rate": "NaN", "weight_decay": "NaN",
+                "batch": 1, "softmax": true, "learns_beta": true, "holdout": "NaN", "patience": 1,
+                "seed": 0,
+            },
+            "samples": [1, 2],
+            "rows": [{"name": "w", "tensors": ["w"]}],
+            "steps": [
+                {"step": 1, "epoch": 1, "batch_loss": "NaN", "batch_error": "NaN", "beta": "NaN"},
+            ],
+            "epochs": [{
+                "epoch": 0, "step": 0, "selection_loss": "NaN", "selection_error": "NaN",
+                "beta": "NaN", "alpha": [["NaN", "inf"]],
+            }],
+            "best": 0,
+            "ended": "not-finite",
+        }],
+        "evaluations": {"logits": 1, "soups": 2, "remembered": 3, "samples": 4, "learning": 5},
+        "warnings": ["w"],
+        "provenance": provenance(),
+    }));
+}
+
+#[test]
+fn pairs_without_a_finite_number_are_read_back() {
+    let correlation = || json!({"value": "NaN", "low": "NaN", "high": "NaN", "pairs": 0});
+    round_trip::<pairs::Pairs>(&json!({
+        "datasets": [dataset()],
+        "models": [individual()],
+        "hyperparameters": ["lr"],
+        "pairs": [{
+            "a": "a", "b": "b", "angle_deg": "NaN", "norm_a": "NaN", "norm_b": "NaN",
+            "differ": ["lr"],
+            "rows": [{
+                "dataset": "all", "role": "mean", "samples": 9, "accuracy_a": "NaN",
+                "accuracy_b": "NaN", "accuracy_soup": "NaN", "accuracy_ensemble": "NaN",
+                "advantage": "NaN", "advantage_se": "NaN",
+            }],
+        }],
+        "angle_advantage": correlation(),
+        "soup_ensemble_test": correlation(),
+        "soup_ensemble_shifts": correlation(),
+        "theory": [{
+            "a": "a", "b": "b", "dataset": "val", "alpha": "NaN", "beta": "NaN",
+            "calibrated": true, "error_soup": "NaN", "error_ensemble": "NaN", "loss_soup": "NaN",
+            "loss_ensemble": "NaN", "approximation": "NaN", "approximation_path": "NaN",
+        }],
+        "layers": [
+            {"a": "a", "b": "b", "tensor": "w", "angle_deg": "NaN", "norm_a": "NaN", "norm_b": "NaN"},
+        ],
+        "warnings": ["w"],
+        "provenance": provenance(),
+    }));
+}
+
+#[test]
+fn a_spectrum_without_a_finite_number_is_read_back() {
+    round_trip::<spectrum::Spectrum>(&json!({
+        "name": "soup",
+        "coefficients": [{"model": "a", "tensor": null, "coefficient": "NaN"}],
+        "dataset": dataset(),
+        "dimension": 3,
+        "loss": "NaN",
+        "gradient_norm": "NaN",
+        "eigenvalues": [
+            {"rank": 1, "end": "top", "value": "NaN", "residual": "NaN", "converged": false},
+        ],
+        "trace": {"value": "NaN", "se": "NaN"},
+        "density": {
+            "grid": ["NaN"], "values": ["NaN"], "width": "NaN", "nodes": ["NaN"],
+            "weights": ["NaN"], "probes": 1, "steps": 1,
+        },
+        "products": 1,
+        "method": "graph",
+        "seed": 0,
+        "warnings": ["w"],
+        "provenance": provenance(),
+    }));
+}
