@@ -10,8 +10,7 @@ use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
 use crate::result::grid::linspace;
 use crate::result::line::{Barriers, Line, Node, Summary};
-use crate::result::plane::NamedScore;
-use crate::result::score::{DatasetInfo, Score};
+use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
 /// Where models on a path are evaluated.

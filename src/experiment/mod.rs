@@ -31,8 +31,8 @@ mod theory;
 use crate::analysis::learned::Moment;
 use crate::error::Result;
 use crate::evaluate::EvaluationObserver;
+use crate::result::method::Method;
 use crate::result::plane::Plane;
-use crate::result::soup::Method;
 
 /// Hears how an experiment goes on. Every method has a default that does nothing.
 pub trait Observer: EvaluationObserver {

@@ -11,9 +11,10 @@ use crate::analysis::plane::{self as analysis, Surface};
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
+use crate::result::check::Check;
 use crate::result::grid::Grid;
-use crate::result::plane::{Check, NamedScore, Plane, Projected, Summary};
-use crate::result::score::{DatasetInfo, Score};
+use crate::result::plane::{Plane, Projected, Summary};
+use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 

@@ -11,7 +11,8 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::result::learned::Settings as LearningSettings;
-use crate::result::soup::{Method, Soups};
+use crate::result::method::Method;
+use crate::result::soup::Soups;
 use crate::space::gram::Gram;
 
 /// Which averages are made, and how.

@@ -7,8 +7,9 @@ use crate::analysis::soup::{Recipe, Trace, Wanted};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning};
+use crate::result::method::Method;
 use crate::result::score::{DatasetInfo, Score};
-use crate::result::soup::{Coefficient, Decision, Evaluations, Method, MethodResult, Soups};
+use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::mix::Mix;
 
 /// The result of `scores[recipe][data set]`; what it took and where it comes from is still to be

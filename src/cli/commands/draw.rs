@@ -8,7 +8,7 @@ use crate::cli::args::DrawArgs;
 use crate::cli::report::figures;
 use crate::cli::terminal::print;
 use crate::error::Result;
-use crate::result::{line, pairs_file, plane_file, soup_file, spectrum_file};
+use crate::result::{line, pairs, plane, soup, spectrum};
 
 /// Reads the result and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
@@ -16,11 +16,11 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
     let folder = arguments.out.clone().unwrap_or_else(|| plots_of(csv));
     let name = csv.file_stem().unwrap_or_default().to_string_lossy();
     let drawn = match kind(csv) {
-        Kind::Line => figures::line(&line::read(csv)?, panels, &folder, &name)?,
-        Kind::Soup => figures::soups(&soup_file::read(csv)?, &folder, &name)?,
-        Kind::Pairs => figures::pairs(&pairs_file::read(csv)?, &folder, &name)?,
-        Kind::Spectrum => figures::spectrum(&spectrum_file::read(csv)?, &folder, &name)?,
-        Kind::Plane => figures::plane(&plane_file::read(csv)?, panels, &folder, &name)?,
+        Kind::Line => figures::line(&line::file::read(csv)?, panels, &folder, &name)?,
+        Kind::Soup => figures::soups(&soup::file::read(csv)?, &folder, &name)?,
+        Kind::Pairs => figures::pairs(&pairs::file::read(csv)?, &folder, &name)?,
+        Kind::Spectrum => figures::spectrum(&spectrum::file::read(csv)?, &folder, &name)?,
+        Kind::Plane => figures::plane(&plane::file::read(csv)?, panels, &folder, &name)?,
     };
     for png in drawn {
         print(&png.display().to_string());

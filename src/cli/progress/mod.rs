@@ -18,8 +18,8 @@ use crate::base::human::{duration, size};
 use crate::error::Result;
 use crate::evaluate::{EvaluationObserver, RunEstimate};
 use crate::experiment::Observer;
+use crate::result::method::Method;
 use crate::result::plane::Plane;
-use crate::result::soup::Method;
 
 /// What is done with a plane of which more samples are to come.
 type OnPartial<'p> = dyn Fn(&Plane) -> Result<()> + Sync + 'p;

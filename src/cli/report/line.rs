@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::line::{self, Barriers, ESTABLISHED, Line};
+use crate::result::line::{Barriers, ESTABLISHED, Line, file};
 use crate::result::panels::Panels;
-use crate::result::plane_file::json_beside;
 
 /// A path, with what is drawn of it.
 pub struct LineReport<'r> {
@@ -25,7 +24,7 @@ impl Report for LineReport<'_> {
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        line::write(self.line, csv, &json_beside(csv))
+        file::write(self.line, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {

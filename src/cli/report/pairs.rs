@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::pairs::{Correlation, Pair, Pairs};
-use crate::result::pairs_file;
+use crate::result::pairs::{Correlation, Pair, Pairs, file};
 
 /// Pairs of models.
 pub struct PairsReport<'r> {
@@ -22,7 +21,7 @@ impl Report for PairsReport<'_> {
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        pairs_file::write(self.pairs, csv)
+        file::write(self.pairs, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {

@@ -7,8 +7,8 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::experiment::output::Output;
 use crate::result::panels::Panels;
-use crate::result::plane::{NamedScore, Plane};
-use crate::result::plane_file;
+use crate::result::plane::{Plane, file};
+use crate::result::score::NamedScore;
 
 /// A plane, with what is drawn of it.
 pub struct PlaneReport<'r> {
@@ -26,7 +26,7 @@ pub struct PlaneReport<'r> {
 /// When a file cannot be written.
 pub fn write_partial(plane: &Plane, panels: Panels, output: &Output) -> Result<()> {
     let csv = output.csv();
-    plane_file::write(plane, &csv, &plane_file::json_beside(&csv))?;
+    file::write(plane, &csv)?;
     figures::plane(plane, panels, &output.plots(), &output.name)?;
     Ok(())
 }
@@ -37,7 +37,7 @@ impl Report for PlaneReport<'_> {
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        plane_file::write(self.plane, csv, &plane_file::json_beside(csv))
+        file::write(self.plane, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {

@@ -7,8 +7,7 @@ use super::{Report, figures};
 use crate::cli::args::TableFormat;
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::soup::{Evaluations, Soups};
-use crate::result::soup_file;
+use crate::result::soup::{Evaluations, Soups, file};
 
 /// Soups, with how their table is printed.
 pub struct SoupReport<'r> {
@@ -26,7 +25,7 @@ impl Report for SoupReport<'_> {
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        soup_file::write(self.soups, csv)
+        file::write(self.soups, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {

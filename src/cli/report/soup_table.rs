@@ -1,9 +1,10 @@
 //! The paper's table of soups, as text, Markdown or LaTeX.
 
 use crate::cli::args::TableFormat;
+use crate::result::method::Method;
 use crate::result::models::Accuracies;
 use crate::result::score::Role;
-use crate::result::soup::{Method, MethodResult, Soups};
+use crate::result::soup::{MethodResult, Soups};
 
 /// A row of the table.
 struct Row {

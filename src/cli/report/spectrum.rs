@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::spectrum::{Eigenvalue, End, Spectrum};
-use crate::result::spectrum_file;
+use crate::result::spectrum::{Eigenvalue, End, Spectrum, file};
 
 /// A spectrum.
 pub struct SpectrumReport<'r>(pub &'r Spectrum);
@@ -17,7 +16,7 @@ impl Report for SpectrumReport<'_> {
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        spectrum_file::write(self.0, csv)
+        file::write(self.0, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
