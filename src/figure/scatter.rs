@@ -76,7 +76,8 @@ impl Drawn for Scatter {
         for (index, line) in layout.captions.iter().enumerate() {
             let y = top + (index as f64 + 0.5) * CAPTION - 8.0;
             let middle = (f64::from(wide) / 2.0, y);
-            page.write(line, middle, SMALL, Anchor::Middle)?;
+            // Names stand in it, in which `_1` is no lowered digit.
+            page.word(line, middle, SMALL, Anchor::Middle)?;
         }
         layout.legend.draw(page, layout.size)
     }
@@ -290,6 +291,16 @@ mod tests {
         assert!(view.holds((1.0, 1.0)) && view.holds((9.0, 9.0)));
         let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).view((0.0, 0.0), (300.0, 300.0));
         assert!(free.x.1 < 4.0 && free.y.0 > 4.0);
+    }
+
+    #[test]
+    fn names_in_captions_keep_their_underscores() {
+        let captions = vec!["ft_1: not defined".to_string()];
+        let svg = draw(&Scatter {
+            captions,
+            ..scatter(vec![plot(&[(1.0, 2.0)])])
+        });
+        assert!(svg.unwrap().svg.contains("\nft_1: not defined\n"));
     }
 
     #[test]
