@@ -9,6 +9,7 @@ use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::title;
 use super::plot::{Path, Plot, Series};
 use super::scatter::{Scatter, accuracy_names};
+use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
 use super::ticks::AxisScale;
@@ -95,38 +96,39 @@ struct Figure<'a> {
 }
 
 // Lengths in pixels of the layout.
-const COLUMNS: usize = 3;
 const SIZE: Place = (560.0, 430.0);
-const LEFT: f64 = 150.0;
 const RIGHT: f64 = 34.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
 /// Most checkpoints in the legend.
 const LISTED: usize = 24;
-const CELL: Place = (LEFT + SIZE.0 + RIGHT, TOP + SIZE.1 + BOTTOM);
 
 impl Drawn for Figure<'_> {
     fn size(&self) -> (u32, u32) {
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
-        let rows = self.panels.len().div_ceil(COLUMNS).max(1) as f64;
-        let (wide, tall) = self.legend().size();
-        let width = (columns * CELL.0).max(wide + 40.0);
-        (width.ceil() as u32, (rows * CELL.1 + tall).ceil() as u32)
+        self.sheet().size()
     }
 
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let spare = (f64::from(self.size().0) - columns as f64 * CELL.0) / 2.0;
+        let sheet = self.sheet();
         for (index, (soup, ensemble)) in self.panels.iter().enumerate() {
-            let (column, row) = ((index % COLUMNS) as f64, (index / COLUMNS) as f64);
-            let corner = (spare + column * CELL.0 + LEFT, row * CELL.1 + TOP);
-            self.panel(page, soup, ensemble, corner)?;
+            self.panel(page, soup, ensemble, sheet.corner(index))?;
         }
-        self.legend().draw(page, self.size())
+        sheet.draw(page)
     }
 }
 
 impl Figure<'_> {
+    fn sheet(&self) -> Sheet {
+        let grid = PanelGrid {
+            panels: self.panels.len(),
+            columns: COLUMNS,
+            axes: SIZE,
+            margins: Margins {
+                right: RIGHT,
+                ..Margins::default()
+            },
+        };
+        Sheet::new(grid, self.legend(grid.width()))
+    }
+
     fn panel<B: DrawingBackend>(
         &self,
         page: &Page<'_, B>,
@@ -248,7 +250,7 @@ impl Figure<'_> {
         self.panels.iter().any(rises)
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let mut lines = vec![
             (Key::Line(theme::SOUP), "soup".to_string()),
             (Key::Line(theme::ENSEMBLE), "ensemble of logits".to_string()),
@@ -273,8 +275,7 @@ impl Figure<'_> {
             marks.extend(last.map(|(key, _)| (key, more)));
         }
         let mut legend = Legend { rows: vec![lines] };
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
-        let width = (columns * CELL.0).max(legend.size().0);
+        let width = width.max(legend.size().0);
         legend.rows.extend(Legend::wrapped(marks, width).rows);
         legend
     }

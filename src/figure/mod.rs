@@ -19,6 +19,7 @@ pub mod plot;
 #[cfg(test)]
 mod samples;
 pub mod scatter;
+mod sheet;
 pub mod soup;
 pub mod spectrum;
 mod symlog;

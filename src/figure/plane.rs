@@ -10,6 +10,7 @@ use super::legend::{Key, Legend};
 use super::marks::{self, Dot, Mark, Shape};
 use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::title;
+use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
 use super::view::View;
@@ -41,37 +42,39 @@ struct Figure<'a> {
 }
 
 // Lengths in pixels of the layout.
-const COLUMNS: usize = 3;
 const SIDE: f64 = 510.0;
 const LEFT: f64 = 118.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
 const BAR_LABELS: f64 = 96.0;
-const CELL: f64 = LEFT + SIDE + field::BAR_GAP + field::BAR + BAR_LABELS;
 /// A very flat plane still leaves room for its colour bar.
 const LOWEST: f64 = 200.0;
 
 impl Drawn for Figure<'_> {
     fn size(&self) -> (u32, u32) {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let rows = self.panels.len().div_ceil(COLUMNS).max(1);
-        let (wide, tall) = self.legend().size();
-        let width = (columns as f64 * CELL).max(wide + 40.0);
-        let height = rows as f64 * self.row_height() + tall;
-        (width.ceil() as u32, height.ceil() as u32)
+        self.sheet().size()
     }
 
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+        let sheet = self.sheet();
         for (index, panel) in self.panels.iter().enumerate() {
-            self.panel(page, panel, &self.view(index))?;
+            self.panel(page, panel, &self.view(&sheet, index))?;
         }
-        self.legend().draw(page, self.size())
+        sheet.draw(page)
     }
 }
 
 impl Figure<'_> {
-    fn row_height(&self) -> f64 {
-        TOP + self.plot_height() + BOTTOM
+    fn sheet(&self) -> Sheet {
+        let grid = PanelGrid {
+            panels: self.panels.len(),
+            columns: COLUMNS,
+            axes: (SIDE, self.plot_height()),
+            margins: Margins {
+                left: LEFT,
+                right: field::BAR_GAP + field::BAR + BAR_LABELS,
+                ..Margins::default()
+            },
+        };
+        Sheet::new(grid, self.legend(grid.text_width()))
     }
 
     fn plot_height(&self) -> f64 {
@@ -79,13 +82,8 @@ impl Figure<'_> {
         view.bottom().max(LOWEST)
     }
 
-    fn view(&self, index: usize) -> View {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let spare = f64::from(self.size().0) - columns as f64 * CELL;
-        let (column, row) = (index % COLUMNS, index / COLUMNS);
-        let left = column as f64 * CELL + LEFT + spare / 2.0;
-        let top = row as f64 * self.row_height() + TOP;
-        View::of(&self.plane.grid, (left, top), SIDE)
+    fn view(&self, sheet: &Sheet, index: usize) -> View {
+        View::of(&self.plane.grid, sheet.corner(index), SIDE)
     }
 
     fn panel<B: DrawingBackend>(
@@ -209,7 +207,7 @@ impl Figure<'_> {
             .collect()
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let models = &self.plane.summary.checkpoints;
         let name = |index: usize| short(models.get(index).map_or("", |model| &model.name));
         let models = [
@@ -220,7 +218,6 @@ impl Figure<'_> {
             (Mark::Minimum, "smallest on the grid".to_string()),
         ];
         let models = models.map(|(mark, label)| (Key::Mark(mark), label));
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
         let others = self.others().into_iter().map(|(mark, model)| {
             // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
             let near = model.distance <= 1e-3 * model.x.hypot(model.y);
@@ -239,7 +236,7 @@ impl Figure<'_> {
             let label = "where the loss falls (length: square root of its slope)";
             rows.push(vec![(Key::Dart, label.to_string())]);
         }
-        rows.extend(Legend::wrapped(others.collect(), columns * CELL - 40.0).rows);
+        rows.extend(Legend::wrapped(others.collect(), width).rows);
         Legend { rows }
     }
 
@@ -370,7 +367,7 @@ mod tests {
             panels: choose((&plane).into(), Panels::Paper),
             plane: &plane,
         };
-        let view = figure.view(1);
+        let view = figure.view(&figure.sheet(), 1);
         let (origin, across, up) = (
             view.place((0.0, 0.0)),
             view.place((1.0, 0.0)),

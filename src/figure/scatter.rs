@@ -4,9 +4,10 @@ use plotters::prelude::*;
 
 use super::legend::{Key, Legend, THICK};
 use super::outside::{self, Outside};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
+use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::plot::{Path, Plot, Series};
-use super::text::{SMALL, short, wrapped};
+use super::sheet::{Margins, PanelGrid, Sheet};
+use super::text::short;
 use super::theme;
 use super::ticks::ticks_width;
 use super::view::View;
@@ -27,14 +28,10 @@ pub struct Scatter {
 }
 
 // Lengths in pixels of the layout.
-/// Room for the numbers of the y axis and its name, unless they need more.
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 40.0;
-const TOP: f64 = 40.0;
-const TITLED: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
-const CAPTION: f64 = 44.0;
-const MARGIN: f64 = 20.0;
+/// Room above panels without titles.
+const UNTITLED: f64 = 40.0;
+/// Between the frame and the longest number of the y axis, its name included.
+const BESIDE: f64 = 70.0;
 /// Half the width of a path's point.
 const DOT: f64 = 5.0;
 
@@ -61,7 +58,7 @@ pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
 
 impl Drawn for Scatter {
     fn size(&self) -> (u32, u32) {
-        self.layout().size
+        self.layout().sheet.size()
     }
 
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
@@ -70,70 +67,52 @@ impl Drawn for Scatter {
             plot.draw(page, view)?;
             outside.draw(page)?;
         }
-        let (wide, tall) = layout.size;
-        let lines = layout.captions.len() as f64;
-        let top = f64::from(tall) - layout.legend.size().1 - CAPTION * lines;
-        for (index, line) in layout.captions.iter().enumerate() {
-            let y = top + (index as f64 + 0.5) * CAPTION - 8.0;
-            let middle = (f64::from(wide) / 2.0, y);
-            // Names stand in it, in which `_1` is no lowered digit.
-            page.word(line, middle, SMALL, Anchor::Middle)?;
-        }
-        layout.legend.draw(page, layout.size)
+        layout.sheet.draw(page)
     }
 }
 
-/// Where everything stands.
-struct Layout {
-    size: (u32, u32),
+/// Where everything stands; `[panel]` each.
+struct ScatterLayout {
+    sheet: Sheet,
     views: Vec<View>,
     outside: Vec<Outside>,
-    captions: Vec<String>,
-    legend: Legend,
 }
 
 impl Scatter {
-    fn layout(&self) -> Layout {
-        let columns = self.columns.clamp(1, self.panels.len().max(1));
-        let rows = self.panels.len().div_ceil(columns) as f64;
-        let titled = self.panels.iter().any(|plot| !plot.title.is_empty());
-        let top = if titled { TITLED } else { TOP };
-        let left = self.left();
-        let cell = (left + self.size.0 + RIGHT, top + self.size.1 + BOTTOM);
-        let panels_wide = columns as f64 * cell.0;
-        let legend = self.legend(panels_wide - 2.0 * MARGIN);
-        let wide = panels_wide.max(legend.size().0 + 2.0 * MARGIN);
-        let view = |(index, plot): (usize, &Plot)| {
-            let (column, row) = ((index % columns) as f64, (index / columns) as f64);
-            let spare = (wide - panels_wide) / 2.0;
-            let corner = (spare + column * cell.0 + left, row * cell.1 + top);
-            plot.view(corner, self.size)
-        };
-        let views: Vec<View> = self.panels.iter().enumerate().map(view).collect();
+    fn layout(&self) -> ScatterLayout {
+        let grid = self.grid();
+        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
+        let panels = self.panels.iter().enumerate();
+        let views = panels.map(|(index, plot)| plot.view(sheet.corner(index), self.size));
+        let views: Vec<View> = views.collect();
         let plots = self.panels.iter().zip(&views);
         let outside: Vec<Outside> = plots.map(|(plot, view)| Outside::new(plot, view)).collect();
-        let captions = self.captions.iter().cloned();
-        let captions: Vec<String> = captions
-            .chain(outside::caption(&self.panels, &outside))
-            .flat_map(|text| wrapped(&text, panels_wide - 2.0 * MARGIN))
-            .collect();
-        let tall = rows * cell.1 + CAPTION * captions.len() as f64 + legend.size().1;
-        Layout {
-            size: (wide.ceil() as u32, tall.ceil() as u32),
+        let mut captions = self.captions.clone();
+        captions.extend(outside::caption(&self.panels, &outside));
+        ScatterLayout {
+            sheet: sheet.captioned(&captions),
             views,
             outside,
-            captions,
-            legend,
         }
     }
 
-    /// Room to the left of a panel's axes.
-    fn left(&self) -> f64 {
-        let wide = self.panels.iter().map(|plot| {
+    fn grid(&self) -> PanelGrid {
+        let margins = Margins::default();
+        let titled = self.panels.iter().any(|plot| !plot.title.is_empty());
+        let numbers = self.panels.iter().map(|plot| {
             let view = plot.view((0.0, 0.0), self.size);
             ticks_width(&plot.ticks(&view)[1])
         });
-        LEFT.max(70.0 + wide.fold(0.0, f64::max))
+        PanelGrid {
+            panels: self.panels.len(),
+            columns: self.columns,
+            axes: self.size,
+            margins: Margins {
+                left: margins.left.max(BESIDE + numbers.fold(0.0, f64::max)),
+                top: if titled { margins.top } else { UNTITLED },
+                ..margins
+            },
+        }
     }
 
     /// Paths, then series, each once.

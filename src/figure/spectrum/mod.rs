@@ -11,10 +11,9 @@ use plotters::prelude::*;
 use self::curve::{Curve, around};
 use super::legend::{Key, Legend, THICK};
 use super::marks::{Dot, Mark, Shape};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
+use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
+use super::sheet::{Margins, PanelGrid, Sheet};
 use super::symlog::{Scale, decades};
-use super::text::SMALL;
-use super::text::wrapped;
 use super::theme;
 use super::ticks::spaced;
 use super::ticks::{Ticks, ticks_width};
@@ -40,13 +39,8 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 520.0;
 /// Of the eigenvalues of an end, above it.
 const ROW: f64 = 48.0;
-/// Room for the numbers of the y axis and its name, unless they need more.
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 40.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
-const CAPTION: f64 = 44.0;
-const MARGIN: f64 = 20.0;
+/// Between the frame and the longest number of the y axis, its name included.
+const BESIDE: f64 = 80.0;
 /// Half the width of an eigenvalue's marker.
 const MARK: f64 = 12.0;
 /// Half the height of a residual's ends.
@@ -62,13 +56,12 @@ struct Figure<'a> {
 
 impl Drawn for Figure<'_> {
     fn size(&self) -> (u32, u32) {
-        let below = CAPTION * self.captions().len() as f64 + self.legend().size().1;
-        let tall = TOP + self.height() + BOTTOM + below;
-        (self.across().ceil() as u32, tall.ceil() as u32)
+        self.sheet().size()
     }
 
     fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        let view = self.view();
+        let sheet = self.sheet();
+        let view = self.view(sheet.corner(0));
         self.drops(page, &view)?;
         self.density(page, &view)?;
         let title = format!("Hessian of the {} loss", self.spectrum.dataset.name);
@@ -79,13 +72,7 @@ impl Drawn for Figure<'_> {
         for of in sure.into_iter().chain(rough) {
             self.eigenvalue(page, &view, of)?;
         }
-        let (size, captions) = (self.size(), self.captions());
-        let below = CAPTION * captions.len() as f64 + self.legend().size().1;
-        for (index, line) in captions.iter().enumerate() {
-            let y = f64::from(size.1) - below + (index as f64 + 0.5) * CAPTION - 8.0;
-            page.word(line, (f64::from(size.0) / 2.0, y), SMALL, Anchor::Middle)?;
-        }
-        self.legend().draw(page, size)
+        sheet.draw(page)
     }
 }
 
@@ -118,24 +105,31 @@ impl<'a> Figure<'a> {
         ROW * self.rows().len() as f64 + density
     }
 
+    fn sheet(&self) -> Sheet {
+        let margins = Margins::default();
+        let grid = PanelGrid {
+            panels: 1,
+            columns: 1,
+            axes: (WIDTH, self.height()),
+            margins: Margins {
+                left: margins.left.max(BESIDE + ticks_width(&self.decades())),
+                ..margins
+            },
+        };
+        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
+        let captions = self.captions(&self.view(sheet.corner(0)));
+        sheet.captioned(&captions)
+    }
+
     /// The density's axis goes on above it, behind the rows of eigenvalues.
-    fn view(&self) -> View {
+    fn view(&self, corner: Place) -> View {
         let y = match &self.curve {
             Some(Curve { y: (low, high), .. }) => {
                 (*low, low + (high - low) * self.height() / HEIGHT)
             }
             None => (0.0, 1.0),
         };
-        View::filling(self.x, y, (self.left(), TOP), (WIDTH, self.height()))
-    }
-
-    /// The page's width.
-    fn across(&self) -> f64 {
-        self.left() + WIDTH + RIGHT
-    }
-
-    fn left(&self) -> f64 {
-        LEFT.max(80.0 + ticks_width(&self.decades()))
+        View::filling(self.x, y, corner, (WIDTH, self.height()))
     }
 
     /// The numbers of the density's axis.
@@ -239,18 +233,16 @@ impl<'a> Figure<'a> {
     }
 
     /// What stands below the axes.
-    fn captions(&self) -> Vec<String> {
+    fn captions(&self, view: &View) -> Vec<String> {
         let mut lines = words::captions(self.spectrum);
-        let view = self.view();
         let mut eigenvalues = self.spectrum.eigenvalues.iter();
-        if eigenvalues.any(|of| self.wide(&view, of)) {
+        if eigenvalues.any(|of| self.wide(view, of)) {
             lines.push("bars: λ ± ‖Hv − λv‖, between which an eigenvalue lies".to_string());
         }
-        let most = self.across() - 2.0 * MARGIN;
-        lines.iter().flat_map(|line| wrapped(line, most)).collect()
+        lines
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let mut entries = Vec::new();
         if self.curve.is_some() {
             entries.push((Key::Area(theme::UNDER), "density of all".to_string()));
@@ -263,7 +255,7 @@ impl<'a> Figure<'a> {
             let open = Key::Mark(mark(theme::INK, true));
             entries.push((open, "not converged".to_string()));
         }
-        Legend::wrapped(entries, self.across() - 2.0 * MARGIN)
+        Legend::wrapped(entries, width)
     }
 }
 

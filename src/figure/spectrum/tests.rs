@@ -114,7 +114,7 @@ fn the_figure_tells_the_mix_the_loss_the_trace_and_the_ends() {
 fn markers_and_the_density_lie_inside_and_apart() {
     let spectrum = ordinary();
     let figure = Figure::of(&spectrum).unwrap();
-    let view = figure.view();
+    let view = figure.view(figure.sheet().corner(0));
     let curve = figure.curve.as_ref().unwrap();
     let (_, above) = view.place((0.0, curve.y.1));
     let rows = figure.rows().len() as f64;
@@ -140,7 +140,7 @@ fn what_has_not_converged_is_told_and_shows_its_residual() {
     assert!(drawn.contains("not converged") && drawn.contains("bars: λ ± ‖Hv − λv‖"));
     spectrum.eigenvalues[1].residual = 1e9;
     let figure = Figure::of(&spectrum).unwrap();
-    let view = figure.view();
+    let view = figure.view(figure.sheet().corner(0));
     let bar = figure.bar(&view, &spectrum.eigenvalues[1]);
     assert_eq!(bar, [view.left, view.right()]);
 }
