@@ -7,7 +7,7 @@ use super::args::{DrawArgs, PanelsArg};
 use super::print;
 use crate::error::Result;
 use crate::figure;
-use crate::figure::page::Drawing;
+use crate::figure::canvas::Drawing;
 use crate::figure::plane::draw;
 use crate::figure::scatter::Scatter;
 use crate::files;

@@ -2,15 +2,15 @@
 
 use plotters::prelude::*;
 
+use super::axes::{Axes, Xy};
+use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Size};
 use super::legend::{Key, Legend, THICK};
-use super::outside::{self, Outside};
-use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
+use super::off_axes::{self, OffAxes};
 use super::plot::{Path, Plot, Series};
 use super::sheet::{Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
 use super::ticks::ticks_width;
-use super::view::View;
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
@@ -22,7 +22,7 @@ pub struct Scatter {
     /// Panels beside each other.
     pub columns: usize,
     /// Width and height of a panel's axes in pixels of the layout.
-    pub size: Place,
+    pub size: Size,
     /// Lines of text between the panels and the legend.
     pub captions: Vec<String>,
 }
@@ -40,7 +40,7 @@ const DOT: f64 = 5.0;
 /// # Errors
 /// When drawing fails.
 pub fn draw(scatter: &Scatter) -> Result<Drawing> {
-    page::drawing(scatter)
+    canvas::drawing(scatter)
 }
 
 /// The names of axes that show test accuracy and the mean accuracy over the shifts. `None`
@@ -56,26 +56,26 @@ pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
     Some(["test accuracy (%)".to_string(), shift])
 }
 
-impl Drawn for Scatter {
+impl Drawable for Scatter {
     fn size(&self) -> (u32, u32) {
         self.layout().sheet.size()
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let layout = self.layout();
-        for ((plot, view), outside) in self.panels.iter().zip(&layout.views).zip(&layout.outside) {
-            plot.draw(page, view)?;
-            outside.draw(page)?;
+        for ((plot, axes), off_axes) in self.panels.iter().zip(&layout.axes).zip(&layout.off_axes) {
+            plot.draw(canvas, axes)?;
+            off_axes.draw(canvas)?;
         }
-        layout.sheet.draw(page)
+        layout.sheet.draw(canvas)
     }
 }
 
 /// Where everything stands; `[panel]` each.
 struct ScatterLayout {
     sheet: Sheet,
-    views: Vec<View>,
-    outside: Vec<Outside>,
+    axes: Vec<Axes>,
+    off_axes: Vec<OffAxes>,
 }
 
 impl Scatter {
@@ -83,16 +83,16 @@ impl Scatter {
         let grid = self.grid();
         let sheet = Sheet::new(grid, self.legend(grid.text_width()));
         let panels = self.panels.iter().enumerate();
-        let views = panels.map(|(index, plot)| plot.view(sheet.corner(index), self.size));
-        let views: Vec<View> = views.collect();
-        let plots = self.panels.iter().zip(&views);
-        let outside: Vec<Outside> = plots.map(|(plot, view)| Outside::new(plot, view)).collect();
+        let axes = panels.map(|(index, plot)| plot.axes(sheet.corner(index), self.size));
+        let axes: Vec<Axes> = axes.collect();
+        let plots = self.panels.iter().zip(&axes);
+        let off_axes: Vec<OffAxes> = plots.map(|(plot, axes)| OffAxes::new(plot, axes)).collect();
         let mut captions = self.captions.clone();
-        captions.extend(outside::caption(&self.panels, &outside));
+        captions.extend(off_axes::caption(&self.panels, &off_axes));
         ScatterLayout {
             sheet: sheet.captioned(&captions),
-            views,
-            outside,
+            axes,
+            off_axes,
         }
     }
 
@@ -100,8 +100,8 @@ impl Scatter {
         let margins = Margins::default();
         let titled = self.panels.iter().any(|plot| !plot.title.is_empty());
         let numbers = self.panels.iter().map(|plot| {
-            let view = plot.view((0.0, 0.0), self.size);
-            ticks_width(&plot.ticks(&view)[1])
+            let axes = plot.axes((0.0, 0.0), self.size);
+            ticks_width(&plot.ticks(&axes)[1])
         });
         PanelGrid {
             panels: self.panels.len(),
@@ -143,18 +143,18 @@ impl Scatter {
 }
 
 impl Plot {
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
-        self.guides(page, view)?;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
+        self.guides(canvas, axes)?;
         let names = [self.names[0].as_str(), &self.names[1]];
-        view.frame_with(page, &self.title, names, &self.ticks(view))?;
+        axes.frame_with(canvas, &self.title, names, &self.ticks(axes))?;
         for path in &self.paths {
-            self.path(page, view, path)?;
+            self.path(canvas, axes, path)?;
         }
         for series in &self.series {
             for point in &series.points {
                 let at = self.on_axes(point.at);
-                if view.holds(at) {
-                    series.mark.draw(page, view.place(at))?;
+                if axes.holds(at) {
+                    series.mark.draw(canvas, axes.place(at))?;
                 }
             }
         }
@@ -162,35 +162,40 @@ impl Plot {
     }
 
     /// The lines of zeros and of equal values.
-    fn guides<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
+    fn guides<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         let mut lines = Vec::new();
-        if self.zero[0] && (view.x.0..=view.x.1).contains(&0.0) {
-            lines.push([(0.0, view.y.0), (0.0, view.y.1)]);
+        if self.zero[0] && (axes.x.0..=axes.x.1).contains(&0.0) {
+            lines.push([(0.0, axes.y.0), (0.0, axes.y.1)]);
         }
-        if self.zero[1] && (view.y.0..=view.y.1).contains(&0.0) {
-            lines.push([(view.x.0, 0.0), (view.x.1, 0.0)]);
+        if self.zero[1] && (axes.y.0..=axes.y.1).contains(&0.0) {
+            lines.push([(axes.x.0, 0.0), (axes.x.1, 0.0)]);
         }
         if self.diagonal {
-            lines.push([(view.x.0, view.x.0), (view.x.1, view.x.1)]);
+            lines.push([(axes.x.0, axes.x.0), (axes.x.1, axes.x.1)]);
         }
         for line in lines {
-            page.line(&view.places(&line), theme::GUIDE, 2.0)?;
+            canvas.line(&axes.places(&line), theme::GUIDE, 2.0)?;
         }
         Ok(())
     }
 
     /// The pieces of a path that lie within the frame.
-    fn path<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View, path: &Path) -> Outcome<B> {
-        let places: Vec<Place> = path.points.iter().map(|at| self.on_axes(*at)).collect();
+    fn path<B: DrawingBackend>(
+        &self,
+        canvas: &Canvas<'_, B>,
+        axes: &Axes,
+        path: &Path,
+    ) -> DrawResult<B> {
+        let places: Vec<Xy> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
-            if let Some(piece) = view.clip([ends[0], ends[1]]) {
-                page.line(&view.places(&piece), path.color, THICK)?;
+            if let Some(piece) = axes.clip([ends[0], ends[1]]) {
+                canvas.line(&axes.places(&piece), path.color, THICK)?;
             }
         }
-        for place in places.into_iter().filter(|place| view.holds(*place)) {
-            let (x, y) = view.place(place);
+        for place in places.into_iter().filter(|place| axes.holds(*place)) {
+            let (x, y) = axes.place(place);
             let corners = [(x - DOT, y), (x, y - DOT), (x + DOT, y), (x, y + DOT)];
-            page.polygon(&corners, path.color)?;
+            canvas.polygon(&corners, path.color)?;
         }
         Ok(())
     }
@@ -199,11 +204,11 @@ impl Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::marks::{Dot, Mark, Shape};
+    use crate::figure::marks::{Dot, DotShape, Mark};
     use crate::figure::plot::Point;
     use crate::figure::ticks::AxisScale;
 
-    fn plot(points: &[Place]) -> Plot {
+    fn plot(points: &[Xy]) -> Plot {
         let path = Path {
             name: "p".to_string(),
             color: RED,
@@ -211,7 +216,7 @@ mod tests {
         };
         let series = Series {
             name: "m".to_string(),
-            mark: Mark::Dot(Dot::new(Shape::Circle, BLUE, 6.0)),
+            mark: Mark::Dot(Dot::new(DotShape::Circle, BLUE, 6.0)),
             points: points.iter().map(|at| Point::from(*at)).collect(),
         };
         Plot {
@@ -233,7 +238,7 @@ mod tests {
 
     #[test]
     fn odd_points_are_drawn_without_panic() {
-        let hostile: [&[Place]; 6] = [
+        let hostile: [&[Xy]; 6] = [
             &[],
             &[(0.5, 0.5)],
             &[(0.5, 0.5), (0.5, 0.5)],
@@ -261,14 +266,14 @@ mod tests {
 
     #[test]
     fn a_diagonal_gives_both_axes_one_range() {
-        let view = Plot {
+        let axes = Plot {
             diagonal: true,
             ..plot(&[(1.0, 5.0), (3.0, 9.0)])
         }
-        .view((0.0, 0.0), (300.0, 300.0));
-        assert_eq!(view.x, view.y);
-        assert!(view.holds((1.0, 1.0)) && view.holds((9.0, 9.0)));
-        let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).view((0.0, 0.0), (300.0, 300.0));
+        .axes((0.0, 0.0), (300.0, 300.0));
+        assert_eq!(axes.x, axes.y);
+        assert!(axes.holds((1.0, 1.0)) && axes.holds((9.0, 9.0)));
+        let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).axes((0.0, 0.0), (300.0, 300.0));
         assert!(free.x.1 < 4.0 && free.y.0 > 4.0);
     }
 

@@ -4,8 +4,8 @@
 
 use plotters::prelude::*;
 
+use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::legend::Legend;
-use super::page::{Anchor, Outcome, Page, Place};
 use super::text::{SMALL, wrapped};
 
 /// Most panels beside each other, unless a figure wants fewer.
@@ -49,7 +49,7 @@ pub struct PanelGrid {
     /// Most panels beside each other.
     pub columns: usize,
     /// Width and height of a panel's axes.
-    pub axes: Place,
+    pub axes: Size,
     /// Room around the axes.
     pub margins: Margins,
 }
@@ -64,7 +64,7 @@ impl PanelGrid {
     }
 
     /// Width and height of a panel with its margins.
-    fn cell(&self) -> Place {
+    fn cell(&self) -> Size {
         let Margins {
             left,
             right,
@@ -122,7 +122,7 @@ impl Sheet {
     }
 
     /// Upper left corner of a panel's axes; panels go row by row, centred where the legend is wider.
-    pub fn corner(&self, panel: usize) -> Place {
+    pub fn corner(&self, panel: usize) -> Pixel {
         let PanelGrid { margins, .. } = self.grid;
         let columns = self.grid.columns();
         let (column, row) = ((panel % columns) as f64, (panel / columns) as f64);
@@ -138,16 +138,16 @@ impl Sheet {
     ///
     /// # Errors
     /// When the canvas fails.
-    pub fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let (wide, tall) = self.size();
         let lines = self.captions.len() as f64;
         let top = f64::from(tall) - self.legend.size().1 - CAPTION * lines;
         for (index, line) in self.captions.iter().enumerate() {
             let y = top + (index as f64 + 0.5) * CAPTION - 8.0;
             // Names stand in it, in which `_1` is no lowered digit.
-            page.word(line, (f64::from(wide) / 2.0, y), SMALL, Anchor::Middle)?;
+            canvas.word(line, (f64::from(wide) / 2.0, y), SMALL, Anchor::Middle)?;
         }
-        self.legend.draw(page, (wide, tall))
+        self.legend.draw(canvas, (wide, tall))
     }
 }
 

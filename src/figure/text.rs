@@ -1,4 +1,4 @@
-//! Text on the page: its sizes, how wide it is, and how what is too long is shortened or broken.
+//! Text on the canvas: its sizes, how wide it is, and how what is too long is shortened or broken.
 
 use plotters::prelude::*;
 
