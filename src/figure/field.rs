@@ -2,13 +2,13 @@
 
 use plotters::prelude::*;
 
-use super::contour::Surface;
-use super::labels::{Labels, Taken};
+use super::axes::Axes;
+use super::canvas::{Anchor, Canvas, DrawResult, Pixel};
 use super::numbers::{decimals, fixed, label};
-use super::page::{Anchor, Outcome, Page, Place};
+use super::placed_labels::{Obstacle, PlacedLabels};
+use super::refined_surface::RefinedSurface;
 use super::text::SMALL;
 use super::theme;
-use super::view::View;
 use crate::result::contour_levels::ContourLevels;
 use crate::result::grid::Grid;
 
@@ -26,44 +26,44 @@ pub const BAR_GAP: f64 = 20.0;
 
 /// Draws the surface, labels kept away from `marks`.
 pub fn draw<B: DrawingBackend>(
-    page: &Page<'_, B>,
+    canvas: &Canvas<'_, B>,
     grid: &Grid,
     values: &[f64],
     levels: &ContourLevels,
-    view: &View,
-    marks: Vec<Taken>,
-) -> Outcome<B> {
-    let surface = Surface::new(grid, values, ceiling(levels));
-    let scale = Scale::new(levels);
-    page.raster(view.corners(), |across, down| {
+    axes: &Axes,
+    marks: Vec<Obstacle>,
+) -> DrawResult<B> {
+    let surface = RefinedSurface::new(grid, values, ceiling(levels));
+    let scale = BandColors::new(levels);
+    canvas.raster(axes.corners(), |across, down| {
         let xs: Vec<f64> = across
             .iter()
-            .map(|dx| view.x.0 + dx / view.scale[0])
+            .map(|dx| axes.x.0 + dx / axes.scale[0])
             .collect();
         let ys: Vec<f64> = down
             .iter()
-            .map(|dy| view.y.1 - dy / view.scale[1])
+            .map(|dy| axes.y.1 - dy / axes.scale[1])
             .collect();
         let values = surface.sample(&xs, &ys);
         values.into_iter().map(|value| scale.color(value)).collect()
     })?;
-    let mut labels = Labels::new(marks);
+    let mut labels = PlacedLabels::new(marks);
     for level in &levels.values {
         let lines = surface.lines(*level);
-        let lines = lines.iter().map(|line| view.places(line));
-        let lines: Vec<Vec<Place>> = lines.filter(|line| !is_speck(line)).collect();
+        let lines = lines.iter().map(|line| axes.places(line));
+        let lines: Vec<Vec<Pixel>> = lines.filter(|line| !is_speck(line)).collect();
         for line in &lines {
-            page.line(line, theme::INK, 1.5)?;
+            canvas.line(line, theme::INK, 1.5)?;
         }
-        labels.place(&lines, &label(*level), view);
+        labels.place(&lines, &label(*level), axes);
     }
-    hatch(page, grid, values, view)?;
-    labels.draw(page)
+    hatch(canvas, grid, values, axes)?;
+    labels.draw(canvas)
 }
 
 /// Whether a line is too small to be read as one.
-fn is_speck(line: &[Place]) -> bool {
-    let far = |place: &Place| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SPECK;
+fn is_speck(line: &[Pixel]) -> bool {
+    let far = |place: &Pixel| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SPECK;
     !line.iter().any(far)
 }
 
@@ -74,12 +74,12 @@ fn ceiling(levels: &ContourLevels) -> f64 {
 }
 
 /// Colours of values: a heat map that steps at each level.
-struct Scale {
+struct BandColors {
     /// Ends of the bands, from the smallest value to the largest that is told apart.
     ends: Vec<f64>,
 }
 
-impl Scale {
+impl BandColors {
     fn new(levels: &ContourLevels) -> Self {
         let top = levels.max.min(ceiling(levels));
         let ends = std::iter::once(levels.min).chain(levels.values.iter().copied());
@@ -116,11 +116,11 @@ impl Scale {
 
 /// Grey with diagonal lines over every cell that touches a value that is not finite.
 pub fn hatch<B: DrawingBackend>(
-    page: &Page<'_, B>,
+    canvas: &Canvas<'_, B>,
     grid: &Grid,
     values: &[f64],
-    view: &View,
-) -> Outcome<B> {
+    axes: &Axes,
+) -> DrawResult<B> {
     for j in 0..grid.ys.len() - 1 {
         for i in 0..grid.xs.len() - 1 {
             let corners = [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)];
@@ -131,12 +131,12 @@ pub fn hatch<B: DrawingBackend>(
                 continue;
             }
             let ends = [
-                view.place((grid.xs[i], grid.ys[j + 1])),
-                view.place((grid.xs[i + 1], grid.ys[j])),
+                axes.place((grid.xs[i], grid.ys[j + 1])),
+                axes.place((grid.xs[i + 1], grid.ys[j])),
             ];
-            page.fill(ends, theme::HATCHED)?;
+            canvas.fill(ends, theme::HATCHED)?;
             for line in diagonals(ends) {
-                page.line(&line, theme::ARROW, 1.0)?;
+                canvas.line(&line, theme::ARROW, 1.0)?;
             }
         }
     }
@@ -144,7 +144,7 @@ pub fn hatch<B: DrawingBackend>(
 }
 
 /// Lines x + y = c within a box, on one lattice for the whole figure.
-fn diagonals([(x0, y0), (x1, y1)]: [Place; 2]) -> Vec<[Place; 2]> {
+fn diagonals([(x0, y0), (x1, y1)]: [Pixel; 2]) -> Vec<[Pixel; 2]> {
     const STEP: f64 = 12.0;
     let first = ((x0 + y0) / STEP).ceil() as i64;
     let last = ((x1 + y1) / STEP).floor() as i64;
@@ -159,16 +159,16 @@ fn diagonals([(x0, y0), (x1, y1)]: [Place; 2]) -> Vec<[Place; 2]> {
 
 /// One box a band, the levels written at the boundaries.
 pub fn color_bar<B: DrawingBackend>(
-    page: &Page<'_, B>,
+    canvas: &Canvas<'_, B>,
     levels: &ContourLevels,
     unit: &str,
-    (left, top): Place,
+    (left, top): Pixel,
     height: f64,
-) -> Outcome<B> {
-    let scale = Scale::new(levels);
+) -> DrawResult<B> {
+    let scale = BandColors::new(levels);
     let count = scale.bands() as f64;
     let at = |bands: f64| top + height - height * bands / count;
-    page.raster([(left, top), (left + BAR, top + height)], |across, down| {
+    canvas.raster([(left, top), (left + BAR, top + height)], |across, down| {
         let shade = |dy: &f64| {
             let bands = count * (1.0 - dy / height);
             let band = (bands as usize).min(scale.bands() - 1);
@@ -180,18 +180,18 @@ pub fn color_bar<B: DrawingBackend>(
     })?;
     for band in 0..scale.bands() {
         let edges = [band as f64 + 1.0, band as f64].map(at);
-        page.outline([(left, edges[0]), (left + BAR, edges[1])], 1.0)?;
+        canvas.outline([(left, edges[0]), (left + BAR, edges[1])], 1.0)?;
     }
     // On a low bar not every boundary has room for its number.
     let every = (1.1 * SMALL * count / height).ceil().max(1.0) as usize;
     for (index, text) in bar_labels(levels).iter().enumerate() {
         if index % every == 0 {
             let place = (left + BAR + 8.0, at(index as f64));
-            page.write(text, place, SMALL, Anchor::Left)?;
+            canvas.write(text, place, SMALL, Anchor::Left)?;
         }
     }
     let above = (left + BAR / 2.0, top - 26.0);
-    page.write(unit, above, SMALL, Anchor::Middle)
+    canvas.write(unit, above, SMALL, Anchor::Middle)
 }
 
 /// The smallest value, the levels, and the largest value, unless it is far off the scale.

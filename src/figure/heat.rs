@@ -2,9 +2,8 @@
 
 use plotters::prelude::*;
 
-use super::page::{Anchor, Drawn, Outcome, Page, Place};
-use super::text::{SMALL, TEXT, TITLE};
-use super::text::{ends, width, word_width};
+use super::canvas::{Anchor, Canvas, DrawResult, Drawable, Pixel};
+use super::text::{SMALL, TEXT, TITLE, ends, width, word_width};
 use super::theme;
 use super::ticks::Ticks;
 
@@ -44,26 +43,26 @@ pub struct Heat {
     /// `cells[row][column]`; one that is not finite is grey.
     pub cells: Vec<Vec<f64>>,
     /// The colours.
-    pub scale: Scale,
+    pub scale: ColorScale,
 }
 
 /// What stands below the columns.
 pub struct Columns {
     /// One each.
-    pub labels: Labels,
+    pub labels: ColumnLabels,
     /// Below the labels.
     pub name: String,
 }
 
 /// Labels of columns.
-pub enum Labels {
+pub enum ColumnLabels {
     /// Ascending numbers, of which a few are written.
     Numbers(Vec<String>),
     /// Names, written as they are, as many as there is room for; upwards where they are long.
     Names(Vec<String>),
 }
 
-impl Labels {
+impl ColumnLabels {
     fn len(&self) -> usize {
         match self {
             Self::Numbers(labels) | Self::Names(labels) => labels.len(),
@@ -119,7 +118,7 @@ fn longest(names: &[String]) -> f64 {
 }
 
 /// Colours of values.
-pub struct Scale {
+pub struct ColorScale {
     /// Values and their parts of the scale, from 0 to 1, ascending; it is linear between two.
     pub knots: Vec<(f64, f64)>,
     /// The colour of a part.
@@ -128,7 +127,7 @@ pub struct Scale {
     pub ticks: Ticks,
 }
 
-impl Scale {
+impl ColorScale {
     /// The part of a value; values beyond the ends have those of the ends.
     fn part(&self, value: f64) -> f64 {
         let pairs = self.knots.windows(2);
@@ -154,7 +153,7 @@ impl Heat {
     }
 
     /// Upper left and lower right corner of the cells.
-    fn corners(&self) -> [Place; 2] {
+    fn corners(&self) -> [Pixel; 2] {
         let left = MARGIN + longest(&self.rows);
         let height = self.row_height() * self.rows.len() as f64;
         [
@@ -169,70 +168,70 @@ impl Heat {
         bottom.max(TOP + 4.0 * SMALL)
     }
 
-    fn row_names<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn row_names<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(left, top), _] = self.corners();
         let high = self.row_height();
         let every = (1.1 * SMALL / high).ceil().max(1.0) as usize;
         for (row, name) in self.rows.iter().enumerate().step_by(every) {
             let y = top + (row as f64 + 0.5) * high;
-            page.line(&[(left - 8.0, y), (left, y)], theme::INK, 2.0)?;
-            page.word(name, (left - 14.0, y), SMALL, Anchor::Right)?;
+            canvas.line(&[(left - 8.0, y), (left, y)], theme::INK, 2.0)?;
+            canvas.word(name, (left - 14.0, y), SMALL, Anchor::Right)?;
         }
         Ok(())
     }
 
     /// The labels of some of the columns below them.
-    fn column_names<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn column_names<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(left, _), (right, bottom)] = self.corners();
         let labels = &self.columns.labels;
         for column in labels.written() {
             let x = left + (column as f64 + 0.5) / labels.len() as f64 * (right - left);
-            page.line(&[(x, bottom), (x, bottom + 8.0)], theme::INK, 2.0)?;
+            canvas.line(&[(x, bottom), (x, bottom + 8.0)], theme::INK, 2.0)?;
             let below = (x, bottom + BELOW);
             match labels {
-                Labels::Numbers(labels) => {
-                    page.write(&labels[column], below, SMALL, Anchor::Top)?
+                ColumnLabels::Numbers(labels) => {
+                    canvas.write(&labels[column], below, SMALL, Anchor::Top)?
                 }
-                Labels::Names(names) => {
+                ColumnLabels::Names(names) => {
                     let anchor = if labels.turns() {
                         Anchor::UpTo
                     } else {
                         Anchor::Top
                     };
-                    page.word(&names[column], below, SMALL, anchor)?;
+                    canvas.word(&names[column], below, SMALL, anchor)?;
                 }
             }
         }
         let middle = f64::midpoint(left, right);
         let below = (middle, bottom + BELOW + labels.height());
-        page.write(&self.columns.name, below, TEXT, Anchor::Top)
+        canvas.write(&self.columns.name, below, TEXT, Anchor::Top)
     }
 
     /// The scale of colours.
-    fn bar<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn bar<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(_, top), (right, _)] = self.corners();
         let (left, bottom) = (right + 30.0, self.lowest());
-        page.raster([(left, top), (left + BAR, bottom)], |across, down| {
+        canvas.raster([(left, top), (left + BAR, bottom)], |across, down| {
             let color = |dy: &f64| (self.scale.color)(1.0 - dy / (bottom - top));
             let rows: Vec<RGBColor> = down.iter().map(color).collect();
             let rows = rows.into_iter();
             rows.flat_map(|color| across.iter().map(move |_| color))
                 .collect()
         })?;
-        page.outline([(left, top), (left + BAR, bottom)], 2.0)?;
+        canvas.outline([(left, top), (left + BAR, bottom)], 2.0)?;
         let right = left + BAR;
         for (value, label) in &self.scale.ticks {
             let y = bottom - self.scale.part(*value) * (bottom - top);
-            page.line(&[(right, y), (right + 8.0, y)], theme::INK, 2.0)?;
-            page.write(label, (right + 14.0, y), SMALL, Anchor::Left)?;
+            canvas.line(&[(right, y), (right + 8.0, y)], theme::INK, 2.0)?;
+            canvas.write(label, (right + 14.0, y), SMALL, Anchor::Left)?;
         }
         Ok(())
     }
 
-    fn cells<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn cells<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let corners = self.corners();
         let [(left, top), (right, bottom)] = corners;
-        page.raster(corners, |across, down| {
+        canvas.raster(corners, |across, down| {
             let part = |offset: f64, length: f64, count: usize| {
                 ((offset / length * count as f64) as usize).min(count - 1)
             };
@@ -246,11 +245,11 @@ impl Heat {
             rows.flat_map(|row| columns.iter().map(|&column| row[column]))
                 .collect()
         })?;
-        page.outline(corners, 2.0)
+        canvas.outline(corners, 2.0)
     }
 }
 
-impl Drawn for Heat {
+impl Drawable for Heat {
     fn size(&self) -> (u32, u32) {
         let [_, (right, _)] = self.corners();
         let labels = self.scale.ticks.iter().map(|tick| width(&tick.1, SMALL));
@@ -262,14 +261,14 @@ impl Drawn for Heat {
         )
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        self.cells(page)?;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        self.cells(canvas)?;
         let [(left, top), (right, _)] = self.corners();
         let middle = (f64::midpoint(left, right), top - 30.0);
-        page.write(&self.title, middle, TITLE, Anchor::Middle)?;
-        self.row_names(page)?;
-        self.column_names(page)?;
-        self.bar(page)
+        canvas.write(&self.title, middle, TITLE, Anchor::Middle)?;
+        self.row_names(canvas)?;
+        self.column_names(canvas)?;
+        self.bar(canvas)
     }
 }
 
@@ -301,11 +300,11 @@ mod tests {
             title: String::new(),
             rows: (0..2000).map(|k| format!("t{k}")).collect(),
             columns: Columns {
-                labels: Labels::Numbers(vec!["40".to_string()]),
+                labels: ColumnLabels::Numbers(vec!["40".to_string()]),
                 name: String::new(),
             },
             cells: vec![vec![50.0]; 2000],
-            scale: Scale {
+            scale: ColorScale {
                 knots: vec![(0.0, 0.0), (90.0, 1.0)],
                 color: theme::shade,
                 ticks: Vec::new(),
@@ -316,7 +315,7 @@ mod tests {
 
     #[test]
     fn names_of_columns_stand_upwards_where_they_would_touch() {
-        let names = |count: usize, name: &str| Labels::Names(vec![name.to_string(); count]);
+        let names = |count: usize, name: &str| ColumnLabels::Names(vec![name.to_string(); count]);
         let few = names(4, "ft1");
         assert!(!few.turns() && few.written().len() == 4 && few.width() == LEAST);
         let long = names(4, "a-name-of-many-letters");
@@ -328,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_scale_is_linear_between_its_knots_and_ends_at_the_last() {
-        let scale = Scale {
+        let scale = ColorScale {
             knots: vec![(-1.0, 0.0), (0.25, 0.5), (0.75, 1.0)],
             color: theme::shade,
             ticks: Vec::new(),

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::heat::{Columns, Heat, Labels, Scale, shortened};
-use super::page::{self, Drawing};
+use super::canvas::{self, Drawing};
+use super::heat::{ColorScale, ColumnLabels, Columns, Heat, shortened};
 use super::theme;
 use crate::error::Result;
 use crate::result::pairs::{LayerAngle, Pairs};
@@ -14,7 +14,7 @@ use crate::result::pairs::{LayerAngle, Pairs};
 /// When drawing fails.
 pub fn layers(pairs: &Pairs) -> Result<Option<Drawing>> {
     let heat = Angles::of(pairs).map(Angles::heat);
-    heat.as_ref().map(page::drawing).transpose()
+    heat.as_ref().map(canvas::drawing).transpose()
 }
 
 /// Rows of tensors, columns of pairs.
@@ -84,14 +84,14 @@ impl Angles {
             title: "angle φ at θ_0 in each tensor".to_string(),
             rows: self.tensors,
             columns: Columns {
-                labels: Labels::Numbers(self.columns.iter().map(label).collect()),
+                labels: ColumnLabels::Numbers(self.columns.iter().map(label).collect()),
                 name: match self.columns.len() {
                     1 => "one pair: its angle as a whole (degrees)".to_string(),
                     count => format!("{count} pairs by their angle as a whole (degrees)"),
                 },
             },
             cells: self.angles,
-            scale: Scale {
+            scale: ColorScale {
                 knots: vec![(0.0, 0.0), (most, 1.0)],
                 color: theme::shade,
                 ticks: ticks
@@ -109,11 +109,11 @@ fn pair(of: &LayerAngle) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::fixtures;
 
     #[test]
     fn rows_are_tensors_in_their_order_and_columns_pairs_by_angle() {
-        let pairs = samples::pairs();
+        let pairs = fixtures::pairs();
         let heat = Angles::of(&pairs).unwrap();
         assert_eq!((heat.angles.len(), heat.angles[0].len()), (25, 120));
         assert_eq!(heat.tensors[0], "blocks_0.attn.in_proj.weight");
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn odd_angles_are_drawn() {
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         for of in &mut pairs.layers {
             of.angle_deg = f64::NAN;
             of.tensor = "z".repeat(400);

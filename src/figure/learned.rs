@@ -1,12 +1,12 @@
 //! What a soup learned by layer takes of each model: a heat map of α.
 
-use super::heat::{Columns, Heat, Labels, Scale, shortened};
+use super::axes::extent;
+use super::canvas::{self, Drawing};
+use super::heat::{ColorScale, ColumnLabels, Columns, Heat, shortened};
 use super::numbers::nice_at_most;
-use super::page::{self, Drawing};
 use super::text::ends;
 use super::theme;
-use super::ticks::{Ticks, ticks};
-use super::view::extent;
+use super::ticks::{Interval, Ticks, ticks};
 use crate::error::Result;
 use crate::result::learned::{Layers, Learning};
 use crate::result::method::Method;
@@ -24,7 +24,7 @@ pub fn alpha(soups: &Soups) -> Result<Option<Drawing>> {
     let mut learned = soups.learned.iter();
     let by_layer = learned.find(|of| of.method == Method::LearnedByLayer);
     let heat = by_layer.and_then(|learning| heat(learning, &soups.models));
-    heat.as_ref().map(page::drawing).transpose()
+    heat.as_ref().map(canvas::drawing).transpose()
 }
 
 /// Rows of tensors or blocks, columns of models. `None` where the numbers do not fit these, as in
@@ -47,7 +47,7 @@ fn heat(learning: &Learning, models: &[Individual]) -> Option<Heat> {
         title: format!("coefficients α by {what}; white: 1/{count}"),
         rows: shortened(&rows),
         columns: Columns {
-            labels: Labels::Names(names.collect()),
+            labels: ColumnLabels::Names(names.collect()),
             name: "models".to_string(),
         },
         scale: scale(alpha.iter().flatten().copied(), count),
@@ -57,12 +57,12 @@ fn heat(learning: &Learning, models: &[Individual]) -> Option<Heat> {
 
 /// White at what each model has in the uniform soup. The scale reaches from 0, or the least, to
 /// the largest, but to twice the uniform one at the least: soups close to it are pale.
-fn scale(values: impl Iterator<Item = f64>, models: usize) -> Scale {
+fn scale(values: impl Iterator<Item = f64>, models: usize) -> ColorScale {
     let uniform = 1.0 / models as f64;
     let (least, most) = extent(values).unwrap_or_default();
     let low = if least < -1e-9 { -above(-least) } else { 0.0 };
     let high = above(most).max(2.0 * uniform);
-    let half = |range: (f64, f64)| {
+    let half = |range: Interval| {
         // None close to the middle's.
         let far = move |value: f64| (value - uniform).abs() >= 0.2 * (range.1 - range.0);
         let ticks = ticks(range).into_iter();
@@ -77,7 +77,7 @@ fn scale(values: impl Iterator<Item = f64>, models: usize) -> Scale {
             (uniform / 2.0, format!("1/{}", 2 * models)),
         ],
     };
-    Scale {
+    ColorScale {
         knots: vec![(low, 0.0), (uniform, 0.5), (high, 1.0)],
         color: theme::diverging,
         ticks: below
@@ -97,14 +97,14 @@ fn above(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::fixtures;
 
     fn soups(layers: Layers, rows: usize, models: usize) -> Soups {
-        let model = |k: usize| samples::individual(&format!("ft{k}"), 97.0, 80.0);
+        let model = |k: usize| fixtures::individual(&format!("ft{k}"), 97.0, 80.0);
         Soups {
             models: (0..models).map(model).collect(),
-            learned: vec![samples::learning(layers, rows, models)],
-            ..samples::soups()
+            learned: vec![fixtures::learning(layers, rows, models)],
+            ..fixtures::soups()
         }
     }
 

@@ -2,8 +2,8 @@
 
 use plotters::prelude::*;
 
+use super::canvas::{Anchor, Canvas, DrawResult, Size};
 use super::marks::{self, Mark};
-use super::page::{Anchor, Outcome, Page};
 use super::text::{TEXT, width};
 
 /// Width of the lines that it shows, as they are drawn.
@@ -57,29 +57,31 @@ impl Legend {
     }
 
     /// Width and height in pixels of the layout.
-    pub fn size(&self) -> (f64, f64) {
+    pub fn size(&self) -> Size {
         let widths = self.rows.iter().map(|row| width_of(row));
         (widths.fold(0.0, f64::max), ROW * self.rows.len() as f64)
     }
 
-    /// Draws it along the lower edge of a page of this size.
+    /// Draws it along the lower edge of a canvas of this size.
     pub fn draw<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
+        canvas: &Canvas<'_, B>,
         (width, height): (u32, u32),
-    ) -> Outcome<B> {
+    ) -> DrawResult<B> {
         let top = f64::from(height) - self.size().1;
         for (index, row) in self.rows.iter().enumerate() {
             let y = top + (index as f64 + 0.5) * ROW - 8.0;
             let mut x = (f64::from(width) - width_of(row)) / 2.0;
             for (key, label) in row {
                 match key {
-                    Key::Line(color) => page.line(&[(x, y), (x + DASH, y)], *color, THICK)?,
-                    Key::Area(color) => page.fill([(x, y - 12.0), (x + DASH, y + 12.0)], *color)?,
-                    Key::Mark(mark) => mark.draw(page, (x + DASH / 2.0, y))?,
-                    Key::Dart => marks::dart(page, (x + DASH / 2.0, y), (0.8 * DASH, 0.0))?,
+                    Key::Line(color) => canvas.line(&[(x, y), (x + DASH, y)], *color, THICK)?,
+                    Key::Area(color) => {
+                        canvas.fill([(x, y - 12.0), (x + DASH, y + 12.0)], *color)?
+                    }
+                    Key::Mark(mark) => mark.draw(canvas, (x + DASH / 2.0, y))?,
+                    Key::Dart => marks::dart(canvas, (x + DASH / 2.0, y), (0.8 * DASH, 0.0))?,
                 }
-                page.write(label, (x + DASH + NEAR, y), TEXT, Anchor::Left)?;
+                canvas.write(label, (x + DASH + NEAR, y), TEXT, Anchor::Left)?;
                 x += entry_width(label);
             }
         }

@@ -3,16 +3,17 @@
 
 use plotters::prelude::*;
 
+use super::axes::{Axes, Xy, extent};
+use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel, Size};
 use super::legend::{Key, Legend, THICK};
 use super::marks::Mark;
-use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
 use super::panel::title;
 use super::plot::{Path, Plot, Series};
 use super::scatter::{Scatter, accuracy_names};
+use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
-use super::ticks::AxisScale;
-use super::view::{View, extent};
+use super::ticks::{AxisScale, Interval};
 use crate::error::Result;
 use crate::result::line::{ESTABLISHED, Line};
 use crate::result::models::Accuracies;
@@ -36,18 +37,18 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
         )
     };
     let panels = of(&line.soup).into_iter().zip(of(&line.ensemble));
-    let figure = Figure {
+    let figure = LineFigure {
         line,
         panels: panels.collect(),
     };
-    page::drawing(&figure)
+    canvas::drawing(&figure)
 }
 
 /// Test accuracy against the mean over the shifts along the path: the figure of WiSE-FT. `None`
 /// without a test set or without shifts.
 pub fn scatter(line: &Line) -> Option<Scatter> {
     let names = accuracy_names(&line.datasets)?;
-    let points = |scores: &[Vec<Score>]| -> Vec<Place> {
+    let points = |scores: &[Vec<Score>]| -> Vec<Xy> {
         let point = |k: usize| {
             let scores: Vec<Score> = scores.iter().map(|set| set[k]).collect();
             let accuracies = Accuracies::of(&line.datasets, &scores);
@@ -88,78 +89,78 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
     })
 }
 
-struct Figure<'a> {
+struct LineFigure<'a> {
     line: &'a Line,
     /// Soup and ensemble.
     panels: Vec<(Panel, Panel)>,
 }
 
 // Lengths in pixels of the layout.
-const COLUMNS: usize = 3;
-const SIZE: Place = (560.0, 430.0);
-const LEFT: f64 = 150.0;
+const SIZE: Size = (560.0, 430.0);
 const RIGHT: f64 = 34.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
 /// Most checkpoints in the legend.
 const LISTED: usize = 24;
-const CELL: Place = (LEFT + SIZE.0 + RIGHT, TOP + SIZE.1 + BOTTOM);
 
-impl Drawn for Figure<'_> {
+impl Drawable for LineFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
-        let rows = self.panels.len().div_ceil(COLUMNS).max(1) as f64;
-        let (wide, tall) = self.legend().size();
-        let width = (columns * CELL.0).max(wide + 40.0);
-        (width.ceil() as u32, (rows * CELL.1 + tall).ceil() as u32)
+        self.sheet().size()
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let spare = (f64::from(self.size().0) - columns as f64 * CELL.0) / 2.0;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        let sheet = self.sheet();
         for (index, (soup, ensemble)) in self.panels.iter().enumerate() {
-            let (column, row) = ((index % COLUMNS) as f64, (index / COLUMNS) as f64);
-            let corner = (spare + column * CELL.0 + LEFT, row * CELL.1 + TOP);
-            self.panel(page, soup, ensemble, corner)?;
+            self.panel(canvas, soup, ensemble, sheet.corner(index))?;
         }
-        self.legend().draw(page, self.size())
+        sheet.draw(canvas)
     }
 }
 
-impl Figure<'_> {
+impl LineFigure<'_> {
+    fn sheet(&self) -> Sheet {
+        let grid = PanelGrid {
+            panels: self.panels.len(),
+            columns: COLUMNS,
+            axes: SIZE,
+            margins: Margins {
+                right: RIGHT,
+                ..Margins::default()
+            },
+        };
+        Sheet::new(grid, self.legend(grid.width()))
+    }
+
     fn panel<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
+        canvas: &Canvas<'_, B>,
         soup: &Panel,
         ensemble: &Panel,
-        corner: Place,
-    ) -> Outcome<B> {
+        corner: Pixel,
+    ) -> DrawResult<B> {
         let alphas = &self.line.alphas;
         let x = (alphas[0], alphas[alphas.len() - 1]);
         let values = soup.values.iter().chain(&ensemble.values);
-        let view = View::filling(x, around(values), corner, SIZE);
+        let axes = Axes::filling(x, around(values), corner, SIZE);
         let chord = self.chord(soup);
-        self.shade(page, &view, soup, &chord)?;
+        self.shade(canvas, &axes, soup, &chord)?;
         let nodes = self.nodes(soup).into_iter();
-        let ends: Vec<(f64, f64)> = nodes.map(|(alpha, [value, _])| (alpha, value)).collect();
-        page.line(&view.places(&ends), theme::ARROW, 2.5)?;
+        let ends: Vec<Xy> = nodes.map(|(alpha, [value, _])| (alpha, value)).collect();
+        canvas.line(&axes.places(&ends), theme::ARROW, 2.5)?;
         for (values, color) in [
             (&ensemble.values, theme::ENSEMBLE),
             (&soup.values, theme::SOUP),
         ] {
-            let points: Vec<(f64, f64)> =
-                alphas.iter().copied().zip(values.iter().copied()).collect();
+            let points: Vec<Xy> = alphas.iter().copied().zip(values.iter().copied()).collect();
             for piece in points.split(|(_, value)| !value.is_finite()) {
                 if piece.len() > 1 {
-                    page.line(&view.places(piece), color, THICK)?;
+                    canvas.line(&axes.places(piece), color, THICK)?;
                 }
             }
         }
         let names = ["position α on the path", soup.quantity.unit()];
-        view.frame(page, &title(soup, &self.line.datasets), names)?;
+        axes.frame(canvas, &title(soup, &self.line.datasets), names)?;
         for (index, point) in ends.iter().enumerate() {
-            if view.holds(*point) {
-                mark(self.line, index).draw(page, view.place(*point))?;
+            if axes.holds(*point) {
+                mark(self.line, index).draw(canvas, axes.place(*point))?;
             }
         }
         Ok(())
@@ -205,11 +206,11 @@ impl Figure<'_> {
     /// Fills what lies between the straight line and a soup above it, where that is more than noise.
     fn shade<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
-        view: &View,
+        canvas: &Canvas<'_, B>,
+        axes: &Axes,
         soup: &Panel,
         chord: &[[f64; 2]],
-    ) -> Outcome<B> {
+    ) -> DrawResult<B> {
         let lines: Vec<f64> = chord.iter().map(|[line, _]| *line).collect();
         let excess = Self::excess(soup, chord);
         for (k, pair) in self.line.alphas.windows(2).enumerate() {
@@ -226,7 +227,7 @@ impl Figure<'_> {
             };
             let at = |values: &[f64], t: f64| {
                 let alpha = pair[0] + t * (pair[1] - pair[0]);
-                view.place((alpha, values[k] + t * (values[k + 1] - values[k])))
+                axes.place((alpha, values[k] + t * (values[k + 1] - values[k])))
             };
             let ring = [
                 at(&soup.values, part.0),
@@ -234,7 +235,7 @@ impl Figure<'_> {
                 at(&lines, part.1),
                 at(&lines, part.0),
             ];
-            page.polygon(&ring, theme::SHADE)?;
+            canvas.polygon(&ring, theme::SHADE)?;
         }
         Ok(())
     }
@@ -248,7 +249,7 @@ impl Figure<'_> {
         self.panels.iter().any(rises)
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let mut lines = vec![
             (Key::Line(theme::SOUP), "soup".to_string()),
             (Key::Line(theme::ENSEMBLE), "ensemble of logits".to_string()),
@@ -273,8 +274,7 @@ impl Figure<'_> {
             marks.extend(last.map(|(key, _)| (key, more)));
         }
         let mut legend = Legend { rows: vec![lines] };
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
-        let width = (columns * CELL.0).max(legend.size().0);
+        let width = width.max(legend.size().0);
         legend.rows.extend(Legend::wrapped(marks, width).rows);
         legend
     }
@@ -292,7 +292,7 @@ fn mark(line: &Line, index: usize) -> Mark {
 }
 
 /// The range of the finite values, with some room.
-fn around<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
+fn around<'a>(values: impl Iterator<Item = &'a f64>) -> Interval {
     let Some((min, max)) = extent(values.copied()) else {
         return (0.0, 1.0);
     };

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::page::{Outcome, Page, Place};
+use super::canvas::{Canvas, DrawResult, Pixel};
 use super::theme;
 
 /// About half the width of a marker.
@@ -29,7 +29,7 @@ pub enum Mark {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dot {
     /// Outline.
-    pub shape: Shape,
+    pub shape: DotShape,
     /// Filling, or the line of an open one.
     pub color: RGBColor,
     /// Half its width in pixels of the layout, about.
@@ -41,7 +41,7 @@ pub struct Dot {
 /// Outlines of markers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names say it
-pub enum Shape {
+pub enum DotShape {
     Circle,
     Square,
     Diamond,
@@ -54,8 +54,8 @@ pub enum Shape {
     Spark,
 }
 
-impl Shape {
-    fn points(self) -> Vec<Place> {
+impl DotShape {
+    fn points(self) -> Vec<Pixel> {
         match self {
             Self::Circle => circle(),
             Self::Square => square(),
@@ -73,7 +73,7 @@ impl Shape {
 
 impl Dot {
     /// A filled marker.
-    pub fn new(shape: Shape, color: RGBColor, size: f64) -> Self {
+    pub fn new(shape: DotShape, color: RGBColor, size: f64) -> Self {
         Self {
             shape,
             color,
@@ -82,7 +82,7 @@ impl Dot {
         }
     }
 
-    fn draw<B: DrawingBackend>(self, page: &Page<'_, B>, at: Place) -> Outcome<B> {
+    fn draw<B: DrawingBackend>(self, canvas: &Canvas<'_, B>, at: Pixel) -> DrawResult<B> {
         // Markers that touch are kept apart by a light rim; a crowd of small ones is only
         // darkened by it.
         const RIM: f64 = 2.0;
@@ -90,23 +90,23 @@ impl Dot {
         const LINE: f64 = 4.0;
         let points = self.shape.points();
         let ring = |size: f64| {
-            let place = |(x, y): &Place| (at.0 + x * size, at.1 + y * size);
+            let place = |(x, y): &Pixel| (at.0 + x * size, at.1 + y * size);
             points.iter().map(place).collect::<Vec<_>>()
         };
         if self.open {
-            return page.polygon(&frame(ring(self.size), ring(self.size - LINE)), self.color);
+            return canvas.polygon(&frame(ring(self.size), ring(self.size - LINE)), self.color);
         }
-        if self.shape == Shape::Circle && self.size < SMALL {
-            return page.disc(at, self.size, self.color);
+        if self.shape == DotShape::Circle && self.size < SMALL {
+            return canvas.disc(at, self.size, self.color);
         }
-        page.polygon(&ring(self.size + RIM), WHITE)?;
-        page.polygon(&ring(self.size), self.color)
+        canvas.polygon(&ring(self.size + RIM), WHITE)?;
+        canvas.polygon(&ring(self.size), self.color)
     }
 }
 
 /// One ring around what lies between two.
-fn frame(outer: Vec<Place>, inner: Vec<Place>) -> Vec<Place> {
-    let close = |ring: &[Place]| ring.first().copied();
+fn frame(outer: Vec<Pixel>, inner: Vec<Pixel>) -> Vec<Pixel> {
+    let close = |ring: &[Pixel]| ring.first().copied();
     let (first, last) = (close(&outer), close(&inner));
     let back = last.into_iter().chain(inner.into_iter().rev());
     outer.into_iter().chain(first).chain(back).collect()
@@ -116,7 +116,9 @@ impl Mark {
     /// About half its width in pixels of the layout.
     pub fn half(self) -> f64 {
         match self {
-            Self::Dot(dot) if matches!(dot.shape, Shape::Star | Shape::Spark) => 1.35 * dot.size,
+            Self::Dot(dot) if matches!(dot.shape, DotShape::Star | DotShape::Spark) => {
+                1.35 * dot.size
+            }
             Self::Dot(dot) => dot.size,
             _ => 1.6 * SIZE,
         }
@@ -134,10 +136,10 @@ impl Mark {
     }
 
     /// Draws the marker.
-    pub fn draw<B: DrawingBackend>(self, page: &Page<'_, B>, at: Place) -> Outcome<B> {
-        let fill = |points: &[Place], color: RGBColor, grow: f64| {
-            let place = |(x, y): &Place| (at.0 + x * SIZE * grow, at.1 + y * SIZE * grow);
-            page.polygon(&points.iter().map(place).collect::<Vec<_>>(), color)
+    pub fn draw<B: DrawingBackend>(self, canvas: &Canvas<'_, B>, at: Pixel) -> DrawResult<B> {
+        let fill = |points: &[Pixel], color: RGBColor, grow: f64| {
+            let place = |(x, y): &Pixel| (at.0 + x * SIZE * grow, at.1 + y * SIZE * grow);
+            canvas.polygon(&points.iter().map(place).collect::<Vec<_>>(), color)
         };
         let (points, color) = match self {
             Self::Origin => (star(), WHITE),
@@ -145,7 +147,7 @@ impl Mark {
             Self::Second => (square(), theme::SECOND),
             Self::Soup => (circle(), theme::SOUP),
             Self::Minimum => (cross(), WHITE),
-            Self::Dot(dot) => return dot.draw(page, at),
+            Self::Dot(dot) => return dot.draw(canvas, at),
         };
         let (outer, inner) = match self {
             Self::Origin | Self::Minimum => (theme::INK, 1.35),
@@ -158,7 +160,7 @@ impl Mark {
 }
 
 /// A grey arrow that stops short of the marker it points to.
-pub fn arrow<B: DrawingBackend>(page: &Page<'_, B>, from: Place, to: Place) -> Outcome<B> {
+pub fn arrow<B: DrawingBackend>(canvas: &Canvas<'_, B>, from: Pixel, to: Pixel) -> DrawResult<B> {
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let length = dx.hypot(dy);
     if length < 4.0 * SIZE {
@@ -168,13 +170,17 @@ pub fn arrow<B: DrawingBackend>(page: &Page<'_, B>, from: Place, to: Place) -> O
     let tip = (to.0 - ux * SIZE * 1.5, to.1 - uy * SIZE * 1.5);
     let along =
         |back: f64, side: f64| (tip.0 - ux * back - uy * side, tip.1 - uy * back + ux * side);
-    page.line(&[from, along(10.0, 0.0)], theme::ARROW, 4.0)?;
+    canvas.line(&[from, along(10.0, 0.0)], theme::ARROW, 4.0)?;
     let head = [tip, along(18.0, 8.0), along(18.0, -8.0)];
-    page.polygon(&head, theme::ARROW)
+    canvas.polygon(&head, theme::ARROW)
 }
 
 /// A small arrow around a place, edged so that it reads on any colour. `along` is its whole length.
-pub fn dart<B: DrawingBackend>(page: &Page<'_, B>, middle: Place, along: Place) -> Outcome<B> {
+pub fn dart<B: DrawingBackend>(
+    canvas: &Canvas<'_, B>,
+    middle: Pixel,
+    along: Pixel,
+) -> DrawResult<B> {
     let length = along.0.hypot(along.1);
     if length < 6.0 {
         return Ok(());
@@ -199,12 +205,12 @@ pub fn dart<B: DrawingBackend>(page: &Page<'_, B>, middle: Place, along: Place) 
             at(back - edge, -1.4 - edge),
         ]
     };
-    page.polygon(&outline(1.5), WHITE)?;
-    page.polygon(&outline(0.0), theme::INK)
+    canvas.polygon(&outline(1.5), WHITE)?;
+    canvas.polygon(&outline(0.0), theme::INK)
 }
 
 /// A regular polygon with a corner above, or below when turned over.
-fn polygon(corners: i32, radius: f64) -> Vec<(f64, f64)> {
+fn polygon(corners: i32, radius: f64) -> Vec<Pixel> {
     let turn = std::f64::consts::TAU / f64::from(corners);
     let corner = |k: i32| {
         let angle = f64::from(k) * turn;
@@ -213,12 +219,12 @@ fn polygon(corners: i32, radius: f64) -> Vec<(f64, f64)> {
     (0..corners).map(corner).collect()
 }
 
-fn star() -> Vec<(f64, f64)> {
+fn star() -> Vec<Pixel> {
     pointed(5, 1.35, 0.56)
 }
 
 /// A star of so many points, one of them above.
-fn pointed(points: i32, outer: f64, inner: f64) -> Vec<(f64, f64)> {
+fn pointed(points: i32, outer: f64, inner: f64) -> Vec<Pixel> {
     (0..2 * points)
         .map(|k| {
             let radius = if k % 2 == 0 { outer } else { inner };
@@ -229,19 +235,19 @@ fn pointed(points: i32, outer: f64, inner: f64) -> Vec<(f64, f64)> {
 }
 
 /// By an eighth of a full turn.
-fn turned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let turn = |(x, y): &(f64, f64)| {
+fn turned(points: &[Pixel]) -> Vec<Pixel> {
+    let turn = |(x, y): &Pixel| {
         let half = std::f64::consts::FRAC_1_SQRT_2;
         (half * (x - y), half * (x + y))
     };
     points.iter().map(turn).collect()
 }
 
-fn square() -> Vec<(f64, f64)> {
+fn square() -> Vec<Pixel> {
     vec![(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]
 }
 
-fn circle() -> Vec<(f64, f64)> {
+fn circle() -> Vec<Pixel> {
     (0..32)
         .map(|k| {
             let angle = f64::from(k) * std::f64::consts::PI / 16.0;
@@ -251,10 +257,10 @@ fn circle() -> Vec<(f64, f64)> {
 }
 
 /// A diagonal cross.
-fn cross() -> Vec<(f64, f64)> {
+fn cross() -> Vec<Pixel> {
     let (a, b) = (0.95, 0.3);
     let arm = [(b, 0.0), (a, a - b), (a - b, a), (0.0, b)];
-    let turn = |(x, y): (f64, f64), quarter: usize| match quarter {
+    let turn = |(x, y): Pixel, quarter: usize| match quarter {
         0 => (x, y),
         1 => (-y, x),
         2 => (-x, -y),

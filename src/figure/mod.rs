@@ -1,29 +1,30 @@
 //! Figures, drawn from results alone, so that each can be drawn again without a model.
 
-mod contour;
+mod axes;
+pub mod canvas;
 mod field;
+#[cfg(test)]
+mod fixtures;
 mod heat;
-mod labels;
 pub mod layers;
 pub mod learned;
 mod legend;
 pub mod line;
 mod marks;
 mod numbers;
-mod outside;
-pub mod page;
+mod off_axes;
 pub mod pairs;
 mod panel;
+mod placed_labels;
 pub mod plane;
 pub mod plot;
-#[cfg(test)]
-mod samples;
+mod refined_surface;
 pub mod scatter;
+mod sheet;
+mod signed_scale;
 pub mod soup;
 pub mod spectrum;
-mod symlog;
 mod text;
 mod theme;
 pub mod theory;
 mod ticks;
-mod view;

@@ -1,18 +1,18 @@
 //! Figures 3 and 4 of "Model soups": what pairs of checkpoints gain by averaging.
 
-use super::marks::{Dot, Mark, Shape};
+use super::axes::{Xy, extent};
+use super::canvas::Size;
+use super::marks::{Dot, DotShape, Mark};
 use super::numbers::{fixed, nice_at_most};
-use super::page::Place;
 use super::plot::{Plot, Series};
 use super::scatter::Scatter;
 use super::theme;
-use super::view::extent;
 use crate::result::pairs::{Correlation, Pair, PairRow, Pairs};
 use crate::result::score::Role;
 
 /// Width and height of a panel's axes in pixels of the layout.
-const WIDE: Place = (640.0, 540.0);
-const SQUARE: Place = (600.0, 600.0);
+const WIDE: Size = (640.0, 540.0);
+const SQUARE: Size = (600.0, 600.0);
 
 /// Of a zoomed panel, the part that is nearest to no change at all: this many times as far below
 /// it as the best pair is above.
@@ -181,13 +181,13 @@ fn decimals(value: f64) -> usize {
     (-value.abs().log10().floor()).max(0.0) as usize
 }
 
-fn places(series: &[Series]) -> impl Iterator<Item = Place> {
+fn places(series: &[Series]) -> impl Iterator<Item = Xy> {
     let points = series.iter().flat_map(|series| &series.points);
     points.map(|point| point.at)
 }
 
 /// The points that a condition holds for.
-fn kept(series: &[Series], holds: impl Fn(Place) -> bool) -> Vec<Series> {
+fn kept(series: &[Series], holds: impl Fn(Xy) -> bool) -> Vec<Series> {
     let mut series = series.to_vec();
     for one in &mut series {
         one.points.retain(|point| holds(point.at));
@@ -217,7 +217,7 @@ impl<'a> Groups<'a> {
 
     /// The finite points of each group in its colour, those of small groups in grey and below
     /// the others.
-    fn series(&self, point: impl Fn(&Pair) -> Option<Place>) -> Vec<Series> {
+    fn series(&self, point: impl Fn(&Pair) -> Option<Xy>) -> Vec<Series> {
         let size = match self.groups.iter().map(|group| group.1.len()).sum::<usize>() {
             0..=150 => 8.0,
             151..=600 => 6.5,
@@ -232,7 +232,7 @@ impl<'a> Groups<'a> {
             match theme::GROUPS.get(index) {
                 Some(color) => series.push(Series {
                     name: differing(differ),
-                    mark: Mark::Dot(Dot::new(Shape::Circle, *color, size)),
+                    mark: Mark::Dot(Dot::new(DotShape::Circle, *color, size)),
                     points: points.collect(),
                 }),
                 None => other.extend(points),
@@ -241,7 +241,7 @@ impl<'a> Groups<'a> {
         if !other.is_empty() {
             series.push(Series {
                 name: "other".to_string(),
-                mark: Mark::Dot(Dot::new(Shape::Circle, theme::OTHER, size)),
+                mark: Mark::Dot(Dot::new(DotShape::Circle, theme::OTHER, size)),
                 points: other,
             });
         }
@@ -278,12 +278,12 @@ fn differing(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::fixtures;
     use crate::figure::scatter::draw;
 
     #[test]
     fn barriers_have_a_panel_and_the_others_one_of_their_own() {
-        let pairs = samples::pairs();
+        let pairs = fixtures::pairs();
         let figure = angle_advantage(&pairs).unwrap();
         assert_eq!(figure.panels.len(), 2);
         let counts = figure
@@ -303,19 +303,19 @@ mod tests {
 
     #[test]
     fn pairs_alike_need_no_second_look() {
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         pairs.pairs.retain(|pair| pair.rows[0].advantage > -0.01);
         assert_eq!(angle_advantage(&pairs).unwrap().panels.len(), 1);
         assert_eq!(soup_ensemble(&pairs).unwrap().panels.len(), 2);
         // Nor do barriers alone.
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         pairs.pairs.retain(|pair| pair.rows[0].advantage < -0.1);
         assert_eq!(angle_advantage(&pairs).unwrap().panels.len(), 1);
     }
 
     #[test]
     fn soups_and_ensembles_stand_on_square_axes() {
-        let figure = soup_ensemble(&samples::pairs()).unwrap();
+        let figure = soup_ensemble(&fixtures::pairs()).unwrap();
         assert_eq!((figure.panels.len(), figure.columns), (4, 2));
         assert!(figure.panels.iter().all(|panel| panel.diagonal));
         assert_eq!(figure.size.0, figure.size.1);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn groups_beyond_the_colours_are_other() {
-        let pairs = samples::pairs();
+        let pairs = fixtures::pairs();
         let series = Groups::of(&pairs).series(|_| Some((1.0, 1.0)));
         assert_eq!(series.len(), 7);
         assert_eq!(series[6].name, "other");
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_no_figure_and_odd_pairs_are_drawn() {
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         pairs.pairs[0].angle_deg = f64::NAN;
         let figure = angle_advantage(&pairs).unwrap();
         assert_eq!(places(&figure.panels[0].series).count(), 119);

@@ -4,15 +4,16 @@
 
 use plotters::prelude::*;
 
+use super::axes::{Axes, Xy};
+use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
 use super::field;
-use super::labels::Taken;
 use super::legend::{Key, Legend};
-use super::marks::{self, Dot, Mark, Shape};
-use super::page::{self, Drawing, Drawn, Outcome, Page, Place};
+use super::marks::{self, Dot, DotShape, Mark};
 use super::panel::title;
+use super::placed_labels::Obstacle;
+use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
-use super::view::View;
 use crate::error::{Error, Result};
 use crate::result::panels::{Panel, Panels, choose, lowest};
 use crate::result::plane::{Plane, Projected};
@@ -28,115 +29,112 @@ pub fn draw(plane: &Plane, panels: Panels) -> Result<Drawing> {
             "a plane of at least 2×2 points is needed",
         ));
     }
-    let figure = Figure {
+    let figure = PlaneFigure {
         plane,
         panels: choose(plane.into(), panels),
     };
-    page::drawing(&figure)
+    canvas::drawing(&figure)
 }
 
-struct Figure<'a> {
+struct PlaneFigure<'a> {
     plane: &'a Plane,
     panels: Vec<Panel>,
 }
 
 // Lengths in pixels of the layout.
-const COLUMNS: usize = 3;
 const SIDE: f64 = 510.0;
 const LEFT: f64 = 118.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
 const BAR_LABELS: f64 = 96.0;
-const CELL: f64 = LEFT + SIDE + field::BAR_GAP + field::BAR + BAR_LABELS;
 /// A very flat plane still leaves room for its colour bar.
 const LOWEST: f64 = 200.0;
 
-impl Drawn for Figure<'_> {
+impl Drawable for PlaneFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let rows = self.panels.len().div_ceil(COLUMNS).max(1);
-        let (wide, tall) = self.legend().size();
-        let width = (columns as f64 * CELL).max(wide + 40.0);
-        let height = rows as f64 * self.row_height() + tall;
-        (width.ceil() as u32, height.ceil() as u32)
+        self.sheet().size()
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        let sheet = self.sheet();
         for (index, panel) in self.panels.iter().enumerate() {
-            self.panel(page, panel, &self.view(index))?;
+            self.panel(canvas, panel, &self.axes(&sheet, index))?;
         }
-        self.legend().draw(page, self.size())
+        sheet.draw(canvas)
     }
 }
 
-impl Figure<'_> {
-    fn row_height(&self) -> f64 {
-        TOP + self.plot_height() + BOTTOM
+impl PlaneFigure<'_> {
+    fn sheet(&self) -> Sheet {
+        let grid = PanelGrid {
+            panels: self.panels.len(),
+            columns: COLUMNS,
+            axes: (SIDE, self.plot_height()),
+            margins: Margins {
+                left: LEFT,
+                right: field::BAR_GAP + field::BAR + BAR_LABELS,
+                ..Margins::default()
+            },
+        };
+        Sheet::new(grid, self.legend(grid.text_width()))
     }
 
     fn plot_height(&self) -> f64 {
-        let view = View::of(&self.plane.grid, (0.0, 0.0), SIDE);
-        view.bottom().max(LOWEST)
+        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), SIDE);
+        axes.bottom().max(LOWEST)
     }
 
-    fn view(&self, index: usize) -> View {
-        let columns = self.panels.len().clamp(1, COLUMNS);
-        let spare = f64::from(self.size().0) - columns as f64 * CELL;
-        let (column, row) = (index % COLUMNS, index / COLUMNS);
-        let left = column as f64 * CELL + LEFT + spare / 2.0;
-        let top = row as f64 * self.row_height() + TOP;
-        View::of(&self.plane.grid, (left, top), SIDE)
+    fn axes(&self, sheet: &Sheet, index: usize) -> Axes {
+        Axes::of(&self.plane.grid, sheet.corner(index), SIDE)
     }
 
     fn panel<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
+        canvas: &Canvas<'_, B>,
         panel: &Panel,
-        view: &View,
-    ) -> Outcome<B> {
+        axes: &Axes,
+    ) -> DrawResult<B> {
         let grid = &self.plane.grid;
         match panel.levels() {
             Some(levels) => {
-                let free = self.obstacles(panel, view);
-                field::draw(page, grid, &panel.values, &levels, view, free)?;
-                let bar = (view.right() + field::BAR_GAP, view.top);
+                let free = self.obstacles(panel, axes);
+                field::draw(canvas, grid, &panel.values, &levels, axes, free)?;
+                let bar = (axes.right() + field::BAR_GAP, axes.top);
                 field::color_bar(
-                    page,
+                    canvas,
                     &levels,
                     panel.quantity.unit(),
                     bar,
                     self.plot_height(),
                 )?;
             }
-            None => field::hatch(page, grid, &panel.values, view)?,
+            None => field::hatch(canvas, grid, &panel.values, axes)?,
         }
         let names = ["distance along u_1", "distance along u_2"];
         let title = title(panel, &self.plane.datasets);
-        view.frame(page, &title, names)?;
-        for (place, along) in self.darts(panel, view) {
-            marks::dart(page, place, along)?;
+        axes.frame(canvas, &title, names)?;
+        for (place, along) in self.darts(panel, axes) {
+            marks::dart(canvas, place, along)?;
         }
         for target in self.models().into_iter().skip(1).take(2) {
-            marks::arrow(page, view.place(self.models()[0]), view.place(target))?;
+            marks::arrow(canvas, axes.place(self.models()[0]), axes.place(target))?;
         }
         // A range set by hand may leave a model outside the frame.
         let marks = self.marks(panel).into_iter();
-        for (mark, point) in marks.filter(|(_, point)| view.holds(*point)) {
-            mark.draw(page, view.place(point))?;
+        for (mark, point) in marks.filter(|(_, point)| axes.holds(*point)) {
+            mark.draw(canvas, axes.place(point))?;
         }
         Ok(())
     }
 
-    /// Where the loss of the panel's data sets falls, and how steeply: places and arrows on the page.
+    /// Where the loss of the panel's data sets falls, and how steeply: places and arrows on the canvas.
     /// Lengths go with the square root of the slope, which spans decades; the steepest is as long as
     /// the distance between them allows.
-    fn darts(&self, panel: &Panel, view: &View) -> Vec<(Place, Place)> {
+    fn darts(&self, panel: &Panel, axes: &Axes) -> Vec<(Pixel, Pixel)> {
         let names = panel.datasets.iter();
         let names: Vec<&str> = names
             .map(|&set| self.plane.datasets[set].name.as_str())
             .collect();
         let arrows = self.plane.summary.arrows.iter();
-        let mut sums: Vec<((f64, f64), (f64, f64))> = Vec::new();
+        let mut sums: Vec<(Xy, Xy)> = Vec::new();
         for arrow in arrows.filter(|arrow| names.contains(&arrow.dataset.as_str())) {
             let (at, fall) = ((arrow.x, arrow.y), (-arrow.dloss_dx, -arrow.dloss_dy));
             match sums.iter_mut().find(|(other, _)| *other == at) {
@@ -144,8 +142,8 @@ impl Figure<'_> {
                 None => sums.push((at, fall)),
             }
         }
-        sums.retain(|(at, fall)| view.holds(*at) && fall.0.is_finite() && fall.1.is_finite());
-        let places: Vec<Place> = sums.iter().map(|(at, _)| view.place(*at)).collect();
+        sums.retain(|(at, fall)| axes.holds(*at) && fall.0.is_finite() && fall.1.is_finite());
+        let places: Vec<Pixel> = sums.iter().map(|(at, _)| axes.place(*at)).collect();
         let apart = places
             .iter()
             .enumerate()
@@ -168,12 +166,12 @@ impl Figure<'_> {
     }
 
     /// θ0, θ1, θ2 and the soup on the plane.
-    fn models(&self) -> Vec<(f64, f64)> {
+    fn models(&self) -> Vec<Xy> {
         let models = self.plane.summary.checkpoints.iter();
         models.map(|model| (model.x, model.y)).collect()
     }
 
-    fn marks(&self, panel: &Panel) -> Vec<(Mark, (f64, f64))> {
+    fn marks(&self, panel: &Panel) -> Vec<(Mark, Xy)> {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
         let minimum =
             lowest(self.plane.into(), &panel.values).map(|index| self.plane.grid.point(index));
@@ -186,15 +184,15 @@ impl Figure<'_> {
     }
 
     /// Where labels would cover a marker or an arrow.
-    fn obstacles(&self, panel: &Panel, view: &View) -> Vec<Taken> {
-        let square = |point: (f64, f64), half: f64| Taken {
-            at: view.place(point),
+    fn obstacles(&self, panel: &Panel, axes: &Axes) -> Vec<Obstacle> {
+        let square = |point: Xy, half: f64| Obstacle {
+            at: axes.place(point),
             half: (half, half),
         };
         let marks = self.marks(panel).into_iter();
         let marks = marks.map(|(_, point)| square(point, 1.6 * marks::SIZE));
-        let darts = self.darts(panel, view).into_iter();
-        let darts = darts.map(|(at, (dx, dy))| Taken {
+        let darts = self.darts(panel, axes).into_iter();
+        let darts = darts.map(|(at, (dx, dy))| Obstacle {
             at,
             half: (dx.abs() / 2.0 + 4.0, dy.abs() / 2.0 + 4.0),
         });
@@ -209,7 +207,7 @@ impl Figure<'_> {
             .collect()
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let models = &self.plane.summary.checkpoints;
         let name = |index: usize| short(models.get(index).map_or("", |model| &model.name));
         let models = [
@@ -220,7 +218,6 @@ impl Figure<'_> {
             (Mark::Minimum, "smallest on the grid".to_string()),
         ];
         let models = models.map(|(mark, label)| (Key::Mark(mark), label));
-        let columns = self.panels.len().clamp(1, COLUMNS) as f64;
         let others = self.others().into_iter().map(|(mark, model)| {
             // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
             let near = model.distance <= 1e-3 * model.x.hypot(model.y);
@@ -239,13 +236,18 @@ impl Figure<'_> {
             let label = "where the loss falls (length: square root of its slope)";
             rows.push(vec![(Key::Dart, label.to_string())]);
         }
-        rows.extend(Legend::wrapped(others.collect(), columns * CELL - 40.0).rows);
+        rows.extend(Legend::wrapped(others.collect(), width).rows);
         Legend { rows }
     }
 
     /// The projected models with their markers.
     fn others(&self) -> Vec<(Mark, &Projected)> {
-        let shapes = [Shape::Diamond, Shape::Up, Shape::Hexagon, Shape::Down];
+        let shapes = [
+            DotShape::Diamond,
+            DotShape::Up,
+            DotShape::Hexagon,
+            DotShape::Down,
+        ];
         let colors = theme::GROUPS.iter().rev();
         let looks = shapes.iter().cycle().zip(colors.cycle());
         let marks =
@@ -269,7 +271,7 @@ mod tests {
         };
         let roles = [Role::Train, Role::Test, Role::Shift, Role::Shift];
         let datasets = ["train", "test", "sketch", "rendition"].iter().zip(roles);
-        let score = |(x, y): (f64, f64)| {
+        let score = |(x, y): Xy| {
             let loss = loss(x, y);
             Score {
                 loss,
@@ -366,20 +368,20 @@ mod tests {
     #[test]
     fn one_scale_serves_both_axes_and_markers_lie_inside() {
         let plane = plane(21, 16, bowl);
-        let figure = Figure {
+        let figure = PlaneFigure {
             panels: choose((&plane).into(), Panels::Paper),
             plane: &plane,
         };
-        let view = figure.view(1);
+        let axes = figure.axes(&figure.sheet(), 1);
         let (origin, across, up) = (
-            view.place((0.0, 0.0)),
-            view.place((1.0, 0.0)),
-            view.place((0.0, 1.0)),
+            axes.place((0.0, 0.0)),
+            axes.place((1.0, 0.0)),
+            axes.place((0.0, 1.0)),
         );
         assert!((across.0 - origin.0 - (origin.1 - up.1)).abs() < 1e-9);
         for point in &plane.summary.checkpoints {
-            let (px, py) = view.place((point.x, point.y));
-            assert!(px > view.left && px < view.right() && py > view.top && py < view.bottom());
+            let (px, py) = axes.place((point.x, point.y));
+            assert!(px > axes.left && px < axes.right() && py > axes.top && py < axes.bottom());
         }
     }
 

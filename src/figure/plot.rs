@@ -2,10 +2,10 @@
 
 use plotters::prelude::*;
 
+use super::axes::{Axes, Xy, extent};
+use super::canvas::{Pixel, Size};
 use super::marks::Mark;
-use super::page::Place;
-use super::ticks::{AxisScale, Ticks, spaced};
-use super::view::{View, extent};
+use super::ticks::{AxisScale, Interval, Ticks, spaced};
 
 /// One pair of axes.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct Plot {
     pub zero: [bool; 2],
     /// What the axes show, x and y; everything where there is none. Points beyond are drawn at
     /// the frame.
-    pub window: Option<[(f64, f64); 2]>,
+    pub window: Option<[Interval; 2]>,
     /// Lines through points, below the series.
     pub paths: Vec<Path>,
     /// Points, the last on top.
@@ -37,7 +37,7 @@ pub struct Path {
     /// Its colour.
     pub color: RGBColor,
     /// Its points, in order.
-    pub points: Vec<Place>,
+    pub points: Vec<Xy>,
 }
 
 /// Points that look alike.
@@ -57,11 +57,11 @@ pub struct Point {
     /// What is written beside it when it lies beyond the axes; may be empty.
     pub name: String,
     /// Its values.
-    pub at: Place,
+    pub at: Xy,
 }
 
-impl From<Place> for Point {
-    fn from(at: Place) -> Self {
+impl From<Xy> for Point {
+    fn from(at: Xy) -> Self {
         Self {
             name: String::new(),
             at,
@@ -71,33 +71,33 @@ impl From<Place> for Point {
 
 impl Plot {
     /// Where a point stands on the axes.
-    pub fn on_axes(&self, (x, y): Place) -> Place {
+    pub fn on_axes(&self, (x, y): Xy) -> Xy {
         (self.scale.at(x), self.scale.at(y))
     }
 
     /// The axes, their upper left corner here, of this width and height.
-    pub fn view(&self, corner: Place, size: Place) -> View {
+    pub fn axes(&self, corner: Pixel, size: Size) -> Axes {
         let [mut x, mut y] = self.shown();
         if self.diagonal {
             let both = extent([x, y].into_iter().flatten().flat_map(|(a, b)| [a, b]));
             (x, y) = (both, both);
         }
         let around = |range| self.scale.around(range);
-        View::filling(around(x), around(y), corner, size)
+        Axes::filling(around(x), around(y), corner, size)
     }
 
     /// The ranges that the axes are to show.
-    fn shown(&self) -> [Option<(f64, f64)>; 2] {
+    fn shown(&self) -> [Option<Interval>; 2] {
         let paths = self.paths.iter().flat_map(|path| &path.points);
         let series = self.series.iter().flat_map(|series| &series.points);
-        let places: Vec<Place> = paths
+        let places: Vec<Xy> = paths
             .copied()
             .chain(series.map(|point| point.at))
             .filter(|(x, y)| x.is_finite() && y.is_finite())
             .map(|point| self.on_axes(point))
             .collect();
         let of = |axis: usize| {
-            let coordinate = |place: &Place| if axis == 0 { place.0 } else { place.1 };
+            let coordinate = |place: &Xy| if axis == 0 { place.0 } else { place.1 };
             let zero = self.zero[axis].then_some(0.0);
             match self.window {
                 Some(window) => {
@@ -112,12 +112,12 @@ impl Plot {
     }
 
     /// The ticks of the two axes, as many as have room for their numbers.
-    pub fn ticks(&self, view: &View) -> [Ticks; 2] {
-        let [wide, tall] = view.lengths();
-        let across = self.scale.ticks(view.x, wide);
+    pub fn ticks(&self, axes: &Axes) -> [Ticks; 2] {
+        let [wide, tall] = axes.lengths();
+        let across = self.scale.ticks(axes.x, wide);
         [
-            spaced(across, view.scale[0]),
-            self.scale.ticks(view.y, tall),
+            spaced(across, axes.scale[0]),
+            self.scale.ticks(axes.y, tall),
         ]
     }
 }

@@ -2,14 +2,15 @@
 
 use plotters::prelude::*;
 
+use super::axes::{Axes, Xy};
+use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Size};
 use super::legend::{Key, Legend, THICK};
-use super::outside::{self, Outside};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
+use super::off_axes::{self, OffAxes};
 use super::plot::{Path, Plot, Series};
-use super::text::{SMALL, short, wrapped};
+use super::sheet::{Margins, PanelGrid, Sheet};
+use super::text::short;
 use super::theme;
 use super::ticks::ticks_width;
-use super::view::View;
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
@@ -21,20 +22,16 @@ pub struct Scatter {
     /// Panels beside each other.
     pub columns: usize,
     /// Width and height of a panel's axes in pixels of the layout.
-    pub size: Place,
+    pub size: Size,
     /// Lines of text between the panels and the legend.
     pub captions: Vec<String>,
 }
 
 // Lengths in pixels of the layout.
-/// Room for the numbers of the y axis and its name, unless they need more.
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 40.0;
-const TOP: f64 = 40.0;
-const TITLED: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
-const CAPTION: f64 = 44.0;
-const MARGIN: f64 = 20.0;
+/// Room above panels without titles.
+const UNTITLED: f64 = 40.0;
+/// Between the frame and the longest number of the y axis, its name included.
+const BESIDE: f64 = 70.0;
 /// Half the width of a path's point.
 const DOT: f64 = 5.0;
 
@@ -43,7 +40,7 @@ const DOT: f64 = 5.0;
 /// # Errors
 /// When drawing fails.
 pub fn draw(scatter: &Scatter) -> Result<Drawing> {
-    page::drawing(scatter)
+    canvas::drawing(scatter)
 }
 
 /// The names of axes that show test accuracy and the mean accuracy over the shifts. `None`
@@ -59,80 +56,63 @@ pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
     Some(["test accuracy (%)".to_string(), shift])
 }
 
-impl Drawn for Scatter {
+impl Drawable for Scatter {
     fn size(&self) -> (u32, u32) {
-        self.layout().size
+        self.layout().sheet.size()
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let layout = self.layout();
-        for ((plot, view), outside) in self.panels.iter().zip(&layout.views).zip(&layout.outside) {
-            plot.draw(page, view)?;
-            outside.draw(page)?;
+        for ((plot, axes), off_axes) in self.panels.iter().zip(&layout.axes).zip(&layout.off_axes) {
+            plot.draw(canvas, axes)?;
+            off_axes.draw(canvas)?;
         }
-        let (wide, tall) = layout.size;
-        let lines = layout.captions.len() as f64;
-        let top = f64::from(tall) - layout.legend.size().1 - CAPTION * lines;
-        for (index, line) in layout.captions.iter().enumerate() {
-            let y = top + (index as f64 + 0.5) * CAPTION - 8.0;
-            let middle = (f64::from(wide) / 2.0, y);
-            page.write(line, middle, SMALL, Anchor::Middle)?;
-        }
-        layout.legend.draw(page, layout.size)
+        layout.sheet.draw(canvas)
     }
 }
 
-/// Where everything stands.
-struct Layout {
-    size: (u32, u32),
-    views: Vec<View>,
-    outside: Vec<Outside>,
-    captions: Vec<String>,
-    legend: Legend,
+/// Where everything stands; `[panel]` each.
+struct ScatterLayout {
+    sheet: Sheet,
+    axes: Vec<Axes>,
+    off_axes: Vec<OffAxes>,
 }
 
 impl Scatter {
-    fn layout(&self) -> Layout {
-        let columns = self.columns.clamp(1, self.panels.len().max(1));
-        let rows = self.panels.len().div_ceil(columns) as f64;
-        let titled = self.panels.iter().any(|plot| !plot.title.is_empty());
-        let top = if titled { TITLED } else { TOP };
-        let left = self.left();
-        let cell = (left + self.size.0 + RIGHT, top + self.size.1 + BOTTOM);
-        let panels_wide = columns as f64 * cell.0;
-        let legend = self.legend(panels_wide - 2.0 * MARGIN);
-        let wide = panels_wide.max(legend.size().0 + 2.0 * MARGIN);
-        let view = |(index, plot): (usize, &Plot)| {
-            let (column, row) = ((index % columns) as f64, (index / columns) as f64);
-            let spare = (wide - panels_wide) / 2.0;
-            let corner = (spare + column * cell.0 + left, row * cell.1 + top);
-            plot.view(corner, self.size)
-        };
-        let views: Vec<View> = self.panels.iter().enumerate().map(view).collect();
-        let plots = self.panels.iter().zip(&views);
-        let outside: Vec<Outside> = plots.map(|(plot, view)| Outside::new(plot, view)).collect();
-        let captions = self.captions.iter().cloned();
-        let captions: Vec<String> = captions
-            .chain(outside::caption(&self.panels, &outside))
-            .flat_map(|text| wrapped(&text, panels_wide - 2.0 * MARGIN))
-            .collect();
-        let tall = rows * cell.1 + CAPTION * captions.len() as f64 + legend.size().1;
-        Layout {
-            size: (wide.ceil() as u32, tall.ceil() as u32),
-            views,
-            outside,
-            captions,
-            legend,
+    fn layout(&self) -> ScatterLayout {
+        let grid = self.grid();
+        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
+        let panels = self.panels.iter().enumerate();
+        let axes = panels.map(|(index, plot)| plot.axes(sheet.corner(index), self.size));
+        let axes: Vec<Axes> = axes.collect();
+        let plots = self.panels.iter().zip(&axes);
+        let off_axes: Vec<OffAxes> = plots.map(|(plot, axes)| OffAxes::new(plot, axes)).collect();
+        let mut captions = self.captions.clone();
+        captions.extend(off_axes::caption(&self.panels, &off_axes));
+        ScatterLayout {
+            sheet: sheet.captioned(&captions),
+            axes,
+            off_axes,
         }
     }
 
-    /// Room to the left of a panel's axes.
-    fn left(&self) -> f64 {
-        let wide = self.panels.iter().map(|plot| {
-            let view = plot.view((0.0, 0.0), self.size);
-            ticks_width(&plot.ticks(&view)[1])
+    fn grid(&self) -> PanelGrid {
+        let margins = Margins::default();
+        let titled = self.panels.iter().any(|plot| !plot.title.is_empty());
+        let numbers = self.panels.iter().map(|plot| {
+            let axes = plot.axes((0.0, 0.0), self.size);
+            ticks_width(&plot.ticks(&axes)[1])
         });
-        LEFT.max(70.0 + wide.fold(0.0, f64::max))
+        PanelGrid {
+            panels: self.panels.len(),
+            columns: self.columns,
+            axes: self.size,
+            margins: Margins {
+                left: margins.left.max(BESIDE + numbers.fold(0.0, f64::max)),
+                top: if titled { margins.top } else { UNTITLED },
+                ..margins
+            },
+        }
     }
 
     /// Paths, then series, each once.
@@ -163,18 +143,18 @@ impl Scatter {
 }
 
 impl Plot {
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
-        self.guides(page, view)?;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
+        self.guides(canvas, axes)?;
         let names = [self.names[0].as_str(), &self.names[1]];
-        view.frame_with(page, &self.title, names, &self.ticks(view))?;
+        axes.frame_with(canvas, &self.title, names, &self.ticks(axes))?;
         for path in &self.paths {
-            self.path(page, view, path)?;
+            self.path(canvas, axes, path)?;
         }
         for series in &self.series {
             for point in &series.points {
                 let at = self.on_axes(point.at);
-                if view.holds(at) {
-                    series.mark.draw(page, view.place(at))?;
+                if axes.holds(at) {
+                    series.mark.draw(canvas, axes.place(at))?;
                 }
             }
         }
@@ -182,35 +162,40 @@ impl Plot {
     }
 
     /// The lines of zeros and of equal values.
-    fn guides<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
+    fn guides<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         let mut lines = Vec::new();
-        if self.zero[0] && (view.x.0..=view.x.1).contains(&0.0) {
-            lines.push([(0.0, view.y.0), (0.0, view.y.1)]);
+        if self.zero[0] && (axes.x.0..=axes.x.1).contains(&0.0) {
+            lines.push([(0.0, axes.y.0), (0.0, axes.y.1)]);
         }
-        if self.zero[1] && (view.y.0..=view.y.1).contains(&0.0) {
-            lines.push([(view.x.0, 0.0), (view.x.1, 0.0)]);
+        if self.zero[1] && (axes.y.0..=axes.y.1).contains(&0.0) {
+            lines.push([(axes.x.0, 0.0), (axes.x.1, 0.0)]);
         }
         if self.diagonal {
-            lines.push([(view.x.0, view.x.0), (view.x.1, view.x.1)]);
+            lines.push([(axes.x.0, axes.x.0), (axes.x.1, axes.x.1)]);
         }
         for line in lines {
-            page.line(&view.places(&line), theme::GUIDE, 2.0)?;
+            canvas.line(&axes.places(&line), theme::GUIDE, 2.0)?;
         }
         Ok(())
     }
 
     /// The pieces of a path that lie within the frame.
-    fn path<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View, path: &Path) -> Outcome<B> {
-        let places: Vec<Place> = path.points.iter().map(|at| self.on_axes(*at)).collect();
+    fn path<B: DrawingBackend>(
+        &self,
+        canvas: &Canvas<'_, B>,
+        axes: &Axes,
+        path: &Path,
+    ) -> DrawResult<B> {
+        let places: Vec<Xy> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
-            if let Some(piece) = view.clip([ends[0], ends[1]]) {
-                page.line(&view.places(&piece), path.color, THICK)?;
+            if let Some(piece) = axes.clip([ends[0], ends[1]]) {
+                canvas.line(&axes.places(&piece), path.color, THICK)?;
             }
         }
-        for place in places.into_iter().filter(|place| view.holds(*place)) {
-            let (x, y) = view.place(place);
+        for place in places.into_iter().filter(|place| axes.holds(*place)) {
+            let (x, y) = axes.place(place);
             let corners = [(x - DOT, y), (x, y - DOT), (x + DOT, y), (x, y + DOT)];
-            page.polygon(&corners, path.color)?;
+            canvas.polygon(&corners, path.color)?;
         }
         Ok(())
     }
@@ -219,11 +204,11 @@ impl Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::marks::{Dot, Mark, Shape};
+    use crate::figure::marks::{Dot, DotShape, Mark};
     use crate::figure::plot::Point;
     use crate::figure::ticks::AxisScale;
 
-    fn plot(points: &[Place]) -> Plot {
+    fn plot(points: &[Xy]) -> Plot {
         let path = Path {
             name: "p".to_string(),
             color: RED,
@@ -231,7 +216,7 @@ mod tests {
         };
         let series = Series {
             name: "m".to_string(),
-            mark: Mark::Dot(Dot::new(Shape::Circle, BLUE, 6.0)),
+            mark: Mark::Dot(Dot::new(DotShape::Circle, BLUE, 6.0)),
             points: points.iter().map(|at| Point::from(*at)).collect(),
         };
         Plot {
@@ -253,7 +238,7 @@ mod tests {
 
     #[test]
     fn odd_points_are_drawn_without_panic() {
-        let hostile: [&[Place]; 6] = [
+        let hostile: [&[Xy]; 6] = [
             &[],
             &[(0.5, 0.5)],
             &[(0.5, 0.5), (0.5, 0.5)],
@@ -281,15 +266,25 @@ mod tests {
 
     #[test]
     fn a_diagonal_gives_both_axes_one_range() {
-        let view = Plot {
+        let axes = Plot {
             diagonal: true,
             ..plot(&[(1.0, 5.0), (3.0, 9.0)])
         }
-        .view((0.0, 0.0), (300.0, 300.0));
-        assert_eq!(view.x, view.y);
-        assert!(view.holds((1.0, 1.0)) && view.holds((9.0, 9.0)));
-        let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).view((0.0, 0.0), (300.0, 300.0));
+        .axes((0.0, 0.0), (300.0, 300.0));
+        assert_eq!(axes.x, axes.y);
+        assert!(axes.holds((1.0, 1.0)) && axes.holds((9.0, 9.0)));
+        let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).axes((0.0, 0.0), (300.0, 300.0));
         assert!(free.x.1 < 4.0 && free.y.0 > 4.0);
+    }
+
+    #[test]
+    fn names_in_captions_keep_their_underscores() {
+        let captions = vec!["ft_1: not defined".to_string()];
+        let svg = draw(&Scatter {
+            captions,
+            ..scatter(vec![plot(&[(1.0, 2.0)])])
+        });
+        assert!(svg.unwrap().svg.contains("\nft_1: not defined\n"));
     }
 
     #[test]

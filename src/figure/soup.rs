@@ -2,20 +2,21 @@
 
 use plotters::prelude::*;
 
-use super::marks::{Dot, Mark, Shape};
-use super::page::Place;
+use super::axes::{Xy, extent};
+use super::canvas::Size;
+use super::marks::{Dot, DotShape, Mark};
 use super::plot::{Path, Plot, Point, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
 use super::theme;
-use super::view::extent;
+use super::ticks::Interval;
 use crate::result::method::Method;
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{MethodResult, Soups};
 
 /// Width and height of the axes in pixels of the layout.
-const SIZE: Place = (1000.0, 720.0);
+const SIZE: Size = (1000.0, 720.0);
 
 /// The closest look at models that are alike, in percentage points.
 const CLOSEST: f64 = 1.0;
@@ -28,12 +29,12 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
     let names = accuracy_names(&soups.datasets)?;
     let (paths, series) = drawn(soups);
     let models = soups.models.iter();
-    let individuals: Vec<Place> = models
+    let individuals: Vec<Xy> = models
         .map(|model| place(&soups.datasets, &model.scores))
         .collect();
     let methods = paths.iter().flat_map(|path| path.points.clone());
     let points = series.iter().flat_map(|series| &series.points);
-    let all: Vec<Place> = methods.chain(points.map(|point| point.at)).collect();
+    let all: Vec<Xy> = methods.chain(points.map(|point| point.at)).collect();
     Some(Scatter {
         panels: vec![Plot {
             names,
@@ -58,12 +59,12 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     let mut series = vec![
         Series {
             name: "individual models".to_string(),
-            mark: dot(Shape::Diamond, theme::INDIVIDUAL, 13.0),
+            mark: dot(DotShape::Diamond, theme::INDIVIDUAL, 13.0),
             points: soups.models.iter().map(single).collect(),
         },
         Series {
             name: format!("θ_0 {}", short(&soups.origin.name)),
-            mark: dot(Shape::Hexagon, theme::SLATE, 15.0),
+            mark: dot(DotShape::Hexagon, theme::SLATE, 15.0),
             points: vec![single(&soups.origin)],
         },
     ];
@@ -107,18 +108,18 @@ const ORDER: [Method; 12] = [
 /// Colours and shapes of the paper's released script where it has the method.
 fn mark(method: Method) -> Mark {
     match method {
-        Method::Best | Method::Second => open(Shape::Circle, theme::INK, 23.0),
-        Method::Uniform => dot(Shape::Circle, theme::UNIFORM, 17.0),
-        Method::Greedy => dot(Shape::Star, theme::GREEDY, 21.0),
-        Method::GreedyRandom => dot(Shape::Star, theme::PALE, 12.0),
-        Method::Learned => dot(Shape::Plus, theme::LEARNED, 17.0),
-        Method::LearnedByLayer => dot(Shape::Spark, theme::LEARNED, 17.0),
-        Method::Ensemble => dot(Shape::Square, theme::RED, 16.0),
-        Method::GreedyEnsemble => open(Shape::Square, theme::RED, 18.0),
-        Method::WiseFt => dot(Shape::Up, color(method), 15.0),
-        Method::ModelStock => dot(Shape::Cross, color(method), 15.0),
-        Method::Slerp => dot(Shape::Down, color(method), 15.0),
-        Method::TaskArithmetic => dot(Shape::Hexagon, color(method), 13.0),
+        Method::Best | Method::Second => open(DotShape::Circle, theme::INK, 23.0),
+        Method::Uniform => dot(DotShape::Circle, theme::UNIFORM, 17.0),
+        Method::Greedy => dot(DotShape::Star, theme::GREEDY, 21.0),
+        Method::GreedyRandom => dot(DotShape::Star, theme::PALE, 12.0),
+        Method::Learned => dot(DotShape::Plus, theme::LEARNED, 17.0),
+        Method::LearnedByLayer => dot(DotShape::Spark, theme::LEARNED, 17.0),
+        Method::Ensemble => dot(DotShape::Square, theme::RED, 16.0),
+        Method::GreedyEnsemble => open(DotShape::Square, theme::RED, 18.0),
+        Method::WiseFt => dot(DotShape::Up, color(method), 15.0),
+        Method::ModelStock => dot(DotShape::Cross, color(method), 15.0),
+        Method::Slerp => dot(DotShape::Down, color(method), 15.0),
+        Method::TaskArithmetic => dot(DotShape::Hexagon, color(method), 13.0),
     }
 }
 
@@ -133,11 +134,11 @@ fn color(method: Method) -> RGBColor {
     }
 }
 
-fn dot(shape: Shape, color: RGBColor, size: f64) -> Mark {
+fn dot(shape: DotShape, color: RGBColor, size: f64) -> Mark {
     Mark::Dot(Dot::new(shape, color, size))
 }
 
-fn open(shape: Shape, color: RGBColor, size: f64) -> Mark {
+fn open(shape: DotShape, color: RGBColor, size: f64) -> Mark {
     Mark::Dot(Dot {
         open: true,
         ..Dot::new(shape, color, size)
@@ -145,9 +146,9 @@ fn open(shape: Shape, color: RGBColor, size: f64) -> Mark {
 }
 
 /// A method's settings in their order.
-fn path(method: Method, results: &[&MethodResult], places: Vec<Place>) -> Path {
+fn path(method: Method, results: &[&MethodResult], places: Vec<Xy>) -> Path {
     let settings = results.iter().map(|result| result.setting);
-    let mut points: Vec<(Option<f64>, Place)> = settings.zip(places).collect();
+    let mut points: Vec<(Option<f64>, Xy)> = settings.zip(places).collect();
     let key = |setting: Option<f64>| setting.unwrap_or(f64::NAN);
     points.sort_by(|a, b| key(a.0).total_cmp(&key(b.0)));
     Path {
@@ -157,7 +158,7 @@ fn path(method: Method, results: &[&MethodResult], places: Vec<Place>) -> Path {
     }
 }
 
-fn named(at: Place, result: &MethodResult) -> Point {
+fn named(at: Xy, result: &MethodResult) -> Point {
     let label = result.method.label();
     let name = match result.setting {
         Some(setting) => format!("{label} {setting}"),
@@ -167,22 +168,22 @@ fn named(at: Place, result: &MethodResult) -> Point {
 }
 
 /// Test accuracy and mean shift accuracy in percent.
-fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Place {
+fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Xy {
     let accuracies = Accuracies::of(datasets, scores);
     (100.0 * accuracies.test, 100.0 * accuracies.shift)
 }
 
 /// The ranges of the axes: of what lies within the spread of the ordinary models from these, so
 /// that they take a third of each axis at the least.
-fn window(individuals: &[Place], all: &[Place]) -> Option<[(f64, f64); 2]> {
-    let reach = |of: fn(&Place) -> f64| {
+fn window(individuals: &[Xy], all: &[Xy]) -> Option<[Interval; 2]> {
+    let reach = |of: fn(&Xy) -> f64| {
         let (low, high) = ordinary(individuals.iter().map(of))?;
         let spread = (high - low).max(CLOSEST);
         Some(low - spread..=high + spread)
     };
     let (across, up) = reach(|place| place.0).zip(reach(|place| place.1))?;
-    let near = |place: &&Place| across.contains(&place.0) && up.contains(&place.1);
-    let near: Vec<&Place> = all.iter().filter(near).collect();
+    let near = |place: &&Xy| across.contains(&place.0) && up.contains(&place.1);
+    let near: Vec<&Xy> = all.iter().filter(near).collect();
     let x = extent(near.iter().map(|place| place.0))?;
     Some([x, extent(near.iter().map(|place| place.1))?])
 }
@@ -190,7 +191,7 @@ fn window(individuals: &[Place], all: &[Place]) -> Option<[(f64, f64); 2]> {
 /// The range of the accuracies but those far below the others. It is judged by the better half,
 /// since fewer than half of the models have failed: the median stands eight times as far above
 /// the last one as below the upper quartile.
-fn ordinary(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+fn ordinary(values: impl Iterator<Item = f64>) -> Option<Interval> {
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
@@ -202,7 +203,7 @@ fn ordinary(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::fixtures;
     use crate::figure::scatter::draw;
     use crate::result::score::Role;
 
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn only_methods_that_are_there_are_listed() {
-        let mut soups = samples::soups();
+        let mut soups = fixtures::soups();
         assert!(svg(&soups).contains("\nSLERP of the two best\n"));
         soups.methods.retain(|of| of.method == Method::Greedy);
         let svg = svg(&soups);
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_failed_soup_squashes_nothing_and_is_told_with_its_values() {
-        let soups = samples::soups();
+        let soups = fixtures::soups();
         let figure = scatter(&soups).unwrap();
         let [x, y] = figure.panels[0].window.unwrap();
         assert!(
@@ -236,10 +237,10 @@ mod tests {
 
     #[test]
     fn failed_models_are_no_measure_of_the_others() {
-        let mut soups = samples::soups();
+        let mut soups = fixtures::soups();
         for k in 0..7 {
             let name = format!("a_name_that_goes_on_and_on_{k}");
-            soups.models[k] = samples::individual(&name, 10.0, 12.0);
+            soups.models[k] = fixtures::individual(&name, 10.0, 12.0);
         }
         let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
         assert!(x.0 > 80.0, "{x:?}");
@@ -252,18 +253,18 @@ mod tests {
 
     #[test]
     fn models_that_are_close_are_all_shown() {
-        let mut soups = samples::soups();
+        let mut soups = fixtures::soups();
         soups
             .methods
             .retain(|of| matches!(of.method, Method::Greedy | Method::Best));
-        soups.origin = samples::individual("zs", 90.0, 79.0);
+        soups.origin = fixtures::individual("zs", 90.0, 79.0);
         let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
         assert!(x.0 == 90.0 && x.1 == 99.0, "{x:?}");
     }
 
     #[test]
     fn several_settings_are_a_line_in_their_order() {
-        let mut soups = samples::soups();
+        let mut soups = fixtures::soups();
         soups.methods.reverse();
         let figure = scatter(&soups).unwrap();
         let path = &figure.panels[0].paths[0].points;
@@ -273,12 +274,12 @@ mod tests {
 
     #[test]
     fn odd_pools_are_drawn_and_none_without_its_axes() {
-        let mut equal = samples::soups();
+        let mut equal = fixtures::soups();
         for model in &mut equal.models {
-            model.scores = samples::scores(97.0, 80.0);
+            model.scores = fixtures::scores(97.0, 80.0);
         }
         svg(&equal);
-        let mut single = samples::soups();
+        let mut single = fixtures::soups();
         single.models.truncate(1);
         svg(&single);
         single.models.clear();
@@ -288,7 +289,7 @@ mod tests {
         }
         svg(&single);
         for role in [Role::Test, Role::Shift] {
-            let mut soups = samples::soups();
+            let mut soups = fixtures::soups();
             for set in soups.datasets.iter_mut().filter(|set| set.role == role) {
                 set.role = Role::Train;
             }

@@ -1,4 +1,4 @@
-//! Text on the page: its sizes, how wide it is, and how what is too long is shortened or broken.
+//! Text on the canvas: its sizes, how wide it is, and how what is too long is shortened or broken.
 
 use plotters::prelude::*;
 
@@ -75,13 +75,13 @@ pub fn word_width(text: &str, size: f64) -> f64 {
     })
 }
 
-/// Lines of at most this width, broken between words.
+/// Lines of at most this width, broken between words, of which none is so long that it would be cut.
 pub fn wrapped(text: &str, most: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         if let Some(line) = lines.last_mut() {
             let longer = format!("{line} {word}");
-            if width(&longer, SMALL) <= most {
+            if longer.chars().count() <= LETTERS && width(&longer, SMALL) <= most {
                 *line = longer;
                 continue;
             }
@@ -102,5 +102,9 @@ mod tests {
         assert!(lines.len() > 1);
         assert_eq!(lines.join(" "), text);
         assert!(lines.iter().all(|line| width(line, SMALL) <= 200.0));
+        let words = "word ".repeat(200);
+        let lines = wrapped(words.trim_end(), 1e9);
+        assert!(lines.iter().all(|line| shown(line) == *line));
+        assert_eq!(lines.join(" "), words.trim_end());
     }
 }

@@ -4,16 +4,17 @@
 //! The paper's left and centre panels are both of the loss; which differ in what is not known.
 //! Here the approximation has Δf on the left, as in the paper's equation, and ∂f/∂α in the centre.
 
-use super::marks::{Dot, Mark, Shape};
-use super::page::Place;
+use super::axes::extent;
+use super::canvas::Size;
+use super::marks::{Dot, DotShape, Mark};
 use super::plot::{Plot, Point, Series};
 use super::scatter::Scatter;
 use super::theme;
-use super::view::extent;
+use super::ticks::Interval;
 use crate::result::pairs::{Pairs, TheoryPoint};
 
 /// Width and height of a panel's axes in pixels of the layout.
-const SIZE: Place = (500.0, 500.0);
+const SIZE: Size = (500.0, 500.0);
 /// Values of α with an entry in the legend.
 const LISTED: usize = 9;
 
@@ -29,7 +30,7 @@ pub fn theory(pairs: &Pairs) -> Option<Scatter> {
         }
         let loss = |of: &TheoryPoint| of.loss_soup - of.loss_ensemble;
         let error = |of: &TheoryPoint| 100.0 * (of.error_soup - of.error_ensemble);
-        let sides: [(&str, &str, Of, Of); 3] = [
+        let sides: [(&str, &str, PointValue, PointValue); 3] = [
             (
                 "Δf",
                 "loss difference (nats)",
@@ -72,10 +73,10 @@ pub fn theory(pairs: &Pairs) -> Option<Scatter> {
 }
 
 /// A number of a point.
-type Of<'a> = &'a dyn Fn(&TheoryPoint) -> f64;
+type PointValue<'a> = &'a dyn Fn(&TheoryPoint) -> f64;
 
 /// The points of one row, one series an α.
-fn series(row: &[&TheoryPoint], x: Of<'_>, y: Of<'_>) -> Vec<Series> {
+fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Series> {
     let mut alphas: Vec<f64> = row.iter().map(|of| of.alpha).collect();
     alphas.sort_by(f64::total_cmp);
     alphas.dedup();
@@ -92,7 +93,7 @@ fn series(row: &[&TheoryPoint], x: Of<'_>, y: Of<'_>) -> Vec<Series> {
             },
             // The brightest colours are lost on white.
             mark: Mark::Dot(Dot::new(
-                Shape::Circle,
+                DotShape::Circle,
                 theme::shade(0.1 + 0.9 * alpha),
                 size,
             )),
@@ -104,7 +105,7 @@ fn series(row: &[&TheoryPoint], x: Of<'_>, y: Of<'_>) -> Vec<Series> {
 
 /// The range of the values but a few that are far from the others: where models lie in basins
 /// apart, losses differ by a thousand times what they do elsewhere.
-fn window(row: &[&TheoryPoint], of: Of<'_>) -> Option<(f64, f64)> {
+fn window(row: &[&TheoryPoint], of: PointValue<'_>) -> Option<Interval> {
     let values = row.iter().map(|point| of(point));
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -126,12 +127,12 @@ fn window(row: &[&TheoryPoint], of: Of<'_>) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::fixtures;
     use crate::figure::scatter::draw;
 
     #[test]
     fn rows_by_beta_and_what_lies_beyond_is_counted() {
-        let pairs = samples::pairs();
+        let pairs = fixtures::pairs();
         let figure = theory(&pairs).unwrap();
         assert_eq!(figure.panels.len(), 6);
         let points = figure.panels[0].series.iter().map(|one| one.points.len());
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn one_row_without_calibration_and_none_without_points() {
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         pairs.theory.retain(|of| !of.calibrated);
         assert_eq!(theory(&pairs).unwrap().panels.len(), 3);
         pairs.theory.clear();
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn odd_points_are_drawn() {
-        let mut pairs = samples::pairs();
+        let mut pairs = fixtures::pairs();
         pairs.theory.truncate(40);
         for (k, of) in pairs.theory.iter_mut().enumerate() {
             of.alpha = k as f64 / 40.0;

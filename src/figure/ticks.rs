@@ -4,6 +4,9 @@
 use super::numbers::{fixed, nice_at_most};
 use super::text::{SMALL, width};
 
+/// The two ends of a range of values, the smaller first.
+pub type Interval = (f64, f64);
+
 /// Where ticks stand, and what is written there.
 pub type Ticks = Vec<(f64, String)>;
 
@@ -38,7 +41,7 @@ impl AxisScale {
     }
 
     /// A range of places with some room at its ends; a range where there is none.
-    pub fn around(self, range: Option<(f64, f64)>) -> (f64, f64) {
+    pub fn around(self, range: Option<Interval>) -> Interval {
         let (min, max) = match (range, self) {
             (Some(range), _) => range,
             (None, Self::Linear) => return (0.0, 1.0),
@@ -56,7 +59,7 @@ impl AxisScale {
     }
 
     /// Round values within a range of places, on an axis of this length.
-    pub fn ticks(self, range: (f64, f64), length: f64) -> Ticks {
+    pub fn ticks(self, range: Interval, length: f64) -> Ticks {
         match self {
             Self::Linear => ticks(range),
             Self::Logit => logit_ticks(range, length),
@@ -79,7 +82,7 @@ fn logit(accuracy: f64) -> f64 {
 }
 
 /// Round accuracies within a range of logits: where they stand, and in percent.
-fn logit_ticks((min, max): (f64, f64), length: f64) -> Ticks {
+fn logit_ticks((min, max): Interval, length: f64) -> Ticks {
     let part = |logit: f64| 1.0 / (1.0 + (-logit).exp());
     let steps = [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
     let of = |step: f64| -> Ticks {
@@ -109,7 +112,7 @@ fn logit_ticks((min, max): (f64, f64), length: f64) -> Ticks {
 }
 
 /// Three to seven round values within a range.
-pub fn ticks((min, max): (f64, f64)) -> Ticks {
+pub fn ticks((min, max): Interval) -> Ticks {
     let step = nice_at_most((max - min) / 3.0);
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     let first = (min / step).ceil() as i64;

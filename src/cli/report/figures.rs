@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::base::atomic;
 use crate::error::Result;
 use crate::figure;
-use crate::figure::page::Drawing;
+use crate::figure::canvas::Drawing;
 use crate::figure::plane::draw;
 use crate::figure::scatter::Scatter;
 use crate::result::line::Line;

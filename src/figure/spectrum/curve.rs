@@ -1,7 +1,8 @@
 //! The density of a spectrum as a line.
 
-use super::super::symlog::Scale;
-use super::super::view::extent;
+use super::super::axes::{Xy, extent};
+use super::super::signed_scale::SignedScale;
+use super::super::ticks::Interval;
 use crate::result::spectrum::Density;
 
 /// Room at the ends of the x axis, as a part of its length.
@@ -11,30 +12,30 @@ const POINTS: usize = 1001;
 /// Its Gaussian's standard deviation, as a part of the nodes' range.
 const SMOOTH: f64 = 1.0 / 150.0;
 /// Fewest and most decades of a density.
-const DECADES: (f64, f64) = (1.5, 12.0);
+const DECADES: Interval = (1.5, 12.0);
 
 /// A density as it is drawn.
 pub struct Curve {
     /// Places on the x axis, and decimal logarithms.
-    pub points: Vec<(f64, f64)>,
+    pub points: Vec<Xy>,
     /// Ends of its axis, as decimal logarithms.
-    pub y: (f64, f64),
+    pub y: Interval,
 }
 
 impl Curve {
     /// Of a Hessian of so many dimensions. On a scale that is not linear it is smoothed anew from
     /// its nodes, as a density of places.
-    pub fn of(density: &Density, dimension: usize, scale: Scale) -> Option<Self> {
+    pub fn of(density: &Density, dimension: usize, scale: SignedScale) -> Option<Self> {
         let (points, width) = match scale {
-            Scale::Linear => {
+            SignedScale::Linear => {
                 let values = density.values.iter().copied();
                 let points = density.grid.iter().copied().zip(values);
                 (points.collect(), density.width)
             }
-            Scale::Symlog(_) => smoothed(density, scale)?,
+            SignedScale::Symlog(_) => smoothed(density, scale)?,
         };
-        let logarithm = |(x, value): (f64, f64)| (x, value.log10());
-        let points: Vec<(f64, f64)> = points.into_iter().map(logarithm).collect();
+        let logarithm = |(x, value): Xy| (x, value.log10());
+        let points: Vec<Xy> = points.into_iter().map(logarithm).collect();
         let (_, highest) = extent(points.iter().map(|point| point.1))?;
         // Half a decade below the top of a single eigenvalue.
         let single = -(dimension as f64 * width * std::f64::consts::TAU.sqrt()).log10();
@@ -44,10 +45,10 @@ impl Curve {
     }
 
     /// The pieces that lie above the axis, cut where they cross it.
-    pub fn pieces(&self) -> Vec<Vec<(f64, f64)>> {
+    pub fn pieces(&self) -> Vec<Vec<Xy>> {
         let low = self.y.0;
-        let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
-        let mut before: Option<(f64, f64)> = None;
+        let mut pieces: Vec<Vec<Xy>> = Vec::new();
+        let mut before: Option<Xy> = None;
         for &point in &self.points {
             let inside = before.is_some_and(|before| before.1 > low);
             // −∞, where no Gaussian reaches, has no place between: halfway.
@@ -74,9 +75,9 @@ impl Curve {
 }
 
 /// A density of places, and the width of its Gaussian.
-fn smoothed(density: &Density, scale: Scale) -> Option<(Vec<(f64, f64)>, f64)> {
+fn smoothed(density: &Density, scale: SignedScale) -> Option<(Vec<Xy>, f64)> {
     let pairs = density.nodes.iter().zip(&density.weights);
-    let nodes: Vec<(f64, f64)> = pairs.map(|(node, w)| (scale.at(*node), *w)).collect();
+    let nodes: Vec<Xy> = pairs.map(|(node, w)| (scale.at(*node), *w)).collect();
     let (low, high) = extent(nodes.iter().map(|node| node.0))?;
     let width = SMOOTH * (high - low).max(1.0);
     let (from, to) = around((low - 6.0 * width, high + 6.0 * width));
@@ -94,7 +95,7 @@ fn smoothed(density: &Density, scale: Scale) -> Option<(Vec<(f64, f64)>, f64)> {
 }
 
 /// A range with some room at its ends, and never without a length that numbers can tell.
-pub fn around((min, max): (f64, f64)) -> (f64, f64) {
+pub fn around((min, max): Interval) -> Interval {
     let largest = min.abs().max(max.abs());
     let least = if largest == 0.0 { 0.05 } else { 1e-3 * largest };
     let room = (ROOM * (max - min)).max(least);
@@ -148,11 +149,11 @@ mod tests {
             probes: 1,
             steps: 2,
         };
-        let curve = Curve::of(&density, 10_000, Scale::Linear).unwrap();
+        let curve = Curve::of(&density, 10_000, SignedScale::Linear).unwrap();
         assert!((curve.y.0 - (1e-4 * height).log10() + 0.5).abs() < 1e-12);
-        let few = Curve::of(&density, 1, Scale::Linear).unwrap();
+        let few = Curve::of(&density, 1, SignedScale::Linear).unwrap();
         assert!((few.y.0 - height.log10() + 1.5).abs() < 1e-12);
-        let logarithmic = Curve::of(&density, 10_000, Scale::Symlog(0.1)).unwrap();
+        let logarithmic = Curve::of(&density, 10_000, SignedScale::Symlog(0.1)).unwrap();
         let step = logarithmic.points[1].0 - logarithmic.points[0].0;
         let mass = logarithmic
             .points

@@ -9,16 +9,14 @@ mod words;
 use plotters::prelude::*;
 
 use self::curve::{Curve, around};
+use super::axes::{Axes, Xy, extent};
+use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
 use super::legend::{Key, Legend, THICK};
-use super::marks::{Dot, Mark, Shape};
-use super::page::{self, Anchor, Drawing, Drawn, Outcome, Page, Place};
-use super::symlog::{Scale, decades};
-use super::text::SMALL;
-use super::text::wrapped;
+use super::marks::{Dot, DotShape, Mark};
+use super::sheet::{Margins, PanelGrid, Sheet};
+use super::signed_scale::{SignedScale, decades};
 use super::theme;
-use super::ticks::spaced;
-use super::ticks::{Ticks, ticks_width};
-use super::view::{View, extent};
+use super::ticks::{Interval, Ticks, spaced, ticks_width};
 use crate::error::Result;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum};
 
@@ -30,8 +28,8 @@ use crate::result::spectrum::{Eigenvalue, End, Spectrum};
 /// # Errors
 /// When drawing fails.
 pub fn draw(spectrum: &Spectrum) -> Result<Option<Drawing>> {
-    let figure = Figure::of(spectrum);
-    figure.map(|figure| page::drawing(&figure)).transpose()
+    let figure = SpectrumFigure::of(spectrum);
+    figure.map(|figure| canvas::drawing(&figure)).transpose()
 }
 
 // Lengths in pixels of the layout.
@@ -40,59 +38,47 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 520.0;
 /// Of the eigenvalues of an end, above it.
 const ROW: f64 = 48.0;
-/// Room for the numbers of the y axis and its name, unless they need more.
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 40.0;
-const TOP: f64 = 72.0;
-const BOTTOM: f64 = 112.0;
-const CAPTION: f64 = 44.0;
-const MARGIN: f64 = 20.0;
+/// Between the frame and the longest number of the y axis, its name included.
+const BESIDE: f64 = 80.0;
 /// Half the width of an eigenvalue's marker.
 const MARK: f64 = 12.0;
 /// Half the height of a residual's ends.
 const CAP: f64 = 9.0;
 
-struct Figure<'a> {
+struct SpectrumFigure<'a> {
     spectrum: &'a Spectrum,
-    scale: Scale,
+    scale: SignedScale,
     /// Ends of the x axis, as places.
-    x: (f64, f64),
+    x: Interval,
     curve: Option<Curve>,
 }
 
-impl Drawn for Figure<'_> {
+impl Drawable for SpectrumFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        let below = CAPTION * self.captions().len() as f64 + self.legend().size().1;
-        let tall = TOP + self.height() + BOTTOM + below;
-        (self.across().ceil() as u32, tall.ceil() as u32)
+        self.sheet().size()
     }
 
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        let view = self.view();
-        self.drops(page, &view)?;
-        self.density(page, &view)?;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        let sheet = self.sheet();
+        let axes = self.axes(sheet.corner(0));
+        self.drops(canvas, &axes)?;
+        self.density(canvas, &axes)?;
         let title = format!("Hessian of the {} loss", self.spectrum.dataset.name);
-        view.frame_with(page, &title, self.names(), &self.ticks(&view))?;
+        axes.frame_with(canvas, &title, self.names(), &self.ticks(&axes))?;
         // The outermost on top, and what has not converged.
         let eigenvalues = self.spectrum.eigenvalues.iter().rev();
         let (sure, rough): (Vec<&Eigenvalue>, Vec<_>) = eigenvalues.partition(|of| of.converged);
         for of in sure.into_iter().chain(rough) {
-            self.eigenvalue(page, &view, of)?;
+            self.eigenvalue(canvas, &axes, of)?;
         }
-        let (size, captions) = (self.size(), self.captions());
-        let below = CAPTION * captions.len() as f64 + self.legend().size().1;
-        for (index, line) in captions.iter().enumerate() {
-            let y = f64::from(size.1) - below + (index as f64 + 0.5) * CAPTION - 8.0;
-            page.word(line, (f64::from(size.0) / 2.0, y), SMALL, Anchor::Middle)?;
-        }
-        self.legend().draw(page, size)
+        sheet.draw(canvas)
     }
 }
 
-impl<'a> Figure<'a> {
+impl<'a> SpectrumFigure<'a> {
     fn of(spectrum: &'a Spectrum) -> Option<Self> {
         let marked = || spectrum.eigenvalues.iter().map(|of| of.value);
-        let scale = Scale::of(marked());
+        let scale = SignedScale::of(marked());
         let density = spectrum.density.as_ref();
         let curve = density.and_then(|of| Curve::of(of, spectrum.dimension, scale));
         let points = curve.iter().flat_map(|curve| &curve.points);
@@ -118,24 +104,31 @@ impl<'a> Figure<'a> {
         ROW * self.rows().len() as f64 + density
     }
 
+    fn sheet(&self) -> Sheet {
+        let margins = Margins::default();
+        let grid = PanelGrid {
+            panels: 1,
+            columns: 1,
+            axes: (WIDTH, self.height()),
+            margins: Margins {
+                left: margins.left.max(BESIDE + ticks_width(&self.decades())),
+                ..margins
+            },
+        };
+        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
+        let captions = self.captions(&self.axes(sheet.corner(0)));
+        sheet.captioned(&captions)
+    }
+
     /// The density's axis goes on above it, behind the rows of eigenvalues.
-    fn view(&self) -> View {
+    fn axes(&self, corner: Pixel) -> Axes {
         let y = match &self.curve {
             Some(Curve { y: (low, high), .. }) => {
                 (*low, low + (high - low) * self.height() / HEIGHT)
             }
             None => (0.0, 1.0),
         };
-        View::filling(self.x, y, (self.left(), TOP), (WIDTH, self.height()))
-    }
-
-    /// The page's width.
-    fn across(&self) -> f64 {
-        self.left() + WIDTH + RIGHT
-    }
-
-    fn left(&self) -> f64 {
-        LEFT.max(80.0 + ticks_width(&self.decades()))
+        Axes::filling(self.x, y, corner, (WIDTH, self.height()))
     }
 
     /// The numbers of the density's axis.
@@ -144,34 +137,34 @@ impl<'a> Figure<'a> {
         curve.map_or(Ticks::new(), |curve| decades(curve.y, 7))
     }
 
-    fn ticks(&self, view: &View) -> [Ticks; 2] {
+    fn ticks(&self, axes: &Axes) -> [Ticks; 2] {
         let across = self.scale.ticks(self.x);
-        [spaced(across, view.scale[0]), self.decades()]
+        [spaced(across, axes.scale[0]), self.decades()]
     }
 
     fn names(&self) -> [&str; 2] {
         let up = match (&self.curve, self.scale) {
             (None, _) => "",
-            (_, Scale::Linear) => "density",
-            (_, Scale::Symlog(_)) => "density per decade",
+            (_, SignedScale::Linear) => "density",
+            (_, SignedScale::Symlog(_)) => "density per decade",
         };
         let across = match self.scale {
-            Scale::Linear => "eigenvalue",
-            Scale::Symlog(_) => "eigenvalue (logarithmic on both sides of 0)",
+            SignedScale::Linear => "eigenvalue",
+            SignedScale::Symlog(_) => "eigenvalue (logarithmic on both sides of 0)",
         };
         [across, up]
     }
 
     /// Lines from the eigenvalues down to the axis.
-    fn drops<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
+    fn drops<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         for of in &self.spectrum.eigenvalues {
-            let (x, y) = self.place(view, of);
-            page.line(&[(x, y), (x, view.bottom())], theme::HATCHED, 2.0)?;
+            let (x, y) = self.place(axes, of);
+            canvas.line(&[(x, y), (x, axes.bottom())], theme::HATCHED, 2.0)?;
         }
         Ok(())
     }
 
-    fn density<B: DrawingBackend>(&self, page: &Page<'_, B>, view: &View) -> Outcome<B> {
+    fn density<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         let Some(curve) = &self.curve else {
             return Ok(());
         };
@@ -179,78 +172,76 @@ impl<'a> Figure<'a> {
         let pieces = curve.pieces();
         for piece in &pieces {
             let (from, to) = (piece[0].0, piece[piece.len() - 1].0);
-            let ring: Vec<Place> = piece
+            let ring: Vec<Xy> = piece
                 .iter()
                 .copied()
                 .chain([(to, low), (from, low)])
                 .collect();
-            page.polygon(&view.places(&ring), theme::UNDER)?;
+            canvas.polygon(&axes.places(&ring), theme::UNDER)?;
         }
-        if view.holds((0.0, low)) {
-            page.line(&view.places(&[(0.0, low), (0.0, high)]), theme::GUIDE, 2.0)?;
+        if axes.holds((0.0, low)) {
+            canvas.line(&axes.places(&[(0.0, low), (0.0, high)]), theme::GUIDE, 2.0)?;
         }
         for piece in &pieces {
-            page.line(&view.places(piece), theme::FIRST, THICK)?;
+            canvas.line(&axes.places(piece), theme::FIRST, THICK)?;
         }
         if !self.rows().is_empty() {
-            let above = [(view.x.0, high), (view.x.1, high)];
-            page.line(&view.places(&above), theme::GUIDE, 2.0)?;
+            let above = [(axes.x.0, high), (axes.x.1, high)];
+            canvas.line(&axes.places(&above), theme::GUIDE, 2.0)?;
         }
         Ok(())
     }
 
     /// Where an eigenvalue's marker stands.
-    fn place(&self, view: &View, of: &Eigenvalue) -> Place {
+    fn place(&self, axes: &Axes, of: &Eigenvalue) -> Pixel {
         let row = self.rows().iter().position(|end| *end == of.end);
-        let (x, _) = view.place((self.scale.at(of.value), 0.0));
-        (x, view.top + ROW * (row.unwrap_or(0) as f64 + 0.5))
+        let (x, _) = axes.place((self.scale.at(of.value), 0.0));
+        (x, axes.top + ROW * (row.unwrap_or(0) as f64 + 0.5))
     }
 
-    /// Where its residual begins and ends on the page, within the axes.
-    fn bar(&self, view: &View, of: &Eigenvalue) -> [f64; 2] {
+    /// Where its residual begins and ends on the canvas, within the axes.
+    fn bar(&self, axes: &Axes, of: &Eigenvalue) -> [f64; 2] {
         let ends = [of.value - of.residual, of.value + of.residual];
         ends.map(|end| {
-            let at = self.scale.at(end).clamp(view.x.0, view.x.1);
-            view.place((at, 0.0)).0
+            let at = self.scale.at(end).clamp(axes.x.0, axes.x.1);
+            axes.place((at, 0.0)).0
         })
     }
 
     fn eigenvalue<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
-        view: &View,
+        canvas: &Canvas<'_, B>,
+        axes: &Axes,
         of: &Eigenvalue,
-    ) -> Outcome<B> {
-        let (at, color) = (self.place(view, of), color(of.end));
-        if self.wide(view, of) {
-            let [from, to] = self.bar(view, of);
-            page.line(&[(from, at.1), (to, at.1)], color, 3.0)?;
+    ) -> DrawResult<B> {
+        let (at, color) = (self.place(axes, of), color(of.end));
+        if self.wide(axes, of) {
+            let [from, to] = self.bar(axes, of);
+            canvas.line(&[(from, at.1), (to, at.1)], color, 3.0)?;
             for x in [from, to] {
-                page.line(&[(x, at.1 - CAP), (x, at.1 + CAP)], color, 3.0)?;
+                canvas.line(&[(x, at.1 - CAP), (x, at.1 + CAP)], color, 3.0)?;
             }
         }
-        mark(color, !of.converged).draw(page, at)
+        mark(color, !of.converged).draw(canvas, at)
     }
 
     /// Whether a residual reaches beyond its marker.
-    fn wide(&self, view: &View, of: &Eigenvalue) -> bool {
-        let [from, to] = self.bar(view, of);
+    fn wide(&self, axes: &Axes, of: &Eigenvalue) -> bool {
+        let [from, to] = self.bar(axes, of);
         to - from > 2.0 * MARK
     }
 
     /// What stands below the axes.
-    fn captions(&self) -> Vec<String> {
+    fn captions(&self, axes: &Axes) -> Vec<String> {
         let mut lines = words::captions(self.spectrum);
-        let view = self.view();
         let mut eigenvalues = self.spectrum.eigenvalues.iter();
-        if eigenvalues.any(|of| self.wide(&view, of)) {
+        if eigenvalues.any(|of| self.wide(axes, of)) {
             lines.push("bars: λ ± ‖Hv − λv‖, between which an eigenvalue lies".to_string());
         }
-        let most = self.across() - 2.0 * MARGIN;
-        lines.iter().flat_map(|line| wrapped(line, most)).collect()
+        lines
     }
 
-    fn legend(&self) -> Legend {
+    fn legend(&self, width: f64) -> Legend {
         let mut entries = Vec::new();
         if self.curve.is_some() {
             entries.push((Key::Area(theme::UNDER), "density of all".to_string()));
@@ -263,7 +254,7 @@ impl<'a> Figure<'a> {
             let open = Key::Mark(mark(theme::INK, true));
             entries.push((open, "not converged".to_string()));
         }
-        Legend::wrapped(entries, self.across() - 2.0 * MARGIN)
+        Legend::wrapped(entries, width)
     }
 }
 
@@ -277,6 +268,6 @@ fn color(end: End) -> RGBColor {
 fn mark(color: RGBColor, open: bool) -> Mark {
     Mark::Dot(Dot {
         open,
-        ..Dot::new(Shape::Down, color, MARK)
+        ..Dot::new(DotShape::Down, color, MARK)
     })
 }

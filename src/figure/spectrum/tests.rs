@@ -113,19 +113,19 @@ fn the_figure_tells_the_mix_the_loss_the_trace_and_the_ends() {
 #[test]
 fn markers_and_the_density_lie_inside_and_apart() {
     let spectrum = ordinary();
-    let figure = Figure::of(&spectrum).unwrap();
-    let view = figure.view();
+    let figure = SpectrumFigure::of(&spectrum).unwrap();
+    let axes = figure.axes(figure.sheet().corner(0));
     let curve = figure.curve.as_ref().unwrap();
-    let (_, above) = view.place((0.0, curve.y.1));
+    let (_, above) = axes.place((0.0, curve.y.1));
     let rows = figure.rows().len() as f64;
-    assert!((above - view.top - rows * ROW).abs() < 1e-9);
+    assert!((above - axes.top - rows * ROW).abs() < 1e-9);
     for of in &spectrum.eigenvalues {
-        let (x, y) = figure.place(&view, of);
-        assert!(x - MARK > view.left && x + MARK < view.right());
-        assert!(y - MARK > view.top && y + MARK < above);
+        let (x, y) = figure.place(&axes, of);
+        assert!(x - MARK > axes.left && x + MARK < axes.right());
+        assert!(y - MARK > axes.top && y + MARK < above);
     }
     for (x, y) in curve.pieces().into_iter().flatten() {
-        assert!(view.holds((x, y)) && y < curve.y.1);
+        assert!(axes.holds((x, y)) && y < curve.y.1);
     }
     // Single eigenvalues of a hundred thousand are seen; those next to 0 are one with it.
     assert_eq!(curve.pieces().len(), 4);
@@ -139,10 +139,10 @@ fn what_has_not_converged_is_told_and_shows_its_residual() {
     let drawn = svg(&spectrum);
     assert!(drawn.contains("not converged") && drawn.contains("bars: λ ± ‖Hv − λv‖"));
     spectrum.eigenvalues[1].residual = 1e9;
-    let figure = Figure::of(&spectrum).unwrap();
-    let view = figure.view();
-    let bar = figure.bar(&view, &spectrum.eigenvalues[1]);
-    assert_eq!(bar, [view.left, view.right()]);
+    let figure = SpectrumFigure::of(&spectrum).unwrap();
+    let axes = figure.axes(figure.sheet().corner(0));
+    let bar = figure.bar(&axes, &spectrum.eigenvalues[1]);
+    assert_eq!(bar, [axes.left, axes.right()]);
 }
 
 #[test]

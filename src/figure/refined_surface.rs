@@ -2,22 +2,23 @@
 
 use contour::ContourBuilder;
 
+use super::axes::Xy;
 use crate::result::grid::Grid;
 
 /// A closed ring or an open line of (x, y).
-pub type Path = Vec<(f64, f64)>;
+pub type ContourLine = Vec<Xy>;
 
 /// Points put between two grid points, so that lines come out smooth.
 const REFINE: usize = 6;
 
 /// A surface refined between its grid points.
-pub struct Surface {
+pub struct RefinedSurface {
     xs: Vec<f64>,
     ys: Vec<f64>,
     values: Vec<f64>,
 }
 
-impl Surface {
+impl RefinedSurface {
     /// Refines by monotone cubic interpolation (Fritsch and Carlson 1980) along x, then y: it
     /// passes through the values and makes no extremum that they do not have. Values above `high`
     /// count as `high`, and so does every cell that touches a value that is not finite: the
@@ -66,7 +67,7 @@ impl Surface {
 
     /// The lines where the surface takes a value, without the pieces along the frame that close
     /// them.
-    pub fn lines(&self, level: f64) -> Vec<Path> {
+    pub fn lines(&self, level: f64) -> Vec<ContourLine> {
         let Ok(contours) = self.builder().contours(&self.values, &[level]) else {
             return Vec::new();
         };
@@ -85,7 +86,7 @@ impl Surface {
     }
 
     /// From cell coordinates to data coordinates; what lies outside the frame is put on it.
-    fn path(&self, ring: &geo_types::LineString<f64>) -> Path {
+    fn path(&self, ring: &geo_types::LineString<f64>) -> ContourLine {
         let at = |axis: &[f64], cell: f64| {
             let last = axis.len() - 1;
             let cell = (cell - 0.5).clamp(0.0, last as f64);
@@ -99,13 +100,13 @@ impl Surface {
     }
 
     /// Cuts a ring where it runs along the frame.
-    fn open(&self, ring: &[(f64, f64)], lines: &mut Vec<Path>) {
+    fn open(&self, ring: &[Xy], lines: &mut Vec<ContourLine>) {
         let (x0, x1) = (self.xs[0], self.xs[self.xs.len() - 1]);
         let (y0, y1) = (self.ys[0], self.ys[self.ys.len() - 1]);
-        let on_frame = |p: &(f64, f64)| p.0 == x0 || p.0 == x1 || p.1 == y0 || p.1 == y1;
+        let on_frame = |p: &Xy| p.0 == x0 || p.0 == x1 || p.1 == y0 || p.1 == y1;
         let start = ring.iter().position(on_frame).unwrap_or(0);
         let turned = ring[start..].iter().chain(ring.iter().skip(1).take(start));
-        let mut line: Path = Vec::new();
+        let mut line: ContourLine = Vec::new();
         for point in turned {
             let along = on_frame(point) && line.last().is_some_and(on_frame);
             if along {
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn lines_of_a_slope_lie_where_algebra_puts_them_and_end_at_the_frame() {
         let grid = grid();
-        let surface = Surface::new(&grid, &values(&grid, |x, y| x + y), 1e9);
+        let surface = RefinedSurface::new(&grid, &values(&grid, |x, y| x + y), 1e9);
         let lines = surface.lines(13.0);
         assert_eq!(lines.len(), 1);
         for (x, y) in &lines[0] {
@@ -211,7 +212,7 @@ mod tests {
     fn lines_of_a_bowl_are_circles() {
         let grid = grid();
         let f = |x: f64, y: f64| (x - 1.0).powi(2) + (y - 13.0).powi(2);
-        let surface = Surface::new(&grid, &values(&grid, f), 1e9);
+        let surface = RefinedSurface::new(&grid, &values(&grid, f), 1e9);
         let lines = surface.lines(1.5);
         assert_eq!(lines.len(), 1);
         for (x, y) in &lines[0] {
@@ -245,7 +246,7 @@ mod tests {
     fn samples_pass_through_the_values() {
         let grid = grid();
         let f = |x: f64, y: f64| 2.0 * x - y;
-        let surface = Surface::new(&grid, &values(&grid, f), 1e9);
+        let surface = RefinedSurface::new(&grid, &values(&grid, f), 1e9);
         let (xs, ys) = ([-1.0, 0.3, 3.0], [10.0, 15.99, 16.0]);
         let expected = ys.iter().flat_map(|y| xs.map(|x| f(x, *y)));
         for (value, expected) in surface.sample(&xs, &ys).iter().zip(expected) {

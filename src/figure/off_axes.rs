@@ -2,14 +2,14 @@
 
 use plotters::prelude::*;
 
-use super::labels::{Labels, Taken};
+use super::axes::{Axes, Xy};
+use super::canvas::{Canvas, DrawResult, Pixel};
 use super::marks::Mark;
-use super::page::{Outcome, Page, Place};
+use super::placed_labels::{Obstacle, PlacedLabels};
 use super::plot::Plot;
-use super::text::SMALL;
-use super::text::word_width;
+use super::text::{SMALL, word_width};
 use super::theme;
-use super::view::View;
+use super::ticks::Interval;
 
 /// From the frame to the middle of a named point, in pixels of the layout.
 const INSET: f64 = 54.0;
@@ -21,71 +21,71 @@ const CLOSE: f64 = 8.0;
 const HEAD: f64 = 14.0;
 
 /// The points of a panel that its axes do not show.
-pub struct Outside {
+pub struct OffAxes {
     /// Those with a name: where they are drawn, and which way they lie.
-    named: Vec<(Mark, Place, Place)>,
+    named: Vec<(Mark, Pixel, Pixel)>,
     /// Those without: the tip of the arrow, which way, its colour.
-    nameless: Vec<(Place, Place, RGBColor)>,
-    labels: Labels,
+    nameless: Vec<(Pixel, Pixel, RGBColor)>,
+    labels: PlacedLabels,
     /// Paths: points beyond the axes, all points, name.
     paths: Vec<(usize, usize, String)>,
     /// Names and values that found no room.
-    untold: Vec<String>,
+    unplaced: Vec<String>,
 }
 
-impl Outside {
+impl OffAxes {
     /// Finds them, and room for their labels.
-    pub fn new(plot: &Plot, view: &View) -> Self {
-        let mut outside = Self {
+    pub fn new(plot: &Plot, axes: &Axes) -> Self {
+        let mut off_axes = Self {
             named: Vec::new(),
             nameless: Vec::new(),
-            labels: Labels::new(Vec::new()),
-            paths: paths(plot, view),
-            untold: Vec::new(),
+            labels: PlacedLabels::new(Vec::new()),
+            paths: paths(plot, axes),
+            unplaced: Vec::new(),
         };
         let mut texts = Vec::new();
-        let mut taken = Vec::new();
+        let mut obstacles = Vec::new();
         for series in &plot.series {
             for point in &series.points {
                 let at = plot.on_axes(point.at);
                 if !(at.0.is_finite() && at.1.is_finite()) {
                     continue;
                 }
-                if view.holds(at) {
-                    taken.push(square(view.place(at), series.mark));
+                if axes.holds(at) {
+                    obstacles.push(square(axes.place(at), series.mark));
                     continue;
                 }
-                let way = way(at, view);
+                let way = way(at, axes);
                 if point.name.is_empty() {
-                    let tip = inset(at, view, 2.0);
-                    outside.nameless.push((tip, way, series.mark.color()));
+                    let tip = inset(at, axes, 2.0);
+                    off_axes.nameless.push((tip, way, series.mark.color()));
                 } else {
-                    let place = outside.free(inset(at, view, INSET), way, view);
-                    outside.named.push((series.mark, place, way));
+                    let place = off_axes.free(inset(at, axes, INSET), way, axes);
+                    off_axes.named.push((series.mark, place, way));
                     let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
                     texts.push(format!("{} ({x}, {y})", point.name));
                 }
             }
         }
-        taken.extend(along(plot, view));
-        let named = outside.named.iter();
-        taken.extend(named.map(|(mark, place, _)| square(*place, *mark)));
-        outside.labels = Labels::new(taken);
-        outside.label(texts, view);
-        outside
+        obstacles.extend(along(plot, axes));
+        let named = off_axes.named.iter();
+        obstacles.extend(named.map(|(mark, place, _)| square(*place, *mark)));
+        off_axes.labels = PlacedLabels::new(obstacles);
+        off_axes.label(texts, axes);
+        off_axes
     }
 
     /// The place along the frame that is nearest to a point and covers no other.
-    fn free(&self, (x, y): Place, way: Place, view: &View) -> Place {
-        let [(left, top), (right, bottom)] = view.corners();
+    fn free(&self, (x, y): Pixel, way: Pixel, axes: &Axes) -> Pixel {
+        let [(left, top), (right, bottom)] = axes.corners();
         let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
         let steps = (0..40).flat_map(|k| [APART, -APART].map(|step| step * f64::from(k)));
         let mut places = steps.map(|step| match way.0 {
             0.0 => (x + step, y),
             _ => (x, y + step),
         });
-        let clear = |(x, y): &Place| {
-            let apart = |other: &Place| (other.0 - x).hypot(other.1 - y) >= APART;
+        let clear = |(x, y): &Pixel| {
+            let apart = |other: &Pixel| (other.0 - x).hypot(other.1 - y) >= APART;
             let inside = across.contains(x) && down.contains(y);
             inside && self.named.iter().all(|(_, other, _)| apart(other))
         };
@@ -93,7 +93,7 @@ impl Outside {
     }
 
     /// Writes the names around their points, where there is room.
-    fn label(&mut self, texts: Vec<String>, view: &View) {
+    fn label(&mut self, texts: Vec<String>, axes: &Axes) {
         for ((mark, at, _), text) in self.named.iter().zip(texts) {
             // A reader of the SVG may have a wider font.
             let wide = 1.15 * word_width(&text, SMALL);
@@ -105,99 +105,99 @@ impl Outside {
                 let dx = f64::from(across) * (step + half.0);
                 let dy = f64::from(down) * (step + half.1);
                 let place = (at.0 + dx, at.1 + dy);
-                self.labels.place(&[vec![place]], &text, view)
+                self.labels.place(&[vec![place]], &text, axes)
             });
             if !placed {
-                self.untold.push(text);
+                self.unplaced.push(text);
             }
         }
     }
 
     /// Draws them.
-    pub fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
+    pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         for (tip, way, color) in &self.nameless {
-            head(page, *tip, *way, *color)?;
+            head(canvas, *tip, *way, *color)?;
         }
         for (mark, at, way) in &self.named {
             let far = INSET - 4.0;
             let tip = (at.0 + far * way.0, at.1 + far * way.1);
-            page.line(&[*at, back(tip, *way, HEAD)], theme::ARROW, 3.0)?;
-            head(page, tip, *way, theme::ARROW)?;
-            mark.draw(page, *at)?;
+            canvas.line(&[*at, back(tip, *way, HEAD)], theme::ARROW, 3.0)?;
+            head(canvas, tip, *way, theme::ARROW)?;
+            mark.draw(canvas, *at)?;
         }
-        self.labels.draw(page)
+        self.labels.draw(canvas)
     }
 }
 
 /// Boxes along the paths.
-fn along(plot: &Plot, view: &View) -> Vec<Taken> {
+fn along(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
     const STEPS: i32 = 24;
-    let mut taken = Vec::new();
+    let mut obstacles = Vec::new();
     for path in &plot.paths {
-        let places: Vec<Place> = path.points.iter().map(|at| plot.on_axes(*at)).collect();
+        let places: Vec<Xy> = path.points.iter().map(|at| plot.on_axes(*at)).collect();
         for ends in places.windows(2) {
-            let Some(piece) = view.clip([ends[0], ends[1]]) else {
+            let Some(piece) = axes.clip([ends[0], ends[1]]) else {
                 continue;
             };
-            let [from, to] = piece.map(|end| view.place(end));
-            taken.extend((0..=STEPS).map(|k| {
+            let [from, to] = piece.map(|end| axes.place(end));
+            obstacles.extend((0..=STEPS).map(|k| {
                 let t = f64::from(k) / f64::from(STEPS);
                 let at = (from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1));
-                Taken {
+                Obstacle {
                     at,
                     half: (3.0, 3.0),
                 }
             }));
         }
     }
-    taken
+    obstacles
 }
 
 /// The paths that leave the axes.
-fn paths(plot: &Plot, view: &View) -> Vec<(usize, usize, String)> {
+fn paths(plot: &Plot, axes: &Axes) -> Vec<(usize, usize, String)> {
     let counted = plot.paths.iter().map(|path| {
         let places = path.points.iter().map(|at| plot.on_axes(*at));
         let finite = places.filter(|(x, y)| x.is_finite() && y.is_finite());
-        let finite: Vec<Place> = finite.collect();
-        let beyond = finite.iter().filter(|at| !view.holds(**at)).count();
+        let finite: Vec<Xy> = finite.collect();
+        let beyond = finite.iter().filter(|at| !axes.holds(**at)).count();
         (beyond, finite.len(), path.name.clone())
     });
     counted.filter(|(beyond, ..)| *beyond > 0).collect()
 }
 
 /// What the reader must be told of them below the panels.
-pub fn caption(plots: &[Plot], outside: &[Outside]) -> Vec<String> {
+pub fn caption(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
     let mut lines = Vec::new();
-    if outside.iter().any(|panel| !panel.nameless.is_empty()) {
-        let part = |(plot, outside): (&Plot, &Outside)| {
+    if off_axes.iter().any(|panel| !panel.nameless.is_empty()) {
+        let part = |(plot, off_axes): (&Plot, &OffAxes)| {
             let all = plot.series.iter().map(|series| series.points.len());
-            format!("{} of {}", outside.nameless.len(), all.sum::<usize>())
+            format!("{} of {}", off_axes.nameless.len(), all.sum::<usize>())
         };
-        let parts: Vec<String> = plots.iter().zip(outside).map(part).collect();
+        let parts: Vec<String> = plots.iter().zip(off_axes).map(part).collect();
         lines.push(format!(
             "Points beyond the axes, triangles at the frame: {}",
             parts.join(", ")
         ));
     }
-    for (beyond, all, name) in outside.iter().flat_map(|panel| &panel.paths) {
+    for (beyond, all, name) in off_axes.iter().flat_map(|panel| &panel.paths) {
         lines.push(format!(
             "{name}: {beyond} of {all} points lie beyond the axes"
         ));
     }
-    let untold: Vec<&str> = outside
+    let unplaced: Vec<&str> = off_axes
         .iter()
-        .flat_map(|panel| &panel.untold)
+        .flat_map(|panel| &panel.unplaced)
         .map(String::as_str)
         .collect();
-    if !untold.is_empty() {
-        lines.push(format!("Beyond the axes: {}", untold.join(", ")));
+    if !unplaced.is_empty() {
+        lines.push(format!("Beyond the axes: {}", unplaced.join(", ")));
     }
     lines
 }
 
-/// Which way a point lies from the frame, on the page.
-fn way((x, y): Place, view: &View) -> Place {
-    let beyond = |value: f64, (low, high): (f64, f64)| {
+/// Which way a point lies from the frame, on the canvas.
+fn way((x, y): Xy, axes: &Axes) -> Pixel {
+    let beyond = |value: f64, (low, high): Interval| {
         if value < low {
             -1.0
         } else if value > high {
@@ -206,38 +206,38 @@ fn way((x, y): Place, view: &View) -> Place {
             0.0
         }
     };
-    (beyond(x, view.x), -beyond(y, view.y))
+    (beyond(x, axes.x), -beyond(y, axes.y))
 }
 
 /// The place nearest to a point that keeps this distance from the frame.
-fn inset(at: Place, view: &View, distance: f64) -> Place {
-    let [(left, top), (right, bottom)] = view.corners();
-    let (x, y) = view.place(at);
+fn inset(at: Xy, axes: &Axes, distance: f64) -> Xy {
+    let [(left, top), (right, bottom)] = axes.corners();
+    let (x, y) = axes.place(at);
     (
         x.clamp(left + distance, (right - distance).max(left + distance)),
         y.clamp(top + distance, (bottom - distance).max(top + distance)),
     )
 }
 
-fn square(at: Place, mark: Mark) -> Taken {
-    Taken {
+fn square(at: Pixel, mark: Mark) -> Obstacle {
+    Obstacle {
         at,
         half: (mark.half(), mark.half()),
     }
 }
 
 /// So far back from a tip.
-fn back(tip: Place, way: Place, far: f64) -> Place {
+fn back(tip: Pixel, way: Pixel, far: f64) -> Pixel {
     let length = way.0.hypot(way.1).max(1.0);
     (tip.0 - far * way.0 / length, tip.1 - far * way.1 / length)
 }
 
 fn head<B: DrawingBackend>(
-    page: &Page<'_, B>,
-    tip: Place,
-    way: Place,
+    canvas: &Canvas<'_, B>,
+    tip: Pixel,
+    way: Pixel,
     color: RGBColor,
-) -> Outcome<B> {
+) -> DrawResult<B> {
     let foot = back(tip, way, HEAD);
     let side = ((tip.1 - foot.1) / 2.0, (foot.0 - tip.0) / 2.0);
     let corners = [
@@ -245,17 +245,17 @@ fn head<B: DrawingBackend>(
         (foot.0 + side.0, foot.1 + side.1),
         (foot.0 - side.0, foot.1 - side.1),
     ];
-    page.polygon(&corners, color)
+    canvas.polygon(&corners, color)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::marks::{Dot, Shape};
+    use crate::figure::marks::{Dot, DotShape};
     use crate::figure::plot::{Point, Series};
 
-    fn view() -> View {
-        View::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0))
+    fn axes() -> Axes {
+        Axes::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0))
     }
 
     #[test]
@@ -268,14 +268,14 @@ mod tests {
             "a name that needs its room",
             "six",
         ];
-        let points = |at: fn(f64) -> Place| -> Vec<Point> {
+        let points = |at: fn(f64) -> Xy| -> Vec<Point> {
             let point = |(k, name): (usize, &&str)| Point {
                 name: (*name).to_string(),
                 at: at(k as f64),
             };
             names.iter().enumerate().map(point).collect()
         };
-        let at: [fn(f64) -> Place; 3] = [
+        let at: [fn(f64) -> Xy; 3] = [
             |k| (-5.0 - k, -5.0),
             |k| (5.0, 20.0 + k),
             |k| (99.0, 2.0 * k),
@@ -284,19 +284,19 @@ mod tests {
             let plot = Plot {
                 series: vec![Series {
                     name: "s".to_string(),
-                    mark: Mark::Dot(Dot::new(Shape::Square, BLUE, 12.0)),
+                    mark: Mark::Dot(Dot::new(DotShape::Square, BLUE, 12.0)),
                     points: points(at),
                 }],
                 ..Plot::default()
             };
-            let outside = Outside::new(&plot, &view());
-            assert_eq!(outside.named.len(), names.len());
-            assert_eq!(outside.labels.len() + outside.untold.len(), names.len());
-            assert!(!outside.labels.is_empty());
-            for (index, (_, a, _)) in outside.named.iter().enumerate() {
+            let off_axes = OffAxes::new(&plot, &axes());
+            assert_eq!(off_axes.named.len(), names.len());
+            assert_eq!(off_axes.labels.len() + off_axes.unplaced.len(), names.len());
+            assert!(!off_axes.labels.is_empty());
+            for (index, (_, a, _)) in off_axes.named.iter().enumerate() {
                 assert!((INSET..=600.0 - INSET).contains(&a.0));
                 assert!((INSET..=600.0 - INSET).contains(&a.1));
-                for (_, b, _) in &outside.named[..index] {
+                for (_, b, _) in &off_axes.named[..index] {
                     assert!((a.0 - b.0).hypot(a.1 - b.1) >= APART - 1e-9);
                 }
             }
@@ -307,7 +307,7 @@ mod tests {
     fn nameless_points_are_counted() {
         let series = Series {
             name: "s".to_string(),
-            mark: Mark::Dot(Dot::new(Shape::Circle, BLUE, 6.0)),
+            mark: Mark::Dot(Dot::new(DotShape::Circle, BLUE, 6.0)),
             points: [(-1.0, 5.0), (5.0, 5.0), (11.0, 11.0), (f64::NAN, 1.0)]
                 .map(Point::from)
                 .to_vec(),
@@ -316,8 +316,8 @@ mod tests {
             series: vec![series],
             ..Plot::default()
         };
-        let outside = Outside::new(&plot, &view());
-        let lines = caption(&[plot], &[outside]);
+        let off_axes = OffAxes::new(&plot, &axes());
+        let lines = caption(&[plot], &[off_axes]);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].ends_with(": 2 of 4"), "{lines:?}");
     }

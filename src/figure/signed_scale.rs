@@ -1,11 +1,11 @@
 //! Scales of axes whose values have signs and span decades.
 
 use super::numbers;
-use super::ticks::{Ticks, ticks};
+use super::ticks::{Interval, Ticks, ticks};
 
 /// How a value becomes a place on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scale {
+pub enum SignedScale {
     /// As it is.
     Linear,
     /// Linear below this value, and one unit a decade far above it, on both sides of 0: asinh of
@@ -19,7 +19,7 @@ const SPREAD: f64 = 300.0;
 /// Most decades that are shown on one side.
 const DECADES: f64 = 7.0;
 
-impl Scale {
+impl SignedScale {
     /// The scale that keeps these values apart: logarithmic only where the largest is so far
     /// beyond most others that these would all be at 0.
     pub fn of(values: impl Iterator<Item = f64>) -> Self {
@@ -45,7 +45,7 @@ impl Scale {
     }
 
     /// Round values within a range of places.
-    pub fn ticks(self, (min, max): (f64, f64)) -> Ticks {
+    pub fn ticks(self, (min, max): Interval) -> Ticks {
         let Self::Symlog(least) = self else {
             // 0 has no decimals, be the others written as powers of ten.
             let zero = |(at, label)| {
@@ -73,7 +73,7 @@ impl Scale {
 }
 
 /// Powers of ten within a range of decimal logarithms, at most about `most` of them.
-pub fn decades((min, max): (f64, f64), most: usize) -> Ticks {
+pub fn decades((min, max): Interval, most: usize) -> Ticks {
     let (from, to) = (min.ceil() as i32, max.floor() as i32);
     let step = ((to - from + 1).max(1) as usize).div_ceil(most.max(1)) as i32;
     let whole = (from..=to).filter(|k| k.rem_euclid(step) == 0);
@@ -95,17 +95,17 @@ mod tests {
 
     #[test]
     fn values_over_many_decades_get_a_logarithm_and_others_do_not() {
-        let of = |values: &[f64]| Scale::of(values.iter().copied());
-        assert_eq!(of(&[]), Scale::Linear);
-        assert_eq!(of(&[0.0, 0.0]), Scale::Linear);
-        assert_eq!(of(&[50.0, 20.0, 1.0, -0.3, -0.2]), Scale::Linear);
-        assert_eq!(of(&[1e4, 5.0, 3.0, 1.0, -0.2]), Scale::Symlog(0.1));
-        assert_eq!(of(&[1e9, 5.0, 3.0, 1.0, 1e-12]), Scale::Symlog(100.0));
+        let of = |values: &[f64]| SignedScale::of(values.iter().copied());
+        assert_eq!(of(&[]), SignedScale::Linear);
+        assert_eq!(of(&[0.0, 0.0]), SignedScale::Linear);
+        assert_eq!(of(&[50.0, 20.0, 1.0, -0.3, -0.2]), SignedScale::Linear);
+        assert_eq!(of(&[1e4, 5.0, 3.0, 1.0, -0.2]), SignedScale::Symlog(0.1));
+        assert_eq!(of(&[1e9, 5.0, 3.0, 1.0, 1e-12]), SignedScale::Symlog(100.0));
     }
 
     #[test]
     fn a_symmetric_logarithm_rises_and_has_a_decade_a_unit() {
-        let scale = Scale::Symlog(0.1);
+        let scale = SignedScale::Symlog(0.1);
         let at = |value| scale.at(value);
         assert_eq!(at(0.0), 0.0);
         assert!((at(1e5) - at(1e4) - 1.0).abs() < 1e-6);

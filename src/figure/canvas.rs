@@ -9,11 +9,14 @@ use super::text::{shown, spaces, split, width};
 use super::theme;
 use crate::error::{Error, Result};
 
-/// A place on the page: pixels of the layout, from the upper left.
-pub type Place = (f64, f64);
+/// A place on the canvas: pixels of the layout, from the upper left.
+pub type Pixel = (f64, f64);
+
+/// Width and height in pixels of the layout.
+pub type Size = (f64, f64);
 
 /// What drawing gives back.
-pub type Outcome<B> =
+pub type DrawResult<B> =
     std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 /// Pixels of the layout an inch of paper.
@@ -46,21 +49,21 @@ impl Anchor {
     }
 }
 
-/// A canvas and the number of its pixels a pixel of the layout.
-pub struct Page<'a, B: DrawingBackend> {
-    canvas: &'a DrawingArea<B, Shift>,
+/// A drawing area, and the number of its pixels that a pixel of the layout takes.
+pub struct Canvas<'a, B: DrawingBackend> {
+    area: &'a DrawingArea<B, Shift>,
     unit: f64,
 }
 
-impl<B: DrawingBackend> Page<'_, B> {
-    fn at(&self, (x, y): Place) -> (i32, i32) {
+impl<B: DrawingBackend> Canvas<'_, B> {
+    fn at(&self, (x, y): Pixel) -> (i32, i32) {
         (
             (x * self.unit).round() as i32,
             (y * self.unit).round() as i32,
         )
     }
 
-    fn path(&self, places: &[Place]) -> Vec<(i32, i32)> {
+    fn path(&self, places: &[Pixel]) -> Vec<(i32, i32)> {
         places.iter().map(|place| self.at(*place)).collect()
     }
 
@@ -69,15 +72,15 @@ impl<B: DrawingBackend> Page<'_, B> {
     }
 
     /// Fills a ring.
-    pub fn polygon(&self, ring: &[Place], color: RGBColor) -> Outcome<B> {
-        self.canvas
+    pub fn polygon(&self, ring: &[Pixel], color: RGBColor) -> DrawResult<B> {
+        self.area
             .draw(&Polygon::new(self.path(ring), color.filled()))
     }
 
     /// Fills a circle.
-    pub fn disc(&self, at: Place, radius: f64, color: RGBColor) -> Outcome<B> {
+    pub fn disc(&self, at: Pixel, radius: f64, color: RGBColor) -> DrawResult<B> {
         let radius = (radius * self.unit).round().max(1.0) as i32;
-        self.canvas
+        self.area
             .draw(&Circle::new(self.at(at), radius, color.filled()))
     }
 
@@ -86,9 +89,9 @@ impl<B: DrawingBackend> Page<'_, B> {
     /// layout, across and down.
     pub fn raster(
         &self,
-        corners: [Place; 2],
+        corners: [Pixel; 2],
         paint: impl FnOnce(&[f64], &[f64]) -> Vec<RGBColor>,
-    ) -> Outcome<B> {
+    ) -> DrawResult<B> {
         let [from, to] = corners.map(|corner| self.at(corner));
         let size = ((to.0 - from.0).max(1) as u32, (to.1 - from.1).max(1) as u32);
         let centres = |count: u32| -> Vec<f64> {
@@ -99,27 +102,26 @@ impl<B: DrawingBackend> Page<'_, B> {
         let colors = paint(&centres(size.0), &centres(size.1));
         let bytes = colors.iter().flat_map(|color| [color.0, color.1, color.2]);
         match BitMapElement::with_owned_buffer(from, size, bytes.collect()) {
-            Some(image) => self.canvas.draw(&image),
+            Some(image) => self.area.draw(&image),
             None => Ok(()),
         }
     }
 
     /// An open line.
-    pub fn line(&self, places: &[Place], color: RGBColor, width: f64) -> Outcome<B> {
+    pub fn line(&self, places: &[Pixel], color: RGBColor, width: f64) -> DrawResult<B> {
         let style = self.stroke(color, width);
-        self.canvas
-            .draw(&PathElement::new(self.path(places), style))
+        self.area.draw(&PathElement::new(self.path(places), style))
     }
 
     /// Fills a rectangle.
-    pub fn fill(&self, corners: [Place; 2], color: impl Color) -> Outcome<B> {
+    pub fn fill(&self, corners: [Pixel; 2], color: impl Color) -> DrawResult<B> {
         let corners = corners.map(|corner| self.at(corner));
-        self.canvas
+        self.area
             .draw(&Rectangle::new(corners, color.to_rgba().filled()))
     }
 
     /// The outline of a rectangle.
-    pub fn outline(&self, [from, to]: [Place; 2], width: f64) -> Outcome<B> {
+    pub fn outline(&self, [from, to]: [Pixel; 2], width: f64) -> DrawResult<B> {
         // As lines: plotters gives rectangles of an SVG no line width, and a path that runs over
         // itself leaves a gap there. Each is half its width longer, so that corners are full.
         let half = width / 2.0;
@@ -134,7 +136,7 @@ impl<B: DrawingBackend> Page<'_, B> {
 
     /// Text; `_` lowers the digit behind it: `θ_0`, `distance along u_1`. The bundled font has
     /// no such digits of its own.
-    pub fn write(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
+    pub fn write(&self, text: &str, place: Pixel, size: f64, anchor: Anchor) -> DrawResult<B> {
         let Some((head, digit, tail)) = split(text) else {
             return self.word(text, place, size, anchor);
         };
@@ -165,14 +167,14 @@ impl<B: DrawingBackend> Page<'_, B> {
         ];
         for (piece, place, size, side) in pieces {
             let style = style(size * self.unit, anchor.turns(), side, VPos::Center);
-            self.canvas
+            self.area
                 .draw(&Text::new(shown(piece), self.at(place), style))?;
         }
         Ok(())
     }
 
     /// Text as it is: names, in which `_1` is no lowered digit.
-    pub fn word(&self, text: &str, place: Place, size: f64, anchor: Anchor) -> Outcome<B> {
+    pub fn word(&self, text: &str, place: Pixel, size: f64, anchor: Anchor) -> DrawResult<B> {
         let (side, height) = match anchor {
             Anchor::Middle | Anchor::Upwards => (HPos::Center, VPos::Center),
             Anchor::Left => (HPos::Left, VPos::Center),
@@ -180,7 +182,7 @@ impl<B: DrawingBackend> Page<'_, B> {
             Anchor::Top => (HPos::Center, VPos::Top),
         };
         let style = style(size * self.unit, anchor.turns(), side, height);
-        self.canvas
+        self.area
             .draw(&Text::new(shown(text), self.at(place), style))
     }
 }
@@ -198,15 +200,15 @@ fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'stati
 }
 
 /// Something that can be drawn on either kind of canvas.
-pub trait Drawn {
+pub trait Drawable {
     /// Width and height in pixels of the layout.
     fn size(&self) -> (u32, u32);
 
-    /// Draws everything on a white page.
+    /// Draws everything on a white canvas.
     ///
     /// # Errors
     /// When the canvas fails.
-    fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B>;
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B>;
 }
 
 /// A figure in both formats.
@@ -243,7 +245,7 @@ impl Drawing {
 ///
 /// # Errors
 /// When drawing or encoding fails.
-pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
+pub fn drawing(figure: &impl Drawable) -> Result<Drawing> {
     Ok(Drawing {
         png: png(figure)?,
         svg: svg(figure)?,
@@ -254,7 +256,7 @@ pub fn drawing(figure: &impl Drawn) -> Result<Drawing> {
 const PIXELS: u64 = 1 << 27;
 
 /// The size of a figure, refused where it could not be drawn.
-fn size(figure: &impl Drawn) -> Result<(u32, u32)> {
+fn size(figure: &impl Drawable) -> Result<(u32, u32)> {
     let (width, height) = figure.size();
     if u64::from(width) * u64::from(height) <= PIXELS {
         return Ok((width, height));
@@ -269,7 +271,7 @@ fn size(figure: &impl Drawn) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// When drawing fails.
-pub fn svg(figure: &impl Drawn) -> Result<String> {
+pub fn svg(figure: &impl Drawable) -> Result<String> {
     // Before anything is measured.
     theme::register_font()?;
     let (width, height) = size(figure)?;
@@ -302,7 +304,7 @@ pub fn svg(figure: &impl Drawn) -> Result<String> {
 ///
 /// # Errors
 /// When drawing or encoding fails.
-pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
+pub fn png(figure: &impl Drawable) -> Result<Vec<u8>> {
     theme::register_font()?;
     let (width, height) = size(figure)?;
     // Drawn twice as large and averaged: the bitmap backend has no smooth edges of its own.
@@ -316,16 +318,16 @@ pub fn png(figure: &impl Drawn) -> Result<Vec<u8>> {
     encode(&pixels, width, height).map_err(|error| Error::runtime("figure", error))
 }
 
-fn paint<B: DrawingBackend>(backend: B, figure: &impl Drawn, unit: u32) -> Result<()> {
-    let canvas = backend.into_drawing_area();
-    let page = Page {
-        canvas: &canvas,
+fn paint<B: DrawingBackend>(backend: B, figure: &impl Drawable, unit: u32) -> Result<()> {
+    let area = backend.into_drawing_area();
+    let canvas = Canvas {
+        area: &area,
         unit: f64::from(unit),
     };
-    let drawn = canvas
+    let drawn = area
         .fill(&WHITE)
-        .and_then(|()| figure.draw(&page))
-        .and_then(|()| canvas.present());
+        .and_then(|()| figure.draw(&canvas))
+        .and_then(|()| area.present());
     drawn.map_err(|error| Error::runtime("figure", error))
 }
 

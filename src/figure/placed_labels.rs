@@ -2,42 +2,42 @@
 
 use plotters::prelude::*;
 
-use super::page::{Anchor, Outcome, Page, Place};
+use super::axes::Axes;
+use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::text::{SMALL, word_width};
-use super::view::View;
 
 /// Pixels of the layout that stay free around a label.
 const GAP: f64 = 7.0;
 
-/// A box on the page: its centre and half its size.
+/// A box on the canvas: its centre and half its size.
 #[derive(Clone, Copy)]
-pub struct Taken {
+pub struct Obstacle {
     /// Centre.
-    pub at: Place,
+    pub at: Pixel,
     /// Half its width and height.
-    pub half: (f64, f64),
+    pub half: Size,
 }
 
 /// Labels that have found their place.
-pub struct Labels {
-    taken: Vec<Taken>,
-    placed: Vec<(Taken, String)>,
+pub struct PlacedLabels {
+    obstacles: Vec<Obstacle>,
+    placed: Vec<(Obstacle, String)>,
 }
 
-impl Labels {
+impl PlacedLabels {
     /// No label yet; these boxes are to be kept free.
-    pub fn new(taken: Vec<Taken>) -> Self {
+    pub fn new(obstacles: Vec<Obstacle>) -> Self {
         Self {
-            taken,
+            obstacles,
             placed: Vec::new(),
         }
     }
 
     /// Takes the point of the lines that is farthest from everything else, if there is room:
     /// whether there was.
-    pub fn place(&mut self, lines: &[Vec<Place>], text: &str, view: &View) -> bool {
+    pub fn place(&mut self, lines: &[Vec<Pixel>], text: &str, axes: &Axes) -> bool {
         let half = (word_width(text, SMALL) / 2.0 + 4.0, 0.5 * SMALL + 1.0);
-        let room = |at: &Place| self.room(Taken { at: *at, half }, view);
+        let room = |at: &Pixel| self.room(Obstacle { at: *at, half }, axes);
         let points = lines.iter().flatten();
         let best = points
             .map(|at| (room(at), *at))
@@ -45,8 +45,8 @@ impl Labels {
         let Some((_, at)) = best.filter(|(room, _)| *room > GAP) else {
             return false;
         };
-        let label = Taken { at, half };
-        self.taken.push(label);
+        let label = Obstacle { at, half };
+        self.obstacles.push(label);
         self.placed.push((label, text.to_string()));
         true
     }
@@ -64,16 +64,16 @@ impl Labels {
     }
 
     /// Pixels between a box and the nearest thing; negative when they overlap.
-    fn room(&self, label: Taken, view: &View) -> f64 {
+    fn room(&self, label: Obstacle, axes: &Axes) -> f64 {
         let ((x, y), (w, h)) = (label.at, label.half);
         let sides = [
-            x - view.left - w,
-            view.right() - x - w,
-            y - view.top - h,
-            view.bottom() - y - h,
+            x - axes.left - w,
+            axes.right() - x - w,
+            y - axes.top - h,
+            axes.bottom() - y - h,
         ];
         let frame = sides.into_iter().fold(f64::INFINITY, f64::min);
-        let others = self.taken.iter().map(|other| {
+        let others = self.obstacles.iter().map(|other| {
             let across = (other.at.0 - x).abs() - other.half.0 - w;
             let down = (other.at.1 - y).abs() - other.half.1 - h;
             match (across > 0.0, down > 0.0) {
@@ -85,14 +85,14 @@ impl Labels {
     }
 
     /// Writes them on a light ground.
-    pub fn draw<B: DrawingBackend>(&self, page: &Page<'_, B>) -> Outcome<B> {
-        for (Taken { at, half }, text) in &self.placed {
+    pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        for (Obstacle { at, half }, text) in &self.placed {
             let corners = [
                 (at.0 - half.0, at.1 - half.1),
                 (at.0 + half.0, at.1 + half.1),
             ];
-            page.fill(corners, WHITE.mix(0.72))?;
-            page.word(text, *at, SMALL, Anchor::Middle)?;
+            canvas.fill(corners, WHITE.mix(0.72))?;
+            canvas.word(text, *at, SMALL, Anchor::Middle)?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn labels_keep_apart_and_give_way_when_there_is_no_room() {
-        let view = View {
+        let axes = Axes {
             left: 0.0,
             top: 0.0,
             scale: [1.0, 1.0],
@@ -112,9 +112,9 @@ mod tests {
             y: (0.0, 300.0),
         };
         let line = |y: f64| vec![(0..=300).map(|x| (f64::from(x), y)).collect::<Vec<_>>()];
-        let mut labels = Labels::new(Vec::new());
+        let mut labels = PlacedLabels::new(Vec::new());
         for k in 0..40 {
-            labels.place(&line(100.0 + 2.0 * f64::from(k)), "12.5", &view);
+            labels.place(&line(100.0 + 2.0 * f64::from(k)), "12.5", &axes);
         }
         assert!((4..20).contains(&labels.placed.len()));
         for (index, (a, _)) in labels.placed.iter().enumerate() {

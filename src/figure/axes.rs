@@ -2,17 +2,20 @@
 
 use plotters::prelude::*;
 
-use super::page::{Anchor, Outcome, Page, Place};
+use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::text::{SMALL, TEXT, TITLE};
 use super::theme;
-use super::ticks::{Ticks, ticks, ticks_width};
+use super::ticks::{Interval, Ticks, ticks, ticks_width};
 use crate::result::grid::Grid;
 
 /// Least length of an axis: the pixels that a unit takes stay a number.
 const LEAST: f64 = 1e-200;
 
-/// Axes on the page.
-pub struct View {
+/// A point of the data: its values along x and y.
+pub type Xy = (f64, f64);
+
+/// Axes on the canvas.
+pub struct Axes {
     /// Left edge.
     pub left: f64,
     /// Upper edge.
@@ -20,14 +23,14 @@ pub struct View {
     /// Pixels a unit of the data, across and up.
     pub scale: [f64; 2],
     /// Ends of the x axis.
-    pub x: (f64, f64),
+    pub x: Interval,
     /// Ends of the y axis.
-    pub y: (f64, f64),
+    pub y: Interval,
 }
 
-impl View {
+impl Axes {
     /// Axes that show a grid in a square of `side` pixels.
-    pub fn of(grid: &Grid, (left, top): Place, side: f64) -> Self {
+    pub fn of(grid: &Grid, (left, top): Pixel, side: f64) -> Self {
         let ends = |axis: &[f64]| (axis[0], axis[axis.len() - 1]);
         let (x, y) = (ends(&grid.xs), ends(&grid.ys));
         Self {
@@ -40,7 +43,7 @@ impl View {
     }
 
     /// Axes that fill a rectangle, each with a scale of its own.
-    pub fn filling(x: (f64, f64), y: (f64, f64), (left, top): Place, size: Place) -> Self {
+    pub fn filling(x: Interval, y: Interval, (left, top): Pixel, size: Size) -> Self {
         Self {
             left,
             top,
@@ -69,28 +72,28 @@ impl View {
     }
 
     /// Upper left and lower right corner.
-    pub fn corners(&self) -> [Place; 2] {
+    pub fn corners(&self) -> [Pixel; 2] {
         [(self.left, self.top), (self.right(), self.bottom())]
     }
 
     /// Where a point of the data lies.
-    pub fn place(&self, (x, y): (f64, f64)) -> Place {
+    pub fn place(&self, (x, y): Xy) -> Pixel {
         let across = self.left + (x - self.x.0) * self.scale[0];
         (across, self.bottom() - (y - self.y.0) * self.scale[1])
     }
 
     /// Where the points of a line lie.
-    pub fn places(&self, path: &[(f64, f64)]) -> Vec<Place> {
+    pub fn places(&self, path: &[Xy]) -> Vec<Pixel> {
         path.iter().map(|point| self.place(*point)).collect()
     }
 
     /// Whether a point of the data lies within the axes.
-    pub fn holds(&self, (x, y): (f64, f64)) -> bool {
+    pub fn holds(&self, (x, y): Xy) -> bool {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
     /// The piece of a line between two points of the data that lies within the axes.
-    pub fn clip(&self, [from, to]: [(f64, f64); 2]) -> Option<[(f64, f64); 2]> {
+    pub fn clip(&self, [from, to]: [Xy; 2]) -> Option<[Xy; 2]> {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         if !(dx.is_finite() && dy.is_finite()) {
             return None;
@@ -117,47 +120,47 @@ impl View {
     /// Frame, title, names of the axes and ticks at round values.
     pub fn frame<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
+        canvas: &Canvas<'_, B>,
         title: &str,
         names: [&str; 2],
-    ) -> Outcome<B> {
-        self.frame_with(page, title, names, &[ticks(self.x), ticks(self.y)])
+    ) -> DrawResult<B> {
+        self.frame_with(canvas, title, names, &[ticks(self.x), ticks(self.y)])
     }
 
     /// The same with these ticks.
     pub fn frame_with<B: DrawingBackend>(
         &self,
-        page: &Page<'_, B>,
+        canvas: &Canvas<'_, B>,
         title: &str,
         names: [&str; 2],
         [across, up]: &[Ticks; 2],
-    ) -> Outcome<B> {
-        page.outline(self.corners(), 2.0)?;
+    ) -> DrawResult<B> {
+        canvas.outline(self.corners(), 2.0)?;
         let middle = f64::midpoint(self.left, self.right());
-        page.write(title, (middle, self.top - 30.0), TITLE, Anchor::Middle)?;
+        canvas.write(title, (middle, self.top - 30.0), TITLE, Anchor::Middle)?;
         let below = (middle, self.bottom() + 56.0);
-        page.write(names[0], below, TEXT, Anchor::Top)?;
+        canvas.write(names[0], below, TEXT, Anchor::Top)?;
         let beside = (
             self.left - 44.0 - ticks_width(up),
             f64::midpoint(self.top, self.bottom()),
         );
-        page.write(names[1], beside, TEXT, Anchor::Upwards)?;
+        canvas.write(names[1], beside, TEXT, Anchor::Upwards)?;
         for (value, label) in across {
             let (x, y) = self.place((*value, self.y.0));
-            page.line(&[(x, y), (x, y + 8.0)], theme::INK, 2.0)?;
-            page.write(label, (x, y + 16.0), SMALL, Anchor::Top)?;
+            canvas.line(&[(x, y), (x, y + 8.0)], theme::INK, 2.0)?;
+            canvas.write(label, (x, y + 16.0), SMALL, Anchor::Top)?;
         }
         for (value, label) in up {
             let (x, y) = self.place((self.x.0, *value));
-            page.line(&[(x - 8.0, y), (x, y)], theme::INK, 2.0)?;
-            page.write(label, (x - 14.0, y), SMALL, Anchor::Right)?;
+            canvas.line(&[(x - 8.0, y), (x, y)], theme::INK, 2.0)?;
+            canvas.write(label, (x - 14.0, y), SMALL, Anchor::Right)?;
         }
         Ok(())
     }
 }
 
 /// The smallest and the largest of the finite values.
-pub fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub fn extent(values: impl Iterator<Item = f64>) -> Option<Interval> {
     let finite = values.filter(|value| value.is_finite());
     finite.fold(None, |range, value| {
         let (min, max) = range.unwrap_or((value, value));
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn lines_are_cut_at_the_frame() {
-        let axes = View::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0));
+        let axes = Axes::filling((0.0, 10.0), (0.0, 10.0), (0.0, 0.0), (600.0, 600.0));
         let cut = |from, to| axes.clip([from, to]);
         assert_eq!(cut((1.0, 1.0), (2.0, 3.0)), Some([(1.0, 1.0), (2.0, 3.0)]));
         assert_eq!(
