@@ -15,18 +15,23 @@
 //! a full disk, is cut off with everything behind it.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::lock::lock;
 use super::metrics::{Tally, WORDS};
 use crate::base::files;
+use super::output_lock;
 use crate::error::{Error, Result};
 
 /// The folder of journals within the output folder.
 const FOLDER: &str = ".landscape";
+
+/// Letters of the key that the name of a journal's file has.
+const KEY_IN_NAME: usize = 12;
 
 /// Most time between two writes to the disk itself.
 const SYNC: Duration = Duration::from_secs(1);
@@ -34,11 +39,14 @@ const SYNC: Duration = Duration::from_secs(1);
 /// Says which model it is, by what it is made of: 128 bits of a hash.
 pub type ModelKey = u128;
 
-/// What is finished: tallies by model.
+/// What is finished: tallies by model. Every method locks for one step alone, so that workers share
+/// a journal.
 #[derive(Debug, Default)]
 pub struct Journal {
     finished: Mutex<HashMap<ModelKey, Vec<Tally>>>,
-    kept: Option<Kept>,
+    /// The layout that the file's header tells, once it has one.
+    layout: OnceLock<String>,
+    kept: Mutex<Option<Kept>>,
 }
 
 /// The file of a journal; no other process has it.
@@ -49,8 +57,7 @@ struct Kept {
     /// Held while the journal is open.
     _locked: File,
     header: String,
-    layout: Option<String>,
-    file: Mutex<Output>,
+    output: Output,
 }
 
 #[derive(Debug)]
@@ -61,16 +68,17 @@ struct Output {
 
 impl Journal {
     /// Opens the journal of output `name` for the inputs behind `key`, or begins it; `fresh`
-    /// begins it anew.
+    /// begins it anew. Models have `sets` tallies each.
     ///
     /// # Errors
     /// When another process has it, or it cannot be written.
     pub fn open(out: &Path, name: &str, key: &str, sets: usize, fresh: bool) -> Result<Self> {
         let folder = out.join(FOLDER);
-        let path = folder.join(format!("{name}-{}.journal", &key[..key.len().min(12)]));
+        let key_in_name = &key[..key.len().min(KEY_IN_NAME)];
+        let path = folder.join(format!("{name}-{key_in_name}.journal"));
         let lock = folder.join(format!("{name}.lock"));
         let fail = |error: io::Error| Error::write(&path, &error);
-        let locked = take(out, &lock)?;
+        let locked = output_lock::take(out, &lock)?;
         let mut file = files::own(out, &path).map_err(fail)?;
         if fresh {
             file.set_len(0).map_err(fail)?;
@@ -83,81 +91,81 @@ impl Journal {
         file.seek(SeekFrom::Start(good as u64)).map_err(fail)?;
         Ok(Self {
             finished: Mutex::new(finished),
-            kept: Some(Kept {
+            layout: layout.map_or_else(OnceLock::new, OnceLock::from),
+            kept: Mutex::new(Some(Kept {
                 path,
                 lock,
                 _locked: locked,
                 header,
-                layout,
-                file: Mutex::new(Output {
+                output: Output {
                     file,
                     synced: Instant::now(),
-                }),
-            }),
+                },
+            })),
         })
     }
 
     /// How the run that began the file was laid out, in the words that it gave to
     /// [`Journal::begin`].
     pub fn layout(&self) -> Option<&str> {
-        self.kept.as_ref()?.layout.as_deref()
+        self.layout.get().map(String::as_str)
     }
 
     /// Begins a file that is empty; `layout` is what a later run must do alike.
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub fn begin(&mut self, layout: &str) -> Result<()> {
-        match &mut self.kept {
-            Some(kept) if kept.layout.is_none() => {
-                kept.layout = Some(layout.to_string());
-                kept.write(&format!("{}{layout}", kept.header))
-            }
-            _ => Ok(()),
+    pub fn begin(&self, layout: &str) -> Result<()> {
+        let mut kept = lock(&self.kept);
+        let Some(kept) = kept.as_mut() else {
+            return Ok(());
+        };
+        if self.layout.set(layout.to_string()).is_err() {
+            return Ok(());
         }
+        kept.write(&format!("{}{layout}", kept.header))
     }
 
     /// A model's tallies, one a data set, when some of it is finished.
     pub fn tallies(&self, model: ModelKey) -> Option<Vec<Tally>> {
-        self.map().get(&model).cloned()
+        lock(&self.finished).get(&model).cloned()
     }
 
-    /// Adds a model's tallies.
+    /// Adds a model's tallies, one a data set.
     ///
     /// # Errors
     /// When the disk is full or fails; a half line is taken back.
     pub fn append(&self, model: ModelKey, tallies: &[Tally]) -> Result<()> {
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = lock(&self.kept).as_mut() {
             let mut text = format!("{model:032x}");
             for word in tallies.iter().flat_map(|tally| tally.to_words()) {
                 text.push_str(&format!(" {word:x}"));
             }
             kept.write(&text)?;
         }
-        self.map().insert(model, tallies.to_vec());
+        lock(&self.finished).insert(model, tallies.to_vec());
         Ok(())
     }
 
     /// Takes a model for unknown: what is finished of it is not where it should be.
     pub fn doubt(&self, model: ModelKey) {
-        self.map().remove(&model);
+        lock(&self.finished).remove(&model);
     }
 
-    /// Where the logits of this run are kept, beside the file. Those of other inputs of this output
-    /// are removed: they take much room, and nobody may come back for them.
-    pub fn logits(&self) -> Option<PathBuf> {
-        let kept = self.kept.as_ref()?;
+    /// Where the logits of this run are kept, beside the file; `None` when nothing is kept. Logits of
+    /// other inputs of this output are removed: they take much room, and nobody may come back for
+    /// them. Other outputs' are left alone, and no other process has this one's while it is open.
+    pub fn claim_logits(&self) -> Option<PathBuf> {
+        let kept = lock(&self.kept);
+        let kept = kept.as_ref()?;
         let own = kept.path.with_extension("logits");
         let stem = kept.lock.file_stem()?.to_string_lossy().into_owned();
-        for entry in fs::read_dir(kept.path.parent()?)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        let entries = fs::read_dir(kept.path.parent()?).into_iter().flatten();
+        for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let key = name.strip_prefix(&format!("{stem}-"));
             let key = key.and_then(|rest| rest.strip_suffix(".logits"));
-            // A name with a dash and more is another output's.
+            // `soup-b-KEY` is of an output `soup-b`.
             if key.is_some_and(|key| !key.contains('-')) && entry.path() != own {
                 let _ = fs::remove_file(entry.path());
             }
@@ -166,11 +174,14 @@ impl Journal {
     }
 
     /// Removes the file of a run whose results are written; what is in memory stays.
-    pub fn remove(&mut self) {
-        let Some(kept) = self.kept.take() else { return };
+    pub fn remove(&self) {
+        let Some(kept) = lock(&self.kept).take() else {
+            return;
+        };
         // Left over, it would only take room.
         let _ = fs::remove_file(&kept.path);
         let _ = fs::remove_file(kept.path.with_extension("logits"));
+        // The last of the files: whoever finds no lock there may begin them.
         let _ = fs::remove_file(&kept.lock);
         let folders = kept.path.ancestors().skip(1);
         for folder in folders {
@@ -181,16 +192,11 @@ impl Journal {
             }
         }
     }
-
-    fn map(&self) -> MutexGuard<'_, HashMap<ModelKey, Vec<Tally>>> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Kept {
-    fn write(&self, text: &str) -> Result<()> {
-        let mut output = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        output.write(line(text).as_bytes()).map_err(|error| {
+    fn write(&mut self, text: &str) -> Result<()> {
+        self.output.write(line(text).as_bytes()).map_err(|error| {
             Error::write(&self.path, &error)
                 .help("make room and run the same command again (without --fresh): it goes on where it was")
         })
@@ -211,28 +217,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// Locks the output for this process.
-fn take(out: &Path, lock: &Path) -> Result<File> {
-    let fail = |error: io::Error| Error::write(lock, &error);
-    let mut file = files::own(out, lock).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            return Err(Error::runtime(
-                lock.display(),
-                format!("is locked by process {}", holder.trim()),
-            )
-            .help("another run writes the same output; wait for it, or choose another --name"));
-        }
-        Err(TryLockError::Error(error)) => return Err(fail(error)),
-    }
-    file.set_len(0).map_err(fail)?;
-    write!(file, "{}", std::process::id()).map_err(fail)?;
-    Ok(file)
 }
 
 fn line(text: &str) -> String {
@@ -290,6 +274,8 @@ fn entry(text: &str, sets: usize) -> Option<(ModelKey, Vec<Tally>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::evaluate::metrics::Outcome;
 
@@ -300,9 +286,13 @@ mod tests {
     }
 
     fn open(folder: &Path, key: &str) -> Journal {
-        let mut journal = Journal::open(folder, "plane", key, 2, false).unwrap();
+        let journal = Journal::open(folder, "plane", key, 2, false).unwrap();
         journal.begin("some layout").unwrap();
         journal
+    }
+
+    fn count(journal: &Journal) -> usize {
+        lock(&journal.finished).len()
     }
 
     fn file(folder: &Path, key: &str) -> PathBuf {
@@ -319,13 +309,13 @@ mod tests {
         drop(journal);
         let journal = open(folder.path(), "aa");
         assert_eq!(journal.layout(), Some("some layout"));
-        assert_eq!(journal.map().len(), 2);
+        assert_eq!(count(&journal), 2);
         assert_eq!(journal.tallies(3).unwrap(), [tally(8), tally(2)]);
         drop(journal);
-        assert!(open(folder.path(), "bb").map().is_empty());
+        assert_eq!(count(&open(folder.path(), "bb")), 0);
         drop(open(folder.path(), "aa"));
         let fresh = Journal::open(folder.path(), "plane", "aa", 2, true).unwrap();
-        assert!(fresh.map().is_empty());
+        assert_eq!(count(&fresh), 0);
     }
 
     #[test]
@@ -348,15 +338,15 @@ mod tests {
                 .filter(|&&end| end < cut)
                 .count()
                 .saturating_sub(1);
-            assert_eq!(journal.map().len(), kept, "{cut}");
+            assert_eq!(count(&journal), kept, "{cut}");
             journal.append(7, &[tally(2), tally(2)]).unwrap();
             drop(journal);
-            assert_eq!(open(folder.path(), "aa").map().len(), kept + 1, "{cut}");
+            assert_eq!(count(&open(folder.path(), "aa")), kept + 1, "{cut}");
         }
         let mut flipped = whole.clone();
         flipped[lines[2] - 3] ^= 1;
         fs::write(&path, flipped).unwrap();
-        assert_eq!(open(folder.path(), "aa").map().len(), 1);
+        assert_eq!(count(&open(folder.path(), "aa")), 1);
     }
 
     #[cfg(unix)]
@@ -375,11 +365,59 @@ mod tests {
     #[test]
     fn a_second_run_is_told_who_has_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let mut first = open(folder.path(), "aa");
+        let first = open(folder.path(), "aa");
         let error = Journal::open(folder.path(), "plane", "bb", 2, false).unwrap_err();
         let words = format!("is locked by process {}", std::process::id());
         assert!(error.to_string().contains(&words), "{error}");
         first.remove();
+        assert!(!folder.path().join(FOLDER).exists());
+    }
+
+    #[test]
+    fn logits_of_earlier_inputs_are_removed_and_other_outputs_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ["aa", "bb"].map(|key| key.repeat(32));
+        let named =
+            |name: &str, key: &str| Journal::open(folder.path(), name, key, 1, false).unwrap();
+        let written = |journal: &Journal| {
+            let path = journal.claim_logits().unwrap();
+            fs::write(&path, "logits").unwrap();
+            path
+        };
+        // Two runs in one folder at the same time.
+        let (soup, other) = (named("soup", &keys[0]), named("soup-b", &keys[0]));
+        let (old, others) = (written(&soup), written(&other));
+        assert_eq!(soup.claim_logits(), Some(old.clone()));
+        assert!(old.exists() && others.exists());
+        drop(soup);
+        let soup = named("soup", &keys[1]);
+        let new = written(&soup);
+        assert!(!old.exists() && new.exists() && others.exists());
+        soup.remove();
+        assert!(!new.exists() && others.exists());
+        assert_eq!(soup.claim_logits(), None);
+    }
+
+    #[test]
+    fn runs_that_begin_and_end_in_one_folder_have_it_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, begun) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let run = || {
+            for _ in 0..50 {
+                match Journal::open(folder.path(), "plane", "aa", 2, false) {
+                    Ok(journal) => {
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        journal.begin("some layout").unwrap();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        journal.remove();
+                    }
+                    Err(error) => assert!(error.to_string().contains("locked"), "{error}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
+        assert!(begun.into_inner() > 0);
         assert!(!folder.path().join(FOLDER).exists());
     }
 }

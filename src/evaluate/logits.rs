@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::lock::lock;
 use super::metrics::{Outcome, Tally};
 use crate::base::files;
 use crate::base::map;
@@ -77,7 +78,7 @@ impl Scratch {
         tallies: &[Tally],
         labels: &[Vec<usize>],
     ) -> Result<Vec<Tally>> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = lock(&self.file);
         let logits = Logits {
             bytes: map::map_open(&file, &self.place)?,
             shape: self.shape.clone(),
@@ -96,7 +97,7 @@ impl Scratch {
     pub fn write(&self, model: usize, dataset: usize, begin: usize, rows: &[f32]) -> Result<()> {
         let first = self.shape.row(model, dataset) + begin;
         let bytes: Vec<u8> = rows.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = lock(&self.file);
         let at = SeekFrom::Start((first * self.shape.classes * 4) as u64);
         let written = file.seek(at).and_then(|_| file.write_all(&bytes));
         written.map_err(|error| Error::write(&self.place, &error))

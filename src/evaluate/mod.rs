@@ -13,6 +13,7 @@ mod lock;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;
+mod output_lock;
 pub mod quadratic;
 pub mod runtime;
 pub mod schedule;

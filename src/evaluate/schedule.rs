@@ -360,7 +360,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let key = "k".repeat(64);
             let open = || {
-                let mut journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
+                let journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
                 journal.begin("").unwrap();
                 journal
             };
@@ -418,7 +418,7 @@ mod tests {
     fn with_a_limit_models_that_are_ahead_do_not_keep_the_others_running() {
         let folder = tempfile::tempdir().unwrap();
         let key = "k".repeat(64);
-        let mut journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
+        let journal = Journal::open(folder.path(), "plane", &key, 2, false).unwrap();
         journal.begin("").unwrap();
         // Another grid got further, and two of its models belong to this one.
         let ahead = Schedule {

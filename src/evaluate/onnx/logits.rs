@@ -32,8 +32,7 @@ impl Engine<'_> {
         folder: &Path,
         observer: &dyn EvaluationObserver,
     ) -> Result<Logits> {
-        let mut journal = self.journal();
-        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
+        let (layout, measured) = self.lay_out(mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
         let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
         // What is known of these models has no logits.
@@ -49,12 +48,12 @@ impl Engine<'_> {
     /// # Errors
     /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
     pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Logits> {
-        let mut journal = self.journal();
-        let (layout, measured) = self.lay_out(&mut journal, mixes.len())?;
+        let journal = &self.journal;
+        let (layout, measured) = self.lay_out(mixes.len())?;
         let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
         let models: Vec<ModelKey> = mixes.iter().map(logits_key).collect();
         let path = journal
-            .logits()
+            .claim_logits()
             .ok_or_else(|| Error::runtime("logits", "nothing is kept of this run"))?;
         let scratch = Scratch::open(&path, mixes.len(), self.classes, &samples)?;
         for (index, model) in models.iter().enumerate() {
@@ -72,8 +71,8 @@ impl Engine<'_> {
             }
         }
         let schedule = self.schedule(models, &samples, &layout);
-        observer.begins(&self.estimate(&schedule, &journal, &layout, &measured));
-        let tallies = self.write_logits(mixes, &schedule, &scratch, &journal, layout, observer)?;
+        observer.begins(&self.estimate(&schedule, journal, &layout, &measured));
+        let tallies = self.write_logits(mixes, &schedule, &scratch, journal, layout, observer)?;
         for (mix, tallies) in mixes.iter().zip(&tallies) {
             journal.append(mix_key(mix), tallies)?;
         }

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use ort::ep;
@@ -82,7 +82,7 @@ pub struct Engine<'a> {
     /// Parameters that are handed over, with their names in the graph.
     moving: Vec<(usize, String)>,
     files: Vec<OriginalModel<'a>>,
-    journal: Mutex<Journal>,
+    journal: Journal,
     chosen: OnceLock<(Layout, Timing)>,
     /// The layout of the first evaluation, in words.
     layout: OnceLock<String>,
@@ -142,7 +142,7 @@ impl<'a> Engine<'a> {
             frozen: None,
             moving,
             files: Vec::new(),
-            journal: Mutex::default(),
+            journal: Journal::default(),
             chosen: OnceLock::new(),
             layout: OnceLock::new(),
             start: Instant::now(),
@@ -203,8 +203,7 @@ impl<'a> Engine<'a> {
     /// When another process writes the same output, or nothing can be written there.
     pub fn keeping(mut self, keep: &JournalOptions) -> Result<Self> {
         let (key, sets) = (self.key(keep), self.datasets.len());
-        let journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
-        self.journal = Mutex::new(journal);
+        self.journal = Journal::open(&keep.out, &keep.name, &key, sets, keep.fresh)?;
         Ok(self)
     }
 
@@ -227,8 +226,7 @@ impl<'a> Engine<'a> {
 
     /// Forgets what was kept: the results are written.
     pub fn forget(&self) {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.remove();
+        self.journal.remove();
     }
 
     /// Nodes of the network that are computed once for each chunk, and all its nodes.

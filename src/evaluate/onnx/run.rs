@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
+use crate::evaluate::lock::lock;
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, ends};
 use crate::evaluate::work::Work;
@@ -23,10 +24,10 @@ use crate::space::mix::Mix;
 
 impl Engine<'_> {
     /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
-    pub(super) fn lay_out(&self, journal: &mut Journal, models: usize) -> Result<(Layout, Timing)> {
+    pub(super) fn lay_out(&self, models: usize) -> Result<(Layout, Timing)> {
         let (mut layout, measured) = match self.chosen.get() {
             Some(chosen) => *chosen,
-            None => match journal.layout().and_then(Layout::parse) {
+            None => match self.journal.layout().and_then(Layout::parse) {
                 Some(mut layout) => {
                     layout.workers = self.request.workers.unwrap_or(layout.workers);
                     let part =
@@ -39,7 +40,7 @@ impl Engine<'_> {
         };
         let _ = self.chosen.set((layout, measured));
         layout.chunks = layout::chunks(self, models, &layout, &measured)?;
-        journal.begin(&layout.to_string())?;
+        self.journal.begin(&layout.to_string())?;
         Ok((layout, measured))
     }
 
@@ -53,8 +54,7 @@ impl Engine<'_> {
         files: &[OriginalModel<'_>],
         samples: usize,
     ) -> Result<Vec<Vec<Score>>> {
-        let mut journal = self.journal();
-        let (layout, _) = self.lay_out(&mut journal, files.len())?;
+        let (layout, _) = self.lay_out(files.len())?;
         let mut sizes = vec![0; self.datasets.len()];
         sizes[0] = samples.min(self.datasets[0].len());
         let schedule = self.schedule((0..files.len()).map(file_key).collect(), &sizes, &layout);
@@ -86,18 +86,14 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What it took so far.
     pub fn counts(&self) -> Counts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.counts)
     }
 
     /// Adds to what it took.
     pub fn count(&self, add: impl FnOnce(&mut Counts)) {
-        add(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        add(&mut lock(&self.counts));
     }
 
     /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
@@ -218,8 +214,8 @@ impl Evaluator for Engine<'_> {
         observer: &dyn EvaluationObserver,
     ) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
-        let mut journal = self.journal();
-        let (layout, measured) = self.lay_out(&mut journal, models.len())?;
+        let journal = &self.journal;
+        let (layout, measured) = self.lay_out(models.len())?;
         let sets = self.datasets.iter().zip(wanted);
         let sizes: Vec<usize> = sets
             .map(|(data, wanted)| if *wanted { data.len() } else { 0 })
@@ -244,7 +240,7 @@ impl Evaluator for Engine<'_> {
             counts.models += models.len();
             counts.remembered += remembered;
         });
-        observer.begins(&self.estimate(&schedule, &journal, &layout, &measured));
+        observer.begins(&self.estimate(&schedule, journal, &layout, &measured));
         let run = Run {
             engine: self,
             sources,
@@ -252,7 +248,7 @@ impl Evaluator for Engine<'_> {
             layout,
             observer,
         };
-        let tallies = schedule.run(&run, &journal, |tallies| {
+        let tallies = schedule.run(&run, journal, |tallies| {
             observer.on_partial(&self.answers(mixes, models, tallies))
         })?;
         Ok(self.answers(mixes, models, &tallies))
@@ -285,7 +281,7 @@ impl<'r> Work for Run<'r> {
     fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
         let engine = self.engine;
         let batch = self.layout.batch;
-        let mut held = engine.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&engine.held);
         if let Some(held) = held
             .as_ref()
             .filter(|held| held.ranges == ranges && held.batch == batch)

@@ -10,12 +10,13 @@ pub mod search;
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::lock::lock;
 use crate::error::{Error, Result};
 use places::{Source, Surroundings};
 use search::{Found, Search};
@@ -62,7 +63,7 @@ impl Runtime {
     /// process already uses another library than `flag` names.
     pub fn load(flag: Option<&Path>) -> Result<&'static Self> {
         // A panic in another thread leaves nothing half done here: LOADED is set in one step.
-        let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&LOADING);
         if let Some(loaded) = LOADED.get() {
             return loaded.serves(flag);
         }

@@ -1,7 +1,7 @@
 //! Running a gradient graph over many samples, and summing what it gives.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::session::Session;
 use rayon::ThreadPool;
@@ -10,6 +10,7 @@ use super::feed::Feeder;
 use super::gradient_graph::{GradientGraph, Precision};
 use super::weights::{GradientBuffer, Weights, scalar};
 use crate::error::{Error, Result};
+use crate::evaluate::lock::lock;
 use crate::evaluate::onnx::layout::{Layout, budget};
 use crate::evaluate::onnx::options::Binding;
 use crate::evaluate::onnx::shard::Shard;
@@ -293,10 +294,6 @@ pub fn samples_of<'f>(
         Ok(Feeder::new(engine, part, batch, (1.0, 1.0), tensors))
     };
     starts.into_iter().flatten().map(feeder).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Workers, threads, batch and binding for gradients over so many samples at a time, at weights that

@@ -1,0 +1,95 @@
+//! The lock of an output: two runs that write the same files must not run at the same time. Touches
+//! the lock file alone; whoever holds it removes it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Locks the output for this process; `lock` lies below the output folder `out`. The lock is held
+/// while the file is open.
+///
+/// A run that ends removes its lock file. Whoever had opened that file before holds, once it is
+/// locked, a file that nobody else will find, so that the name is looked up again.
+///
+/// # Errors
+/// When another process has the lock, told with its number, or the file cannot be written.
+pub fn take(out: &Path, lock: &Path) -> Result<File> {
+    let fail = |error: io::Error| Error::write(lock, &error);
+    for _ in 0..TRIES {
+        let mut file = match files::own(out, lock) {
+            Ok(file) => file,
+            // Its folder was removed by a run that ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(fail(error)),
+        };
+        match file.try_lock() {
+            Ok(()) if is_at(&file, lock) => {}
+            Ok(()) => continue,
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                return Err(Error::runtime(
+                    lock.display(),
+                    format!("is locked by process {}", holder.trim()),
+                )
+                .help(
+                    "another run writes the same output; wait for it, or choose another --name",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        file.set_len(0).map_err(fail)?;
+        write!(file, "{}", std::process::id()).map_err(fail)?;
+        return Ok(file);
+    }
+    Err(Error::runtime(
+        lock.display(),
+        "is removed as often as it is made; do other runs begin and end there?",
+    ))
+}
+
+/// How often a lock is tried for that other runs remove meanwhile.
+const TRIES: usize = 100;
+
+/// Whether an open file is the one that its path names.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    let (open, named) = (file.metadata().map(id), fs::symlink_metadata(path).map(id));
+    matches!((open, named), (Ok(open), Ok(named)) if open == named)
+}
+
+/// Elsewhere a file that is open keeps its name.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_was_removed_while_it_was_opened_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plane.lock");
+        let first = take(folder.path(), &path).unwrap();
+        assert!(take(folder.path(), &path).is_err());
+        // Another process opens the file just before the run ends that has it.
+        let late = File::open(&path).unwrap();
+        assert!(is_at(&late, &path));
+        fs::remove_file(&path).unwrap();
+        drop(first);
+        late.try_lock().unwrap();
+        assert!(!is_at(&late, &path));
+        // What it locked stands in nobody's way, and what has the name now is another file.
+        let second = take(folder.path(), &path).unwrap();
+        assert!(is_at(&second, &path) && !is_at(&late, &path));
+        assert!(take(folder.path(), &path).is_err());
+    }
+}
