@@ -1,12 +1,13 @@
 //! One session for all mixes: weights mixed by the graph itself, or inputs of it.
 //!
-//! Mixing itself, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ, where W0 is θ0's tensor, Dᵢ the difference of
-//! checkpoint i to it, and the coefficients cᵢ are scalar inputs.
+//! Where the graph mixes, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ: W0 is θ0's tensor, Dᵢ the
+//! difference of checkpoint i from it, and the coefficients cᵢ are scalar inputs.
 
 use super::build::described;
+use super::editor::GraphEditor;
 use super::skeleton::Fed;
 use crate::checkpoint::onnx::data_type;
-use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::checkpoint::onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use crate::checkpoint::tensor::Dtype;
 
 /// Name of the tensor that holds member `member`'s part of a fed tensor: W0 for the origin
@@ -21,22 +22,17 @@ pub fn coefficient(member: usize, dtype: Dtype) -> String {
 }
 
 /// Rewrites a skeleton of `members` models: `fed` names its external initializers.
-pub fn rewrite(mut skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelProto {
-    let Some(graph) = skeleton.graph.as_mut() else {
-        return skeleton;
-    };
+pub fn rewrite(skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelProto {
+    let mut editor = GraphEditor::open(skeleton);
     let mut sums = Vec::new();
     for tensor in fed {
-        let Some(at) = position(graph, &tensor.name) else {
+        let Some(header) = editor.take_initializer(&tensor.name) else {
             continue;
         };
-        let header = graph.initializer.remove(at);
-        graph
-            .initializer
-            .extend((0..members).map(|member| TensorProto {
-                name: Some(part(&tensor.name, member)),
-                ..header.clone()
-            }));
+        editor.add_initializers((0..members).map(|member| TensorProto {
+            name: Some(part(&tensor.name, member)),
+            ..header.clone()
+        }));
         sums.extend(sum(tensor, members));
     }
     let mut dtypes: Vec<Dtype> = Vec::new();
@@ -46,35 +42,23 @@ pub fn rewrite(mut skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelPr
         }
     }
     for dtype in dtypes {
-        graph.input.extend(
-            (1..members).map(|member| described(&coefficient(member, dtype), onnx(dtype), &[])),
-        );
+        let scalar = |member| described(&coefficient(member, dtype), onnx(dtype), &[]);
+        editor.add_inputs((1..members).map(scalar));
     }
-    // What they read are inputs and initializers, so they may stand first.
-    graph.node.splice(0..0, sums);
-    skeleton
+    editor.prepend_nodes(sums);
+    editor.finish()
 }
 
 /// Rewrites a skeleton so that the tensors of `fed` are inputs.
-pub fn as_inputs(mut skeleton: ModelProto, fed: &[Fed]) -> ModelProto {
-    let Some(graph) = skeleton.graph.as_mut() else {
-        return skeleton;
-    };
+pub fn as_inputs(skeleton: ModelProto, fed: &[Fed]) -> ModelProto {
+    let mut editor = GraphEditor::open(skeleton);
     for tensor in fed {
-        if let Some(at) = position(graph, &tensor.name) {
-            graph.initializer.remove(at);
+        if editor.take_initializer(&tensor.name).is_some() {
             let dtype = onnx(tensor.dtype);
-            graph
-                .input
-                .push(described(&tensor.name, dtype, &tensor.shape));
+            editor.add_inputs([described(&tensor.name, dtype, &tensor.shape)]);
         }
     }
-    skeleton
-}
-
-fn position(graph: &GraphProto, name: &str) -> Option<usize> {
-    let mut names = graph.initializer.iter().map(TensorProto::name);
-    names.position(|other| other == name)
+    editor.finish()
 }
 
 /// W = (…(W0 + c₁·D₁) + …) + cₖ·Dₖ.

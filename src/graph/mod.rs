@@ -3,10 +3,12 @@
 
 pub mod align;
 pub mod build;
-pub mod casts;
-pub mod epilogue;
+pub mod cast_like;
+pub mod editor;
 pub mod gradient;
 pub mod in_graph;
+pub mod loss_outputs;
+pub mod names;
 pub mod network;
 pub mod record;
 pub mod skeleton;

@@ -11,7 +11,7 @@ use crate::evaluate::interface::Interface;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::graph::split::Dependence;
-use crate::graph::{epilogue, gradient, in_graph};
+use crate::graph::{gradient, in_graph, loss_outputs};
 use crate::space::matching::Aligned;
 
 /// The model that weights are handed to, whole or its moving part, written for each binding when
@@ -46,7 +46,7 @@ impl Graphs {
     /// them to the host.
     #[must_use]
     pub fn with_losses(self, logits: &str) -> Self {
-        match epilogue::append(self.skeleton.clone(), logits) {
+        match loss_outputs::append(self.skeleton.clone(), logits) {
             Some(skeleton) => Self {
                 plain: self.plain,
                 ..Self::new(skeleton, self.fed, self.members)

@@ -48,7 +48,7 @@ use super::runtime::Runtime;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::graph::casts;
+use crate::graph::cast_like;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, Fed};
 use crate::space::matching::Aligned;
@@ -156,8 +156,7 @@ impl<'a> Engine<'a> {
         engine.check_device()?;
         let doubts = probe::look(network, &engine.interface.output_name)?;
         engine.warnings.extend(doubts);
-        let mut graph = skeleton::model(network, &fed);
-        graph.graph.iter_mut().for_each(casts::settle);
+        let mut graph = cast_like::resolved(skeleton::model(network, &fed));
         let names: HashSet<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
         if let Some((frozen, suffix)) = frozen::split(&engine, &graph, &names)? {
             engine.frozen = Some(frozen);
