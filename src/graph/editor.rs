@@ -267,7 +267,7 @@ mod tests {
         editor
     }
 
-    fn names<'g>(nodes: &'g [NodeProto]) -> Vec<&'g str> {
+    fn names(nodes: &[NodeProto]) -> Vec<&str> {
         nodes.iter().flat_map(outputs).collect()
     }
 

@@ -10,6 +10,7 @@ pub mod in_graph;
 pub mod loss_outputs;
 pub mod names;
 pub mod network;
+pub mod random;
 pub mod record;
 pub mod skeleton;
 pub mod split;

@@ -17,9 +17,9 @@ use crate::checkpoint::onnx::proto::{
 };
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
-/// A tensor that is put into the graph at some places.
+/// A tensor of the mix as the graph takes it, and the places where it goes.
 #[derive(Debug)]
-pub struct Fed {
+pub struct WeightSlot {
     /// The initializer's name in the written graph: a new one, or one under which nothing but
     /// `places` read.
     pub name: String,
@@ -33,20 +33,20 @@ pub struct Fed {
     pub elements: Option<Bytes>,
 }
 
-/// The network with `fed` in place of what stood at their places; all other initializers are
+/// The network with `slots` in place of what stood at their places; all other initializers are
 /// embedded as they are.
-pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
+pub fn model(network: &Network<'_>, slots: &[WeightSlot]) -> ModelProto {
     let mut editor = GraphEditor::open(without_weights(network));
-    redirect_inputs(network, fed, &mut editor);
-    let needed = reads_besides(editor.graph(), fed);
+    redirect_inputs(network, slots, &mut editor);
+    let needed = reads_besides(editor.graph(), slots);
     let is_idle = |node: &NodeProto| !node.output.iter().any(|output| needed.contains(output));
     editor
         .retain_nodes(|index, node| !(network.is_alias(&network.nodes()[index]) && is_idle(node)));
-    let needed = reads_besides(editor.graph(), fed);
+    let needed = reads_besides(editor.graph(), slots);
     let initializers = network.model.graph().initializer.iter();
     let kept = initializers.filter(|initializer| needed.contains(initializer.name()));
     let kept = kept.filter_map(|proto| Some(embedded(proto, network.tensor(proto.name())?)));
-    editor.add_initializers(kept.chain(fed.iter().map(fed_initializer)));
+    editor.add_initializers(kept.chain(slots.iter().map(initializer)));
     let initializers = editor.graph().initializer.iter();
     let names: HashSet<String> = initializers.map(|it| it.name().to_string()).collect();
     let is_gone = |name: &str| network.tensor(name).is_some() && !names.contains(name);
@@ -55,16 +55,16 @@ pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
     editor.finish()
 }
 
-/// Makes the places of `fed` read it.
-fn redirect_inputs(network: &Network<'_>, fed: &[Fed], editor: &mut GraphEditor) {
+/// Makes the places of each slot read it.
+fn redirect_inputs(network: &Network<'_>, slots: &[WeightSlot], editor: &mut GraphEditor) {
     let mut stands_for: HashMap<&str, &str> = HashMap::new();
-    for tensor in fed {
-        for &place in &tensor.places {
+    for slot in slots {
+        for &place in &slot.places {
             let input = &editor.graph().node[place.node].input[place.slot];
             if let Some(initializer) = network.initializer_behind(input) {
-                stands_for.entry(initializer).or_insert(&tensor.name);
+                stands_for.entry(initializer).or_insert(&slot.name);
             }
-            editor.redirect(place, &tensor.name);
+            editor.redirect(place, &slot.name);
         }
     }
     // A node that asks for a tensor's shape alone would keep θ0's elements in the graph.
@@ -90,11 +90,11 @@ fn without_weights(network: &Network<'_>) -> ModelProto {
     }
 }
 
-/// What is read and not fed: what must still be there.
-fn reads_besides(graph: &GraphProto, fed: &[Fed]) -> HashSet<String> {
+/// What is read besides `slots`: what must still be there.
+fn reads_besides(graph: &GraphProto, slots: &[WeightSlot]) -> HashSet<String> {
     let mut names = reads(graph);
-    for tensor in fed {
-        names.remove(tensor.name.as_str());
+    for slot in slots {
+        names.remove(slot.name.as_str());
     }
     names.into_iter().map(String::from).collect()
 }
@@ -111,20 +111,20 @@ fn embedded(proto: &TensorProto, tensor: &Tensor) -> TensorProto {
     }
 }
 
-fn fed_initializer(fed: &Fed) -> TensorProto {
+fn initializer(slot: &WeightSlot) -> TensorProto {
     let header = TensorProto {
-        name: Some(fed.name.clone()),
-        dims: fed.shape.iter().map(|&dim| dim as i64).collect(),
-        data_type: Some(data_type(fed.dtype)),
+        name: Some(slot.name.clone()),
+        dims: slot.shape.iter().map(|&dim| dim as i64).collect(),
+        data_type: Some(data_type(slot.dtype)),
         ..TensorProto::default()
     };
-    if let Some(elements) = &fed.elements {
+    if let Some(elements) = &slot.elements {
         return TensorProto {
             raw_data: Some(elements.clone()),
             ..header
         };
     }
-    let length = fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
+    let length = slot.shape.iter().product::<usize>() * slot.dtype.size().unwrap_or(0);
     let entry = |key: &str, value: String| StringStringEntryProto {
         key: Some(key.to_string()),
         value: Some(value),

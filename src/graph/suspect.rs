@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::editor::{self, GraphEditor, named};
 use super::names::bodies;
 use super::network::Network;
+use super::random::always_draws;
 use crate::checkpoint::onnx::elements;
 use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
@@ -30,16 +31,6 @@ pub struct Training {
     /// The node's name, or its output's where it has none.
     pub node: String,
 }
-
-/// Operators that draw numbers.
-const RANDOM: [&str; 6] = [
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-];
 
 /// Operators that change the type or shape of a value and none of its elements.
 const PLAIN: [&str; 7] = [
@@ -114,9 +105,7 @@ fn fixed<'n>(network: &'n Network<'_>) -> HashSet<&'n str> {
 pub fn random(network: &Network<'_>, output: &str) -> Vec<String> {
     let graph = reached(network, output);
     let all = all_nodes(&graph).into_iter();
-    all.filter(|node| RANDOM.contains(&node.op_type()))
-        .map(name)
-        .collect()
+    all.filter(|node| always_draws(node)).map(name).collect()
 }
 
 fn normalizes_the_batch(node: &NodeProto, opset: i64) -> bool {

@@ -50,7 +50,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::cast_like;
 use crate::graph::network::Network;
-use crate::graph::skeleton::{self, Fed};
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::pool::Pool;
 
@@ -124,9 +124,9 @@ impl<'a> Engine<'a> {
         let moving: Vec<(usize, String)> = moving
             .map(|(index, _)| (index, format!("landscape.{index}")))
             .collect();
-        let fed: Vec<Fed> = moving
+        let fed: Vec<WeightSlot> = moving
             .iter()
-            .map(|(index, name)| aligned.fed(*index, name, None))
+            .map(|(index, name)| aligned.weight_slot(*index, name, None))
             .collect();
         let mut engine = Self {
             runtime,

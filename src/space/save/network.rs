@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::editor::GraphEditor;
 use crate::graph::names::{defined, reads};
 use crate::graph::network::{Network, Place};
-use crate::graph::skeleton::{self, Fed};
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes};
 
@@ -46,8 +46,9 @@ pub fn check_size(network: &Network<'_>, aligned: &Aligned) -> Result<()> {
 }
 
 /// Bytes of the network with its tensors.
-fn size(network: &Network<'_>, fed: &[Fed]) -> usize {
-    let elements = |fed: &Fed| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
+fn size(network: &Network<'_>, fed: &[WeightSlot]) -> usize {
+    let elements =
+        |fed: &WeightSlot| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
     let elements: usize = fed.iter().map(elements).sum();
     elements + skeleton::model(network, fed).encoded_len()
 }
@@ -66,13 +67,13 @@ fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
 }
 
 /// The parameters as they are to be put into the graph, still without elements.
-fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<Fed> {
+fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<WeightSlot> {
     fed(network, aligned, &names(network, aligned))
 }
 
 /// The parameters by these names. Nodes that ask an initializer only for its shape get it from
 /// the mixed tensor, too: else θ0's would stay in the file for them, and under its name.
-fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
+fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<WeightSlot> {
     let mut shapes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
     for (index, node) in network.nodes().iter().enumerate() {
         let place = Place {
@@ -87,7 +88,7 @@ fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
         }
     }
     let fed = names.iter().enumerate().map(|(index, name)| {
-        let mut fed = aligned.fed(index, name, None);
+        let mut fed = aligned.weight_slot(index, name, None);
         let initializer = aligned.pool.members[0].sources[index].name.as_str();
         fed.places
             .extend(shapes.remove(initializer).unwrap_or_default());
