@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::base::files;
 
 /// Locks the output for this process; `lock` lies below the output folder `out`. The lock is held
 /// while the file is open.

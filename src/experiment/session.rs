@@ -374,7 +374,7 @@ impl Session {
     /// Forgets what was kept of a run: its results are written.
     pub fn forget(&self) {
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mut journal) = finished.take() {
+        if let Some(journal) = finished.take() {
             journal.remove();
         }
     }

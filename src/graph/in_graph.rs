@@ -1,18 +1,19 @@
 //! One session for all mixes: weights mixed by the graph itself, or inputs of it.
 //!
-//! Mixing itself, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ, where W0 is θ0's tensor, Dᵢ the difference of
-//! checkpoint i to it, and the coefficients cᵢ are scalar inputs.
+//! Where the graph mixes, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ: W0 is θ0's tensor, Dᵢ the
+//! difference of checkpoint i from it, and the coefficients cᵢ are scalar inputs.
 
 use super::build::described;
-use super::skeleton::Fed;
+use super::editor::GraphEditor;
+use super::skeleton::WeightSlot;
 use crate::checkpoint::onnx::data_type;
-use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::checkpoint::onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use crate::checkpoint::tensor::Dtype;
 
-/// Name of the tensor that holds member `member`'s part of a fed tensor: W0 for the origin
+/// Name of the tensor that holds member `member`'s part of a slot's tensor: W0 for the origin
 /// (member 0), Dᵢ for checkpoint i.
-pub fn part(fed: &str, member: usize) -> String {
-    format!("{fed}.{member}")
+pub fn part(slot: &str, member: usize) -> String {
+    format!("{slot}.{member}")
 }
 
 /// Name of the scalar input with checkpoint `member`'s coefficient, for tensors of a type.
@@ -20,65 +21,48 @@ pub fn coefficient(member: usize, dtype: Dtype) -> String {
     format!("landscape.c{member}.{}", dtype.name())
 }
 
-/// Rewrites a skeleton of `members` models: `fed` names its external initializers.
-pub fn rewrite(mut skeleton: ModelProto, fed: &[Fed], members: usize) -> ModelProto {
-    let Some(graph) = skeleton.graph.as_mut() else {
-        return skeleton;
-    };
+/// Rewrites a skeleton of `members` models: `slots` are its external initializers.
+pub fn rewrite(skeleton: ModelProto, slots: &[WeightSlot], members: usize) -> ModelProto {
+    let mut editor = GraphEditor::open(skeleton);
     let mut sums = Vec::new();
-    for tensor in fed {
-        let Some(at) = position(graph, &tensor.name) else {
+    for slot in slots {
+        let Some(header) = editor.take_initializer(&slot.name) else {
             continue;
         };
-        let header = graph.initializer.remove(at);
-        graph
-            .initializer
-            .extend((0..members).map(|member| TensorProto {
-                name: Some(part(&tensor.name, member)),
-                ..header.clone()
-            }));
-        sums.extend(sum(tensor, members));
+        editor.add_initializers((0..members).map(|member| TensorProto {
+            name: Some(part(&slot.name, member)),
+            ..header.clone()
+        }));
+        sums.extend(sum(slot, members));
     }
     let mut dtypes: Vec<Dtype> = Vec::new();
-    for tensor in fed {
-        if !dtypes.contains(&tensor.dtype) {
-            dtypes.push(tensor.dtype);
+    for slot in slots {
+        if !dtypes.contains(&slot.dtype) {
+            dtypes.push(slot.dtype);
         }
     }
     for dtype in dtypes {
-        graph.input.extend(
-            (1..members).map(|member| described(&coefficient(member, dtype), onnx(dtype), &[])),
-        );
+        let scalar = |member| described(&coefficient(member, dtype), onnx(dtype), &[]);
+        editor.add_inputs((1..members).map(scalar));
     }
-    // What they read are inputs and initializers, so they may stand first.
-    graph.node.splice(0..0, sums);
-    skeleton
+    editor.prepend_nodes(sums);
+    editor.finish()
 }
 
-/// Rewrites a skeleton so that the tensors of `fed` are inputs.
-pub fn as_inputs(mut skeleton: ModelProto, fed: &[Fed]) -> ModelProto {
-    let Some(graph) = skeleton.graph.as_mut() else {
-        return skeleton;
-    };
-    for tensor in fed {
-        if let Some(at) = position(graph, &tensor.name) {
-            graph.initializer.remove(at);
-            let dtype = onnx(tensor.dtype);
-            graph
-                .input
-                .push(described(&tensor.name, dtype, &tensor.shape));
+/// Rewrites a skeleton so that `slots` are inputs.
+pub fn as_inputs(skeleton: ModelProto, slots: &[WeightSlot]) -> ModelProto {
+    let mut editor = GraphEditor::open(skeleton);
+    for slot in slots {
+        if editor.take_initializer(&slot.name).is_some() {
+            let dtype = onnx(slot.dtype);
+            editor.add_inputs([described(&slot.name, dtype, &slot.shape)]);
         }
     }
-    skeleton
-}
-
-fn position(graph: &GraphProto, name: &str) -> Option<usize> {
-    let mut names = graph.initializer.iter().map(TensorProto::name);
-    names.position(|other| other == name)
+    editor.finish()
 }
 
 /// W = (…(W0 + c₁·D₁) + …) + cₖ·Dₖ.
-fn sum(fed: &Fed, members: usize) -> Vec<NodeProto> {
+fn sum(slot: &WeightSlot, members: usize) -> Vec<NodeProto> {
     let node = |op_type: &str, input: [String; 2], output: String| NodeProto {
         input: input.into(),
         name: Some(format!("landscape/{output}")),
@@ -87,15 +71,15 @@ fn sum(fed: &Fed, members: usize) -> Vec<NodeProto> {
         ..NodeProto::default()
     };
     let mut nodes = Vec::new();
-    let mut so_far = part(&fed.name, 0);
+    let mut so_far = part(&slot.name, 0);
     for member in 1..members {
-        let scaled = format!("{}.scaled{member}", fed.name);
+        let scaled = format!("{}.scaled{member}", slot.name);
         let next = if member + 1 == members {
-            fed.name.clone()
+            slot.name.clone()
         } else {
-            format!("{}.sum{member}", fed.name)
+            format!("{}.sum{member}", slot.name)
         };
-        let factors = [part(&fed.name, member), coefficient(member, fed.dtype)];
+        let factors = [part(&slot.name, member), coefficient(member, slot.dtype)];
         nodes.push(node("Mul", factors, scaled.clone()));
         nodes.push(node("Add", [so_far, scaled], next.clone()));
         so_far = next;

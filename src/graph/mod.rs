@@ -3,11 +3,14 @@
 
 pub mod align;
 pub mod build;
-pub mod casts;
-pub mod epilogue;
+pub mod cast_like;
+pub mod editor;
 pub mod gradient;
 pub mod in_graph;
+pub mod loss_outputs;
+pub mod names;
 pub mod network;
+pub mod random;
 pub mod record;
 pub mod skeleton;
 pub mod split;

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::names::captured;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::onnx::proto::{AttributeProto, GraphProto, NodeProto, entries};
+use crate::checkpoint::onnx::proto::{GraphProto, NodeProto, entries};
 use crate::checkpoint::tensor::Tensor;
 
 /// Stands for "inside a subgraph of the node" in place of an input slot.
@@ -159,7 +160,9 @@ impl<'m> Network<'m> {
                     self.push_use(&mut uses, index, slot, value);
                 }
             }
-            for value in subgraph_reads(node) {
+            let mut seen = HashSet::new();
+            let captured = captured(node).into_iter();
+            for value in captured.filter(|value| seen.insert(*value)) {
                 self.push_use(&mut uses, index, SUBGRAPH, value);
             }
         }
@@ -219,28 +222,6 @@ fn resolve_identities(model: &Model) -> HashMap<&str, &str> {
         }
     }
     origin
-}
-
-/// Outer values that the subgraphs of a node read, each once.
-fn subgraph_reads(node: &NodeProto) -> Vec<&str> {
-    let mut reads = Vec::new();
-    let mut seen = HashSet::new();
-    for graph in node.attribute.iter().flat_map(subgraphs) {
-        for inner in &graph.node {
-            let values = inner.input.iter().map(String::as_str);
-            for value in values.chain(subgraph_reads(inner)) {
-                if seen.insert(value) {
-                    reads.push(value);
-                }
-            }
-        }
-    }
-    reads
-}
-
-/// The graphs that an attribute holds.
-pub fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
-    attribute.g.iter().chain(&attribute.graphs)
 }
 
 /// Input slots that never hold a trained tensor, by the operator's definition.

@@ -8,16 +8,18 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::editor::GraphEditor;
+use super::names::reads;
 use super::network::{Network, Place};
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto,
+    DataLocation, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
 };
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
-/// A tensor that is put into the graph at some places.
+/// A tensor of the mix as the graph takes it, and the places where it goes.
 #[derive(Debug)]
-pub struct Fed {
+pub struct WeightSlot {
     /// The initializer's name in the written graph: a new one, or one under which nothing but
     /// `places` read.
     pub name: String,
@@ -31,69 +33,50 @@ pub struct Fed {
     pub elements: Option<Bytes>,
 }
 
-/// The network with `fed` in place of what stood at their places; all other initializers are
+/// The network with `slots` in place of what stood at their places; all other initializers are
 /// embedded as they are.
-pub fn model(network: &Network<'_>, fed: &[Fed]) -> ModelProto {
-    let mut model = without_weights(network);
-    let Some(graph) = model.graph.as_mut() else {
-        return model;
-    };
+pub fn model(network: &Network<'_>, slots: &[WeightSlot]) -> ModelProto {
+    let mut editor = GraphEditor::open(without_weights(network));
+    redirect_inputs(network, slots, &mut editor);
+    let needed = reads_besides(editor.graph(), slots);
+    let is_idle = |node: &NodeProto| !node.output.iter().any(|output| needed.contains(output));
+    editor
+        .retain_nodes(|index, node| !(network.is_alias(&network.nodes()[index]) && is_idle(node)));
+    let needed = reads_besides(editor.graph(), slots);
+    let initializers = network.model.graph().initializer.iter();
+    let kept = initializers.filter(|initializer| needed.contains(initializer.name()));
+    let kept = kept.filter_map(|proto| Some(embedded(proto, network.tensor(proto.name())?)));
+    editor.add_initializers(kept.chain(slots.iter().map(initializer)));
+    let initializers = editor.graph().initializer.iter();
+    let names: HashSet<String> = initializers.map(|it| it.name().to_string()).collect();
+    let is_gone = |name: &str| network.tensor(name).is_some() && !names.contains(name);
+    editor.retain_inputs(|name| network.tensor(name).is_none());
+    editor.retain_notes(|name| !is_gone(name));
+    editor.finish()
+}
+
+/// Makes the places of each slot read it.
+fn redirect_inputs(network: &Network<'_>, slots: &[WeightSlot], editor: &mut GraphEditor) {
     let mut stands_for: HashMap<&str, &str> = HashMap::new();
-    for tensor in fed {
-        for &place in &tensor.places {
-            let input = &mut graph.node[place.node].input[place.slot];
+    for slot in slots {
+        for &place in &slot.places {
+            let input = &editor.graph().node[place.node].input[place.slot];
             if let Some(initializer) = network.initializer_behind(input) {
-                stands_for.entry(initializer).or_insert(&tensor.name);
+                stands_for.entry(initializer).or_insert(&slot.name);
             }
-            input.clone_from(&tensor.name);
+            editor.redirect(place, &slot.name);
         }
     }
     // A node that asks for a tensor's shape alone would keep θ0's elements in the graph.
-    let shapes = graph.node.iter_mut();
-    for node in shapes.filter(|node| ["Shape", "Size"].contains(&node.op_type())) {
-        let Some(input) = node.input.first_mut() else {
-            continue;
-        };
-        let initializer = network.initializer_behind(input);
+    for node in 0..network.nodes().len() {
+        let reader = &editor.graph().node[node];
+        let asks = ["Shape", "Size"].contains(&reader.op_type());
+        let input = reader.input.first().filter(|_| asks);
+        let initializer = input.and_then(|input| network.initializer_behind(input));
         if let Some(name) = initializer.and_then(|name| stands_for.get(name)) {
-            *input = (*name).to_string();
+            editor.redirect(Place { node, slot: 0 }, name);
         }
     }
-    let needed = reads_besides(graph, fed);
-    let aliases: HashSet<usize> = alias_nodes(network)
-        .filter(|&node| {
-            !graph.node[node]
-                .output
-                .iter()
-                .any(|out| needed.contains(out))
-        })
-        .collect();
-    let mut index = 0;
-    graph.node.retain(|_| {
-        index += 1;
-        !aliases.contains(&(index - 1))
-    });
-    let needed = reads_besides(graph, fed);
-    let kept = network
-        .model
-        .graph()
-        .initializer
-        .iter()
-        .filter(|initializer| needed.contains(initializer.name()));
-    graph.initializer = kept
-        .filter_map(|proto| {
-            let tensor = network.tensor(proto.name())?;
-            Some(embedded(proto, tensor))
-        })
-        .chain(fed.iter().map(fed_initializer))
-        .collect();
-    let names: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
-    let is_gone = |name: &str| network.tensor(name).is_some() && !names.contains(name);
-    graph
-        .input
-        .retain(|input| network.tensor(input.name()).is_none());
-    graph.value_info.retain(|info| !is_gone(info.name()));
-    model
 }
 
 fn without_weights(network: &Network<'_>) -> ModelProto {
@@ -107,36 +90,13 @@ fn without_weights(network: &Network<'_>) -> ModelProto {
     }
 }
 
-fn alias_nodes<'a>(network: &'a Network<'_>) -> impl Iterator<Item = usize> + 'a {
-    let nodes = network.nodes().iter().enumerate();
-    nodes
-        .filter(|(_, node)| network.is_alias(node))
-        .map(|(index, _)| index)
-}
-
-/// What is read and not fed: what must still be there.
-fn reads_besides(graph: &GraphProto, fed: &[Fed]) -> HashSet<String> {
+/// What is read besides `slots`: what must still be there.
+fn reads_besides(graph: &GraphProto, slots: &[WeightSlot]) -> HashSet<String> {
     let mut names = reads(graph);
-    for tensor in fed {
-        names.remove(&tensor.name);
+    for slot in slots {
+        names.remove(slot.name.as_str());
     }
-    names
-}
-
-/// Every name that a node, a subgraph or the graph's outputs read.
-pub fn reads(graph: &GraphProto) -> HashSet<String> {
-    fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
-        names.extend(graph.output.iter().map(|output| output.name().to_string()));
-        for node in &graph.node {
-            names.extend(node.input.iter().cloned());
-            for attribute in &node.attribute {
-                super::network::subgraphs(attribute).for_each(|graph| collect(graph, names));
-            }
-        }
-    }
-    let mut names = HashSet::new();
-    collect(graph, &mut names);
-    names
+    names.into_iter().map(String::from).collect()
 }
 
 fn embedded(proto: &TensorProto, tensor: &Tensor) -> TensorProto {
@@ -151,20 +111,20 @@ fn embedded(proto: &TensorProto, tensor: &Tensor) -> TensorProto {
     }
 }
 
-fn fed_initializer(fed: &Fed) -> TensorProto {
+fn initializer(slot: &WeightSlot) -> TensorProto {
     let header = TensorProto {
-        name: Some(fed.name.clone()),
-        dims: fed.shape.iter().map(|&dim| dim as i64).collect(),
-        data_type: Some(data_type(fed.dtype)),
+        name: Some(slot.name.clone()),
+        dims: slot.shape.iter().map(|&dim| dim as i64).collect(),
+        data_type: Some(data_type(slot.dtype)),
         ..TensorProto::default()
     };
-    if let Some(elements) = &fed.elements {
+    if let Some(elements) = &slot.elements {
         return TensorProto {
             raw_data: Some(elements.clone()),
             ..header
         };
     }
-    let length = fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
+    let length = slot.shape.iter().product::<usize>() * slot.dtype.size().unwrap_or(0);
     let entry = |key: &str, value: String| StringStringEntryProto {
         key: Some(key.to_string()),
         value: Some(value),

@@ -6,20 +6,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::network::subgraphs;
-use super::skeleton::reads;
-use crate::checkpoint::onnx::proto::{
-    GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto,
-};
+use super::editor::{GraphEditor, named};
+use super::names::{node_reads, outputs};
+use crate::checkpoint::onnx::proto::{GraphProto, ModelProto, TypeProto, ValueInfoProto};
 
-/// A network in two parts.
+/// A network in two parts. Both name the values of the frontier alike, in one order: outputs of
+/// the prefix, further inputs of the suffix.
 pub struct Split {
     /// From the inputs to the frontier.
     pub prefix: ModelProto,
     /// From the frontier to the outputs.
     pub suffix: ModelProto,
-    /// The values handed over, outputs of the one and inputs of the other, in one order.
-    pub frontier: Vec<String>,
 }
 
 /// Which nodes depend on what.
@@ -49,12 +46,12 @@ impl Dependence {
                 (&mut from_moving, &mut dependence.moving),
                 (&mut from_input, &mut dependence.live),
             ] {
-                if values.iter().any(|value| sources.contains(value)) {
+                if values.iter().any(|value| sources.contains(*value)) {
                     nodes.insert(index);
-                    sources.extend(outputs(node).cloned());
+                    sources.extend(outputs(node).map(String::from));
                 }
             }
-            producer.extend(outputs(node).map(|output| (output.clone(), index)));
+            producer.extend(outputs(node).map(|output| (output.to_string(), index)));
         }
         dependence.producer = producer;
         dependence
@@ -72,19 +69,19 @@ impl Dependence {
     pub fn frontier(&self, graph: &GraphProto) -> Vec<String> {
         let mut frontier = Vec::new();
         let mut seen = HashSet::new();
-        let mut add = |value: &String| {
+        let mut add = |value: &str| {
             let frozen = |node: &usize| !self.moving.contains(node) && self.live.contains(node);
-            if self.producer.get(value).is_some_and(frozen) && seen.insert(value.clone()) {
-                frontier.push(value.clone());
+            if self.producer.get(value).is_some_and(frozen) && seen.insert(value.to_string()) {
+                frontier.push(value.to_string());
             }
         };
         for (index, node) in graph.node.iter().enumerate() {
             if self.moving.contains(&index) {
-                node_reads(node).iter().for_each(&mut add);
+                node_reads(node).into_iter().for_each(&mut add);
             }
         }
         for output in &graph.output {
-            add(&output.name().to_string());
+            add(output.name());
         }
         frontier
     }
@@ -99,8 +96,6 @@ impl Dependence {
 
     /// Cuts a model. `types` gives the type of each value of the frontier.
     pub fn cut(&self, model: &ModelProto, types: &[(String, TypeProto)]) -> Split {
-        let graph = model.graph.clone().unwrap_or_default();
-        let frontier: Vec<String> = types.iter().map(|(name, _)| name.clone()).collect();
         let handed: Vec<ValueInfoProto> = types
             .iter()
             .map(|(name, r#type)| ValueInfoProto {
@@ -109,82 +104,23 @@ impl Dependence {
                 ..ValueInfoProto::default()
             })
             .collect();
-        let prefix = GraphProto {
-            output: handed.clone(),
-            ..graph.clone()
-        };
-        let stop: HashSet<&String> = frontier.iter().collect();
-        let mut suffix = graph;
-        suffix.input.extend(handed);
-        let with = |graph: GraphProto| ModelProto {
-            graph: Some(graph),
-            ..model.clone()
-        };
+        let mut prefix = GraphEditor::open(model.clone());
+        prefix.set_outputs(handed.clone());
+        prefix.prune(&HashSet::new());
+        let mut suffix = GraphEditor::open(model.clone());
+        suffix.add_inputs(handed);
+        suffix.prune(&types.iter().map(|(name, _)| name.as_str()).collect());
         Split {
-            prefix: with(pruned(prefix, &HashSet::new())),
-            suffix: with(pruned(suffix, &stop)),
-            frontier,
+            prefix: prefix.finish(),
+            suffix: suffix.finish(),
         }
     }
 }
 
 /// The model with `values` as its outputs, for looking at them.
 pub fn exposing(model: &ModelProto, values: &[String]) -> ModelProto {
-    let mut graph = model.graph.clone().unwrap_or_default();
-    let named = |name: &String| ValueInfoProto {
-        name: Some(name.clone()),
-        ..ValueInfoProto::default()
-    };
-    graph.output = values.iter().map(named).collect();
-    ModelProto {
-        graph: Some(pruned(graph, &HashSet::new())),
-        ..model.clone()
-    }
-}
-
-/// Without the nodes, initializers and inputs that no output needs; values of `given` are inputs.
-pub fn pruned(mut graph: GraphProto, given: &HashSet<&String>) -> GraphProto {
-    let mut needed: HashSet<String> = graph
-        .output
-        .iter()
-        .map(|output| output.name().to_string())
-        .collect();
-    let mut keep = vec![false; graph.node.len()];
-    for (index, node) in graph.node.iter().enumerate().rev() {
-        let mut made = outputs(node).filter(|output| !given.contains(output));
-        if made.any(|output| needed.contains(output)) {
-            keep[index] = true;
-            needed.extend(node_reads(node));
-        }
-    }
-    let mut kept = keep.into_iter();
-    graph.node.retain(|_| kept.next().unwrap_or(false));
-    // A node that is kept for one output may make another that is given: it goes by another name.
-    for node in &mut graph.node {
-        for output in &mut node.output {
-            if given.contains(output) {
-                output.push_str(".recomputed");
-            }
-        }
-    }
-    let needed = reads(&graph);
-    let is_needed = |name: &str| needed.contains(name);
-    graph.initializer.retain(|tensor| is_needed(tensor.name()));
-    graph.input.retain(|input| is_needed(input.name()));
-    let made: HashSet<String> = graph.node.iter().flat_map(outputs).cloned().collect();
-    graph.value_info.retain(|info| made.contains(info.name()));
-    graph
-}
-
-fn outputs(node: &NodeProto) -> impl Iterator<Item = &String> {
-    node.output.iter().filter(|output| !output.is_empty())
-}
-
-/// Every value that a node or its subgraphs read.
-fn node_reads(node: &NodeProto) -> HashSet<String> {
-    let mut values: HashSet<String> = node.input.iter().cloned().collect();
-    for graph in node.attribute.iter().flat_map(subgraphs) {
-        values.extend(reads(graph));
-    }
-    values
+    let mut editor = GraphEditor::open(model.clone());
+    editor.set_outputs(values.iter().map(|name| named(name)));
+    editor.prune(&HashSet::new());
+    editor.finish()
 }

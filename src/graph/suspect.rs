@@ -5,12 +5,12 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::network::{Network, subgraphs};
-use super::split::pruned;
+use super::editor::{self, GraphEditor, named};
+use super::names::bodies;
+use super::network::Network;
+use super::random::always_draws;
 use crate::checkpoint::onnx::elements;
-use crate::checkpoint::onnx::proto::{
-    DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto,
-};
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
 /// A node that turns logits into probabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +31,6 @@ pub struct Training {
     /// The node's name, or its output's where it has none.
     pub node: String,
 }
-
-/// Operators that draw numbers.
-const RANDOM: [&str; 6] = [
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-];
 
 /// Operators that change the type or shape of a value and none of its elements.
 const PLAIN: [&str; 7] = [
@@ -91,7 +81,7 @@ pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
         "Dropout" => drops(network, node, opset(network)),
         _ => false,
     };
-    let found = everything(&graph).into_iter().find(trains);
+    let found = all_nodes(&graph).into_iter().find(trains);
     found.map(|node| Training {
         operator: node.op_type().to_string(),
         node: name(node),
@@ -114,10 +104,8 @@ fn fixed<'n>(network: &'n Network<'_>) -> HashSet<&'n str> {
 /// Names of the nodes on the way to the output that draw numbers at random.
 pub fn random(network: &Network<'_>, output: &str) -> Vec<String> {
     let graph = reached(network, output);
-    let all = everything(&graph).into_iter();
-    all.filter(|node| RANDOM.contains(&node.op_type()))
-        .map(name)
-        .collect()
+    let all = all_nodes(&graph).into_iter();
+    all.filter(|node| always_draws(node)).map(name).collect()
 }
 
 fn normalizes_the_batch(node: &NodeProto, opset: i64) -> bool {
@@ -175,32 +163,30 @@ fn integer(node: &NodeProto, name: &str) -> Option<i64> {
 
 /// The version of the standard operators.
 fn opset(network: &Network<'_>) -> i64 {
-    let mut imports = network.model.proto.opset_import.iter();
-    let standard = imports.find(|import| matches!(import.domain(), "" | "ai.onnx"));
-    standard.map_or(1, |import| import.version())
+    editor::opset(&network.model.proto).unwrap_or(1)
 }
 
 /// The nodes that the output depends on, without weights.
 fn reached(network: &Network<'_>, output: &str) -> GraphProto {
-    let output = ValueInfoProto {
-        name: Some(output.to_string()),
-        ..ValueInfoProto::default()
-    };
     let graph = GraphProto {
         node: network.nodes().to_vec(),
-        output: vec![output],
         ..GraphProto::default()
     };
-    pruned(graph, &HashSet::new())
+    let mut editor = GraphEditor::open(ModelProto {
+        graph: Some(graph),
+        ..ModelProto::default()
+    });
+    editor.set_outputs([named(output)]);
+    editor.prune(&HashSet::new());
+    editor.finish().graph.unwrap_or_default()
 }
 
-/// The nodes of a graph and of the graphs within.
-fn everything(graph: &GraphProto) -> Vec<&NodeProto> {
+/// The nodes of a graph and of the graphs inside them.
+fn all_nodes(graph: &GraphProto) -> Vec<&NodeProto> {
     let mut all = Vec::new();
     for node in &graph.node {
         all.push(node);
-        let graphs = node.attribute.iter().flat_map(subgraphs);
-        all.extend(graphs.flat_map(everything));
+        all.extend(bodies(node).flat_map(all_nodes));
     }
     all
 }

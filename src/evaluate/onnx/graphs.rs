@@ -9,9 +9,9 @@ use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
 use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
-use crate::graph::skeleton::{self, Fed};
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::graph::split::Dependence;
-use crate::graph::{epilogue, gradient, in_graph};
+use crate::graph::{gradient, in_graph, loss_outputs};
 use crate::space::matching::Aligned;
 
 /// The model that weights are handed to, whole or its moving part, written for each binding when
@@ -21,7 +21,7 @@ pub struct Graphs {
     skeleton: ModelProto,
     /// The skeleton without the losses.
     plain: ModelProto,
-    fed: Vec<Fed>,
+    fed: Vec<WeightSlot>,
     members: usize,
     baked: OnceLock<Vec<u8>>,
     in_graph: OnceLock<Vec<u8>>,
@@ -30,7 +30,7 @@ pub struct Graphs {
 
 impl Graphs {
     /// The graphs of a skeleton, whose external initializers `fed` names, for a pool of `members`.
-    pub fn new(skeleton: ModelProto, fed: Vec<Fed>, members: usize) -> Self {
+    pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize) -> Self {
         Self {
             plain: skeleton.clone(),
             skeleton,
@@ -46,7 +46,7 @@ impl Graphs {
     /// them to the host.
     #[must_use]
     pub fn with_losses(self, logits: &str) -> Self {
-        match epilogue::append(self.skeleton.clone(), logits) {
+        match loss_outputs::append(self.skeleton.clone(), logits) {
             Some(skeleton) => Self {
                 plain: self.plain,
                 ..Self::new(skeleton, self.fed, self.members)
@@ -61,7 +61,7 @@ impl Graphs {
     }
 
     /// The tensors that are handed over.
-    pub fn fed(&self) -> &[Fed] {
+    pub fn fed(&self) -> &[WeightSlot] {
         &self.fed
     }
 
@@ -100,11 +100,11 @@ pub fn check_gradient(
 }
 
 /// The tensors that differ between the members.
-fn moving(aligned: &Aligned) -> Vec<Fed> {
+fn moving(aligned: &Aligned) -> Vec<WeightSlot> {
     let parameters = aligned.pool.parameters.iter().enumerate();
     let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
     moving
-        .map(|(index, _)| aligned.fed(index, &format!("landscape.{index}"), None))
+        .map(|(index, _)| aligned.weight_slot(index, &format!("landscape.{index}"), None))
         .collect()
 }
 

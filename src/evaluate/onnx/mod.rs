@@ -49,9 +49,9 @@ use crate::base::hash::hex;
 use crate::checkpoint::tensor::Dtype;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::graph::casts;
+use crate::graph::cast_like;
 use crate::graph::network::Network;
-use crate::graph::skeleton::{self, Fed};
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::pool::Pool;
 
@@ -127,9 +127,9 @@ impl<'a> Engine<'a> {
         let moving: Vec<(usize, String)> = moving
             .map(|(index, _)| (index, format!("landscape.{index}")))
             .collect();
-        let fed: Vec<Fed> = moving
+        let fed: Vec<WeightSlot> = moving
             .iter()
-            .map(|(index, name)| aligned.fed(*index, name, None))
+            .map(|(index, name)| aligned.weight_slot(*index, name, None))
             .collect();
         let mut engine = Self {
             runtime,
@@ -160,8 +160,7 @@ impl<'a> Engine<'a> {
         engine.check_device()?;
         let doubts = origin_check::check_graph(network, &engine.signature.output_name)?;
         engine.warnings.extend(doubts);
-        let mut graph = skeleton::model(network, &fed);
-        graph.graph.iter_mut().for_each(casts::settle);
+        let mut graph = cast_like::resolved(skeleton::model(network, &fed));
         let names: HashSet<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
         if let Some((frozen, suffix)) = frozen::split(&engine, &graph, &names)? {
             engine.frozen = Some(frozen);
@@ -220,8 +219,6 @@ impl<'a> Engine<'a> {
     /// Ends the engine and hands over what it finished, to be kept until the results are written.
     pub fn into_journal(self) -> Journal {
         self.journal
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what was kept: the results are written.

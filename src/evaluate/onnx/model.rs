@@ -14,7 +14,7 @@ use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::evaluate::metrics::Outcome;
-use crate::graph::{epilogue, in_graph};
+use crate::graph::{in_graph, loss_outputs};
 use crate::space::mix::Mix;
 
 /// What an input of a session is fed with.
@@ -52,7 +52,7 @@ impl Model {
         let mut inputs = feeds.iter();
         let losses = inputs
             .any(|(_, feed)| matches!(feed, Feed::Labels))
-            .then(|| only(&[epilogue::LOSS, epilogue::CORRECT]));
+            .then(|| only(&[loss_outputs::LOSS, loss_outputs::CORRECT]));
         let output = engine.signature.output_name.clone();
         Ok(Self {
             logits: only(&[&output])?,
@@ -124,8 +124,8 @@ impl Model {
         }
         let reading = |error: ort::Error| failed("reading the losses", &error);
         let outputs = self.run(engine, mix, part, rows, true)?;
-        let losses = outputs[epilogue::LOSS].try_extract_tensor::<f64>();
-        let correct = outputs[epilogue::CORRECT].try_extract_tensor::<bool>();
+        let losses = outputs[loss_outputs::LOSS].try_extract_tensor::<f64>();
+        let correct = outputs[loss_outputs::CORRECT].try_extract_tensor::<bool>();
         let (losses, correct) = (losses.map_err(reading)?.1, correct.map_err(reading)?.1);
         let count = rows.1 - rows.0;
         let outcomes = losses.iter().zip(correct).take(count);
@@ -230,7 +230,7 @@ fn feed(engine: &Engine<'_>, name: &str) -> Feed {
     if let Some(index) = features.iter().position(|feature| same(&feature.name)) {
         return Feed::Feature(index);
     }
-    if same(epilogue::LABELS) {
+    if same(loss_outputs::LABELS) {
         return Feed::Labels;
     }
     if let Some(index) = engine.moving.iter().position(|(_, weight)| same(weight)) {

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::checkpoint::onnx::proto::{GraphProto, NodeProto};
+use crate::checkpoint::onnx::proto::GraphProto;
+use crate::graph::names::{bodies, defined, node_reads, outputs};
+use crate::graph::random::may_draw;
 
 /// Facts about values of the graph that is differentiated.
 #[derive(Debug, Default)]
@@ -34,27 +36,25 @@ impl Facts {
     }
 }
 
+/// Values that are the same in every run.
 fn constant(graph: &GraphProto) -> HashSet<String> {
     // An initializer that is an input, too, is no more than that input's default.
     let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
     let tensors = graph.initializer.iter().map(|tensor| tensor.name());
-    let mut constant: HashSet<String> = tensors
-        .filter(|name| !inputs.contains(name))
-        .map(str::to_string)
-        .collect();
+    let mut constant: HashSet<&str> = tensors.filter(|name| !inputs.contains(name)).collect();
     for node in &graph.node {
-        let mut read = node.input.iter().filter(|input| !input.is_empty());
-        if !is_random(node) && read.all(|input| constant.contains(input)) {
-            constant.extend(node.output.iter().cloned());
+        let inner: HashSet<&str> = bodies(node).flat_map(defined).collect();
+        let mut read = node_reads(node).into_iter();
+        let is_constant =
+            |name: &str| name.is_empty() || inner.contains(name) || constant.contains(name);
+        if !may_draw(node) && read.all(is_constant) {
+            constant.extend(outputs(node));
         }
     }
-    constant
+    constant.into_iter().map(String::from).collect()
 }
 
-fn is_random(node: &NodeProto) -> bool {
-    ["RandomNormal", "RandomUniform"].contains(&node.op_type())
-}
-
+/// Outputs of ReLU that max pooling alone reads, of nodes on the path.
 fn pooled(graph: &GraphProto, on_path: &[bool], wanted: &[String]) -> HashSet<String> {
     let nodes = graph.node.iter().zip(on_path).filter(|(_, on)| **on);
     let mut pools_only: HashMap<&str, bool> = HashMap::new();
@@ -70,4 +70,46 @@ fn pooled(graph: &GraphProto, on_path: &[bool], wanted: &[String]) -> HashSet<St
         .filter(|output| !wanted.contains(output))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::onnx::proto::{AttributeProto, TensorProto};
+    use crate::graph::build::node;
+
+    #[test]
+    fn what_is_drawn_at_random_or_read_from_inside_a_branch_is_no_constant() {
+        let weight = TensorProto {
+            name: Some("w".to_string()),
+            ..TensorProto::default()
+        };
+        let branch = |output: &str, read: &str| {
+            let mut branch = node("If", &["w"], output, &[]);
+            branch.attribute.push(AttributeProto {
+                g: Some(GraphProto {
+                    node: vec![node("Neg", &[read], "inner", &[])],
+                    ..GraphProto::default()
+                }),
+                ..AttributeProto::default()
+            });
+            branch
+        };
+        let graph = GraphProto {
+            initializer: vec![weight],
+            node: vec![
+                node("Exp", &["w"], "exp", &[]),
+                node("Clip", &["exp", "", "w"], "clip", &[]),
+                node("RandomNormalLike", &["w"], "like", &[]),
+                node("Bernoulli", &["w"], "coin", &[]),
+                node("Add", &["exp", "coin"], "sum", &[]),
+                branch("fixed", "w"),
+                branch("moving", "x"),
+            ],
+            ..GraphProto::default()
+        };
+        let constant = constant(&graph);
+        let expected = ["w", "exp", "clip", "fixed"].map(String::from);
+        assert_eq!(constant, HashSet::from(expected));
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::node::captured;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
     DataType, Dimension, DimensionValue, GraphProto, ModelProto, TensorProto, TypeValue,
     ValueInfoProto,
 };
 use crate::graph::build::{described, node};
-pub use crate::graph::epilogue::{CORRECT, LABELS, LOSS};
+use crate::graph::editor::GraphEditor;
+use crate::graph::loss_outputs::loss_nodes;
+pub use crate::graph::loss_outputs::{CORRECT, LABELS, LOSS};
+use crate::graph::names::{node_reads, outputs};
 
 /// Input: β, f64.
 pub const BETA: &str = "landscape.beta";
@@ -17,44 +19,22 @@ pub const BETA: &str = "landscape.beta";
 pub const WEIGHTS: &str = "landscape.weights";
 /// Output: Σ wₛ·ℓₛ in nats, f64.
 pub const TOTAL: &str = "landscape.total";
-/// The logits in f64.
-const WIDE: &str = "landscape.wide";
 
 /// Adds the loss behind the output `logits`, [batch, classes]. Logits are widened to f64 first.
-pub fn append(mut model: ModelProto, logits: &str, batch: usize) -> ModelProto {
-    let Some(graph) = model.graph.as_mut() else {
-        return model;
-    };
-    let (scaled, scores, at_label, best, weighted) = (
-        "landscape.scaled",
-        "landscape.scores",
-        "landscape.at_label",
-        "landscape.best",
-        "landscape.weighted",
-    );
-    let double = DataType::Double as i64;
-    graph.node.extend([
-        node("Cast", &[logits], WIDE, &[("to", double)]),
-        node("Mul", &[WIDE, BETA], scaled, &[]),
-        node("LogSoftmax", &[scaled], scores, &[("axis", 1)]),
-        node(
-            "GatherElements",
-            &[scores, LABELS],
-            at_label,
-            &[("axis", 1)],
-        ),
-        node("Neg", &[at_label], LOSS, &[]),
+pub fn append(model: ModelProto, logits: &str, batch: usize) -> ModelProto {
+    let weighted = "landscape.weighted";
+    let mut editor = GraphEditor::open(model);
+    editor.append_nodes(loss_nodes(logits, Some(BETA)));
+    editor.append_nodes([
         node("Mul", &[LOSS, WEIGHTS], weighted, &[]),
         node("ReduceSum", &[weighted], TOTAL, &[("keepdims", 0)]),
-        node("ArgMax", &[WIDE], best, &[("axis", 1), ("keepdims", 1)]),
-        node("Equal", &[best, LABELS], CORRECT, &[]),
     ]);
-    graph.input.extend([
+    editor.add_inputs([
         described(LABELS, DataType::Int64, &[batch, 1]),
         described(BETA, DataType::Double, &[]),
         described(WEIGHTS, DataType::Double, &[batch, 1]),
     ]);
-    model
+    editor.finish()
 }
 
 /// What is known of all values: of inputs and initializers as the graph says, of those that nodes
@@ -76,9 +56,10 @@ pub fn values(model: &ModelProto, seen: impl IntoIterator<Item = (String, Value)
         .for_each(|tensor: &TensorProto| values.insert_tensor(tensor));
     let varying = varying(graph);
     for (name, value) in seen {
-        let value = match varying.contains(&*name) {
-            true => value.forgotten(),
-            false => value,
+        let value = if varying.contains(&*name) {
+            value.forgotten()
+        } else {
+            value
         };
         values.insert(name, value);
     }
@@ -90,9 +71,9 @@ fn varying(graph: &GraphProto) -> HashSet<&str> {
     let mut varying: HashSet<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
     for node in &graph.node {
         let of_shapes = ["Shape", "Size"].contains(&node.op_type());
-        let mut sources = node.input.iter().map(String::as_str).chain(captured(node));
+        let mut sources = node_reads(node).into_iter();
         if !of_shapes && sources.any(|source| varying.contains(source)) {
-            varying.extend(node.output.iter().map(String::as_str));
+            varying.extend(outputs(node));
         }
     }
     varying

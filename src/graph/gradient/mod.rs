@@ -16,26 +16,26 @@
 //! move; and axes, pads and places of slices that are computed from the data.
 
 mod facts;
+mod kernel_window;
 pub mod loss;
 mod node;
 mod rules;
 pub mod tape;
 pub mod values;
 pub mod widen;
-mod window;
 
 use std::collections::{HashMap, HashSet};
 
 use self::facts::Facts;
-use self::node::{Node, describe};
+use self::node::{Node, no_derivative};
 use self::rules::Derivative;
 pub use self::rules::operators;
 use self::tape::Tape;
 use self::values::{Value, Values};
-use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto};
 use crate::error::{Error, Result};
-use crate::graph::skeleton::reads;
-use crate::graph::split::pruned;
+use crate::graph::editor::{GraphEditor, named};
+use crate::graph::names::{captured, reads};
 
 /// The first version of the standard operators that has all the gradients are written in
 /// (`ScatterND` that adds).
@@ -61,8 +61,9 @@ pub struct Differentiated {
 ///
 /// # Errors
 /// When the operators are too old.
-pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
-    let opset = opset(&model);
+pub fn prepared(model: ModelProto) -> Result<ModelProto> {
+    let mut editor = GraphEditor::open(model);
+    let opset = editor.opset().unwrap_or(0);
     if opset < OLDEST {
         return Err(Error::no_derivative(
             "gradient",
@@ -70,22 +71,19 @@ pub fn prepared(mut model: ModelProto) -> Result<ModelProto> {
         )
         .help("export it with opset_version=18"));
     }
-    for import in &mut model.opset_import {
-        if is_standard(import.domain()) {
-            import.version = Some(opset.max(OPSET));
+    editor.raise_opset(OPSET);
+    for index in 0..editor.graph().node.len() {
+        let node = &editor.graph().node[index];
+        let is_pool = node.op_type() == "MaxPool" && !rules::pool::halves(&Node::alone(node));
+        if let [output] = node.output.as_slice()
+            && is_pool
+        {
+            let mut node = node.clone();
+            node.output.push(format!("{output}.indices"));
+            editor.replace_node(index, node);
         }
     }
-    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
-    for node in nodes.filter(|node| node.op_type() == "MaxPool") {
-        if rules::pool::halves(&Node::alone(node)) {
-            continue;
-        }
-        if let [output] = node.output.as_slice() {
-            let indices = format!("{output}.indices");
-            node.output.push(indices);
-        }
-    }
-    Ok(model)
+    Ok(editor.finish())
 }
 
 /// Whether the gradient of `loss` in `wanted` can be written, before anything is run.
@@ -98,19 +96,14 @@ pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     let wanted_inputs = path(graph, loss, wanted);
     for (node, on_path) in graph.node.iter().zip(&wanted_inputs) {
         if on_path.is_some() && rules::of(node).is_none() {
-            return Err(Error::no_derivative(
-                describe(node),
+            return Err(no_derivative(
+                node,
                 "the gradient of this operator is not known",
-            )
-            .help(WITHOUT));
+            ));
         }
     }
     Ok(())
 }
-
-/// What can be done with a network that cannot be differentiated.
-const WITHOUT: &str =
-    "planes without --arrows and soups that are not learned need no gradient and still work";
 
 /// Whether the shapes of what lies on the way from `wanted` to `loss` are those of every batch:
 /// `others` were seen of one batch each, as `values` were of the batch that the gradient is written
@@ -138,14 +131,13 @@ pub fn check_shapes(
             let mut different = seen.filter(|other| other.shape != value.shape);
             if let Some(other) = different.next() {
                 let (one, two) = (&value.shape, &other.shape);
-                return Err(Error::no_derivative(
-                    describe(node),
+                return Err(no_derivative(
+                    node,
                     format!(
                         "the shape of `{name}` depends on the data ({one:?} or {two:?}); the \
                          gradient is not known then"
                     ),
-                )
-                .help(WITHOUT));
+                ));
             }
         }
     }
@@ -173,19 +165,20 @@ pub fn is_half(model: &ModelProto) -> bool {
 /// # Errors
 /// When an operator on the way has no rule, or none for the way it is used.
 pub fn differentiate(
-    mut model: ModelProto,
+    model: ModelProto,
     values: Values,
     loss: &str,
     wanted: &[String],
     prefix: &str,
 ) -> Result<Differentiated> {
     check(&model, loss, wanted)?;
-    let opset = opset(&model);
-    let mut graph = model.graph.take().unwrap_or_default();
-    let on_path = path(&graph, loss, wanted);
-    let mut tape = Tape::new(values, prefix);
+    let mut editor = GraphEditor::open(model);
+    let opset = editor.opset().unwrap_or(0);
+    let graph = editor.graph();
+    let on_path = path(graph, loss, wanted);
+    let mut tape = Tape::new(values, editor.fresh_names(prefix));
     let is_on_path: Vec<bool> = on_path.iter().map(Option::is_some).collect();
-    tape.facts = Facts::of(&graph, &is_on_path, wanted);
+    tape.facts = Facts::of(graph, &is_on_path, wanted);
     let mut parts: HashMap<String, Vec<String>> = HashMap::new();
     let shape = tape.shape(loss)?;
     let one = tape.number(loss, 1.0)?;
@@ -193,28 +186,12 @@ pub fn differentiate(
     parts.insert(loss.to_string(), vec![one]);
     for (proto, wanted) in graph.node.iter().zip(on_path).rev() {
         let Some(wanted) = wanted else { continue };
-        let outputs = proto.output.iter();
-        let given: Vec<Option<String>> = outputs
-            .map(|output| total(&mut tape, &mut parts, output))
-            .collect::<Result<_>>()?;
-        if given.iter().all(Option::is_none) {
-            continue;
-        }
         let node = Node {
             proto,
             opset,
             wanted,
         };
-        let Some(Derivative::Rule(rule)) = rules::of(proto) else {
-            continue;
-        };
-        let gradients = rule(&mut tape, &node, &given)?;
-        for (slot, gradient) in gradients.into_iter().enumerate() {
-            if let Some(gradient) = gradient.filter(|_| node.wants(slot)) {
-                let parts = parts.entry(node.input(slot).to_string()).or_default();
-                parts.push(gradient);
-            }
-        }
+        pass_back(&mut tape, &node, &mut parts)?;
     }
     let gradients = wanted.iter().map(|name| {
         let shape = tape.shape(name)?;
@@ -224,38 +201,58 @@ pub fn differentiate(
         }
     });
     let gradients = gradients.collect::<Result<Vec<String>>>()?;
-    graph.node.append(&mut tape.nodes);
-    graph.initializer.append(&mut tape.constants);
-    model.graph = Some(graph);
+    editor.append_nodes(std::mem::take(&mut tape.nodes));
+    editor.add_initializers(std::mem::take(&mut tape.constants));
     Ok(Differentiated {
-        model,
+        model: editor.finish(),
         values: tape.into_values(),
         gradients,
     })
 }
 
-/// The model with these values as its outputs and nothing that they do not need: ONNX Runtime runs
-/// every node, also one whose results nobody reads.
-pub fn giving(mut model: ModelProto, outputs: &[String]) -> ModelProto {
-    let Some(mut graph) = model.graph.take() else {
-        return model;
+/// Turns the gradient in a node's outputs into parts of that in its inputs.
+fn pass_back(
+    tape: &mut Tape,
+    node: &Node<'_>,
+    parts: &mut HashMap<String, Vec<String>>,
+) -> Result<()> {
+    let outputs = node.proto.output.iter();
+    let given: Vec<Option<String>> = outputs
+        .map(|output| total(tape, parts, output))
+        .collect::<Result<_>>()?;
+    if given.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let Some(Derivative::Rule(rule)) = rules::of(node.proto) else {
+        return Ok(());
     };
-    let named = |name: &String| ValueInfoProto {
-        name: Some(name.clone()),
-        ..ValueInfoProto::default()
-    };
-    graph.output = outputs.iter().map(named).collect();
-    let mut graph = pruned(graph, &HashSet::new());
-    let read = reads(&graph);
-    let pools = graph.node.iter_mut();
-    for pool in pools.filter(|node| node.op_type() == "MaxPool") {
-        // Telling the places takes several times as long as the pool itself.
-        if matches!(&pool.output[..], [_, places] if !read.contains(places)) {
-            pool.output.truncate(1);
+    for (slot, gradient) in rule(tape, node, &given)?.into_iter().enumerate() {
+        if let Some(gradient) = gradient.filter(|_| node.wants(slot)) {
+            let parts = parts.entry(node.input(slot).to_string()).or_default();
+            parts.push(gradient);
         }
     }
-    model.graph = Some(graph);
-    model
+    Ok(())
+}
+
+/// The model with these values as its outputs and nothing that they do not need: ONNX Runtime runs
+/// every node, also one whose results nobody reads.
+pub fn giving(model: ModelProto, outputs: &[String]) -> ModelProto {
+    let mut editor = GraphEditor::open(model);
+    editor.set_outputs(outputs.iter().map(|name| named(name)));
+    editor.prune(&HashSet::new());
+    for index in 0..editor.graph().node.len() {
+        let node = &editor.graph().node[index];
+        // Telling the places takes several times as long as the pool itself.
+        if let ("MaxPool", [_, places]) = (node.op_type(), &node.output[..])
+            && !reads(editor.graph()).contains(places.as_str())
+        {
+            let mut node = node.clone();
+            node.output.truncate(1);
+            editor.replace_node(index, node);
+        }
+    }
+    editor.finish()
 }
 
 /// The sum of what the users of a value gave it; it stays known.
@@ -282,8 +279,7 @@ fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<boo
     for node in &graph.node {
         let depends = node.input.iter().map(|input| moving.contains(&**input));
         let depends: Vec<bool> = depends.collect();
-        let inner = node::captured(node);
-        let depends_within = inner.iter().any(|name| moving.contains(name));
+        let depends_within = captured(node).iter().any(|name| moving.contains(name));
         let passes = (depends.contains(&true) || depends_within) && has_derivative(node);
         if passes {
             moving.extend(node.output.iter().map(String::as_str));
@@ -320,18 +316,6 @@ fn has_derivative(node: &NodeProto) -> bool {
         return floats.iter().any(|&float| float as i64 == to);
     }
     !matches!(rules::of(node), Some(Derivative::Zero))
-}
-
-fn is_standard(domain: &str) -> bool {
-    ["", "ai.onnx"].contains(&domain)
-}
-
-/// Version of the standard operators.
-fn opset(model: &ModelProto) -> i64 {
-    let mut imports = model.opset_import.iter();
-    imports
-        .find(|import| is_standard(import.domain()))
-        .map_or(0, |import| import.version())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A node of the forward graph as a rule reads it.
 
-use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto};
+use std::fmt;
+
+use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto};
 use crate::error::Error;
 
 /// A node, and which of its inputs a gradient is wanted of.
@@ -89,11 +91,8 @@ impl<'g> Node<'g> {
 
     /// That this use of the operator has no rule.
     pub fn unsupported(&self, why: &str) -> Error {
-        Error::no_derivative(
-            describe(self.proto),
-            format!("the gradient of this operator is not known {why}"),
-        )
-        .help(super::WITHOUT)
+        let problem = format!("the gradient of this operator is not known {why}");
+        no_derivative(self.proto, problem)
     }
 }
 
@@ -103,24 +102,17 @@ pub fn from_front(axis: i64, rank: usize) -> usize {
     axis.clamp(0, rank.saturating_sub(1) as i64) as usize
 }
 
-/// Values of the surrounding graph that the graphs within a node (of an If or a Loop) read; names
-/// of their own are among them.
-pub fn captured(node: &NodeProto) -> Vec<&str> {
-    let attributes = node.attribute.iter();
-    let graphs = attributes.flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
-    let mut names = Vec::new();
-    for graph in graphs {
-        names.extend(graph.output.iter().map(ValueInfoProto::name));
-        for inner in &graph.node {
-            names.extend(inner.input.iter().map(String::as_str));
-            names.extend(captured(inner));
-        }
-    }
-    names
+/// What can be done with a network that cannot be differentiated.
+const WITHOUT: &str =
+    "planes without --arrows and soups that are not learned need no gradient and still work";
+
+/// That a node stands in the way of the gradient.
+pub fn no_derivative(node: &NodeProto, problem: impl fmt::Display) -> Error {
+    Error::no_derivative(describe(node), problem).help(WITHOUT)
 }
 
 /// Operator, name and domain of a node.
-pub fn describe(node: &NodeProto) -> String {
+fn describe(node: &NodeProto) -> String {
     let domain = match node.domain() {
         "" => "ai.onnx",
         domain => domain,

@@ -7,6 +7,7 @@ use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType, NodeProto, TensorProto};
 use crate::error::Result;
 use crate::graph::build::{int, ints};
+use crate::graph::editor::FreshNames;
 
 /// Nodes and constants that are added to a graph.
 pub struct Tape {
@@ -19,21 +20,19 @@ pub struct Tape {
     pub facts: Facts,
     /// Constants by their type and elements, so that each is written once.
     known: HashMap<(i32, Vec<usize>, Vec<u8>), String>,
-    prefix: String,
-    count: usize,
+    names: FreshNames,
 }
 
 impl Tape {
-    /// A tape over known values; names of what it makes begin with `prefix`.
-    pub fn new(values: Values, prefix: &str) -> Self {
+    /// A tape over known values; what it makes gets `names`.
+    pub fn new(values: Values, names: FreshNames) -> Self {
         Self {
             values,
             nodes: Vec::new(),
             constants: Vec::new(),
             facts: Facts::default(),
             known: HashMap::new(),
-            prefix: prefix.to_string(),
-            count: 0,
+            names,
         }
     }
 
@@ -63,11 +62,6 @@ impl Tape {
         self.values
     }
 
-    fn fresh(&mut self) -> String {
-        self.count += 1;
-        format!("{}{}", self.prefix, self.count)
-    }
-
     /// A node with one output of a type and shape.
     pub fn op(
         &mut self,
@@ -91,7 +85,7 @@ impl Tape {
         let outputs: Vec<String> = values
             .into_iter()
             .map(|value| {
-                let name = self.fresh();
+                let name = self.names.next_name();
                 self.values.insert(name.clone(), value);
                 name
             })
@@ -112,7 +106,7 @@ impl Tape {
         if let Some(name) = self.known.get(&key) {
             return name.clone();
         }
-        let name = self.fresh();
+        let name = self.names.next_name();
         let tensor = TensorProto {
             name: Some(name.clone()),
             dims: shape.iter().map(|&dim| dim as i64).collect(),
@@ -312,7 +306,7 @@ impl Tape {
     }
 
     /// The last two axes exchanged.
-    pub fn turned(&mut self, a: &str) -> Result<String> {
+    pub fn transposed(&mut self, a: &str) -> Result<String> {
         let rank = self.value(a)?.shape.len();
         let mut order: Vec<usize> = (0..rank).collect();
         order.swap(rank - 2, rank - 1);

@@ -26,7 +26,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
 use crate::graph::network::{Network, Place, SUBGRAPH, Use};
-use crate::graph::skeleton::Fed;
+use crate::graph::skeleton::WeightSlot;
 
 /// How a checkpoint's tensor was found for a place in the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +105,11 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// How a parameter is put into the graph: with its elements, or to be handed over.
-    pub fn fed(&self, index: usize, name: &str, elements: Option<Bytes>) -> Fed {
+    /// Where and how a parameter is put into the graph, under a name; without elements they are to
+    /// be handed over.
+    pub fn weight_slot(&self, index: usize, name: &str, elements: Option<Bytes>) -> WeightSlot {
         let parameter = &self.pool.parameters[index];
-        Fed {
+        WeightSlot {
             name: name.to_string(),
             dtype: parameter.dtype,
             shape: parameter.shape.clone(),

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use prost::Message;
 
 use super::{PREFIX, Recipe};
-use crate::checkpoint::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto};
+use crate::checkpoint::onnx::proto::{ModelProto, StringStringEntryProto};
 use crate::error::{Error, Result};
-use crate::graph::network::{Network, Place, subgraphs};
-use crate::graph::skeleton::{self, Fed, reads};
+use crate::graph::editor::GraphEditor;
+use crate::graph::names::{defined, reads};
+use crate::graph::network::{Network, Place};
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes};
 
@@ -31,8 +33,7 @@ pub fn embedded(
         let elements = mixed_bytes(&aligned.pool, index, mix, tensor.dtype, false);
         tensor.elements = Some(elements);
     }
-    let mut model = skeleton::model(network, &fed);
-    sign(&mut model, recipe);
+    let model = sign(skeleton::model(network, &fed), recipe);
     Ok(model.encode_to_vec())
 }
 
@@ -45,8 +46,9 @@ pub fn check_size(network: &Network<'_>, aligned: &Aligned) -> Result<()> {
 }
 
 /// Bytes of the network with its tensors.
-fn size(network: &Network<'_>, fed: &[Fed]) -> usize {
-    let elements = |fed: &Fed| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
+fn size(network: &Network<'_>, fed: &[WeightSlot]) -> usize {
+    let elements =
+        |fed: &WeightSlot| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
     let elements: usize = fed.iter().map(elements).sum();
     elements + skeleton::model(network, fed).encoded_len()
 }
@@ -65,13 +67,13 @@ fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
 }
 
 /// The parameters as they are to be put into the graph, still without elements.
-fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<Fed> {
+fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<WeightSlot> {
     fed(network, aligned, &names(network, aligned))
 }
 
 /// The parameters by these names. Nodes that ask an initializer only for its shape get it from
 /// the mixed tensor, too: else θ0's would stay in the file for them, and under its name.
-fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
+fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<WeightSlot> {
     let mut shapes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
     for (index, node) in network.nodes().iter().enumerate() {
         let place = Place {
@@ -86,7 +88,7 @@ fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Fed> {
         }
     }
     let fed = names.iter().enumerate().map(|(index, name)| {
-        let mut fed = aligned.fed(index, name, None);
+        let mut fed = aligned.weight_slot(index, name, None);
         let initializer = aligned.pool.members[0].sources[index].name.as_str();
         fed.places
             .extend(shapes.remove(initializer).unwrap_or_default());
@@ -136,37 +138,24 @@ fn alias(network: &Network<'_>, aligned: &Aligned, index: usize) -> Option<Strin
 
 /// Every name that has a meaning in the graph without the parameters.
 fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
-    fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
-        names.extend(graph.initializer.iter().map(|it| it.name().to_string()));
-        names.extend(graph.input.iter().map(|it| it.name().to_string()));
-        for node in &graph.node {
-            names.extend(node.output.iter().cloned());
-            for attribute in &node.attribute {
-                subgraphs(attribute).for_each(|graph| collect(graph, names));
-            }
-        }
-    }
     // No exporter writes such names.
     let placeholders = (0..aligned.places.len()).map(|index| format!("\0{index}"));
     let fed = fed(network, aligned, &placeholders.collect::<Vec<_>>());
     let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
-    let mut names = reads(&graph);
-    collect(&graph, &mut names);
-    names
+    let names = reads(&graph).into_iter().chain(defined(&graph));
+    names.map(String::from).collect()
 }
 
 /// Writes the recipe into the model's metadata, in place of the recipe of the origin.
-fn sign(model: &mut ModelProto, recipe: &Recipe) {
-    let is_other = |entry: &StringStringEntryProto| {
-        let key = entry.key.as_deref().unwrap_or_default();
-        !key.starts_with(PREFIX) && !recipe.contains_key(key)
-    };
-    model.metadata_props.retain(is_other);
+fn sign(model: ModelProto, recipe: &Recipe) -> ModelProto {
+    let is_stale = |key: &str| key.starts_with(PREFIX) || recipe.contains_key(key);
     let entries = recipe.iter().map(|(key, value)| StringStringEntryProto {
         key: Some(key.clone()),
         value: Some(value.clone()),
     });
-    model.metadata_props.extend(entries);
+    let mut editor = GraphEditor::open(model);
+    editor.replace_metadata(is_stale, entries);
+    editor.finish()
 }
 
 #[cfg(test)]

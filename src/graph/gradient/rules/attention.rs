@@ -6,7 +6,7 @@
 use super::super::node::Node;
 use super::super::tape::Tape;
 use super::super::values::Value;
-use super::{Given, Gradients, first};
+use super::rule::{Given, Gradients, first};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::error::Result;
 use crate::graph::build::int;
@@ -42,7 +42,7 @@ impl Attention {
         };
         let query = tape.scaled(&query, scale)?;
         let query = beside(tape, &query, keys[1])?;
-        let turned = tape.turned(&key)?;
+        let turned = tape.transposed(&key)?;
         let raw = tape.matmul(&query, &turned)?;
         let raw = tape.reshape(&raw, &scores)?;
         let shares = shares(tape, node, &raw)?;
@@ -73,7 +73,7 @@ pub fn attention(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     let (heads_of_keys, heads_of_queries) = (tape.shape(&parts.key)?[1], parts.scores[1]);
     let dy = heads(tape, first(given), heads_of_queries as i64)?;
     let dy = beside(tape, &dy, heads_of_keys)?;
-    let turned = tape.turned(&parts.value)?;
+    let turned = tape.transposed(&parts.value)?;
     let d_shares = tape.matmul(&dy, &turned)?;
     let product = tape.mul(&d_shares, &parts.shares)?;
     let sum = tape.sum(&product, &[3], true)?;
@@ -90,7 +90,7 @@ pub fn attention(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     }
     for (slot, left, right) in [(1, &d_scores, &parts.query), (2, &parts.shares, &dy)] {
         if node.wants(slot) {
-            let turned = tape.turned(left)?;
+            let turned = tape.transposed(left)?;
             let gradient = tape.matmul(&turned, right)?;
             gradients[slot] = Some(joined(tape, &gradient, &tape.shape(node.input(slot))?)?);
         }

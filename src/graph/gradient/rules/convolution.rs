@@ -3,11 +3,11 @@
 //! Each gradient can be written in several ways. Which is fastest was measured with ONNX Runtime on
 //! one core; none is more exact than another.
 
+use super::super::kernel_window::{CHANNELS_LAST, KernelWindow};
 use super::super::node::Node;
 use super::super::tape::{Part, Tape};
 use super::super::values::Value;
-use super::super::window::{CHANNELS_LAST, Window};
-use super::{Given, Gradients, first};
+use super::rule::{Given, Gradients, first};
 use crate::error::Result;
 use crate::graph::build::ints;
 
@@ -25,7 +25,7 @@ const PARTS: usize = 8;
 /// A convolution from an image of [batch, channels, …] to one of [batch, outputs, …] with a weight
 /// of [outputs, channels/groups, …].
 struct Convolution {
-    window: Window,
+    window: KernelWindow,
     groups: usize,
     /// Shape of the image that it starts from.
     large: Vec<usize>,
@@ -88,7 +88,7 @@ impl Convolution {
         let (large, small) = (tape.shape(large)?, tape.shape(small)?);
         let weight = tape.shape(node.input(1))?;
         Ok(Self {
-            window: Window::of(node, &weight[2..], &large[2..], &small[2..])?,
+            window: KernelWindow::of(node, &weight[2..], &large[2..], &small[2..])?,
             groups: node.int("group", 1).max(1) as usize,
             large,
             small,
@@ -129,13 +129,13 @@ impl Convolution {
     }
 
     /// The window of the convolution back, where every step is to the next element.
-    fn turned_window(&self) -> Window {
+    fn turned_window(&self) -> KernelWindow {
         let pads = |pads: &[usize]| {
             let pads = pads.iter().enumerate();
             pads.map(|(axis, pad)| self.window.extent(axis) - pad)
                 .collect()
         };
-        Window {
+        KernelWindow {
             before: pads(&self.window.before),
             after: pads(&self.window.after),
             ..self.window.clone()
@@ -181,10 +181,10 @@ impl Convolution {
         let columns = self.window.columns(tape, x, &self.small[2..])?;
         let columns = tape.reshape(&columns, &[batch, groups, seen, places])?;
         let dy = tape.reshape(dy, &[batch, groups, outputs, places])?;
-        let dy = tape.turned(&dy)?;
+        let dy = tape.transposed(&dy)?;
         let product = tape.matmul(&columns, &dy)?;
         let sum = tape.sum(&product, &[0], false)?;
-        let turned = tape.turned(&sum)?;
+        let turned = tape.transposed(&sum)?;
         tape.reshape(&turned, &self.weight)
     }
 
@@ -257,7 +257,7 @@ impl Convolution {
             tape.sum(&product, &[0], true)
         })?;
         let all = tape.concat(&sums, 0)?;
-        let all = tape.turned(&all)?;
+        let all = tape.transposed(&all)?;
         tape.reshape(&all, &self.weight)
     }
 }

@@ -7,7 +7,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use super::super::node::Node;
 use super::super::tape::Tape;
-use super::{Given, Gradients, back, first, one};
+use super::rule::{Given, Gradients, back, first, one};
 use crate::error::Result;
 
 pub fn add(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::super::node::{Node, from_front};
 use super::super::tape::{Part, Tape};
 use super::super::values::Value;
-use super::{Given, Gradients, first, one};
+use super::rule::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType};
 use crate::error::Result;
 use crate::graph::build::{int, word};
@@ -225,6 +225,7 @@ pub fn top_k(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 mod tests {
     use super::*;
     use crate::checkpoint::onnx::proto::NodeProto;
+    use crate::graph::editor::FreshNames;
     use crate::graph::gradient::values::Values;
 
     /// The nodes that the gradient of a [8, 3]'s rows is written with.
@@ -246,7 +247,7 @@ mod tests {
             opset: 18,
             wanted: vec![true, false],
         };
-        let mut tape = Tape::new(values, "g");
+        let mut tape = Tape::new(values, FreshNames::default());
         let rule = match op_type {
             "Gather" => gather,
             _ => gather_nd,

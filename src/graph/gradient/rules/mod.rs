@@ -9,39 +9,12 @@ pub mod pool;
 mod product;
 mod reduce;
 pub mod resize;
+mod rule;
 mod shape;
 
-use super::is_standard;
-use super::node::Node;
-use super::tape::Tape;
+use self::rule::Rule;
 use crate::checkpoint::onnx::proto::NodeProto;
-use crate::error::Result;
-
-/// The gradient in each output, where there is one, turned into that in each input; of inputs that
-/// none is wanted of, and of those left out at the end, there may be none.
-pub type Rule = fn(&mut Tape, &Node<'_>, Given<'_>) -> Gradients;
-
-/// Gradients in the outputs of a node, by slot.
-type Given<'a> = &'a [Option<String>];
-
-/// Gradients in its inputs, by slot.
-type Gradients = Result<Vec<Option<String>>>;
-
-/// The gradient in the first output.
-fn first(given: Given<'_>) -> &str {
-    given.first().and_then(Option::as_deref).unwrap_or_default()
-}
-
-/// The gradients of an operator of one input.
-fn one(gradient: Result<String>) -> Gradients {
-    Ok(vec![Some(gradient?)])
-}
-
-/// A gradient in the broadcast shape of an input brought to its own.
-fn back(tape: &mut Tape, node: &Node<'_>, slot: usize, gradient: &str) -> Result<Option<String>> {
-    let shape = tape.shape(node.input(slot))?;
-    tape.unbroadcast(gradient, &shape).map(Some)
-}
+use crate::graph::editor::is_standard;
 
 /// What an operator's derivative is.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use super::super::node::Node;
 use super::super::tape::Tape;
 use super::super::values::Value;
-use super::{Given, Gradients, first, one};
+use super::rule::{Given, Gradients, first, one};
 use crate::error::Result;
 use crate::graph::build::ints;
 

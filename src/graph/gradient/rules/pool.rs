@@ -1,10 +1,10 @@
 //! Pools with windows.
 
+use super::super::kernel_window::{CHANNELS_FIRST, KernelWindow};
 use super::super::node::Node;
 use super::super::tape::{Part, Tape};
 use super::super::values::Value;
-use super::super::window::{CHANNELS_FIRST, Window};
-use super::{Given, Gradients, first, one};
+use super::rule::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::error::{Error, Result};
 use crate::graph::build::{int, ints, word};
@@ -172,17 +172,17 @@ pub fn average(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients 
 }
 
 /// The window of a pool.
-pub fn window(tape: &Tape, node: &Node<'_>) -> Result<Window> {
+pub fn window(tape: &Tape, node: &Node<'_>) -> Result<KernelWindow> {
     let (large, small) = (tape.shape(node.input(0))?, tape.shape(node.output(0))?);
     let Some(kernel) = node.ints("kernel_shape") else {
         return Err(node.unsupported("without a kernel"));
     };
     let kernel: Vec<usize> = kernel.iter().map(|&size| size.max(1) as usize).collect();
-    Window::of(node, &kernel, &large[2..], &small[2..])
+    KernelWindow::of(node, &kernel, &large[2..], &small[2..])
 }
 
 /// One over the elements that each window of an average averages, [1, 1, …].
-pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &Window) -> Result<String> {
+pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &KernelWindow) -> Result<String> {
     let (large, mut small) = (tape.shape(node.input(0))?, tape.shape(node.output(0))?);
     let with_pads = node.int("count_include_pad", 0) != 0;
     let counts = counts(window, &large[2..], &small[2..], with_pads);
@@ -193,7 +193,7 @@ pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &Window) -> Result<String
 }
 
 /// How many elements each window averages: those of the image, or with the pads.
-fn counts(window: &Window, large: &[usize], small: &[usize], with_pads: bool) -> Vec<usize> {
+fn counts(window: &KernelWindow, large: &[usize], small: &[usize], with_pads: bool) -> Vec<usize> {
     let along = |axis: usize| -> Vec<usize> {
         let (before, size) = (window.before[axis], large[axis]);
         let counted = match with_pads {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::node::Node;
 use super::super::tape::Tape;
 use super::super::values::Value;
-use super::{Given, Gradients, back, first};
+use super::rule::{Given, Gradients, back, first};
 use crate::error::Result;
 use crate::graph::build::{float, int, word};
 
@@ -87,7 +87,7 @@ pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
                 gemm_of(tape, (&dy, false), (&b, true), 1.0)?
             }
             false => {
-                let turned = tape.turned(&b)?;
+                let turned = tape.transposed(&b)?;
                 let product = tape.matmul(&dy, &turned)?;
                 tape.unbroadcast(&product, &a_matrix)?
             }
@@ -102,7 +102,7 @@ pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
                 gemm_of(tape, (&a, true), (&dy, false), 1.0)?
             }
             false => {
-                let turned = tape.turned(&a)?;
+                let turned = tape.transposed(&a)?;
                 let product = tape.matmul(&turned, &dy)?;
                 tape.unbroadcast(&product, &b_matrix)?
             }

@@ -2,7 +2,7 @@
 
 use super::super::node::{Node, from_front};
 use super::super::tape::Tape;
-use super::{Given, Gradients, first, one};
+use super::rule::{Given, Gradients, first, one};
 use crate::error::Result;
 
 /// The matrix of an axis, [`to`, `from`] row by row.

@@ -3,7 +3,7 @@
 use super::super::node::{Node, from_front};
 use super::super::tape::{Part, Tape};
 use super::super::values::Value;
-use super::{Given, Gradients, back, first, one};
+use super::rule::{Given, Gradients, back, first, one};
 use crate::error::Result;
 use crate::graph::build::int;
 

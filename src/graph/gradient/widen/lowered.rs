@@ -3,12 +3,12 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
+use super::super::kernel_window::{CHANNELS_FIRST, KernelWindow};
 use super::super::node::Node;
 use super::super::rules::attention::Attention;
 use super::super::rules::normalize::Grouped;
 use super::super::rules::{pool, resize};
 use super::super::tape::Tape;
-use super::super::window::{CHANNELS_FIRST, Window};
 use crate::error::Result;
 
 type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
@@ -62,7 +62,7 @@ fn conv(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let (x, w) = (node.input(0), node.input(1));
     let (large, small) = (tape.shape(x)?, tape.shape(node.output(0))?);
     let weight = tape.shape(w)?;
-    let window = Window::of(node, &weight[2..], &large[2..], &small[2..])?;
+    let window = KernelWindow::of(node, &weight[2..], &large[2..], &small[2..])?;
     let groups = node.int("group", 1).max(1) as usize;
     let places = small[2..].iter().product();
     let seen = weight[1] * window.len();
@@ -90,7 +90,7 @@ fn conv_transpose(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let (x, w) = (node.input(0), node.input(1));
     let (small, large) = (tape.shape(x)?, tape.shape(node.output(0))?);
     let weight = tape.shape(w)?;
-    let window = Window::of(node, &weight[2..], &large[2..], &small[2..])?;
+    let window = KernelWindow::of(node, &weight[2..], &large[2..], &small[2..])?;
     let groups = node.int("group", 1).max(1) as usize;
     let (channels, outputs) = (weight[0] / groups, weight[1]);
     let places: usize = small[2..].iter().product();

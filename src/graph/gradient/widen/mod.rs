@@ -11,60 +11,36 @@ use super::node::Node;
 use super::tape::Tape;
 use super::values::{Value, Values};
 use crate::checkpoint::onnx::proto::{
-    AttributeProto, DataType, ModelProto, NodeProto, TensorProto, TypeValue,
+    AttributeProto, DataType, ModelProto, NodeProto, TensorProto, TypeValue, ValueInfoProto,
 };
 use crate::checkpoint::onnx::{self};
 use crate::error::Result;
 use crate::graph::build::int;
+use crate::graph::editor::{GraphEditor, named};
 
 /// Rewrites a graph whose values are known. Inputs named in `wide` become doubles; the other inputs
 /// of a float type stay as they are and are widened by the graph.
 ///
 /// # Errors
 /// When an operator cannot be written otherwise.
-pub fn widened(
-    mut model: ModelProto,
-    values: &Values,
-    wide: &HashSet<String>,
-) -> Result<ModelProto> {
-    let opset = super::opset(&model);
-    let Some(graph) = model.graph.as_mut() else {
-        return Ok(model);
-    };
-    let mut tape = Tape::new(values.in_double(), "landscape.w");
-    let mut renamed: HashMap<String, String> = HashMap::new();
-    for input in &mut graph.input {
-        let narrow = values.get(input.name()).is_some_and(is_narrow);
-        if !narrow {
-            continue;
-        }
-        let name = input.name().to_string();
-        if wide.contains(&name) {
-            if let Some(TypeValue::Tensor(tensor)) = input
-                .r#type
-                .as_mut()
-                .and_then(|r#type| r#type.value.as_mut())
-            {
-                tensor.elem_type = Some(DataType::Double as i32);
-            }
-        } else {
-            let value = tape.value(&name)?.clone();
-            let to = vec![int("to", DataType::Double as i64)];
-            renamed.insert(name.clone(), tape.op("Cast", &[&name], to, value.clone()));
-        }
-    }
-    for tensor in &mut graph.initializer {
+pub fn widened(model: ModelProto, values: &Values, wide: &HashSet<String>) -> Result<ModelProto> {
+    let mut editor = GraphEditor::open(model);
+    let opset = editor.opset().unwrap_or(0);
+    let mut tape = Tape::new(values.in_double(), editor.fresh_names("landscape.w"));
+    let renamed = widen_inputs(&mut editor, &mut tape, values, wide)?;
+    for tensor in editor.take_initializers() {
         let known = values.get(tensor.name());
-        *tensor = match known.and_then(|value| value.exact.as_ref()) {
+        let exact = known.and_then(|value| value.exact.as_ref());
+        editor.add_initializers([match exact {
             Some(exact) => TensorProto {
                 raw_data: Some(little_endian(exact)),
                 data_type: Some(DataType::Double as i32),
-                ..tensor.clone()
+                ..tensor
             },
-            None => doubled(tensor),
-        };
+            None => doubled(&tensor),
+        }]);
     }
-    for mut node in std::mem::take(&mut graph.node) {
+    for mut node in editor.take_nodes() {
         for input in &mut node.input {
             if let Some(name) = renamed.get(input) {
                 input.clone_from(name);
@@ -72,13 +48,40 @@ pub fn widened(
         }
         lower(&mut tape, node, opset)?;
     }
-    graph.node = tape.nodes;
-    graph.initializer.append(&mut tape.constants);
-    graph.value_info.clear();
-    for output in &mut graph.output {
-        output.r#type = None;
+    editor.append_nodes(tape.nodes);
+    editor.add_initializers(tape.constants);
+    editor.retain_notes(|_| false);
+    let outputs = editor.graph().output.iter();
+    let outputs: Vec<ValueInfoProto> = outputs.map(|output| named(output.name())).collect();
+    editor.set_outputs(outputs);
+    Ok(editor.finish())
+}
+
+/// Makes the inputs named in `wide` doubles and casts the other narrow ones; returns the names of
+/// the casts' results by the inputs'.
+fn widen_inputs(
+    editor: &mut GraphEditor,
+    tape: &mut Tape,
+    values: &Values,
+    wide: &HashSet<String>,
+) -> Result<HashMap<String, String>> {
+    let mut renamed = HashMap::new();
+    for mut input in editor.take_inputs() {
+        let name = input.name().to_string();
+        let is_narrow = values.get(&name).is_some_and(is_narrow);
+        if is_narrow && wide.contains(&name) {
+            let r#type = input.r#type.as_mut();
+            if let Some(TypeValue::Tensor(tensor)) = r#type.and_then(|it| it.value.as_mut()) {
+                tensor.elem_type = Some(DataType::Double as i32);
+            }
+        } else if is_narrow {
+            let value = tape.value(&name)?.clone();
+            let to = vec![int("to", DataType::Double as i64)];
+            renamed.insert(name.clone(), tape.op("Cast", &[&name], to, value));
+        }
+        editor.add_inputs([input]);
     }
-    Ok(model)
+    Ok(renamed)
 }
 
 fn is_narrow(value: &Value) -> bool {

@@ -14,7 +14,7 @@ pub const CHANNELS_LAST: usize = 1;
 
 /// Kernel, strides, dilations and pads, an entry a spatial axis.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Window {
+pub struct KernelWindow {
     pub kernel: Vec<usize>,
     pub strides: Vec<usize>,
     pub dilations: Vec<usize>,
@@ -22,7 +22,7 @@ pub struct Window {
     pub after: Vec<usize>,
 }
 
-impl Window {
+impl KernelWindow {
     /// The window by which a node goes from the larger side's spatial sizes to the smaller's
     /// (of a transposed convolution: from its output to its input).
     ///
@@ -133,7 +133,7 @@ impl Window {
         tape.pad(x, &before, &after)
     }
 
-    /// What undoes [`Window::padded`] for an image [batch, channels, …] whose spatial sizes are `large`.
+    /// What undoes [`KernelWindow::padded`] for an image [batch, channels, …] whose spatial sizes are `large`.
     pub fn cropped(&self, tape: &mut Tape, padded: &str, large: &[usize]) -> Result<String> {
         let sizes = large.iter().enumerate();
         let parts: Vec<(usize, Part)> = sizes

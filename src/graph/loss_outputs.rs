@@ -2,10 +2,11 @@
 //! leave it, not the logits.
 
 use super::build::node;
+use super::editor::GraphEditor;
 use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    DataType, Dimension, DimensionValue, ModelProto, TensorShapeProto, TensorType, TypeProto,
-    TypeValue, ValueInfoProto,
+    DataType, Dimension, DimensionValue, ModelProto, NodeProto, TensorShapeProto, TensorType,
+    TypeProto, TypeValue, ValueInfoProto,
 };
 use crate::checkpoint::tensor::Dtype;
 
@@ -21,37 +22,44 @@ const OPSET: i64 = 13;
 
 /// Adds loss and correctness behind the output `logits`, [batch, classes]; `None` when the model's
 /// operators are too old for it.
-pub fn append(mut model: ModelProto, logits: &str) -> Option<ModelProto> {
-    let standard = |domain: &str| ["", "ai.onnx"].contains(&domain);
-    let mut imports = model.opset_import.iter();
-    let opset = imports.find(|import| standard(import.domain.as_deref().unwrap_or_default()))?;
-    if opset.version.unwrap_or_default() < OPSET {
+pub fn append(model: ModelProto, logits: &str) -> Option<ModelProto> {
+    let mut editor = GraphEditor::open(model);
+    if editor.opset()? < OPSET {
         return None;
     }
-    let graph = model.graph.as_mut()?;
-    let (wide, scores, at_label, best) = (
+    editor.append_nodes(loss_nodes(logits, None));
+    editor.add_inputs([column(LABELS, DataType::Int64 as i32)]);
+    editor.add_outputs([
+        column(LOSS, data_type(Dtype::F64)),
+        column(CORRECT, DataType::Bool as i32),
+    ]);
+    Some(editor.finish())
+}
+
+/// The nodes that compute [`LOSS`] and [`CORRECT`] from the value `logits`, [batch, classes], and
+/// the input [`LABELS`]. The loss is that of β·logits, where `beta` names a scalar, f64. Logits are
+/// widened to f64 first.
+pub fn loss_nodes(logits: &str, beta: Option<&str>) -> Vec<NodeProto> {
+    let (wide, scaled, scores, at_label, best) = (
         "landscape.wide",
+        "landscape.scaled",
         "landscape.scores",
         "landscape.at_label",
         "landscape.best",
     );
-    graph.node.extend([
-        node("Cast", &[logits], wide, &[("to", DataType::Double as i64)]),
-        node("LogSoftmax", &[wide], scores, &[("axis", 1)]),
-        node(
-            "GatherElements",
-            &[scores, LABELS],
-            at_label,
-            &[("axis", 1)],
-        ),
+    let axis = [("axis", 1)];
+    let double = DataType::Double as i64;
+    let mut nodes = vec![node("Cast", &[logits], wide, &[("to", double)])];
+    nodes.extend(beta.map(|beta| node("Mul", &[wide, beta], scaled, &[])));
+    let seen = beta.map_or(wide, |_| scaled);
+    nodes.extend([
+        node("LogSoftmax", &[seen], scores, &axis),
+        node("GatherElements", &[scores, LABELS], at_label, &axis),
         node("Neg", &[at_label], LOSS, &[]),
         node("ArgMax", &[wide], best, &[("axis", 1), ("keepdims", 1)]),
         node("Equal", &[best, LABELS], CORRECT, &[]),
     ]);
-    graph.input.push(column(LABELS, DataType::Int64 as i32));
-    graph.output.push(column(LOSS, data_type(Dtype::F64)));
-    graph.output.push(column(CORRECT, DataType::Bool as i32));
-    Some(model)
+    nodes
 }
 
 /// A value [batch, 1].

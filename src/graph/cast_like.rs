@@ -1,4 +1,4 @@
-//! Casts to the type of a value whose type is known.
+//! `CastLike` nodes to a type that is known, written as `Cast` nodes.
 //!
 //! PyTorch's exporter writes the bias of a convolution without one as zeros cast like the
 //! convolution's input. ONNX Runtime takes them for something that depends on the data: it neither
@@ -8,29 +8,34 @@
 use std::collections::HashMap;
 
 use super::build::int;
-use crate::checkpoint::onnx::proto::{GraphProto, TypeValue, ValueInfoProto};
+use super::editor::{GraphEditor, is_standard};
+use crate::checkpoint::onnx::proto::{ModelProto, TypeValue, ValueInfoProto};
 
-/// Writes each CastLike as a Cast, where the graph says what type it casts to.
-pub fn settle(graph: &mut GraphProto) {
+/// Writes each `CastLike` as a `Cast`, where the graph says what type it casts to.
+pub fn resolved(model: ModelProto) -> ModelProto {
+    let mut editor = GraphEditor::open(model);
+    let graph = editor.graph();
     let described = graph.input.iter().chain(&graph.value_info);
     let described = described.filter_map(|info| Some((info.name().to_string(), dtype(info)?)));
     let stored = graph.initializer.iter();
     let stored = stored.map(|tensor| (tensor.name().to_string(), tensor.data_type()));
     let types: HashMap<String, i32> = described.chain(stored).collect();
-    for node in &mut graph.node {
+    for index in 0..editor.graph().node.len() {
+        let node = &editor.graph().node[index];
         let [_, like] = node.input.as_slice() else {
             continue;
         };
-        let is_standard = ["", "ai.onnx"].contains(&node.domain());
-        let known = types
-            .get(like)
-            .filter(|_| is_standard && node.op_type() == "CastLike");
+        let is_cast = is_standard(node.domain()) && node.op_type() == "CastLike";
+        let known = types.get(like).filter(|_| is_cast);
         if let Some(&dtype) = known {
-            node.op_type = Some("Cast".to_string());
-            node.input.truncate(1);
-            node.attribute.push(int("to", i64::from(dtype)));
+            let mut cast = node.clone();
+            cast.op_type = Some("Cast".to_string());
+            cast.input.truncate(1);
+            cast.attribute.push(int("to", i64::from(dtype)));
+            editor.replace_node(index, cast);
         }
     }
+    editor.finish()
 }
 
 fn dtype(info: &ValueInfoProto) -> Option<i32> {
@@ -43,7 +48,7 @@ fn dtype(info: &ValueInfoProto) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::onnx::proto::{DataType, NodeProto, TensorProto};
+    use crate::checkpoint::onnx::proto::{DataType, GraphProto, NodeProto, TensorProto};
     use crate::graph::build::described;
 
     fn cast_like(value: &str, like: &str) -> NodeProto {
@@ -57,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_cast_to_a_known_type_says_which() {
-        let mut graph = GraphProto {
+        let graph = GraphProto {
             input: vec![described("x", DataType::Float, &[1])],
             value_info: vec![described("h", DataType::Double, &[1])],
             initializer: vec![TensorProto {
@@ -70,7 +75,11 @@ mod tests {
                 .to_vec(),
             ..GraphProto::default()
         };
-        settle(&mut graph);
+        let model = ModelProto {
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        let graph = resolved(model).graph.unwrap();
         let to = |node: &NodeProto| node.attribute.first().and_then(|to| to.i);
         let types: Vec<Option<i64>> = graph.node.iter().map(to).collect();
         assert_eq!(types, [Some(1), Some(11), Some(10), None]);
