@@ -13,7 +13,7 @@ use super::learned::{Learned, Moment, hold, learn};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator};
-use crate::result::learned::{Layers, Settings};
+use crate::result::learned::{Layers, LearningSettings};
 use crate::result::method::Method;
 use crate::result::score::Score;
 use crate::space::gram::Gram;
@@ -99,7 +99,7 @@ pub struct Learner<'a> {
     /// The models.
     pub pool: &'a Pool,
     /// How; the layers are those of a soup by layer.
-    pub settings: Settings,
+    pub settings: LearningSettings,
     /// By what part of a loss rounding may move it.
     pub rounding: f64,
     /// Told of every step.
@@ -496,7 +496,7 @@ mod tests {
             learner: Some(Learner {
                 slopes: Box::new(loss()),
                 pool: &pool,
-                settings: Settings {
+                settings: LearningSettings {
                     layers: Layers::Tensor,
                     epochs: 60,
                     ..Preset::Released.settings()

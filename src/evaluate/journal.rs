@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use super::lock::lock;
 use super::metrics::{Tally, WORDS};
-use crate::base::files;
 use super::output_lock;
+use crate::base::files;
 use crate::error::{Error, Result};
 
 /// The folder of journals within the output folder.

@@ -5,8 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::error::{Error, Result};
 use crate::base::files;
+use crate::error::{Error, Result};
 
 /// Locks the output for this process; `lock` lies below the output folder `out`. The lock is held
 /// while the file is open.

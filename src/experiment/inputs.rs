@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::candidates::Candidate;
-use super::session::SessionSettings;
+use super::settings::SessionSettings;
 use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;

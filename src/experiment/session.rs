@@ -1,121 +1,30 @@
-//! A session: the network, the checkpoints aligned with it, the data to evaluate on, and how.
+//! A session: the network and the checkpoints, opened and aligned.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use indexmap::IndexMap;
 
-use super::Observer;
-use super::candidates::{Candidate, Candidates};
+use super::candidates::Candidate;
 use super::data::LoadedData;
 use super::inputs::Inputs;
 use super::output::Output;
-use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content};
-use crate::data::{Dataset, InputDtype, Preprocess, Source};
+use super::settings::SessionSettings;
+use super::{Observer, identity};
+use crate::checkpoint::Checkpoint;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, EvaluationOptions, JournalOptions, OriginalModel};
+use crate::evaluate::onnx::{Engine, JournalOptions};
 use crate::evaluate::runtime::Runtime;
-use crate::evaluate::signature;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
 use crate::result::provenance::Provenance;
-use crate::result::score::{Role, Score};
+use crate::result::score::Score;
 use crate::space::gram::{Gram, nonfinite};
-use crate::space::matching::{Aligned, Options, Verified};
-use crate::space::mix::Mix;
+use crate::space::matching::Aligned;
 use crate::space::pool::Pool;
-use crate::space::save::{Recipe, embedded};
-
-/// What an experiment is about, and how models are evaluated.
-#[derive(Debug, Clone)]
-pub struct SessionSettings {
-    /// The network with θ0, an `.onnx` file.
-    pub origin: PathBuf,
-    /// θ0's own state dict; where it is not named, the one beside the network, when there.
-    pub origin_weights: Option<PathBuf>,
-    /// The models.
-    pub candidates: Candidates,
-    /// How tensors are matched.
-    pub matching: Options,
-    /// Whether every trainable tensor counts as moving, also one that is equal in all checkpoints:
-    /// a Hessian is over all of them.
-    pub every_tensor_moves: bool,
-    /// The ONNX Runtime library or its folder; where it is not named, it is searched for.
-    pub onnxruntime: Option<PathBuf>,
-    /// The network's output that holds the logits; needed where it has several.
-    pub logits_output: Option<String>,
-    /// The data sets, with their roles.
-    pub data: Vec<Source>,
-    /// Scaling of u8 data.
-    pub preprocess: Option<Preprocess>,
-    /// Samples taken of each data set; `None` and 0 take all.
-    pub limit: Option<usize>,
-    /// Seed of the samples taken and of whatever else is drawn.
-    pub seed: u64,
-    /// Device, batch, workers, limits.
-    pub options: EvaluationOptions,
-    /// Where an interrupted run keeps what is finished. Without it, nothing is kept.
-    pub output: Option<Output>,
-    /// The configuration file, which is recorded with the results.
-    pub config_file: Option<PathBuf>,
-    /// The command line, which is recorded with the results.
-    pub command: Vec<String>,
-    /// Ends the experiment when it becomes true.
-    pub stop: &'static AtomicBool,
-}
-
-impl SessionSettings {
-    /// Settings with defaults for everything but the network, the models and the data.
-    pub fn new(origin: impl Into<PathBuf>, candidates: Candidates, data: Vec<Source>) -> Self {
-        static NEVER: AtomicBool = AtomicBool::new(false);
-        Self {
-            origin: origin.into(),
-            origin_weights: None,
-            candidates,
-            matching: Options::default(),
-            every_tensor_moves: false,
-            onnxruntime: None,
-            logits_output: None,
-            data,
-            preprocess: None,
-            limit: None,
-            seed: 0,
-            options: EvaluationOptions::default(),
-            output: None,
-            config_file: None,
-            command: Vec::new(),
-            stop: &NEVER,
-        }
-    }
-
-    /// Whether a data set of a role was named.
-    pub fn has(&self, role: Role) -> bool {
-        self.data.iter().any(|set| set.role == role)
-    }
-
-    /// Files that are read beside those of models.
-    pub(super) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
-        let data = self.data.iter().map(|set| set.path.clone());
-        data.chain(self.config_file.clone())
-    }
-
-    /// Settings that the values depend on.
-    fn recorded(&self) -> BTreeMap<String, String> {
-        let limit = self.limit.unwrap_or(0);
-        [
-            ("limit", limit.to_string()),
-            ("seed", self.seed.to_string()),
-            ("batch-norm", "interpolate".to_string()),
-        ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
-    }
-}
 
 /// A network and its checkpoints, opened and aligned, with the settings of evaluation.
 ///
@@ -319,7 +228,7 @@ impl Session {
             out: output.folder.clone(),
             name: output.name.clone(),
             fresh: output.fresh,
-            identity: self.identity(data),
+            identity: identity::of(&self.settings, data),
         })
     }
 
@@ -339,20 +248,6 @@ impl Session {
             Some(output) => output.data_folder(),
             None => std::env::temp_dir(),
         }
-    }
-
-    /// Says which runs may share what is finished: those of the same weights, data and settings,
-    /// by content and never by file names.
-    fn identity(&self, data: &LoadedData) -> String {
-        let settings = &self.settings;
-        let hashes: Vec<&String> = data.content.iter().map(|(_, hash)| hash).collect();
-        let sets = settings.data.iter();
-        let sets: Vec<_> = sets.map(|set| (&set.name, set.role.name())).collect();
-        let preprocess = settings.preprocess.as_ref().map(ToString::to_string);
-        let ignored = &settings.matching.ignore;
-        let recorded = settings.recorded();
-        // Of strings and numbers alone: what a derived `Debug` prints changes with a type's name.
-        format!("{hashes:?} {sets:?} {preprocess:?} {ignored:?} {recorded:?}")
     }
 
     /// Ends an experiment: the inputs must be what they were when they were opened. What was kept
@@ -398,63 +293,7 @@ impl Session {
         }
     }
 
-    /// How each checkpoint was verified, by its name, or by its file where two have one name.
-    fn verified(&self) -> BTreeMap<String, String> {
-        let network = self.network();
-        let checkpoints = &self.inputs.checkpoints;
-        let how = |(index, checkpoint): (usize, &Checkpoint)| {
-            let how = match (self.aligned.verified[index], &checkpoint.content) {
-                (Verified::Value, _) => "value",
-                (Verified::Name, _) => "name",
-                (Verified::Graph, Content::Onnx(model))
-                    if self.runs_itself(&network, index, model) =>
-                {
-                    "file"
-                }
-                (Verified::Graph, _) => "graph",
-            };
-            let mut others = checkpoints.iter().enumerate();
-            let name = if others.any(|(other, it)| other != index && it.name == checkpoint.name) {
-                checkpoint.path.display().to_string()
-            } else {
-                checkpoint.name.clone()
-            };
-            (name, how.to_string())
-        };
-        checkpoints.iter().enumerate().map(how).collect()
-    }
-
-    /// The models as they are, θ0 first, to be run beside their mixes.
-    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
-        let mut models = vec![OriginalModel::File(&network.model.path)];
-        for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
-            models.push(match &checkpoint.content {
-                Content::Onnx(model) if self.runs_itself(network, index, model) => {
-                    OriginalModel::File(&model.path)
-                }
-                _ => {
-                    let mix = Mix::unit(index + 1, self.members());
-                    let write = move || embedded(network, &self.aligned, &mix, &Recipe::new());
-                    OriginalModel::Generated(Box::new(write))
-                }
-            });
-        }
-        models
-    }
-
-    /// Whether a checkpoint's file is run as it is: a graph of another precision or batch size
-    /// cannot be fed the same data, and with tensors left out it is another model.
-    fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
-        // Of each input: its type, and the batch size when it is fixed.
-        let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
-            let inputs = signature::inputs(network).ok()?.into_iter();
-            let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
-            Some(types.collect())
-        };
-        self.aligned.left_out[index].is_empty() && types(&Network::of(model)) == types(network)
-    }
-
-    fn refuse_name_of_origin(&self, csv: &std::path::Path) -> Result<()> {
+    fn refuse_name_of_origin(&self, csv: &Path) -> Result<()> {
         let origin = &self.inputs.origin_name;
         let mut models = self.inputs.checkpoints.iter();
         if models.any(|model| model.name == *origin) {
@@ -465,7 +304,7 @@ impl Session {
     }
 
     /// Leaves out the models of a list whose weights are NaN or infinite.
-    fn leave_out_diverged(&mut self, csv: &std::path::Path, observer: &dyn Observer) -> Result<()> {
+    fn leave_out_diverged(&mut self, csv: &Path, observer: &dyn Observer) -> Result<()> {
         let diverged = diverged(&self.aligned)?;
         for (index, problem) in diverged.iter().enumerate().rev() {
             let Some(problem) = problem else { continue };

@@ -10,7 +10,7 @@ use crate::error::{Cause, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
-use crate::result::learned::Settings as LearningSettings;
+use crate::result::learned::LearningSettings;
 use crate::result::method::Method;
 use crate::result::soup::Soups;
 use crate::space::gram::Gram;

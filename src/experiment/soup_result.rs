@@ -222,7 +222,7 @@ mod tests {
             parameter.name = name.to_string();
         }
         let loss = Quadratic::new(&pool, vec![0.1; 6], vec![1.0; 6], 0.0);
-        let settings = Settings {
+        let settings = LearningSettings {
             layers: Layers::Block,
             ..Preset::Paper.settings()
         };

@@ -3,7 +3,7 @@
 
 use indexmap::IndexMap;
 
-use crate::result::learned::{Ended, Epoch, Layers, Learning, Row, Settings};
+use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Row};
 use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
@@ -142,7 +142,7 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
     };
     Learning {
         method: Method::LearnedByLayer,
-        settings: Settings {
+        settings: LearningSettings {
             layers,
             epochs: 1,
             learning_rate: 0.05,

@@ -11,7 +11,7 @@ pub struct Learning {
     /// Which of the two.
     pub method: Method,
     /// How it was learned.
-    pub settings: Settings,
+    pub settings: LearningSettings,
     /// Samples that it was learned from, and those that were held out to judge it by.
     pub samples: [usize; 2],
     /// What each row of α serves, in the network's order.
@@ -35,7 +35,7 @@ impl Learning {
 
 /// How a soup is learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct LearningSettings {
     /// What has a row of α of its own.
     pub layers: Layers,
     /// Passes over the samples.

@@ -2,7 +2,7 @@
 
 use super::layers;
 use crate::evaluate::differentiable_loss::DifferentiableLoss;
-use crate::result::learned::{Layers, Row, Settings};
+use crate::result::learned::{Layers, LearningSettings, Row};
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
@@ -25,7 +25,7 @@ pub struct Coefficients {
 
 impl Coefficients {
     /// Rows for what moves between the checkpoints of a pool, which has at least one.
-    pub fn new(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &Settings) -> Self {
+    pub fn new(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Self {
         let (mut rows, mut row_of) = layers::rows(settings.layers, pool, &slopes.parameters());
         let is_shared = settings.layers == Layers::All;
         if is_shared {

@@ -27,7 +27,7 @@ use self::coefficients::Coefficients;
 pub use self::start::hold;
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Fit};
-use crate::result::learned::{Ended, Epoch, Layers, Learning, Settings, Step};
+use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Step};
 use crate::result::method::Method;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
@@ -46,12 +46,12 @@ pub enum Preset {
 
 impl Preset {
     /// With a softmax, β learned, nothing held out.
-    pub fn settings(self) -> Settings {
+    pub fn settings(self) -> LearningSettings {
         let (epochs, learning_rate) = match self {
             Self::Paper => (3, 0.1),
             Self::Released => (5, 0.05),
         };
-        Settings {
+        LearningSettings {
             layers: Layers::All,
             epochs,
             learning_rate,
@@ -104,7 +104,7 @@ pub struct Learned {
 pub fn learn(
     slopes: &dyn DifferentiableLoss,
     pool: &Pool,
-    settings: &Settings,
+    settings: &LearningSettings,
     tell: &dyn Fn(Moment),
 ) -> Result<Learned> {
     let mut run = Run::new(slopes, pool, settings);
@@ -115,7 +115,7 @@ pub fn learn(
 
 struct Run<'a> {
     slopes: &'a dyn DifferentiableLoss,
-    settings: &'a Settings,
+    settings: &'a LearningSettings,
     coefficients: Coefficients,
     /// What the optimizer moves: the coefficients' free numbers, then β.
     free: Vec<f64>,
@@ -129,7 +129,11 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(slopes: &'a dyn DifferentiableLoss, pool: &Pool, settings: &'a Settings) -> Self {
+    fn new(
+        slopes: &'a dyn DifferentiableLoss,
+        pool: &Pool,
+        settings: &'a LearningSettings,
+    ) -> Self {
         let coefficients = Coefficients::new(slopes, pool, settings);
         let mut free = vec![0.0; coefficients.len()];
         free.push(1.0);

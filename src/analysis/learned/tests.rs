@@ -7,15 +7,15 @@ use crate::evaluate::differentiable_loss::CoefficientGradient;
 use crate::evaluate::quadratic::Quadratic;
 use crate::space::testing::{pool, random_pool};
 
-fn settings(layers: Layers, epochs: usize) -> Settings {
-    Settings {
+fn settings(layers: Layers, epochs: usize) -> LearningSettings {
+    LearningSettings {
         layers,
         epochs,
         ..Preset::Released.settings()
     }
 }
 
-fn learned(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &Settings) -> Learned {
+fn learned(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Learned {
     learn(slopes, pool, settings, &|_| {}).unwrap()
 }
 
@@ -113,7 +113,7 @@ fn the_minimum_between_two_models_is_found() {
     // L(t) = ½[3(t − 0.1)² + (2t − 1.2)²] is least at t = (0.3 + 2.4) / (3 + 4).
     let loss = Quadratic::new(&pool, vec![0.1, 1.2], vec![3.0, 1.0], 0.5);
     for softmax in [true, false] {
-        let settings = Settings {
+        let settings = LearningSettings {
             softmax,
             ..settings(Layers::All, 400)
         };
@@ -164,7 +164,7 @@ fn slopes_in_what_is_free_are_those_of_differences() {
     let loss = Quadratic::new(&pool, minimum, vec![2.0; 11], 0.0);
     for (layers, rows) in [(Layers::All, 1), (Layers::Tensor, 3), (Layers::Block, 2)] {
         for softmax in [true, false] {
-            let settings = Settings {
+            let settings = LearningSettings {
                 softmax,
                 ..settings(layers, 1)
             };
@@ -198,7 +198,7 @@ fn a_minimum_outside_the_models_is_for_free_coefficients() {
     let pool = pool(&[&[0.0], &[1.0], &[2.0]]);
     let loss = Quadratic::new(&pool, vec![3.0], vec![1.0], 0.0);
     let inside = settings(Layers::All, 500);
-    let free = Settings {
+    let free = LearningSettings {
         softmax: false,
         ..inside.clone()
     };
@@ -217,7 +217,7 @@ fn beta_is_learned_unless_it_is_fixed() {
     let mut loss = Targets::new(&[0.0, 1.0, 2.0], &[1.5]);
     loss.beta = 1.4;
     let pool = loss.pool();
-    let mut settings = Settings {
+    let mut settings = LearningSettings {
         weight_decay: 0.3,
         ..settings(Layers::All, 0)
     };
@@ -239,7 +239,7 @@ fn one_model_is_its_own_soup() {
     loss.beta = 1.2;
     for layers in [Layers::All, Layers::Tensor, Layers::Block] {
         for softmax in [true, false] {
-            let settings = Settings {
+            let settings = LearningSettings {
                 softmax,
                 ..settings(layers, 200)
             };
@@ -254,7 +254,7 @@ fn one_model_is_its_own_soup() {
 fn every_sample_is_taken_once_an_epoch_and_in_another_order() {
     let targets: Vec<f64> = (0..10).map(f64::from).collect();
     let loss = Targets::new(&[0.0, 1.0, 2.0], &targets);
-    let settings = Settings {
+    let settings = LearningSettings {
         batch: 4,
         ..settings(Layers::All, 2)
     };
@@ -288,7 +288,7 @@ fn a_seed_repeats_a_soup() {
     let targets: Vec<f64> = (0..50).map(|k| f64::from(k % 7)).collect();
     let learned = |seed: u64| {
         let loss = Targets::new(&[0.0, 1.0, 2.0, 7.0], &targets);
-        let settings = Settings {
+        let settings = LearningSettings {
             seed,
             batch: 8,
             holdout: Some(0.3),
@@ -304,7 +304,7 @@ fn a_seed_repeats_a_soup() {
 fn what_is_held_out_is_never_learned_from_and_ends_it() {
     let targets = [vec![1.5; 40], vec![9.0; 2]].concat();
     let loss = Targets::new(&[0.0, 1.0, 2.0], &targets);
-    let settings = Settings {
+    let settings = LearningSettings {
         batch: 8,
         holdout: Some(0.25),
         ..settings(Layers::All, 100)
@@ -363,7 +363,7 @@ fn a_loss_that_is_not_finite_ends_it_with_the_best_until_then() {
 fn steps_beyond_any_number_are_not_taken() {
     let loss = Targets::new(&[0.0, 1.0, 2.0], &[1.99]);
     for softmax in [true, false] {
-        let settings = Settings {
+        let settings = LearningSettings {
             learning_rate: f64::MAX,
             weight_decay: 1.0,
             softmax,
@@ -425,7 +425,7 @@ proptest! {
     ) {
         let pool = random_pool(members, &[vec![2], vec![2, 2], vec![1]], seed);
         let loss = Quadratic::new(&pool, minimum, curvature, 0.0);
-        let settings = Settings {
+        let settings = LearningSettings {
             layers, epochs: 6, learning_rate, weight_decay, softmax, learns_beta, seed,
             ..Preset::Paper.settings()
         };

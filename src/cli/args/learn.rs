@@ -6,14 +6,14 @@ use super::units;
 use crate::analysis::learned::Preset;
 use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
-use crate::result::learned::{Layers, Settings};
+use crate::result::learned::{Layers, LearningSettings};
 use crate::result::method::Method;
 
 /// How soups are learned.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
 pub struct LearnArgs {
-    /// Settings to start from [default: released]
+    /// LearningSettings to start from [default: released]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// What gets its own coefficients in learned-by-layer [default: tensor]
@@ -47,7 +47,7 @@ impl LearnArgs {
     ///
     /// # Errors
     /// When a value is impossible, or a flag is given that serves no method.
-    pub fn settings(&self, wanted: &[Wanted]) -> Result<Option<Settings>> {
+    pub fn settings(&self, wanted: &[Wanted]) -> Result<Option<LearningSettings>> {
         let has = |method: Method| wanted.iter().any(|wanted| wanted.method == method);
         let by_layer = has(Method::LearnedByLayer);
         let learns = by_layer || has(Method::Learned);
@@ -80,9 +80,9 @@ impl LearnArgs {
         flags.iter().find(|(_, given)| *given).map(|flag| flag.0)
     }
 
-    fn checked(&self) -> Result<Settings> {
+    fn checked(&self) -> Result<LearningSettings> {
         let default = self.preset.unwrap_or(Preset::Released).settings();
-        Ok(Settings {
+        Ok(LearningSettings {
             layers: self.layers.unwrap_or(Layers::Tensor),
             epochs: count("--epochs", self.epochs)?.unwrap_or(default.epochs),
             learning_rate: number("--lr", self.lr, f64::MIN_POSITIVE)?
@@ -133,7 +133,7 @@ fn holdout(text: &str) -> Result<f64> {
 mod tests {
     use super::*;
 
-    fn settings(arguments: &LearnArgs, methods: &[Method]) -> Result<Option<Settings>> {
+    fn settings(arguments: &LearnArgs, methods: &[Method]) -> Result<Option<LearningSettings>> {
         let wanted: Vec<Wanted> = methods.iter().copied().map(Wanted::plain).collect();
         arguments.settings(&wanted)
     }

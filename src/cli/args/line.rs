@@ -11,7 +11,7 @@ use super::run::RunArgs;
 use crate::error::Result;
 use crate::experiment::candidates::{Candidate, Candidates};
 use crate::experiment::line::{Alphas, LineSettings};
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 use crate::result::panels::Panels;
 
 pub(super) const EXAMPLES: &str = "A barrier is the largest rise of a soup strictly between two \

@@ -10,7 +10,7 @@ use super::run::RunArgs;
 use crate::error::{Error, Result};
 use crate::experiment::pair_selection::PairSelection;
 use crate::experiment::pairs::PairsSettings;
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 
 pub(super) const EXAMPLES: &str = "Examples:
   landscape pairs --origin zs.onnx --models models.csv --test test.npz

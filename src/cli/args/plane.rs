@@ -12,7 +12,7 @@ use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
 use crate::experiment::plane::PlaneSettings;
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 use crate::result::panels::Panels;
 
 pub(super) const EXAMPLES: &str = "Examples:

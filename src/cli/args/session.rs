@@ -6,12 +6,13 @@ use super::config::{self, Config};
 use super::run::{EvaluationArgs, GpuPrecision, LimitArgs, RunArgs};
 use super::units;
 use crate::cli::signals::STOP;
+use crate::cli::terminal::note;
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::{Device, EvaluationOptions, Losses};
 use crate::experiment::candidates::Candidates;
 use crate::experiment::output::Output;
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 use crate::result::score::Role;
 use crate::space::matching::Options;
 
@@ -80,6 +81,11 @@ impl RunArgs {
         self.refuse_limits("choices between models need all samples", "each data set")?;
         let mut session = self.session(config, Candidates::List(models), name)?;
         let options = &mut session.options;
+        if options.max_time.is_some() || options.tolerance.is_some() {
+            note(
+                "max-time and tolerance of the configuration do not apply: all samples are needed",
+            );
+        }
         (options.max_time, options.tolerance) = (None, None);
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
@@ -306,28 +312,5 @@ fn source(name: &str, role: Role, path: &Path) -> Source {
         name: name.to_string(),
         role,
         path: path.to_path_buf(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_journal_is_known_by_names_that_stay() {
-        let preprocess = Preprocess::new(0.5, vec![0.25], vec![1.0], 1).unwrap();
-        let text = identity(&Identity {
-            files: vec!["aa", "bb"],
-            data: vec![("test", Role::Test), ("cold", Role::Shift)],
-            preprocess: Some(&preprocess),
-            ignore: &["head.*".to_string()],
-            settings: [("seed".to_string(), "3".to_string())].into(),
-        });
-        assert_eq!(
-            text,
-            r#"{"files":["aa","bb"],"data":[["test","test"],["cold","shift"]],"#.to_string()
-                + r#""preprocess":{"scale":0.5,"mean":[0.25],"std":[1.0],"channel_axis":1},"#
-                + r#""ignore":["head.*"],"settings":{"seed":"3"}}"#
-        );
     }
 }

@@ -14,7 +14,7 @@ use super::run::RunArgs;
 use crate::analysis::soup::{Rule, Wanted};
 use crate::error::{Error, Result};
 use crate::experiment::save::Save;
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 use crate::experiment::soup::SoupSettings;
 use crate::result::score::Role;
 use crate::space::save;

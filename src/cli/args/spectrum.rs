@@ -11,7 +11,7 @@ use crate::analysis::spectrum::{Plan, Quadrature};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
-use crate::experiment::session::SessionSettings;
+use crate::experiment::settings::SessionSettings;
 use crate::experiment::spectrum::SpectrumSettings;
 
 pub(super) const EXAMPLES: &str = "Examples:

@@ -180,7 +180,7 @@ fn seed(seed: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::learned::{Ended, Epoch, Layers, Settings};
+    use crate::result::learned::{Ended, Epoch, Layers, LearningSettings};
     use crate::result::method::Method;
     use crate::result::models::Individual;
     use crate::result::score::{DatasetInfo, Role, Score};
@@ -204,7 +204,7 @@ mod tests {
         };
         let learning = Learning {
             method: Method::Learned,
-            settings: Settings {
+            settings: LearningSettings {
                 layers: Layers::All,
                 epochs: 2,
                 learning_rate: 0.05,

@@ -1,0 +1,64 @@
+//! Which runs may share what is finished: those of the same weights, data and settings, by their
+//! content and never by file names.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::data::LoadedData;
+use super::settings::SessionSettings;
+use crate::data::Preprocess;
+use crate::result::score::Role;
+
+/// What the values depend on. Its JSON is hashed into the key of a journal: names that are written
+/// stay, whatever types are called.
+#[derive(Serialize)]
+struct Identity<'i> {
+    /// SHA-256 of each file of weights and data.
+    files: Vec<&'i str>,
+    /// Name and role of each data set.
+    data: Vec<(&'i str, Role)>,
+    preprocess: Option<&'i Preprocess>,
+    ignore: &'i [String],
+    settings: BTreeMap<String, String>,
+}
+
+/// The identity of a run, as text.
+pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
+    let sets = settings.data.iter();
+    written(&Identity {
+        files: data.content.iter().map(|(_, hash)| hash.as_str()).collect(),
+        data: sets.map(|set| (&*set.name, set.role)).collect(),
+        preprocess: settings.preprocess.as_ref(),
+        ignore: &settings.matching.ignore,
+        settings: settings.recorded(),
+    })
+}
+
+fn written(of: &Identity<'_>) -> String {
+    // Numbers are finite and keys are text: nothing here can fail.
+    serde_json::to_string(of).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_known_by_names_that_stay() {
+        let preprocess = Preprocess::new(0.5, vec![0.25], vec![1.0], 1).unwrap();
+        let text = written(&Identity {
+            files: vec!["aa", "bb"],
+            data: vec![("test", Role::Test), ("cold", Role::Shift)],
+            preprocess: Some(&preprocess),
+            ignore: &["head.*".to_string()],
+            settings: [("seed".to_string(), "3".to_string())].into(),
+        });
+        assert_eq!(
+            text,
+            r#"{"files":["aa","bb"],"data":[["test","test"],["cold","shift"]],"#.to_string()
+                + r#""preprocess":{"scale":0.5,"mean":[0.25],"std":[1.0],"channel_axis":1},"#
+                + r#""ignore":["head.*"],"settings":{"seed":"3"}}"#
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! The models' own files: which can be run as they are, and what that verifies.
+
+use std::collections::BTreeMap;
+
+use super::session::Session;
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::data::InputDtype;
+use crate::evaluate::onnx::OriginalModel;
+use crate::evaluate::signature;
+use crate::graph::network::Network;
+use crate::space::matching::Verified;
+use crate::space::mix::Mix;
+use crate::space::save::{Recipe, embedded};
+
+impl Session {
+    /// How each checkpoint was verified, by its name, or by its file where two have one name.
+    pub(super) fn verified(&self) -> BTreeMap<String, String> {
+        let network = self.network();
+        let checkpoints = &self.inputs.checkpoints;
+        let how = |(index, checkpoint): (usize, &Checkpoint)| {
+            let how = match (self.aligned().verified[index], &checkpoint.content) {
+                (Verified::Value, _) => "value",
+                (Verified::Name, _) => "name",
+                (Verified::Graph, Content::Onnx(model))
+                    if self.runs_itself(&network, index, model) =>
+                {
+                    "file"
+                }
+                (Verified::Graph, _) => "graph",
+            };
+            let mut others = checkpoints.iter().enumerate();
+            let name = if others.any(|(other, it)| other != index && it.name == checkpoint.name) {
+                checkpoint.path.display().to_string()
+            } else {
+                checkpoint.name.clone()
+            };
+            (name, how.to_string())
+        };
+        checkpoints.iter().enumerate().map(how).collect()
+    }
+
+    /// The models as they are, θ0 first, to be run beside their mixes.
+    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
+        let mut models = vec![OriginalModel::File(&network.model.path)];
+        for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
+            models.push(match &checkpoint.content {
+                Content::Onnx(model) if self.runs_itself(network, index, model) => {
+                    OriginalModel::File(&model.path)
+                }
+                _ => {
+                    let mix = Mix::unit(index + 1, self.members());
+                    let write = move || embedded(network, self.aligned(), &mix, &Recipe::new());
+                    OriginalModel::Generated(Box::new(write))
+                }
+            });
+        }
+        models
+    }
+
+    /// Whether a checkpoint's file is run as it is: a graph of another precision or batch size
+    /// cannot be fed the same data, and with tensors left out it is another model.
+    fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
+        // Of each input: its type, and the batch size when it is fixed.
+        let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
+            let inputs = signature::inputs(network).ok()?.into_iter();
+            let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));
+            Some(types.collect())
+        };
+        self.aligned().left_out[index].is_empty() && types(&Network::of(model)) == types(network)
+    }
+}
