@@ -8,7 +8,8 @@ use std::time::Instant;
 use landscape::base::map;
 use landscape::checkpoint::tensor::{Dtype, Tensor};
 use landscape::space::gram::Gram;
-use landscape::space::pool::{Member, Parameter, Pool, Role, Source};
+use landscape::space::pool::{Member, Parameter, Pool, Role};
+use landscape::space::source::Source;
 use rayon::prelude::*;
 
 /// Fine-tunes; the origin comes on top.

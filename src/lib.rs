@@ -1,8 +1,11 @@
 //! The loss surface between fine-tuned checkpoints.
 //!
 //! Every model here is a *mix*: θ(c) = Σᵢ cᵢ θᵢ over an initialization θ0 and checkpoints
-//! fine-tuned from it, with coefficients that sum to 1. Modules stand in layer order, each
-//! using only those above it in this list; a test holds them to it.
+//! fine-tuned from it, with coefficients that sum to 1.
+//!
+//! The modules below stand in the order of their layers, parted by blank lines. A module uses only
+//! modules of the layers above it in this list, and none beside it in its own; a test reads the
+//! list and holds all code to it.
 
 pub mod error;
 

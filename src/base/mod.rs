@@ -1,6 +1,7 @@
 //! Small tools that know nothing of networks: files, hashes, text for people, the machine.
 
 pub mod atomic;
+pub mod dtype;
 pub mod files;
 pub mod hash;
 pub mod human;

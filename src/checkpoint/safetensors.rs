@@ -120,43 +120,11 @@ fn tensors(bytes: &Bytes) -> std::result::Result<BTreeMap<String, Tensor>, Strin
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let tensor = |name: &str, view: safetensors::tensor::TensorView<'_>| {
         let tensor = Tensor {
-            dtype: dtype(view.dtype()),
+            dtype: Dtype::from_safetensors(view.dtype()),
             shape: view.shape().to_vec(),
             bytes: bytes.slice_ref(view.data()),
         };
         (name.to_string(), tensor)
     };
     Ok(file.iter().map(|(name, view)| tensor(name, view)).collect())
-}
-
-/// The element type of a stored one.
-pub fn dtype(dtype: StoredDtype) -> Dtype {
-    match dtype {
-        StoredDtype::F32 => Dtype::F32,
-        StoredDtype::F16 => Dtype::F16,
-        StoredDtype::BF16 => Dtype::Bf16,
-        StoredDtype::F64 => Dtype::F64,
-        StoredDtype::I64 => Dtype::Other("i64"),
-        StoredDtype::I32 => Dtype::Other("i32"),
-        StoredDtype::I16 => Dtype::Other("i16"),
-        StoredDtype::I8 => Dtype::Other("i8"),
-        StoredDtype::U64 => Dtype::Other("u64"),
-        StoredDtype::U32 => Dtype::Other("u32"),
-        StoredDtype::U16 => Dtype::Other("u16"),
-        StoredDtype::U8 => Dtype::Other("u8"),
-        StoredDtype::BOOL => Dtype::Other("bool"),
-        StoredDtype::F8_E4M3 | StoredDtype::F8_E5M2 => Dtype::Other("f8"),
-        _ => Dtype::Other("unknown"),
-    }
-}
-
-/// The stored type of an element type that can be averaged.
-pub fn stored_dtype(dtype: Dtype) -> Option<StoredDtype> {
-    match dtype {
-        Dtype::F32 => Some(StoredDtype::F32),
-        Dtype::F16 => Some(StoredDtype::F16),
-        Dtype::Bf16 => Some(StoredDtype::BF16),
-        Dtype::F64 => Some(StoredDtype::F64),
-        Dtype::Other(_) => None,
-    }
 }

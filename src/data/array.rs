@@ -2,72 +2,14 @@
 
 use bytes::Bytes;
 
+use crate::base::dtype::Dtype;
 use crate::error::Result;
-
-/// Element types that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F16,
-    Bf16,
-    F32,
-    F64,
-    Bool,
-}
-
-impl Element {
-    /// The name used in messages.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::U8 => "u8",
-            Self::I8 => "i8",
-            Self::U16 => "u16",
-            Self::I16 => "i16",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-            Self::U64 => "u64",
-            Self::I64 => "i64",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-            Self::Bool => "bool",
-        }
-    }
-
-    /// Bytes per element.
-    pub(super) fn size(self) -> usize {
-        match self {
-            Self::U64 | Self::I64 | Self::F64 => 8,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
-            Self::U8 | Self::I8 | Self::Bool => 1,
-        }
-    }
-
-    /// Whether this is a floating-point type.
-    pub(super) fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
-    }
-
-    /// Whether this is an integer type; `bool` is none.
-    pub(super) fn is_integer(self) -> bool {
-        !self.is_float() && self != Self::Bool
-    }
-}
 
 /// Type and shape of an array in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Element type, or the file's own name for one that cannot be read.
-    pub(super) element: std::result::Result<Element, String>,
+    /// Element type, none of [`Dtype::Other`], or the file's own name for one that cannot be read.
+    pub(super) element: std::result::Result<Dtype, String>,
     /// Shape; empty for a scalar.
     pub(super) shape: Vec<usize>,
 }
@@ -75,7 +17,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Bytes of the whole array; `None` when the type cannot be read or the size overflows.
     pub(super) fn byte_len(&self) -> Option<usize> {
-        let size = self.element.as_ref().ok()?.size();
+        let size = self.element.as_ref().ok()?.size()?;
         let elements = self.shape.iter();
         elements.copied().try_fold(size, usize::checked_mul)
     }
@@ -88,6 +30,12 @@ impl Layout {
         };
         format!("{element} {:?}", self.shape)
     }
+}
+
+/// Bytes per element of an array that can be read.
+pub(super) fn width(element: Dtype) -> usize {
+    // A layout holds no type of unknown size.
+    element.size().unwrap_or(1)
 }
 
 /// A data file of named arrays.
@@ -191,7 +139,7 @@ mod tests {
     #[test]
     fn sizes_that_overflow_are_seen() {
         let layout = Layout {
-            element: Ok(Element::F64),
+            element: Ok(Dtype::F64),
             shape: vec![usize::MAX / 4, 3],
         };
         assert_eq!(layout.byte_len(), None);

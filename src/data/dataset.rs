@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::array::{Container, Element, Layout, list};
+use super::array::{Container, Layout, list};
 use super::as_it_is;
 use super::fill::{BatchMut, Column, convertible, needs_table};
 use super::npz::Npz;
@@ -13,6 +13,7 @@ use super::preprocess::{Preprocess, Table};
 use super::safetensors::SafetensorsFile;
 use super::spec::{InputDtype, InputSpec};
 use super::{labels, subset};
+use crate::base::dtype::Dtype;
 use crate::base::{files, hash, map};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role};
@@ -313,7 +314,7 @@ impl Reader<'_> {
     }
 
     /// Checks type, shape and number of samples of an array against its input.
-    fn check(&self, spec: &InputSpec, name: &str, layout: &Layout) -> Result<Element> {
+    fn check(&self, spec: &InputSpec, name: &str, layout: &Layout) -> Result<Dtype> {
         let found = format!("array `{name}` is {}", layout.describe());
         let wanted = format!("the graph's input `{}` takes {spec}", spec.name);
         let refuse = |problem: String| Err(Error::input(self.path, problem));

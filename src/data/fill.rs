@@ -5,9 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use super::array::Element;
+use super::array::width;
 use super::preprocess::Table;
 use super::spec::InputDtype;
+use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// A caller's buffer for a batch: row-major samples, one after the other.
@@ -86,7 +87,7 @@ pub(super) struct Column {
     /// Type the graph takes.
     pub(super) dtype: InputDtype,
     /// Type in `bytes`; what it may be for which `dtype` is settled by [`Column::new`].
-    element: Element,
+    element: Dtype,
     /// Shape of one sample.
     pub(super) shape: Vec<usize>,
     /// Elements of one sample.
@@ -101,7 +102,7 @@ impl Column {
     /// Takes what was read; `table` is there where [`needs_table`] says so.
     pub(super) fn new(
         dtype: InputDtype,
-        element: Element,
+        element: Dtype,
         shape: Vec<usize>,
         bytes: Bytes,
         table: Option<Table>,
@@ -124,7 +125,7 @@ impl Column {
 
     /// Converts `count` samples from `start` on into `out`.
     pub(super) fn fill(&self, start: usize, count: usize, out: BatchMut<'_>) {
-        let row = self.row_len * self.element.size();
+        let row = self.row_len * width(self.element);
         let bytes = &self.bytes[start * row..(start + count) * row];
         match out {
             BatchMut::F32(out) => self.floats(bytes, out, |value| value as f32),
@@ -142,11 +143,11 @@ impl Column {
     /// Floats by way of f64, which holds every stored value exactly.
     fn floats<U>(&self, bytes: &[u8], out: &mut [U], to: impl Fn(f64) -> U) {
         match (self.element, &self.table) {
-            (Element::F16, _) => each(bytes, out, |b| to(f16::from_le_bytes(b).to_f64())),
-            (Element::Bf16, _) => each(bytes, out, |b| to(bf16::from_le_bytes(b).to_f64())),
-            (Element::F32, _) => each(bytes, out, |b| to(f32::from_le_bytes(b).into())),
-            (Element::F64, _) => each(bytes, out, |b| to(f64::from_le_bytes(b))),
-            (Element::U8, Some(table)) => table.apply(bytes, out, to),
+            (Dtype::F16, _) => each(bytes, out, |b| to(f16::from_le_bytes(b).to_f64())),
+            (Dtype::Bf16, _) => each(bytes, out, |b| to(bf16::from_le_bytes(b).to_f64())),
+            (Dtype::F32, _) => each(bytes, out, |b| to(f32::from_le_bytes(b).into())),
+            (Dtype::F64, _) => each(bytes, out, |b| to(f64::from_le_bytes(b))),
+            (Dtype::U8, Some(table)) => table.apply(bytes, out, to),
             (element, _) => unreachable!("{} for a floating-point input", element.name()),
         }
     }
@@ -159,13 +160,13 @@ impl Column {
         name: &str,
         rows: Option<&[usize]>,
     ) -> Result<()> {
-        let unsigned = self.element == Element::U64;
+        let unsigned = self.element == Dtype::U64;
         let narrow = self.dtype == InputDtype::I32;
         if !self.element.is_integer() || !(unsigned || narrow) {
             return Ok(());
         }
         let mut value = [0];
-        for (index, bytes) in self.bytes.chunks_exact(self.element.size()).enumerate() {
+        for (index, bytes) in self.bytes.chunks_exact(width(self.element)).enumerate() {
             integers(self.element, bytes, &mut value, |value| value);
             let [value] = value;
             // A u64 beyond i64 has wrapped to a negative number.
@@ -185,20 +186,20 @@ impl Column {
 }
 
 /// Whether a stored type can become the type the graph takes.
-pub(super) fn convertible(element: Element, dtype: InputDtype) -> bool {
+pub(super) fn convertible(element: Dtype, dtype: InputDtype) -> bool {
     match dtype {
         InputDtype::F32 | InputDtype::F16 | InputDtype::Bf16 | InputDtype::F64 => {
-            element.is_float() || element == Element::U8
+            element.is_float() || element == Dtype::U8
         }
         InputDtype::I64 | InputDtype::I32 => element.is_integer(),
-        InputDtype::U8 => element == Element::U8,
-        InputDtype::Bool => element == Element::Bool,
+        InputDtype::U8 => element == Dtype::U8,
+        InputDtype::Bool => element == Dtype::Bool,
     }
 }
 
 /// Whether the conversion is that of images, by [`Table`].
-pub(super) fn needs_table(element: Element, dtype: InputDtype) -> bool {
-    element == Element::U8 && dtype.is_float()
+pub(super) fn needs_table(element: Dtype, dtype: InputDtype) -> bool {
+    element == Dtype::U8 && dtype.is_float()
 }
 
 /// Converts elements of N bytes one by one.
@@ -209,16 +210,16 @@ pub(super) fn each<const N: usize, U>(bytes: &[u8], out: &mut [U], to: impl Fn([
 }
 
 /// Converts integers of any type; a u64 beyond i64 wraps to a negative number.
-pub(super) fn integers<U>(element: Element, bytes: &[u8], out: &mut [U], to: impl Fn(i64) -> U) {
+pub(super) fn integers<U>(element: Dtype, bytes: &[u8], out: &mut [U], to: impl Fn(i64) -> U) {
     match element {
-        Element::U8 => each(bytes, out, |b| to(u8::from_le_bytes(b).into())),
-        Element::I8 => each(bytes, out, |b| to(i8::from_le_bytes(b).into())),
-        Element::U16 => each(bytes, out, |b| to(u16::from_le_bytes(b).into())),
-        Element::I16 => each(bytes, out, |b| to(i16::from_le_bytes(b).into())),
-        Element::U32 => each(bytes, out, |b| to(u32::from_le_bytes(b).into())),
-        Element::I32 => each(bytes, out, |b| to(i32::from_le_bytes(b).into())),
-        Element::U64 => each(bytes, out, |b| to(u64::from_le_bytes(b) as i64)),
-        Element::I64 => each(bytes, out, |b| to(i64::from_le_bytes(b))),
+        Dtype::U8 => each(bytes, out, |b| to(u8::from_le_bytes(b).into())),
+        Dtype::I8 => each(bytes, out, |b| to(i8::from_le_bytes(b).into())),
+        Dtype::U16 => each(bytes, out, |b| to(u16::from_le_bytes(b).into())),
+        Dtype::I16 => each(bytes, out, |b| to(i16::from_le_bytes(b).into())),
+        Dtype::U32 => each(bytes, out, |b| to(u32::from_le_bytes(b).into())),
+        Dtype::I32 => each(bytes, out, |b| to(i32::from_le_bytes(b).into())),
+        Dtype::U64 => each(bytes, out, |b| to(u64::from_le_bytes(b) as i64)),
+        Dtype::I64 => each(bytes, out, |b| to(i64::from_le_bytes(b))),
         other => unreachable!("{} for an integer input", other.name()),
     }
 }

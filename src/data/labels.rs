@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::array::{Container, Element, list};
+use super::array::{Container, list, width};
 use super::fill::{each, integers};
+use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// The name labels go by in a data file.
@@ -13,7 +14,7 @@ pub(super) const NAME: &str = "labels";
 ///
 /// # Errors
 /// When there is no `labels` array, or it is not one of integers of shape `[n]`.
-pub(super) fn shape(path: &Path, container: &mut dyn Container) -> Result<(Element, usize)> {
+pub(super) fn shape(path: &Path, container: &mut dyn Container) -> Result<(Dtype, usize)> {
     if !container.names().iter().any(|name| name == NAME) {
         let there = list(container);
         let problem = format!("has no array `{NAME}` (integers, shape [n]); there is {there}");
@@ -44,12 +45,12 @@ pub(super) fn shape(path: &Path, container: &mut dyn Container) -> Result<(Eleme
 pub(super) fn read(
     path: &Path,
     container: &mut dyn Container,
-    element: Element,
+    element: Dtype,
     rows: Option<&[usize]>,
 ) -> Result<Vec<i64>> {
     let bytes = container.read(NAME, rows)?;
-    let mut labels = vec![0; bytes.len() / element.size()];
-    if element == Element::U64 {
+    let mut labels = vec![0; bytes.len() / width(element)];
+    if element == Dtype::U64 {
         each(&bytes, &mut labels, |bytes| {
             i64::try_from(u64::from_le_bytes(bytes)).unwrap_or(-1)
         });

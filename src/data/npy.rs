@@ -8,7 +8,8 @@ use std::io::Read;
 
 use ndarray_npy::npy::header::Header;
 
-use super::array::{Element, Layout};
+use super::array::Layout;
+use crate::base::dtype::Dtype;
 
 /// Longest header that is read; NumPy's own limit.
 const MAX_HEADER: usize = 10_000;
@@ -101,21 +102,21 @@ fn depth(text: &[u8]) -> usize {
 }
 
 /// Element type and whether it is big-endian, of a type descriptor such as `<f4`.
-fn element(descr: &str) -> (Result<Element, String>, bool) {
+fn element(descr: &str) -> (Result<Dtype, String>, bool) {
     let (order, kind) = descr.split_at_checked(1).unwrap_or((descr, ""));
     let element = match kind {
-        "u1" => Element::U8,
-        "i1" => Element::I8,
-        "u2" => Element::U16,
-        "i2" => Element::I16,
-        "u4" => Element::U32,
-        "i4" => Element::I32,
-        "u8" => Element::U64,
-        "i8" => Element::I64,
-        "f2" => Element::F16,
-        "f4" => Element::F32,
-        "f8" => Element::F64,
-        "b1" => Element::Bool,
+        "u1" => Dtype::U8,
+        "i1" => Dtype::I8,
+        "u2" => Dtype::U16,
+        "i2" => Dtype::I16,
+        "u4" => Dtype::U32,
+        "i4" => Dtype::I32,
+        "u8" => Dtype::U64,
+        "i8" => Dtype::I64,
+        "f2" => Dtype::F16,
+        "f4" => Dtype::F32,
+        "f8" => Dtype::F64,
+        "b1" => Dtype::Bool,
         _ => return (Err(unreadable(descr, kind)), false),
     };
     match order {
@@ -162,7 +163,7 @@ mod tests {
         for version in [1, 2, 3] {
             let dict = "{'descr': '<f2', 'fortran_order': False, 'shape': (3, 4), }";
             let header = read(version, dict).unwrap();
-            assert_eq!(header.layout.element, Ok(Element::F16));
+            assert_eq!(header.layout.element, Ok(Dtype::F16));
             assert_eq!(header.layout.shape, [3, 4]);
             assert!(!header.fortran && !header.big_endian);
             assert_eq!(header.header_len, npy(version, dict).len());
@@ -176,7 +177,7 @@ mod tests {
             "{'descr': '>i4', 'fortran_order': True, 'shape': (5,), }",
         )
         .unwrap();
-        assert_eq!(header.layout.element, Ok(Element::I32));
+        assert_eq!(header.layout.element, Ok(Dtype::I32));
         assert!(header.fortran && header.big_endian);
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::array::{Container, Layout, gather, row_major, swap_bytes};
+use super::array::{Container, Layout, gather, row_major, swap_bytes, width};
 use super::npy::Npy;
 use crate::error::{Error, Result};
 
@@ -137,7 +137,7 @@ impl Container for Npz {
         let Npy {
             layout, fortran, ..
         } = &member.npy;
-        let size = layout.element.as_ref().map_or(1, |element| element.size());
+        let size = layout.element.as_ref().map_or(1, |element| width(*element));
         let mut gathered = false;
         let mut data = if member.stored {
             self.stored(name, &member)?

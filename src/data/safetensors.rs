@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 
-use super::array::{Container, Element, Layout, gather};
+use super::array::{Container, Layout, gather};
+use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// An open `.safetensors` file; arrays stay where the file has them.
@@ -66,21 +67,9 @@ impl Container for SafetensorsFile {
     }
 }
 
-fn element(dtype: Dtype) -> std::result::Result<Element, String> {
-    Ok(match dtype {
-        Dtype::U8 => Element::U8,
-        Dtype::I8 => Element::I8,
-        Dtype::U16 => Element::U16,
-        Dtype::I16 => Element::I16,
-        Dtype::U32 => Element::U32,
-        Dtype::I32 => Element::I32,
-        Dtype::U64 => Element::U64,
-        Dtype::I64 => Element::I64,
-        Dtype::F16 => Element::F16,
-        Dtype::BF16 => Element::Bf16,
-        Dtype::F32 => Element::F32,
-        Dtype::F64 => Element::F64,
-        Dtype::BOOL => Element::Bool,
-        other => return Err(format!("{other:?}")),
-    })
+fn element(stored: safetensors::Dtype) -> std::result::Result<Dtype, String> {
+    match Dtype::from_safetensors(stored) {
+        Dtype::Other(_) => Err(format!("{stored:?}")),
+        dtype => Ok(dtype),
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::array::width;
+use crate::base::dtype::Dtype;
+
 /// One input of the graph, as the data set has to fill it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {
@@ -14,7 +17,7 @@ pub struct InputSpec {
     pub shape: Vec<Option<usize>>,
 }
 
-/// Element types of graph inputs that can be filled from a data set.
+/// Those of the element types that an input of a graph may have to be filled from a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InputDtype {
     /// 32-bit float.
@@ -38,31 +41,32 @@ pub enum InputDtype {
 impl InputDtype {
     /// The name used in messages.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::F64 => "f64",
-            Self::I64 => "i64",
-            Self::I32 => "i32",
-            Self::U8 => "u8",
-            Self::Bool => "bool",
-        }
+        Dtype::from(self).name()
     }
 
     /// Bytes per element.
     pub fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::U8 | Self::Bool => 1,
-        }
+        width(self.into())
     }
 
     /// Whether this is a floating-point type.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::F64)
+        Dtype::from(self).is_float()
+    }
+}
+
+impl From<InputDtype> for Dtype {
+    fn from(dtype: InputDtype) -> Self {
+        match dtype {
+            InputDtype::F32 => Self::F32,
+            InputDtype::F16 => Self::F16,
+            InputDtype::Bf16 => Self::Bf16,
+            InputDtype::F64 => Self::F64,
+            InputDtype::I64 => Self::I64,
+            InputDtype::I32 => Self::I32,
+            InputDtype::U8 => Self::U8,
+            InputDtype::Bool => Self::Bool,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub fn add(source: &Source, start: usize, coefficient: f64, sum: &mut [f64]) {
         Dtype::Bf16 => add_as(source, start, sum, |bytes: [u8; 2]| {
             coefficient * bf16::from_le_bytes(bytes).to_f64()
         }),
-        Dtype::Other(_) => {}
+        _ => {}
     }
 }
 
@@ -179,7 +179,7 @@ fn rounding(dtype: Dtype) -> f64 {
         Dtype::F32 => f64::from(f32::EPSILON) / 2.0,
         Dtype::F16 => f16::EPSILON.to_f64() / 2.0,
         Dtype::Bf16 => bf16::EPSILON.to_f64() / 2.0,
-        Dtype::Other(_) => 0.0,
+        _ => 0.0,
     }
 }
 

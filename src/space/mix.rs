@@ -208,7 +208,7 @@ fn bytes_of(terms: &[(f64, &Source)], shape: &[usize], dtype: Dtype) -> Bytes {
             let (out, _) = bytes.as_chunks_mut::<2>();
             fill(terms, shape, out, scratch, |x| to_bf16(x).to_le_bytes());
         }
-        Dtype::Other(_) => {}
+        _ => {}
     }
     bytes.into()
 }

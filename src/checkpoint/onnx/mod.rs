@@ -101,7 +101,8 @@ fn tensor(path: &Path, proto: &TensorProto, external: &mut external::Files) -> R
     } else {
         elements(proto)
     };
-    if let Some(size) = dtype.size() {
+    // Fields other than `raw_data` hold small integers in wider ones.
+    if let Some(size) = dtype.size().filter(|_| dtype.is_float()) {
         let expected = shape
             .iter()
             .try_fold(size, |product, &dim| product.checked_mul(dim));
@@ -149,34 +150,34 @@ fn collect<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) 
         .into()
 }
 
+/// The element types of ONNX.
+const DTYPES: [(DataType, Dtype); 14] = [
+    (DataType::Float, Dtype::F32),
+    (DataType::Float16, Dtype::F16),
+    (DataType::Bfloat16, Dtype::Bf16),
+    (DataType::Double, Dtype::F64),
+    (DataType::Int64, Dtype::I64),
+    (DataType::Int32, Dtype::I32),
+    (DataType::Int16, Dtype::I16),
+    (DataType::Int8, Dtype::I8),
+    (DataType::Uint64, Dtype::U64),
+    (DataType::Uint32, Dtype::U32),
+    (DataType::Uint16, Dtype::U16),
+    (DataType::Uint8, Dtype::U8),
+    (DataType::Bool, Dtype::Bool),
+    (DataType::String, Dtype::Other("string")),
+];
+
 /// The element type of an ONNX type number.
 pub fn dtype(data_type: i32) -> Dtype {
-    match DataType::try_from(data_type) {
-        Ok(DataType::Float) => Dtype::F32,
-        Ok(DataType::Float16) => Dtype::F16,
-        Ok(DataType::Bfloat16) => Dtype::Bf16,
-        Ok(DataType::Double) => Dtype::F64,
-        Ok(DataType::Int64) => Dtype::Other("i64"),
-        Ok(DataType::Int32) => Dtype::Other("i32"),
-        Ok(DataType::Int16) => Dtype::Other("i16"),
-        Ok(DataType::Int8) => Dtype::Other("i8"),
-        Ok(DataType::Uint64) => Dtype::Other("u64"),
-        Ok(DataType::Uint32) => Dtype::Other("u32"),
-        Ok(DataType::Uint16) => Dtype::Other("u16"),
-        Ok(DataType::Uint8) => Dtype::Other("u8"),
-        Ok(DataType::Bool) => Dtype::Other("bool"),
-        Ok(DataType::String) => Dtype::Other("string"),
-        _ => Dtype::Other("unknown"),
-    }
+    let mut table = DTYPES.iter();
+    let found = table.find(|(theirs, _)| *theirs as i32 == data_type);
+    found.map_or(Dtype::Other("unknown"), |(_, ours)| *ours)
 }
 
-/// The ONNX type number of a floating-point element type.
+/// The ONNX type number of an element type.
 pub fn data_type(dtype: Dtype) -> i32 {
-    match dtype {
-        Dtype::F32 => DataType::Float as i32,
-        Dtype::F16 => DataType::Float16 as i32,
-        Dtype::Bf16 => DataType::Bfloat16 as i32,
-        Dtype::F64 => DataType::Double as i32,
-        Dtype::Other(_) => DataType::Undefined as i32,
-    }
+    let mut table = DTYPES.iter();
+    let found = table.find(|(_, ours)| *ours == dtype);
+    found.map_or(DataType::Undefined, |(theirs, _)| *theirs) as i32
 }

@@ -88,26 +88,8 @@ pub fn read(csv: &Path) -> Result<Plane> {
 }
 
 fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, String> {
-    let mut grid = Grid {
-        xs: Vec::new(),
-        ys: Vec::new(),
-    };
-    let mut datasets: Vec<DatasetInfo> = Vec::new();
-    for row in &rows {
-        place(&mut grid.xs, row.i, row.x)?;
-        place(&mut grid.ys, row.j, row.y)?;
-        enter_dataset(&mut datasets, &row.dataset, row.role, row.samples)?;
-    }
+    let (grid, datasets) = grid_and_datasets(&rows)?;
     let points = grid.len();
-    if points == 0 || points.checked_mul(datasets.len()) != Some(rows.len()) {
-        return Err(format!(
-            "has {} rows; {} grid points and {} data sets need {}",
-            rows.len(),
-            points,
-            datasets.len(),
-            points * datasets.len()
-        ));
-    }
     let mut coefficients = vec![None; points];
     let mut scores = vec![vec![None; points]; datasets.len()];
     let mut measured = vec![true; points];
@@ -134,20 +116,43 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
         .map(|scores| scores.into_iter().collect());
     let scores: Option<Vec<Vec<Score>>> = complete.collect();
     let coefficients: Option<Vec<_>> = coefficients.into_iter().collect();
-    match (scores, coefficients) {
-        (Some(scores), Some(coefficients)) => {
-            belongs(&grid, &coefficients, &summary)?;
-            Ok(Plane {
-                grid,
-                coefficients,
-                datasets,
-                scores,
-                measured,
-                summary,
-            })
-        }
-        _ => Err("has a grid point twice and another not at all".to_string()),
+    let (Some(scores), Some(coefficients)) = (scores, coefficients) else {
+        return Err("has a grid point twice and another not at all".to_string());
+    };
+    belongs(&grid, &coefficients, &summary)?;
+    Ok(Plane {
+        grid,
+        coefficients,
+        datasets,
+        scores,
+        measured,
+        summary,
+    })
+}
+
+/// The grid and the data sets that the rows are of, one row for each point and data set.
+fn grid_and_datasets(rows: &[Row]) -> std::result::Result<(Grid, Vec<DatasetInfo>), String> {
+    let mut grid = Grid {
+        xs: Vec::new(),
+        ys: Vec::new(),
+    };
+    let mut datasets: Vec<DatasetInfo> = Vec::new();
+    for row in rows {
+        place(&mut grid.xs, row.i, row.x)?;
+        place(&mut grid.ys, row.j, row.y)?;
+        enter_dataset(&mut datasets, &row.dataset, row.role, row.samples)?;
     }
+    let points = grid.len();
+    if points == 0 || points.checked_mul(datasets.len()) != Some(rows.len()) {
+        return Err(format!(
+            "has {} rows; {} grid points and {} data sets need {}",
+            rows.len(),
+            points,
+            datasets.len(),
+            points.saturating_mul(datasets.len())
+        ));
+    }
+    Ok((grid, datasets))
 }
 
 /// Whether the summary's θ1 and θ2 give the grid's coordinates: a JSON of another plane would put

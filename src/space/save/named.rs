@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::Recipe;
 use crate::base::atomic;
-use crate::checkpoint::safetensors::{Declared, dtype, header, layout, stored_dtype};
+use crate::base::dtype::Dtype;
+use crate::checkpoint::safetensors::{Declared, header, layout};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::space::matching::Aligned;
@@ -82,7 +83,10 @@ pub fn write(
                 Elements::Copied(bytes) => out.write_all(bytes)?,
                 Elements::Mixed(held) => out.write_all(&mixed(pool, mix, declared, *held))?,
                 Elements::Origin(source) => {
-                    out.write_all(&source_bytes(source, dtype(declared.dtype)))?;
+                    out.write_all(&source_bytes(
+                        source,
+                        Dtype::from_safetensors(declared.dtype),
+                    ))?;
                 }
             }
         }
@@ -157,7 +161,7 @@ fn differs(name: &str, checkpoints: &[Checkpoint]) -> bool {
 }
 
 fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {
-    let dtype = dtype(declared.dtype);
+    let dtype = Dtype::from_safetensors(declared.dtype);
     mixed_bytes(pool, held.parameter, mix, dtype, held.transposed)
 }
 
@@ -268,7 +272,7 @@ fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan 
         let tensor = &pool.members[member].sources[held.parameter].tensor;
         let declared = Declared {
             name: (*name).to_string(),
-            dtype: stored_dtype(tensor.dtype)?,
+            dtype: tensor.dtype.to_safetensors()?,
             shape: tensor.shape.clone(),
         };
         Some((declared, Elements::Mixed(*held)))
