@@ -24,8 +24,7 @@ pub mod evaluate;
 
 pub mod analysis;
 
-pub mod figure;
-
 pub mod experiment;
+pub mod figure;
 
 pub mod cli;

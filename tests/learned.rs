@@ -15,7 +15,7 @@ use landscape::error::Result;
 use landscape::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use landscape::evaluate::onnx::gradient::{Gradients, Precision};
 use landscape::evaluate::onnx::{Binding, Engine};
-use landscape::result::learned::{Layers, Settings};
+use landscape::result::learned::{Layers, LearningSettings};
 use landscape::space::matching::Aligned;
 use landscape::space::mix::Mix;
 use serde_json::Value;
@@ -101,15 +101,15 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 /// Full-batch steps, as the oracle takes them.
-fn settings(layers: Layers, epochs: usize) -> Settings {
-    Settings {
+fn settings(layers: Layers, epochs: usize) -> LearningSettings {
+    LearningSettings {
         layers,
         epochs,
         ..Preset::Released.settings()
     }
 }
 
-fn learned(names: &[&str], samples: usize, settings: &Settings) -> Learned {
+fn learned(names: &[&str], samples: usize, settings: &LearningSettings) -> Learned {
     let mut found = None;
     with_models(names, samples, |engine, aligned, places| {
         let gradients = engine.gradients(0, samples, Precision::Own).unwrap();
@@ -229,7 +229,7 @@ fn one_model_is_that_model() {
 fn of_two_models_it_is_the_best_point_of_the_line_and_never_above_uniform() {
     let samples = 600;
     for learns_beta in [false, true] {
-        let settings = Settings {
+        let settings = LearningSettings {
             epochs: 80,
             batch: samples,
             learning_rate: 0.1,

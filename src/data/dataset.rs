@@ -32,6 +32,17 @@ pub struct Source {
     pub path: PathBuf,
 }
 
+impl Source {
+    /// A data set of this name and role, in a file.
+    pub fn new(name: impl Into<String>, role: Role, path: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            path: path.into(),
+        }
+    }
+}
+
 /// How data sets are read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReadOptions {

@@ -1,7 +1,7 @@
 //! The data sets of an experiment, read, and what all inputs are by content.
 
-use super::inputs::hashes;
-use super::session::Session;
+use super::inputs::{Inputs, hashes};
+use super::settings::SessionSettings;
 use crate::data::{Dataset, ReadOptions, Source};
 use crate::error::Result;
 use crate::evaluate::signature::Signature;
@@ -24,9 +24,9 @@ impl LoadedData {
     ///
     /// # Errors
     /// When data cannot be read or does not fit the network.
-    pub(super) fn read(session: &Session, network: &Network<'_>) -> Result<Self> {
-        let settings = &session.settings;
-        let signature = Signature::of(network, settings.logits_output.as_deref())?;
+    pub(super) fn read(settings: &SessionSettings, inputs: &Inputs) -> Result<Self> {
+        let network = Network::of(&inputs.model);
+        let signature = Signature::of(&network, settings.logits_output.as_deref())?;
         let options = ReadOptions {
             preprocess: settings.preprocess.clone(),
             limit: settings.limit,
@@ -35,7 +35,7 @@ impl LoadedData {
         let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         let datasets = settings.data.iter().map(read);
         let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
-        let models = hashes(&session.inputs.model_files())?;
+        let models = hashes(&inputs.model_files())?;
         let data = datasets
             .iter()
             .map(|data| (data.path().display().to_string(), data.sha256().to_string()));

@@ -186,7 +186,7 @@ impl Session {
     /// # Errors
     /// When data cannot be read or does not fit the network.
     pub fn load_data(&self) -> Result<LoadedData> {
-        LoadedData::read(self, &self.network())
+        LoadedData::read(&self.settings, &self.inputs)
     }
 
     /// Sets up the evaluation of mixes of the models; the observer hears its notes and warnings.

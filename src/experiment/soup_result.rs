@@ -213,6 +213,7 @@ mod tests {
     use crate::analysis::soup::mean;
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::learned::Layers;
+    use crate::result::learned::LearningSettings;
     use crate::space::testing::random_pool;
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use landscape::checkpoint::Checkpoint;
 use landscape::checkpoint::onnx::Model;
-use landscape::cli::config::Config;
+use landscape::cli::args::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
 use landscape::evaluate::onnx::{Binding, Engine, EvaluationOptions};
 use landscape::evaluate::runtime::Runtime;
@@ -45,7 +45,7 @@ pub fn with_engine(
         path: data.to_path_buf(),
     };
     let options = ReadOptions {
-        preprocess: config.and_then(|path| Config::load(Some(path)).unwrap().0.preprocess),
+        preprocess: config.and_then(|path| Config::load(Some(path)).unwrap().preprocess),
         ..ReadOptions::default()
     };
     let datasets = [Dataset::read(&source, &signature.inputs, &options).unwrap()];

@@ -8,12 +8,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::line::LineOptions;
-use super::pairs::PairsOptions;
-use super::plane::PlaneOptions;
+use super::options::{LineOptions, PairsOptions, PlaneOptions, SoupOptions, SpectrumOptions};
 use super::run::GpuPrecision;
-use super::soup::SoupOptions;
-use super::spectrum::SpectrumOptions;
 use crate::base::files;
 use crate::data::Preprocess;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Grids and ranges, as they are typed.
 
-use super::plane::PlaneOptions;
+use super::options::PlaneOptions;
 use crate::error::{Error, Result};
 use crate::experiment::plane::GridSpec;
 use crate::result::grid::linspace;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::config::Config;
 use super::grid::{check_steps, range};
+use super::options::LineOptions;
 use super::run::RunArgs;
 use crate::error::Result;
 use crate::experiment::candidates::{Candidate, Candidates};
@@ -42,27 +42,6 @@ pub struct LineArgs {
     /// What all commands share.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// The part that `[line]` in `landscape.toml` may hold, too.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "Line")]
-pub struct LineOptions {
-    /// Number of points from each checkpoint to the next, both included [default: 21]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Points on the path, both ends included: 0 is --a, 1 the next checkpoint; may extend beyond
-    #[arg(
-        long,
-        value_name = "MIN:MAX:N",
-        conflicts_with = "steps",
-        allow_hyphen_values = true
-    )]
-    alpha: Option<String>,
-    /// Which panels the figure shows [default: paper]
-    #[arg(long, value_enum)]
-    panels: Option<Panels>,
 }
 
 /// What `landscape line` is to do.

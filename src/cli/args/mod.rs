@@ -9,6 +9,7 @@ mod grid;
 mod learn;
 mod line;
 mod methods;
+mod options;
 mod pairs;
 mod plane;
 pub mod run;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::config::Config;
+use super::options::PairsOptions;
 use super::run::RunArgs;
 use crate::error::{Error, Result};
 use crate::experiment::pair_selection::PairSelection;
@@ -27,25 +27,6 @@ pub struct PairsArgs {
     /// What all commands share.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// The part that `[pairs]` in `landscape.toml` may hold, too.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-#[command(next_help_heading = "Pairs")]
-pub struct PairsOptions {
-    /// Which pairs to evaluate: a number (drawn with --seed), or a CSV with columns a,b [default: all]
-    #[arg(long, value_name = "N|FILE.csv")]
-    pairs: Option<String>,
-    /// Color pairs by which of these columns differ, separated by commas [default: all columns]
-    #[arg(long, value_name = "LIST")]
-    hyperparameters: Option<String>,
-    /// Report the angle within each tensor, too, as a CSV file and a heat map
-    #[arg(long)]
-    by_layer: bool,
-    /// Compare soup and ensemble by the paper's section 4 at α = ¼, ½, ¾; nine more models per pair
-    #[arg(long)]
-    theory: bool,
 }
 
 impl PairsArgs {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::config::Config;
 use super::grid;
+use super::options::PlaneOptions;
 use super::run::RunArgs;
 use crate::checkpoint;
 use crate::error::{Error, Result};
@@ -37,62 +37,6 @@ pub struct PlaneArgs {
     /// What all commands share.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// The part that `[plane]` in `landscape.toml` may hold, too.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "Plane")]
-pub struct PlaneOptions {
-    /// Number of grid points along the longer side [default: 21]
-    #[arg(long, value_name = "N", conflicts_with_all = ["x", "y"])]
-    pub(super) steps: Option<usize>,
-    /// Margin around the three models, as a fraction of the longer side of their box [default: 0.25]
-    #[arg(long, value_name = "FRACTION", conflicts_with_all = ["x", "y"])]
-    pub(super) margin: Option<f64>,
-    /// Grid along u1, both ends included; needs --y
-    #[arg(
-        long,
-        value_name = "MIN:MAX:N",
-        requires = "y",
-        allow_hyphen_values = true
-    )]
-    pub(super) x: Option<String>,
-    /// Grid along u2, both ends included; needs --x
-    #[arg(
-        long,
-        value_name = "MIN:MAX:N",
-        requires = "x",
-        allow_hyphen_values = true
-    )]
-    pub(super) y: Option<String>,
-    /// Evaluate a coarse grid, refine it where contours pass, and interpolate the rest
-    #[arg(long, conflicts_with_all = ["max_time", "tolerance"])]
-    adaptive: bool,
-    /// Draw descent arrows on a grid with N points along the longer side [N defaults to 7]
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "7", value_parser = clap::value_parser!(u64).range(1..=100))]
-    arrows: Option<u64>,
-    /// Which panels the figure shows [default: paper]
-    #[arg(long, value_enum)]
-    panels: Option<Panels>,
-}
-
-impl PlaneOptions {
-    /// Flags, and what the configuration says where they are silent.
-    fn or(&self, config: &Self) -> Self {
-        // A box that was typed replaces coordinates that were configured.
-        let boxed = self.steps.is_some() || self.margin.is_some();
-        let configured = |value: &Option<String>| value.clone().filter(|_| !boxed);
-        Self {
-            steps: self.steps.or(config.steps),
-            margin: self.margin.or(config.margin),
-            x: self.x.clone().or_else(|| configured(&config.x)),
-            y: self.y.clone().or_else(|| configured(&config.y)),
-            adaptive: self.adaptive || config.adaptive,
-            arrows: self.arrows.or(config.arrows),
-            panels: self.panels.or(config.panels),
-        }
-    }
 }
 
 /// What `landscape plane` is to do.
@@ -131,12 +75,21 @@ impl PlaneArgs {
             plane: PlaneSettings {
                 grid: grid::spec(&options)?,
                 adaptive: options.adaptive.then_some(panels),
-                arrows: options.arrows.map(|steps| steps as usize),
+                arrows: options.arrows.map(arrows).transpose()?,
             },
             session,
             panels,
         })
     }
+}
+
+/// Points of the arrows' grid; clap has not seen those of a configuration.
+fn arrows(steps: u64) -> Result<usize> {
+    if (1..=100).contains(&steps) {
+        return Ok(steps as usize);
+    }
+    let problem = format!("is {steps}; 1 to 100 are possible");
+    Err(Error::flag("--arrows", problem))
 }
 
 /// `NAME=FILE` or `FILE`.

@@ -170,7 +170,7 @@ impl RunArgs {
                 .as_ref()
                 .or_else(|| configured.as_ref().filter(|_| typed == 0));
             if let Some(path) = path {
-                data.push(source(role.name(), role, path));
+                data.push(Source::new(role.name(), role, path));
             }
         }
         for shift in &run.shift {
@@ -181,11 +181,11 @@ impl RunArgs {
                     format!("is `{shift}`; NAME=PATH is needed"),
                 ));
             };
-            data.push(source(name, Role::Shift, Path::new(path)));
+            data.push(Source::new(name, Role::Shift, path));
         }
         if typed == 0 {
             for (name, path) in &config.data.shifts {
-                data.push(source(name, Role::Shift, path));
+                data.push(Source::new(name, Role::Shift, path));
             }
         }
         if data.is_empty() {
@@ -305,12 +305,4 @@ fn quantity<T>(
     value
         .map(Some)
         .map_err(|possible| Error::flag(flag, format!("is `{text}`; {possible}")))
-}
-
-fn source(name: &str, role: Role, path: &Path) -> Source {
-    Source {
-        name: name.to_string(),
-        role,
-        path: path.to_path_buf(),
-    }
 }

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
 use super::config::Config;
 use super::learn::LearnArgs;
 use super::methods::{check_validation, parse, wanted};
+use super::options::SoupOptions;
 use super::run::RunArgs;
-use crate::analysis::soup::{Rule, Wanted};
+use crate::analysis::soup::Wanted;
 use crate::error::{Error, Result};
 use crate::experiment::save::Save;
 use crate::experiment::settings::SessionSettings;
@@ -47,22 +47,6 @@ pub struct SoupArgs {
     /// What all commands share.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// The part that `[soup]` in `landscape.toml` may hold, too.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "Soups")]
-pub struct SoupOptions {
-    /// Methods, separated by commas; NAME:NUMBER sets α, λ or t [default: those of the paper's table]
-    #[arg(long, value_name = "LIST")]
-    methods: Option<String>,
-    /// When a greedy soup adds a model [default: ge]
-    #[arg(long, value_enum)]
-    rule: Option<Rule>,
-    /// Number of random orders for greedy-random [default: 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    orders: Option<u64>,
 }
 
 /// How a table is printed.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::config::Config;
+use super::options::SpectrumOptions;
 use super::run::RunArgs;
 use crate::analysis::spectrum::{Plan, Quadrature};
 use crate::checkpoint;
@@ -32,85 +32,34 @@ pub struct SpectrumArgs {
     pub run: RunArgs,
 }
 
-/// The part that `[spectrum]` in `landscape.toml` may hold, too.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-#[command(next_help_heading = "Spectrum")]
-pub struct SpectrumOptions {
-    /// Data set whose mean loss is differentiated [default: train; without one test, val or the first]
-    #[arg(long, value_name = "NAME")]
-    on: Option<String>,
-    /// Number of largest eigenvalues [default: 10]
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
-    /// Number of smallest eigenvalues [default: 5]
-    #[arg(long, value_name = "N")]
-    bottom: Option<usize>,
-    /// Maximum number of Lanczos steps; each costs one Hessian-vector product [default: 100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    steps: Option<u64>,
-    /// Residual ‖Hv − λv‖/|λ| at which an eigenvalue counts as converged [default: 0.001]
-    #[arg(long, value_name = "FRACTION")]
-    accuracy: Option<f64>,
-    /// Number of Hessian-vector products for the trace; 0 skips it [default: 60]
-    #[arg(long, value_name = "N")]
-    trace: Option<usize>,
-    /// Number of random vectors for the spectral density; 0 skips it [default: 4]
-    #[arg(long, value_name = "N")]
-    probes: Option<usize>,
-    /// Lanczos steps per random vector; each costs one Hessian-vector product [default: 50]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    probe_steps: Option<u64>,
-    /// Compute derivatives in float64 (slower)
-    #[arg(long)]
-    double: bool,
-}
-
-impl SpectrumOptions {
-    /// Flags, and what the configuration says where they are silent.
-    fn or(&self, config: &Self) -> Self {
-        Self {
-            on: self.on.clone().or_else(|| config.on.clone()),
-            top: self.top.or(config.top),
-            bottom: self.bottom.or(config.bottom),
-            steps: self.steps.or(config.steps),
-            accuracy: self.accuracy.or(config.accuracy),
-            trace: self.trace.or(config.trace),
-            probes: self.probes.or(config.probes),
-            probe_steps: self.probe_steps.or(config.probe_steps),
-            double: self.double || config.double,
-        }
+/// What is to be found.
+fn found(options: &SpectrumOptions) -> Result<Plan> {
+    let accuracy = options.accuracy.unwrap_or(1e-3);
+    if !(accuracy > 0.0 && accuracy.is_finite()) {
+        let problem = format!("is {accuracy}; a number above 0 is needed");
+        return Err(Error::flag("--accuracy", problem));
     }
-
-    /// What is to be found.
-    fn plan(&self) -> Result<Plan> {
-        let accuracy = self.accuracy.unwrap_or(1e-3);
-        if !(accuracy > 0.0 && accuracy.is_finite()) {
-            let problem = format!("is {accuracy}; a number above 0 is needed");
-            return Err(Error::flag("--accuracy", problem));
-        }
-        let (top, bottom) = (self.top.unwrap_or(10), self.bottom.unwrap_or(5));
-        let (trace, probes) = (self.trace.unwrap_or(60), self.probes.unwrap_or(4));
-        check_counts(&[
-            ("--top", top),
-            ("--bottom", bottom),
-            ("--trace", trace),
-            ("--probes", probes),
-        ])?;
-        Ok(Plan {
-            top,
-            bottom,
-            steps: steps("--steps", self.steps.unwrap_or(100))?,
-            tolerance: accuracy,
-            trace,
-            density: (probes > 0).then_some(Quadrature {
-                probes,
-                steps: steps("--probe-steps", self.probe_steps.unwrap_or(50))?,
-                ..Quadrature::default()
-            }),
-            seed: 0,
-        })
-    }
+    let (top, bottom) = (options.top.unwrap_or(10), options.bottom.unwrap_or(5));
+    let (trace, probes) = (options.trace.unwrap_or(60), options.probes.unwrap_or(4));
+    check_counts(&[
+        ("--top", top),
+        ("--bottom", bottom),
+        ("--trace", trace),
+        ("--probes", probes),
+    ])?;
+    Ok(Plan {
+        top,
+        bottom,
+        steps: steps("--steps", options.steps.unwrap_or(100))?,
+        tolerance: accuracy,
+        trace,
+        density: (probes > 0).then_some(Quadrature {
+            probes,
+            steps: steps("--probe-steps", options.probe_steps.unwrap_or(50))?,
+            ..Quadrature::default()
+        }),
+        seed: 0,
+    })
 }
 
 /// Most of anything that is counted: nobody could wait for more.
@@ -151,7 +100,7 @@ impl SpectrumArgs {
         self.run.refuse_limits(why, "the data set")?;
         let config = Config::load(self.run.output.config.as_deref())?;
         let options = self.options.or(&config.spectrum);
-        let plan = options.plan()?;
+        let plan = found(&options)?;
         let parts = parts(&self.at)?;
         let (mut models, weights): (Vec<_>, Vec<f64>) = parts.into_iter().unzip();
         if models.is_empty() {
