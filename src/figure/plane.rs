@@ -42,11 +42,11 @@ struct PlaneFigure<'a> {
 }
 
 // Lengths in pixels of the layout.
-const SIDE: f64 = 510.0;
-const LEFT: f64 = 118.0;
-const BAR_LABELS: f64 = 96.0;
+const LONGER_SIDE: f64 = 510.0;
+const LEFT_MARGIN: f64 = 118.0;
+const BAR_LABELS_WIDTH: f64 = 96.0;
 /// A very flat plane still leaves room for its colour bar.
-const LOWEST: f64 = 200.0;
+const LOWEST_BAR: f64 = 200.0;
 
 impl Drawable for PlaneFigure<'_> {
     fn size(&self) -> (u32, u32) {
@@ -67,10 +67,10 @@ impl PlaneFigure<'_> {
         let grid = PanelGrid {
             panels: self.panels.len(),
             columns: COLUMNS,
-            axes: (SIDE, self.plot_height()),
+            axes: (LONGER_SIDE, self.plot_height()),
             margins: Margins {
-                left: LEFT,
-                right: field::BAR_GAP + field::BAR + BAR_LABELS,
+                left: LEFT_MARGIN,
+                right: field::BAR_GAP + field::BAR_WIDTH + BAR_LABELS_WIDTH,
                 ..Margins::default()
             },
         };
@@ -78,12 +78,12 @@ impl PlaneFigure<'_> {
     }
 
     fn plot_height(&self) -> f64 {
-        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), SIDE);
-        axes.bottom().max(LOWEST)
+        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), LONGER_SIDE);
+        axes.bottom().max(LOWEST_BAR)
     }
 
     fn axes(&self, sheet: &Sheet, index: usize) -> Axes {
-        Axes::of(&self.plane.grid, sheet.corner(index), SIDE)
+        Axes::of(&self.plane.grid, sheet.corner(index), LONGER_SIDE)
     }
 
     fn panel<B: DrawingBackend>(
@@ -148,7 +148,7 @@ impl PlaneFigure<'_> {
             .iter()
             .enumerate()
             .flat_map(|(k, a)| places[..k].iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)));
-        let room = apart.fold(SIDE / 4.0, f64::min) * 0.8;
+        let room = apart.fold(LONGER_SIDE / 4.0, f64::min) * 0.8;
         let steepest = sums
             .iter()
             .map(|(_, fall)| fall.0.hypot(fall.1))

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Size};
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, LINE_WIDTH, Legend};
 use super::off_axes::{self, OffAxes};
 use super::plot::{Path, Plot, Series};
 use super::sheet::{Margins, PanelGrid, Sheet};
@@ -29,11 +29,11 @@ pub struct Scatter {
 
 // Lengths in pixels of the layout.
 /// Room above panels without titles.
-const UNTITLED: f64 = 40.0;
+const UNTITLED_TOP: f64 = 40.0;
 /// Between the frame and the longest number of the y axis, its name included.
-const BESIDE: f64 = 70.0;
+const Y_NAME_ROOM: f64 = 70.0;
 /// Half the width of a path's point.
-const DOT: f64 = 5.0;
+const PATH_POINT: f64 = 5.0;
 
 /// Draws points.
 ///
@@ -88,7 +88,7 @@ impl Scatter {
         let plots = self.panels.iter().zip(&axes);
         let off_axes: Vec<OffAxes> = plots.map(|(plot, axes)| OffAxes::new(plot, axes)).collect();
         let mut captions = self.captions.clone();
-        captions.extend(off_axes::caption(&self.panels, &off_axes));
+        captions.extend(off_axes::captions(&self.panels, &off_axes));
         ScatterLayout {
             sheet: sheet.captioned(&captions),
             axes,
@@ -108,8 +108,8 @@ impl Scatter {
             columns: self.columns,
             axes: self.size,
             margins: Margins {
-                left: margins.left.max(BESIDE + numbers.fold(0.0, f64::max)),
-                top: if titled { margins.top } else { UNTITLED },
+                left: margins.left.max(Y_NAME_ROOM + numbers.fold(0.0, f64::max)),
+                top: if titled { margins.top } else { UNTITLED_TOP },
                 ..margins
             },
         }
@@ -189,12 +189,17 @@ impl Plot {
         let places: Vec<Xy> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
             if let Some(piece) = axes.clip([ends[0], ends[1]]) {
-                canvas.line(&axes.places(&piece), path.color, THICK)?;
+                canvas.line(&axes.places(&piece), path.color, LINE_WIDTH)?;
             }
         }
         for place in places.into_iter().filter(|place| axes.holds(*place)) {
             let (x, y) = axes.place(place);
-            let corners = [(x - DOT, y), (x, y - DOT), (x + DOT, y), (x, y + DOT)];
+            let corners = [
+                (x - PATH_POINT, y),
+                (x, y - PATH_POINT),
+                (x + PATH_POINT, y),
+                (x, y + PATH_POINT),
+            ];
             canvas.polygon(&corners, path.color)?;
         }
         Ok(())

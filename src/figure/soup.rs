@@ -15,10 +15,10 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Method, MethodResult, Soups};
 
 /// Width and height of the axes in pixels of the layout.
-const SIZE: Size = (1000.0, 720.0);
+const AXES_SIZE: Size = (1000.0, 720.0);
 
 /// The closest look at models that are alike, in percentage points.
-const CLOSEST: f64 = 1.0;
+const SMALLEST_SPREAD: f64 = 1.0;
 
 /// Where every model and every method stands, in percent. `None` without a test set or without
 /// shifts.
@@ -43,7 +43,7 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
             ..Plot::default()
         }],
         columns: 1,
-        size: SIZE,
+        size: AXES_SIZE,
         captions: Vec::new(),
     })
 }
@@ -177,7 +177,7 @@ fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Xy {
 fn window(individuals: &[Xy], all: &[Xy]) -> Option<[Interval; 2]> {
     let reach = |of: fn(&Xy) -> f64| {
         let (low, high) = ordinary(individuals.iter().map(of))?;
-        let spread = (high - low).max(CLOSEST);
+        let spread = (high - low).max(SMALLEST_SPREAD);
         Some(low - spread..=high + spread)
     };
     let (across, up) = reach(|place| place.0).zip(reach(|place| place.1))?;
@@ -195,7 +195,7 @@ fn ordinary(values: impl Iterator<Item = f64>) -> Option<Interval> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let (median, quartile) = (sorted[last.div_ceil(2)], sorted[last - last / 4]);
-    let floor = median - 8.0 * (quartile - median).max(CLOSEST / 2.0);
+    let floor = median - 8.0 * (quartile - median).max(SMALLEST_SPREAD / 2.0);
     extent(sorted.into_iter().filter(|value| *value >= floor))
 }
 
