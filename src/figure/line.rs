@@ -47,7 +47,7 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
 /// Test accuracy against the mean over the shifts along the path: the figure of WiSE-FT. `None`
 /// without a test set or without shifts.
 pub fn scatter(line: &Line) -> Option<Scatter> {
-    let names = accuracy_names(&line.datasets)?;
+    let names = accuracy_names(&line.datasets, AxisScale::Logit)?;
     let points = |scores: &[Vec<Score>]| -> Vec<Xy> {
         let point = |k: usize| {
             let scores: Vec<Score> = scores.iter().map(|set| set[k]).collect();

@@ -10,7 +10,7 @@ use super::plot::{Path, Plot, Series};
 use super::sheet::{Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
-use super::ticks::ticks_width;
+use super::ticks::{AxisScale, ticks_width};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
@@ -43,17 +43,22 @@ pub fn draw(scatter: &Scatter) -> Result<Drawing> {
     canvas::drawing(scatter)
 }
 
-/// The names of axes that show test accuracy and the mean accuracy over the shifts. `None`
-/// without a test set or without shifts.
-pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
+/// The names of axes that show test accuracy and the mean accuracy over the shifts on this scale.
+/// `None` without a test set or without shifts.
+pub fn accuracy_names(datasets: &[DatasetInfo], scale: AxisScale) -> Option<[String; 2]> {
     let of = |role: Role| datasets.iter().filter(move |set| set.role == role);
     of(Role::Test).next()?;
     let shift = match of(Role::Shift).count() {
         0 => return None,
-        1 => format!("{} accuracy (%)", short(&of(Role::Shift).next()?.name)),
-        count => format!("mean accuracy over {count} shifts (%)"),
+        1 => format!("{} accuracy", short(&of(Role::Shift).next()?.name)),
+        count => format!("mean accuracy over {count} shifts"),
     };
-    Some(["test accuracy (%)".to_string(), shift])
+    // Uneven ticks that nothing explains look like a mistake.
+    let unit = match scale {
+        AxisScale::Linear => "%",
+        AxisScale::Logit => "%, logit scale",
+    };
+    Some(["test accuracy", &shift].map(|name| format!("{name} ({unit})")))
 }
 
 impl Drawable for Scatter {
@@ -211,7 +216,6 @@ mod tests {
     use super::*;
     use crate::figure::marks::{Dot, DotShape, Mark};
     use crate::figure::plot::Point;
-    use crate::figure::ticks::AxisScale;
 
     fn plot(points: &[Xy]) -> Plot {
         let path = Path {
@@ -280,6 +284,24 @@ mod tests {
         assert!(axes.holds((1.0, 1.0)) && axes.holds((9.0, 9.0)));
         let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).axes((0.0, 0.0), (300.0, 300.0));
         assert!(free.x.1 < 4.0 && free.y.0 > 4.0);
+    }
+
+    #[test]
+    fn axes_of_accuracies_say_when_their_scale_is_not_linear() {
+        let info = |name: &str, role| DatasetInfo {
+            name: name.to_string(),
+            role,
+            samples: 10,
+        };
+        let sets = [info("test", Role::Test), info("v2", Role::Shift)];
+        let names = |scale| accuracy_names(&sets, scale).unwrap();
+        let logit = [
+            "test accuracy (%, logit scale)",
+            "v2 accuracy (%, logit scale)",
+        ];
+        assert_eq!(names(AxisScale::Logit), logit);
+        let linear = ["test accuracy (%)", "v2 accuracy (%)"];
+        assert_eq!(names(AxisScale::Linear), linear);
     }
 
     #[test]

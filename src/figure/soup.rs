@@ -9,7 +9,7 @@ use super::plot::{Path, Plot, Point, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
 use super::theme;
-use super::ticks::Interval;
+use super::ticks::{AxisScale, Interval};
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Method, MethodResult, Soups};
@@ -25,7 +25,7 @@ const SMALLEST_SPREAD: f64 = 1.0;
 ///
 /// The axes show the models that lie close together: a soup that failed is drawn at the frame.
 pub fn scatter(soups: &Soups) -> Option<Scatter> {
-    let names = accuracy_names(&soups.datasets)?;
+    let names = accuracy_names(&soups.datasets, AxisScale::Linear)?;
     let (paths, series) = drawn(soups);
     let models = soups.models.iter();
     let individuals: Vec<Xy> = models
