@@ -200,7 +200,7 @@ pub fn color_bar<B: DrawingBackend>(
 /// The smallest value, the levels, and the largest value, unless it is far off the scale.
 fn bar_labels(levels: &ContourLevels) -> Vec<String> {
     let Some((first, last)) = levels.values.first().zip(levels.values.last()) else {
-        return vec![fixed(levels.min, 4)];
+        return unlevelled_labels(levels.min, levels.max);
     };
     let top = if levels.max > last + 3.0 * (last - levels.min) {
         format!("≥ {}", label(*last))
@@ -214,10 +214,42 @@ fn bar_labels(levels: &ContourLevels) -> Vec<String> {
         .collect()
 }
 
+/// The ends of a surface that no level crosses, in as many digits as tell them apart; one where they
+/// are the same but for rounding.
+fn unlevelled_labels(min: f64, max: f64) -> Vec<String> {
+    let least = three_digits(min.abs().max(max.abs()));
+    let labels = |decimals: usize| [min, max].map(|value| fixed(value, decimals));
+    let apart = (least..least + 4).map(labels).find(|[a, b]| a != b);
+    apart.map_or_else(|| vec![fixed(min, least)], Vec::from)
+}
+
 /// Decimals that show three digits of a value.
 fn three_digits(value: f64) -> usize {
     if value == 0.0 {
         return 0;
     }
     (2.0 - value.abs().log10().floor()).clamp(0.0, 12.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_without_levels_has_one_rounded_number_or_two_that_differ() {
+        for (min, max, expected) in [
+            (122.0 / 3.0, 122.0 / 3.0, vec!["40.7"]),
+            (122.0 / 3.0, 122.0 / 3.0 + 1e-12, vec!["40.7"]),
+            (40.66, 40.68, vec!["40.66", "40.68"]),
+            (0.0, 0.0, vec!["0"]),
+            (-0.125, 0.5, vec!["−0.125", "0.500"]),
+        ] {
+            let levels = ContourLevels {
+                values: Vec::new(),
+                min,
+                max,
+            };
+            assert_eq!(bar_labels(&levels), expected);
+        }
+    }
 }
