@@ -22,19 +22,13 @@ const HEAD_LENGTH: f64 = 14.0;
 
 /// The points of a panel that its axes do not show.
 pub struct OffAxes {
-    named: Vec<NamedPoint>,
+    /// Points with a name.
+    named: Vec<FrameMark>,
     nameless: Vec<NamelessPoint>,
     labels: PlacedLabels,
     paths: Vec<LeavingPath>,
     /// Names and values that found no room.
     unplaced: Vec<String>,
-}
-
-/// A point with a name: its marker stands near the frame, with an arrow towards where it lies.
-struct NamedPoint {
-    mark: Mark,
-    at: Pixel,
-    direction: Direction,
 }
 
 /// A point without a name: a triangle at the frame.
@@ -64,28 +58,32 @@ impl OffAxes {
             paths: leaving_paths(plot, axes),
             unplaced: Vec::new(),
         };
+        let points = plot.series.iter().flat_map(|series| {
+            let points = series.points.iter();
+            points.map(|point| (point, plot.on_axes(point.at), series.mark))
+        });
+        let finite = points.filter(|(_, at, _)| at.0.is_finite() && at.1.is_finite());
+        let (inside, beyond): (Vec<_>, Vec<_>) = finite.partition(|(_, at, _)| axes.holds(*at));
+        let mut taken: Vec<Pixel> = inside.iter().map(|(_, at, _)| axes.place(*at)).collect();
+        let inside = inside.iter();
+        let mut obstacles: Vec<Obstacle> = inside
+            .map(|(_, at, mark)| square(axes.place(*at), *mark))
+            .collect();
         let mut texts = Vec::new();
-        let mut obstacles = Vec::new();
-        for series in &plot.series {
-            for point in &series.points {
-                let at = plot.on_axes(point.at);
-                if !(at.0.is_finite() && at.1.is_finite()) {
-                    continue;
-                }
-                if axes.holds(at) {
-                    obstacles.push(square(axes.place(at), series.mark));
-                } else if point.name.is_empty() {
-                    off_axes.nameless.push(NamelessPoint {
-                        tip: inset(at, axes, 2.0),
-                        direction: direction(at, axes),
-                        color: series.mark.color(),
-                    });
-                } else {
-                    off_axes.add_named(series.mark, at, axes);
-                    let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
-                    texts.push(format!("{} ({x}, {y})", point.name));
-                }
+        for (point, at, mark) in beyond {
+            if point.name.is_empty() {
+                off_axes.nameless.push(NamelessPoint {
+                    tip: inset(at, axes, 2.0),
+                    direction: direction(at, axes),
+                    color: mark.color(),
+                });
+                continue;
             }
+            let named = FrameMark::new(mark, at, axes, &taken);
+            taken.push(named.at);
+            off_axes.named.push(named);
+            let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
+            texts.push(format!("{} ({x}, {y})", point.name));
         }
         obstacles.extend(boxes_along_paths(plot, axes));
         let named = off_axes.named.iter();
@@ -95,36 +93,9 @@ impl OffAxes {
         off_axes
     }
 
-    fn add_named(&mut self, mark: Mark, at: Xy, axes: &Axes) {
-        let direction = direction(at, axes);
-        let at = self.free_place(inset(at, axes, INSET), direction, axes);
-        self.named.push(NamedPoint {
-            mark,
-            at,
-            direction,
-        });
-    }
-
-    /// The place along the frame that is nearest to a point and covers no other.
-    fn free_place(&self, (x, y): Pixel, direction: Direction, axes: &Axes) -> Pixel {
-        let [(left, top), (right, bottom)] = axes.corners();
-        let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
-        let steps = (0..40).flat_map(|k| [SPACING, -SPACING].map(|step| step * f64::from(k)));
-        let mut places = steps.map(|step| match direction.0 {
-            0.0 => (x + step, y),
-            _ => (x, y + step),
-        });
-        let is_clear = |(x, y): &Pixel| {
-            let is_apart = |other: Pixel| (other.0 - x).hypot(other.1 - y) >= SPACING;
-            let is_inside = across.contains(x) && down.contains(y);
-            is_inside && self.named.iter().all(|other| is_apart(other.at))
-        };
-        places.find(is_clear).unwrap_or((x, y))
-    }
-
     /// Writes the names around their points, where there is room.
     fn place_labels(&mut self, texts: Vec<String>, axes: &Axes) {
-        for (NamedPoint { mark, at, .. }, text) in self.named.iter().zip(texts) {
+        for (FrameMark { mark, at, .. }, text) in self.named.iter().zip(texts) {
             // A reader of the SVG may have a wider font.
             let wide = 1.15 * word_width(&text, SMALL);
             let half = (wide / 2.0 + 4.0, SMALL / 2.0 + 1.0);
@@ -158,8 +129,43 @@ impl OffAxes {
     }
 }
 
-impl NamedPoint {
-    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+/// A marker near the frame, with an arrow towards a point that lies beyond the axes.
+pub struct FrameMark {
+    mark: Mark,
+    at: Pixel,
+    direction: Direction,
+}
+
+impl FrameMark {
+    /// The marker of a point, at the place along the frame that is nearest to it and covers none of
+    /// the markers that stand at the places taken.
+    pub fn new(mark: Mark, point: Xy, axes: &Axes, taken: &[Pixel]) -> Self {
+        let direction = direction(point, axes);
+        let (x, y) = inset(point, axes, INSET);
+        let [(left, top), (right, bottom)] = axes.corners();
+        let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
+        let steps = (0..40).flat_map(|k| [SPACING, -SPACING].map(|step| step * f64::from(k)));
+        let mut places = steps.map(|step| match direction.0 {
+            0.0 => (x + step, y),
+            _ => (x, y + step),
+        });
+        let is_clear = |(x, y): &Pixel| {
+            let mut others = taken.iter();
+            let is_inside = across.contains(x) && down.contains(y);
+            is_inside && others.all(|other| (other.0 - x).hypot(other.1 - y) >= SPACING)
+        };
+        Self {
+            mark,
+            at: places.find(is_clear).unwrap_or((x, y)),
+            direction,
+        }
+    }
+
+    /// Draws it.
+    ///
+    /// # Errors
+    /// When the canvas fails.
+    pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let (at, direction) = (self.at, self.direction);
         let far = INSET - 4.0;
         let tip = (at.0 + far * direction.0, at.1 + far * direction.1);
@@ -349,6 +355,19 @@ mod tests {
                     assert!((a.0 - b.0).hypot(a.1 - b.1) >= SPACING - 1e-9);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_marker_at_the_frame_covers_no_point_within_the_axes() {
+        let mark = Mark::Dot(Dot::new(DotShape::Square, BLUE, 12.0));
+        let at_frame = |taken: &[Pixel]| FrameMark::new(mark, (-5.0, 5.0), &axes(), taken).at;
+        assert_eq!(at_frame(&[]), (INSET, 300.0));
+        let inside = [(60.0, 310.0), (50.0, 340.0)];
+        let (x, y) = at_frame(&inside);
+        assert_eq!(x, INSET);
+        for other in inside {
+            assert!((other.0 - x).hypot(other.1 - y) >= SPACING);
         }
     }
 

@@ -55,16 +55,17 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
         name: short(&model.name),
         at: at(&model.scores),
     };
+    // θ0's marker is the larger one: on top it would hide a model.
     let mut series = vec![
-        Series {
-            name: "individual models".to_string(),
-            mark: dot(DotShape::Diamond, theme::INDIVIDUAL, 13.0),
-            points: soups.models.iter().map(single).collect(),
-        },
         Series {
             name: format!("θ_0 {}", short(&soups.origin.name)),
             mark: dot(DotShape::Hexagon, theme::SLATE, 15.0),
             points: vec![single(&soups.origin)],
+        },
+        Series {
+            name: "individual models".to_string(),
+            mark: dot(DotShape::Diamond, theme::INDIVIDUAL, 13.0),
+            points: soups.models.iter().map(single).collect(),
         },
     ];
     let mut paths = Vec::new();
@@ -259,6 +260,15 @@ mod tests {
         soups.origin = fixtures::individual("zs", 90.0, 79.0);
         let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
         assert!(x.0 == 90.0 && x.1 == 99.0, "{x:?}");
+    }
+
+    #[test]
+    fn models_stand_on_top_of_the_origin() {
+        let mut soups = fixtures::soups();
+        soups.origin.scores = soups.models[0].scores.clone();
+        let figure = scatter(&soups).unwrap();
+        let names: Vec<&str> = figure.panels[0].series.iter().map(|of| &*of.name).collect();
+        assert_eq!(names[..2], ["θ_0 zs", "individual models"]);
     }
 
     #[test]
