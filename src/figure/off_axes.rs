@@ -161,6 +161,11 @@ impl FrameMark {
         }
     }
 
+    /// Where it stands.
+    pub fn at(&self) -> Pixel {
+        self.at
+    }
+
     /// Draws it.
     ///
     /// # Errors

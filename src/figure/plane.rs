@@ -9,6 +9,8 @@ use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
 use super::field;
 use super::legend::{Key, Legend};
 use super::marks::{self, Dot, DotShape, Mark};
+use super::numbers::fixed;
+use super::off_axes::FrameMark;
 use super::panel::title;
 use super::placed_labels::Obstacle;
 use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
@@ -114,12 +116,19 @@ impl PlaneFigure<'_> {
         for (place, along) in self.darts(panel, axes) {
             marks::dart(canvas, place, along)?;
         }
-        for target in self.models().into_iter().skip(1).take(2) {
-            marks::arrow(canvas, axes.place(self.models()[0]), axes.place(target))?;
+        let [origin, targets @ ..] = &self.models()[..] else {
+            return Ok(());
+        };
+        for target in targets.iter().take(2) {
+            if let Some([from, to]) = axes.clip([*origin, *target]) {
+                marks::arrow(canvas, axes.place(from), axes.place(to))?;
+            }
         }
-        // A range set by hand may leave a model outside the frame.
-        let marks = self.marks(panel).into_iter();
-        for (mark, point) in marks.filter(|(_, point)| axes.holds(*point)) {
+        let (inside, beyond) = self.marks(panel, axes);
+        for mark in &beyond {
+            mark.draw(canvas)?;
+        }
+        for (mark, point) in inside {
             mark.draw(canvas, axes.place(point))?;
         }
         Ok(())
@@ -171,26 +180,39 @@ impl PlaneFigure<'_> {
         models.map(|model| (model.x, model.y)).collect()
     }
 
-    fn marks(&self, panel: &Panel) -> Vec<(Mark, Xy)> {
+    /// The markers of a panel: those within its axes with their points, and those at the frame of
+    /// models beyond. A range set by hand may leave out any model.
+    fn marks(&self, panel: &Panel, axes: &Axes) -> (Vec<(Mark, Xy)>, Vec<FrameMark>) {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
         let minimum =
             lowest(self.plane.into(), &panel.values).map(|index| self.plane.grid.point(index));
         let models = marks.into_iter().zip(self.models());
         let others = self.others().into_iter();
-        models
+        let all = models
             .chain(others.map(|(mark, model)| (mark, (model.x, model.y))))
-            .chain(minimum.map(|point| (Mark::Minimum, point)))
-            .collect()
+            .chain(minimum.map(|point| (Mark::Minimum, point)));
+        let finite = all.filter(|(_, (x, y))| x.is_finite() && y.is_finite());
+        let (inside, beyond): (Vec<_>, Vec<_>) = finite.partition(|(_, at)| axes.holds(*at));
+        let mut taken: Vec<Pixel> = inside.iter().map(|(_, at)| axes.place(*at)).collect();
+        let at_frame = |(mark, point): (Mark, Xy)| {
+            let mark = FrameMark::new(mark, point, axes, &taken);
+            taken.push(mark.at());
+            mark
+        };
+        let beyond = beyond.into_iter().map(at_frame).collect();
+        (inside, beyond)
     }
 
     /// Where labels would cover a marker or an arrow.
     fn obstacles(&self, panel: &Panel, axes: &Axes) -> Vec<Obstacle> {
-        let square = |point: Xy, half: f64| Obstacle {
-            at: axes.place(point),
+        let square = |at: Pixel, half: f64| Obstacle {
+            at,
             half: (half, half),
         };
-        let marks = self.marks(panel).into_iter();
-        let marks = marks.map(|(_, point)| square(point, 1.6 * marks::SIZE));
+        let (inside, beyond) = self.marks(panel, axes);
+        let inside = inside.into_iter().map(|(_, point)| axes.place(point));
+        let beyond = beyond.iter().map(FrameMark::at);
+        let marks = inside.chain(beyond).map(|at| square(at, 1.6 * marks::SIZE));
         let darts = self.darts(panel, axes).into_iter();
         let darts = darts.map(|(at, (dx, dy))| Obstacle {
             at,
@@ -203,7 +225,7 @@ impl PlaneFigure<'_> {
         });
         marks
             .chain(darts)
-            .chain(arrows.map(|point| square(point, 2.0)))
+            .chain(arrows.map(|point| square(axes.place(point), 2.0)))
             .collect()
     }
 
@@ -218,19 +240,8 @@ impl PlaneFigure<'_> {
             (Mark::Minimum, "smallest on the grid".to_string()),
         ];
         let models = models.map(|(mark, label)| (Key::Mark(mark), label));
-        let others = self.others().into_iter().map(|(mark, model)| {
-            // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
-            let near = model.distance <= 1e-3 * model.x.hypot(model.y);
-            let label = match near {
-                true => short(&model.name),
-                false => format!(
-                    "{} ({:.2} off the plane)",
-                    short(&model.name),
-                    model.distance
-                ),
-            };
-            (Key::Mark(mark), label)
-        });
+        let others = self.others().into_iter();
+        let others = others.map(|(mark, model)| (Key::Mark(mark), self.label(model)));
         let mut rows = vec![models.to_vec()];
         if !self.plane.summary.arrows.is_empty() {
             let label = "where the loss falls (length: square root of its slope)";
@@ -238,6 +249,28 @@ impl PlaneFigure<'_> {
         }
         rows.extend(Legend::wrapped(others.collect(), width).rows);
         Legend { rows }
+    }
+
+    /// A projected model's name, its distance from the plane, and where it is when the grid does not
+    /// reach it.
+    fn label(&self, model: &Projected) -> String {
+        // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
+        let is_near = model.distance <= 1e-3 * model.x.hypot(model.y);
+        let distance = (!is_near).then(|| format!("{:.2} off the plane", model.distance));
+        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), LONGER_SIDE);
+        let is_beyond = !axes.holds((model.x, model.y));
+        let beyond = is_beyond.then(|| {
+            format!(
+                "beyond the axes at {}, {}",
+                fixed(model.x, 2),
+                fixed(model.y, 2)
+            )
+        });
+        let notes: Vec<String> = distance.into_iter().chain(beyond).collect();
+        match notes.as_slice() {
+            [] => short(&model.name),
+            notes => format!("{} ({})", short(&model.name), notes.join(", ")),
+        }
     }
 
     /// The projected models with their markers.
@@ -383,6 +416,40 @@ mod tests {
             let (px, py) = axes.place((point.x, point.y));
             assert!(px > axes.left && px < axes.right() && py > axes.top && py < axes.bottom());
         }
+    }
+
+    #[test]
+    fn a_model_beyond_the_grid_stands_at_the_frame_and_is_told() {
+        let mut plane = plane(21, 16, bowl);
+        plane.summary.marks = [(3.0, 2.0), (-40.0, 1.0), (-40.0, 1.2)]
+            .map(|(x, y)| Projected {
+                name: format!("m{x}"),
+                x,
+                y,
+                distance: 0.0,
+                scores: Vec::new(),
+            })
+            .to_vec();
+        let figure = PlaneFigure {
+            panels: choose((&plane).into(), Panels::Paper),
+            plane: &plane,
+        };
+        let axes = figure.axes(&figure.sheet(), 0);
+        let (inside, beyond) = figure.marks(&figure.panels[0], &axes);
+        assert_eq!((inside.len(), beyond.len()), (6, 2));
+        let [(left, top), (right, bottom)] = axes.corners();
+        for mark in &beyond {
+            let (x, y) = mark.at();
+            assert!((left..=right).contains(&x) && (top..=bottom).contains(&y));
+        }
+        assert_ne!(beyond[0].at(), beyond[1].at());
+        let svg = draw(&plane, Panels::Paper).unwrap().svg;
+        assert_eq!(
+            svg.matches("m-40 (beyond the axes at −40.00, 1.20)")
+                .count(),
+            1
+        );
+        assert_eq!(svg.matches("\nm3\n").count(), 1);
     }
 
     #[test]
