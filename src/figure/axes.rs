@@ -9,7 +9,7 @@ use super::ticks::{Interval, Ticks, ticks, ticks_width};
 use crate::result::grid::Grid;
 
 /// Least length of an axis: the pixels that a unit takes stay a number.
-const LEAST: f64 = 1e-200;
+const SHORTEST_AXIS: f64 = 1e-200;
 
 /// A point of the data: its values along x and y.
 pub type Xy = (f64, f64);
@@ -36,7 +36,7 @@ impl Axes {
         Self {
             left,
             top,
-            scale: [side / (x.1 - x.0).max(y.1 - y.0).max(LEAST); 2],
+            scale: [side / (x.1 - x.0).max(y.1 - y.0).max(SHORTEST_AXIS); 2],
             x,
             y,
         }
@@ -48,8 +48,8 @@ impl Axes {
             left,
             top,
             scale: [
-                size.0 / (x.1 - x.0).max(LEAST),
-                size.1 / (y.1 - y.0).max(LEAST),
+                size.0 / (x.1 - x.0).max(SHORTEST_AXIS),
+                size.1 / (y.1 - y.0).max(SHORTEST_AXIS),
             ],
             x,
             y,

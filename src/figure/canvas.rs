@@ -20,7 +20,7 @@ pub type DrawResult<B> =
     std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 /// Pixels of the layout an inch of paper.
-const DENSITY: f64 = 300.0;
+const DOTS_PER_INCH: f64 = 300.0;
 
 /// Canvas pixels of an SVG a pixel of the layout: plotters draws at whole pixels.
 const SVG_UNIT: u32 = 2;
@@ -253,17 +253,17 @@ pub fn drawing(figure: &impl Drawable) -> Result<Drawing> {
 }
 
 /// Most pixels of the layout: a bitmap of them takes 1.6 GB while it is drawn.
-const PIXELS: u64 = 1 << 27;
+const MOST_PIXELS: u64 = 1 << 27;
 
 /// The size of a figure, refused where it could not be drawn.
 fn size(figure: &impl Drawable) -> Result<(u32, u32)> {
     let (width, height) = figure.size();
-    if u64::from(width) * u64::from(height) <= PIXELS {
+    if u64::from(width) * u64::from(height) <= MOST_PIXELS {
         return Ok((width, height));
     }
     Err(Error::runtime(
         "figure",
-        format!("would have {width}×{height} pixels; at most {PIXELS} can be drawn"),
+        format!("would have {width}×{height} pixels; at most {MOST_PIXELS} can be drawn"),
     ))
 }
 
@@ -282,7 +282,7 @@ pub fn svg(figure: &impl Drawable) -> Result<String> {
         figure,
         SVG_UNIT,
     )?;
-    let inches = |pixels: u32| f64::from(pixels) / DENSITY;
+    let inches = |pixels: u32| f64::from(pixels) / DOTS_PER_INCH;
     Ok(svg
         .replacen(
             &format!(r#"width="{wide}" height="{tall}""#),
@@ -356,7 +356,7 @@ fn encode(
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let per_meter = (DENSITY / 0.0254).round() as u32;
+    let per_meter = (DOTS_PER_INCH / 0.0254).round() as u32;
     encoder.set_pixel_dims(Some(png::PixelDimensions {
         xppu: per_meter,
         yppu: per_meter,

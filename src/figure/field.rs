@@ -17,10 +17,10 @@ use crate::result::grid::Grid;
 const SHADING: f64 = 0.45;
 
 /// Pixels of the layout below which a contour line is left out.
-const SPECK: f64 = 10.0;
+const SMALLEST_CONTOUR: f64 = 10.0;
 
 /// Width of the colour bar.
-pub const BAR: f64 = 26.0;
+pub const BAR_WIDTH: f64 = 26.0;
 /// Room between the axes and the colour bar.
 pub const BAR_GAP: f64 = 20.0;
 
@@ -63,7 +63,7 @@ pub fn draw<B: DrawingBackend>(
 
 /// Whether a line is too small to be read as one.
 fn is_speck(line: &[Pixel]) -> bool {
-    let far = |place: &Pixel| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SPECK;
+    let far = |place: &Pixel| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SMALLEST_CONTOUR;
     !line.iter().any(far)
 }
 
@@ -145,12 +145,12 @@ pub fn hatch<B: DrawingBackend>(
 
 /// Lines x + y = c within a box, on one lattice for the whole figure.
 fn diagonals([(x0, y0), (x1, y1)]: [Pixel; 2]) -> Vec<[Pixel; 2]> {
-    const STEP: f64 = 12.0;
-    let first = ((x0 + y0) / STEP).ceil() as i64;
-    let last = ((x1 + y1) / STEP).floor() as i64;
+    const HATCH_STEP: f64 = 12.0;
+    let first = ((x0 + y0) / HATCH_STEP).ceil() as i64;
+    let last = ((x1 + y1) / HATCH_STEP).floor() as i64;
     (first..=last)
         .map(|k| {
-            let c = k as f64 * STEP;
+            let c = k as f64 * HATCH_STEP;
             let (a, b) = ((c - y1).max(x0), (c - y0).min(x1));
             [(a, c - a), (b, c - b)]
         })
@@ -168,36 +168,39 @@ pub fn color_bar<B: DrawingBackend>(
     let scale = BandColors::new(levels);
     let count = scale.bands() as f64;
     let at = |bands: f64| top + height - height * bands / count;
-    canvas.raster([(left, top), (left + BAR, top + height)], |across, down| {
-        let shade = |dy: &f64| {
-            let bands = count * (1.0 - dy / height);
-            let band = (bands as usize).min(scale.bands() - 1);
-            scale.shade(band, bands - band as f64)
-        };
-        let rows = down.iter().map(shade);
-        rows.flat_map(|color| across.iter().map(move |_| color))
-            .collect()
-    })?;
+    canvas.raster(
+        [(left, top), (left + BAR_WIDTH, top + height)],
+        |across, down| {
+            let shade = |dy: &f64| {
+                let bands = count * (1.0 - dy / height);
+                let band = (bands as usize).min(scale.bands() - 1);
+                scale.shade(band, bands - band as f64)
+            };
+            let rows = down.iter().map(shade);
+            rows.flat_map(|color| across.iter().map(move |_| color))
+                .collect()
+        },
+    )?;
     for band in 0..scale.bands() {
         let edges = [band as f64 + 1.0, band as f64].map(at);
-        canvas.outline([(left, edges[0]), (left + BAR, edges[1])], 1.0)?;
+        canvas.outline([(left, edges[0]), (left + BAR_WIDTH, edges[1])], 1.0)?;
     }
     // On a low bar not every boundary has room for its number.
     let every = (1.1 * SMALL * count / height).ceil().max(1.0) as usize;
     for (index, text) in bar_labels(levels).iter().enumerate() {
         if index % every == 0 {
-            let place = (left + BAR + 8.0, at(index as f64));
+            let place = (left + BAR_WIDTH + 8.0, at(index as f64));
             canvas.write(text, place, SMALL, Anchor::Left)?;
         }
     }
-    let above = (left + BAR / 2.0, top - 26.0);
+    let above = (left + BAR_WIDTH / 2.0, top - 26.0);
     canvas.write(unit, above, SMALL, Anchor::Middle)
 }
 
 /// The smallest value, the levels, and the largest value, unless it is far off the scale.
 fn bar_labels(levels: &ContourLevels) -> Vec<String> {
     let Some((first, last)) = levels.values.first().zip(levels.values.last()) else {
-        return vec![fixed(levels.min, 4)];
+        return unlevelled_labels(levels.min, levels.max);
     };
     let top = if levels.max > last + 3.0 * (last - levels.min) {
         format!("≥ {}", label(*last))
@@ -211,10 +214,42 @@ fn bar_labels(levels: &ContourLevels) -> Vec<String> {
         .collect()
 }
 
+/// The ends of a surface that no level crosses, in as many digits as tell them apart; one where they
+/// are the same but for rounding.
+fn unlevelled_labels(min: f64, max: f64) -> Vec<String> {
+    let least = three_digits(min.abs().max(max.abs()));
+    let labels = |decimals: usize| [min, max].map(|value| fixed(value, decimals));
+    let apart = (least..least + 4).map(labels).find(|[a, b]| a != b);
+    apart.map_or_else(|| vec![fixed(min, least)], Vec::from)
+}
+
 /// Decimals that show three digits of a value.
 fn three_digits(value: f64) -> usize {
     if value == 0.0 {
         return 0;
     }
     (2.0 - value.abs().log10().floor()).clamp(0.0, 12.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_without_levels_has_one_rounded_number_or_two_that_differ() {
+        for (min, max, expected) in [
+            (122.0 / 3.0, 122.0 / 3.0, vec!["40.7"]),
+            (122.0 / 3.0, 122.0 / 3.0 + 1e-12, vec!["40.7"]),
+            (40.66, 40.68, vec!["40.66", "40.68"]),
+            (0.0, 0.0, vec!["0"]),
+            (-0.125, 0.5, vec!["−0.125", "0.500"]),
+        ] {
+            let levels = ContourLevels {
+                values: Vec::new(),
+                min,
+                max,
+            };
+            assert_eq!(bar_labels(&levels), expected);
+        }
+    }
 }

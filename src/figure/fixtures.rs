@@ -1,12 +1,14 @@
-//! Made-up results that figures are tested on: sixteen fine-tuned models, two of which lie in
-//! basins of their own.
+//! Made-up results that figures are tested on: a plane of three models; and sixteen fine-tuned
+//! models, two of which lie in basins of their own.
 
 use indexmap::IndexMap;
 
+use crate::result::grid::{Grid, linspace};
 use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Row};
 use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
+use crate::result::plane::{Checkpoint, Geometry, Plane, Summary};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::soup::{Evaluations, MethodResult, Soups};
@@ -171,62 +173,84 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
     }
 }
 
+/// A plane of three models over a grid of `nx` × `ny` points, with this loss at (x, y) on all data
+/// sets.
+pub fn plane(nx: usize, ny: usize, loss: impl Fn(f64, f64) -> f64) -> Plane {
+    let grid = Grid {
+        xs: linspace(-1.5, 6.5, nx),
+        ys: linspace(-1.5, 4.5, ny),
+    };
+    let score = |(x, y): (f64, f64)| {
+        let loss = loss(x, y);
+        Score {
+            loss,
+            loss_se: 0.01,
+            error: (loss / (1.0 + loss)).clamp(0.0, 1.0),
+            error_se: 0.003,
+            nonfinite: usize::from(!loss.is_finite()),
+        }
+    };
+    let scores: Vec<Score> = grid.points().map(score).collect();
+    let mut datasets = datasets();
+    datasets[0] = DatasetInfo {
+        name: "train".to_string(),
+        role: Role::Train,
+        samples: 1000,
+    };
+    Plane {
+        measured: vec![true; grid.len()],
+        coefficients: vec![[0.0; 3]; grid.len()],
+        datasets,
+        scores: vec![scores; 4],
+        summary: summary(),
+        grid,
+    }
+}
+
+/// Three models and a soup.
+fn summary() -> Summary {
+    let point = |name: &str, x, y| Checkpoint {
+        name: name.into(),
+        x,
+        y,
+        scores: Vec::new(),
+    };
+    Summary {
+        geometry: Geometry {
+            norm_a: 5.0,
+            norm_b: 5.0,
+            angle_deg: 37.0,
+            cosine: 0.8,
+            a: [5.0, 0.0],
+            b: [4.0, 3.0],
+        },
+        checkpoints: vec![
+            point("zs", 0.0, 0.0),
+            point("ft1", 5.0, 0.0),
+            point("ft2 with a name that goes on and on and on", 4.0, 3.0),
+            point("soup", 4.5, 1.5),
+        ],
+        marks: Vec::new(),
+        arrows: Vec::new(),
+        minimum: Vec::new(),
+        checks: Vec::new(),
+        warnings: Vec::new(),
+        provenance: Provenance::default(),
+    }
+}
+
+/// A loss with its minimum at (4, 1).
+pub fn bowl(x: f64, y: f64) -> f64 {
+    0.1 + 0.05 * ((x - 4.0).powi(2) + (y - 1.0).powi(2))
+}
+
 /// All pairs of sixteen models, their angles tensor by tensor and the comparison of section 4.
 pub fn pairs() -> Pairs {
     let models = soups().models;
-    let sets: [&[&str]; 9] = [
-        &["seed"],
-        &["seed", "lr"],
-        &["lr"],
-        &["lr", "epochs", "mixup", "augmentation", "weight decay"],
-        &["augmentation"],
-        &["epochs"],
-        &[],
-        &["mixup"],
-        &["label smoothing"],
-    ];
     let mut pairs = Vec::new();
     for a in 0..models.len() {
         for b in a + 1..models.len() {
-            let k = pairs.len();
-            let far = a == 3 || b == 3 || b == 15;
-            let differ = sets[((noise(k) * noise(k + 7)) * 9.0) as usize];
-            let angle = if far {
-                75.0 + 20.0 * noise(k)
-            } else {
-                30.0 + 45.0 * noise(k)
-            };
-            let advantage = match far {
-                true => -50.0 * noise(k + 11),
-                false => -0.3 + 0.6 * angle / 75.0 - 0.3 * noise(k + 5),
-            };
-            let ensemble = [97.0 + 2.2 * noise(k + 2), 75.0 + 9.0 * noise(k + 3)];
-            let row = |name: &str, role: &str, ensemble: f64| PairRow {
-                dataset: name.to_string(),
-                role: role.to_string(),
-                samples: 1000,
-                accuracy_a: 0.97,
-                accuracy_b: 0.96,
-                accuracy_soup: (ensemble + advantage - 0.1) / 100.0,
-                accuracy_ensemble: ensemble / 100.0,
-                advantage: advantage / 100.0,
-                advantage_se: 0.002,
-            };
-            pairs.push(Pair {
-                a: models[a].name.clone(),
-                b: models[b].name.clone(),
-                angle_deg: angle,
-                norm_a: 1.0,
-                norm_b: 1.2,
-                differ: differ.iter().map(|name| (*name).to_string()).collect(),
-                rows: vec![
-                    row("test", "test", ensemble[0]),
-                    row("sketch", "shift", ensemble[1]),
-                    row("rendition", "shift", ensemble[1]),
-                    row("shifts", "mean", ensemble[1]),
-                    row("all", "mean", ensemble[1]),
-                ],
-            });
+            pairs.push(pair(pairs.len(), &models, a, b));
         }
     }
     let of = |value: f64| Correlation {
@@ -247,6 +271,60 @@ pub fn pairs() -> Pairs {
         pairs,
         warnings: Vec::new(),
         provenance: Provenance::default(),
+    }
+}
+
+/// The `k`-th pair: with a barrier where a model lies in a basin of its own.
+fn pair(k: usize, models: &[Individual], a: usize, b: usize) -> Pair {
+    const DIFFER: [&[&str]; 9] = [
+        &["seed"],
+        &["seed", "lr"],
+        &["lr"],
+        &["lr", "epochs", "mixup", "augmentation", "weight decay"],
+        &["augmentation"],
+        &["epochs"],
+        &[],
+        &["mixup"],
+        &["label smoothing"],
+    ];
+    let far = a == 3 || b == 3 || b == 15;
+    let differ = DIFFER[((noise(k) * noise(k + 7)) * 9.0) as usize];
+    let angle = if far {
+        75.0 + 20.0 * noise(k)
+    } else {
+        30.0 + 45.0 * noise(k)
+    };
+    let advantage = if far {
+        -50.0 * noise(k + 11)
+    } else {
+        -0.3 + 0.6 * angle / 75.0 - 0.3 * noise(k + 5)
+    };
+    let ensemble = [97.0 + 2.2 * noise(k + 2), 75.0 + 9.0 * noise(k + 3)];
+    let row = |name: &str, role: &str, ensemble: f64| PairRow {
+        dataset: name.to_string(),
+        role: role.to_string(),
+        samples: 1000,
+        accuracy_a: 0.97,
+        accuracy_b: 0.96,
+        accuracy_soup: (ensemble + advantage - 0.1) / 100.0,
+        accuracy_ensemble: ensemble / 100.0,
+        advantage: advantage / 100.0,
+        advantage_se: 0.002,
+    };
+    Pair {
+        a: models[a].name.clone(),
+        b: models[b].name.clone(),
+        angle_deg: angle,
+        norm_a: 1.0,
+        norm_b: 1.2,
+        differ: differ.iter().map(|name| (*name).to_string()).collect(),
+        rows: vec![
+            row("test", "test", ensemble[0]),
+            row("sketch", "shift", ensemble[1]),
+            row("rendition", "shift", ensemble[1]),
+            row("shifts", "mean", ensemble[1]),
+            row("all", "mean", ensemble[1]),
+        ],
     }
 }
 

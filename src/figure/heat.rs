@@ -9,28 +9,28 @@ use super::ticks::Ticks;
 
 // Lengths in pixels of the layout.
 /// Width of all columns that have numbers.
-const WIDTH: f64 = 900.0;
+const NUMBERED_WIDTH: f64 = 900.0;
 /// Of a column that has a name, and of all of them.
-const CELL: f64 = 64.0;
-const LEAST: f64 = 560.0;
-const WIDEST: f64 = 1300.0;
+const NAMED_COLUMN: f64 = 64.0;
+const NARROWEST_NAMED: f64 = 560.0;
+const WIDEST_NAMED: f64 = 1300.0;
 /// Height of a row, and of all of them; with many, not every name finds room.
-const ROW: f64 = 38.0;
-const TALLEST: f64 = 1500.0;
-const TOP: f64 = 72.0;
-const BAR: f64 = 26.0;
+const ROW_HEIGHT: f64 = 38.0;
+const TALLEST_CELLS: f64 = 1500.0;
+const TOP_MARGIN: f64 = 72.0;
+const BAR_WIDTH: f64 = 26.0;
 /// Room right of the cells, at the least, and the part of it before the numbers of the bar.
-const RIGHT: f64 = 170.0;
-const BESIDE: f64 = 70.0;
-const MARGIN: f64 = 24.0;
+const RIGHT_MARGIN: f64 = 170.0;
+const BAR_LABELS_LEFT: f64 = 70.0;
+const EDGE: f64 = 24.0;
 /// From the cells to the labels below them, a line of these, and the columns' name.
-const BELOW: f64 = 16.0;
-const LINE: f64 = 40.0;
-const LAST: f64 = 56.0;
+const LABELS_GAP: f64 = 16.0;
+const LABEL_LINE: f64 = 40.0;
+const NAME_LINE: f64 = 56.0;
 /// Letters of a name.
-const NAME: usize = 44;
+const ROW_NAME_LETTERS: usize = 44;
 /// Numbers below the columns.
-const TICKS: usize = 7;
+const COLUMN_NUMBERS: usize = 7;
 
 /// A heat map.
 pub struct Heat {
@@ -73,8 +73,10 @@ impl ColumnLabels {
     /// they need, and more of it than the title.
     fn width(&self) -> f64 {
         match self {
-            Self::Numbers(_) => WIDTH,
-            Self::Names(labels) => (CELL * labels.len() as f64).clamp(LEAST, WIDEST),
+            Self::Numbers(_) => NUMBERED_WIDTH,
+            Self::Names(labels) => {
+                (NAMED_COLUMN * labels.len() as f64).clamp(NARROWEST_NAMED, WIDEST_NAMED)
+            }
         }
     }
 
@@ -90,7 +92,7 @@ impl ColumnLabels {
     fn height(&self) -> f64 {
         match self {
             Self::Names(labels) if self.turns() => longest(labels) + 12.0,
-            _ => LINE,
+            _ => LABEL_LINE,
         }
     }
 
@@ -99,7 +101,7 @@ impl ColumnLabels {
         let count = self.len();
         match self {
             Self::Numbers(_) => {
-                let ticks = TICKS.min(count);
+                let ticks = COLUMN_NUMBERS.min(count);
                 let tick = |tick: usize| tick * (count - 1) / (ticks - 1).max(1);
                 (0..ticks).map(tick).collect()
             }
@@ -149,23 +151,23 @@ impl ColorScale {
 
 impl Heat {
     fn row_height(&self) -> f64 {
-        (TALLEST / self.rows.len() as f64).min(ROW)
+        (TALLEST_CELLS / self.rows.len() as f64).min(ROW_HEIGHT)
     }
 
     /// Upper left and lower right corner of the cells.
     fn corners(&self) -> [Pixel; 2] {
-        let left = MARGIN + longest(&self.rows);
+        let left = EDGE + longest(&self.rows);
         let height = self.row_height() * self.rows.len() as f64;
         [
-            (left, TOP),
-            (left + self.columns.labels.width(), TOP + height),
+            (left, TOP_MARGIN),
+            (left + self.columns.labels.width(), TOP_MARGIN + height),
         ]
     }
 
     /// The lower end of the bar of colours, which is longer than a few rows are high.
     fn lowest(&self) -> f64 {
         let [_, (_, bottom)] = self.corners();
-        bottom.max(TOP + 4.0 * SMALL)
+        bottom.max(TOP_MARGIN + 4.0 * SMALL)
     }
 
     fn row_names<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
@@ -187,7 +189,7 @@ impl Heat {
         for column in labels.written() {
             let x = left + (column as f64 + 0.5) / labels.len() as f64 * (right - left);
             canvas.line(&[(x, bottom), (x, bottom + 8.0)], theme::INK, 2.0)?;
-            let below = (x, bottom + BELOW);
+            let below = (x, bottom + LABELS_GAP);
             match labels {
                 ColumnLabels::Numbers(labels) => {
                     canvas.write(&labels[column], below, SMALL, Anchor::Top)?
@@ -203,7 +205,7 @@ impl Heat {
             }
         }
         let middle = f64::midpoint(left, right);
-        let below = (middle, bottom + BELOW + labels.height());
+        let below = (middle, bottom + LABELS_GAP + labels.height());
         canvas.write(&self.columns.name, below, TEXT, Anchor::Top)
     }
 
@@ -211,15 +213,15 @@ impl Heat {
     fn bar<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(_, top), (right, _)] = self.corners();
         let (left, bottom) = (right + 30.0, self.lowest());
-        canvas.raster([(left, top), (left + BAR, bottom)], |across, down| {
+        canvas.raster([(left, top), (left + BAR_WIDTH, bottom)], |across, down| {
             let color = |dy: &f64| (self.scale.color)(1.0 - dy / (bottom - top));
             let rows: Vec<RGBColor> = down.iter().map(color).collect();
             let rows = rows.into_iter();
             rows.flat_map(|color| across.iter().map(move |_| color))
                 .collect()
         })?;
-        canvas.outline([(left, top), (left + BAR, bottom)], 2.0)?;
-        let right = left + BAR;
+        canvas.outline([(left, top), (left + BAR_WIDTH, bottom)], 2.0)?;
+        let right = left + BAR_WIDTH;
         for (value, label) in &self.scale.ticks {
             let y = bottom - self.scale.part(*value) * (bottom - top);
             canvas.line(&[(right, y), (right + 8.0, y)], theme::INK, 2.0)?;
@@ -253,10 +255,10 @@ impl Drawable for Heat {
     fn size(&self) -> (u32, u32) {
         let [_, (right, _)] = self.corners();
         let labels = self.scale.ticks.iter().map(|tick| width(&tick.1, SMALL));
-        let labels = BESIDE + 1.15 * labels.fold(0.0, f64::max) + MARGIN;
-        let below = BELOW + self.columns.labels.height() + LAST;
+        let labels = BAR_LABELS_LEFT + 1.15 * labels.fold(0.0, f64::max) + EDGE;
+        let below = LABELS_GAP + self.columns.labels.height() + NAME_LINE;
         (
-            (right + labels.max(RIGHT)).ceil() as u32,
+            (right + labels.max(RIGHT_MARGIN)).ceil() as u32,
             (self.lowest() + below).ceil() as u32,
         )
     }
@@ -276,7 +278,10 @@ impl Drawable for Heat {
 /// a block counts; long ones by their ends.
 pub fn shortened(names: &[String]) -> Vec<String> {
     let Some(first) = names.first().filter(|_| names.len() > 1) else {
-        return names.iter().map(|name| ends(name, NAME)).collect();
+        return names
+            .iter()
+            .map(|name| ends(name, ROW_NAME_LETTERS))
+            .collect();
     };
     let counts = |head: &str| {
         let mut rests = names.iter().map(|name| &name[head.len()..]);
@@ -286,7 +291,9 @@ pub fn shortened(names: &[String]) -> Vec<String> {
     let shared = parts.take_while(|head| names.iter().all(|name| name.starts_with(head)));
     let shared = shared.filter(|head| !counts(head)).last();
     let shared = shared.map_or(0, str::len);
-    let shown = names.iter().map(|name| ends(&name[shared..], NAME));
+    let shown = names
+        .iter()
+        .map(|name| ends(&name[shared..], ROW_NAME_LETTERS));
     shown.collect()
 }
 
@@ -317,11 +324,11 @@ mod tests {
     fn names_of_columns_stand_upwards_where_they_would_touch() {
         let names = |count: usize, name: &str| ColumnLabels::Names(vec![name.to_string(); count]);
         let few = names(4, "ft1");
-        assert!(!few.turns() && few.written().len() == 4 && few.width() == LEAST);
+        assert!(!few.turns() && few.written().len() == 4 && few.width() == NARROWEST_NAMED);
         let long = names(4, "a-name-of-many-letters");
         assert!(long.turns() && long.height() > 300.0 && long.written().len() == 4);
         let many = names(72, "ft1");
-        assert!(many.turns() && many.width() == WIDEST);
+        assert!(many.turns() && many.width() == WIDEST_NAMED);
         assert_eq!(many.written(), (0..72).step_by(2).collect::<Vec<_>>());
     }
 

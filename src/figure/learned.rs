@@ -14,7 +14,7 @@ use crate::result::models::Individual;
 use crate::result::soup::Soups;
 
 /// Letters of a model's name.
-const NAME: usize = 22;
+const MODEL_NAME_LETTERS: usize = 22;
 
 /// Draws α of the soup by layer. `None` where there is none, or a single model.
 ///
@@ -37,7 +37,9 @@ fn heat(learning: &Learning, models: &[Individual]) -> Option<Heat> {
         return None;
     }
     let rows: Vec<String> = learning.rows.iter().map(|row| row.name.clone()).collect();
-    let names = models.iter().map(|model| ends(&model.name, NAME));
+    let names = models
+        .iter()
+        .map(|model| ends(&model.name, MODEL_NAME_LETTERS));
     let what = match learning.settings.layers {
         Layers::Block => "block",
         Layers::All | Layers::Tensor => "tensor",
@@ -69,13 +71,14 @@ fn scale(values: impl Iterator<Item = f64>, models: usize) -> ColorScale {
         ticks.filter(move |(value, _)| far(*value))
     };
     let middle = (uniform, format!("1/{models}"));
-    let below: Ticks = match low < 0.0 {
-        true => half((low, uniform)).collect(),
+    let below: Ticks = if low < 0.0 {
+        half((low, uniform)).collect()
+    } else {
         // Round values below 1/k would have many digits.
-        false => vec![
+        vec![
             (0.0, "0".to_string()),
             (uniform / 2.0, format!("1/{}", 2 * models)),
-        ],
+        ]
     };
     ColorScale {
         knots: vec![(low, 0.0), (uniform, 0.5), (high, 1.0)],

@@ -7,15 +7,15 @@ use super::marks::{self, Mark};
 use super::text::{TEXT, width};
 
 /// Width of the lines that it shows, as they are drawn.
-pub const THICK: f64 = 4.0;
+pub const LINE_WIDTH: f64 = 4.0;
 
-const ROW: f64 = 64.0;
+const ROW_HEIGHT: f64 = 64.0;
 /// Length of a line.
-const DASH: f64 = 46.0;
+const SAMPLE_WIDTH: f64 = 46.0;
 /// Between a sample and its name.
-const NEAR: f64 = 14.0;
+const NAME_GAP: f64 = 14.0;
 /// Room to the next entry, at the least.
-const GAP: f64 = 50.0;
+const ENTRY_GAP: f64 = 50.0;
 
 /// What an entry shows.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,10 @@ impl Legend {
     /// Width and height in pixels of the layout.
     pub fn size(&self) -> Size {
         let widths = self.rows.iter().map(|row| width_of(row));
-        (widths.fold(0.0, f64::max), ROW * self.rows.len() as f64)
+        (
+            widths.fold(0.0, f64::max),
+            ROW_HEIGHT * self.rows.len() as f64,
+        )
     }
 
     /// Draws it along the lower edge of a canvas of this size.
@@ -70,18 +73,24 @@ impl Legend {
     ) -> DrawResult<B> {
         let top = f64::from(height) - self.size().1;
         for (index, row) in self.rows.iter().enumerate() {
-            let y = top + (index as f64 + 0.5) * ROW - 8.0;
+            let y = top + (index as f64 + 0.5) * ROW_HEIGHT - 8.0;
             let mut x = (f64::from(width) - width_of(row)) / 2.0;
             for (key, label) in row {
                 match key {
-                    Key::Line(color) => canvas.line(&[(x, y), (x + DASH, y)], *color, THICK)?,
-                    Key::Area(color) => {
-                        canvas.fill([(x, y - 12.0), (x + DASH, y + 12.0)], *color)?
+                    Key::Line(color) => {
+                        canvas.line(&[(x, y), (x + SAMPLE_WIDTH, y)], *color, LINE_WIDTH)?
                     }
-                    Key::Mark(mark) => mark.draw(canvas, (x + DASH / 2.0, y))?,
-                    Key::Dart => marks::dart(canvas, (x + DASH / 2.0, y), (0.8 * DASH, 0.0))?,
+                    Key::Area(color) => {
+                        canvas.fill([(x, y - 12.0), (x + SAMPLE_WIDTH, y + 12.0)], *color)?
+                    }
+                    Key::Mark(mark) => mark.draw(canvas, (x + SAMPLE_WIDTH / 2.0, y))?,
+                    Key::Dart => marks::dart(
+                        canvas,
+                        (x + SAMPLE_WIDTH / 2.0, y),
+                        (0.8 * SAMPLE_WIDTH, 0.0),
+                    )?,
                 }
-                canvas.write(label, (x + DASH + NEAR, y), TEXT, Anchor::Left)?;
+                canvas.write(label, (x + SAMPLE_WIDTH + NAME_GAP, y), TEXT, Anchor::Left)?;
                 x += entry_width(label);
             }
         }
@@ -96,9 +105,9 @@ fn width_of(row: &[(Key, String)]) -> f64 {
 
 /// Room behind a label: a reader of the SVG may have a wider font.
 fn gap(label: &str) -> f64 {
-    GAP.max(0.2 * width(label, TEXT))
+    ENTRY_GAP.max(0.2 * width(label, TEXT))
 }
 
 fn entry_width(label: &str) -> f64 {
-    DASH + NEAR + width(label, TEXT) + gap(label)
+    SAMPLE_WIDTH + NAME_GAP + width(label, TEXT) + gap(label)
 }

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy, extent};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel, Size};
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::Mark;
 use super::panel::title;
 use super::plot::{Path, Plot, Series};
@@ -47,7 +47,7 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
 /// Test accuracy against the mean over the shifts along the path: the figure of WiSE-FT. `None`
 /// without a test set or without shifts.
 pub fn scatter(line: &Line) -> Option<Scatter> {
-    let names = accuracy_names(&line.datasets)?;
+    let names = accuracy_names(&line.datasets, AxisScale::Logit)?;
     let points = |scores: &[Vec<Score>]| -> Vec<Xy> {
         let point = |k: usize| {
             let scores: Vec<Score> = scores.iter().map(|set| set[k]).collect();
@@ -96,10 +96,10 @@ struct LineFigure<'a> {
 }
 
 // Lengths in pixels of the layout.
-const SIZE: Size = (560.0, 430.0);
-const RIGHT: f64 = 34.0;
+const AXES_SIZE: Size = (560.0, 430.0);
+const RIGHT_MARGIN: f64 = 34.0;
 /// Most checkpoints in the legend.
-const LISTED: usize = 24;
+const MOST_LISTED: usize = 24;
 
 impl Drawable for LineFigure<'_> {
     fn size(&self) -> (u32, u32) {
@@ -120,9 +120,9 @@ impl LineFigure<'_> {
         let grid = PanelGrid {
             panels: self.panels.len(),
             columns: COLUMNS,
-            axes: SIZE,
+            axes: AXES_SIZE,
             margins: Margins {
-                right: RIGHT,
+                right: RIGHT_MARGIN,
                 ..Margins::default()
             },
         };
@@ -139,7 +139,7 @@ impl LineFigure<'_> {
         let alphas = &self.line.alphas;
         let x = (alphas[0], alphas[alphas.len() - 1]);
         let values = soup.values.iter().chain(&ensemble.values);
-        let axes = Axes::filling(x, around(values), corner, SIZE);
+        let axes = Axes::filling(x, around(values), corner, AXES_SIZE);
         let chord = self.chord(soup);
         self.shade(canvas, &axes, soup, &chord)?;
         let nodes = self.nodes(soup).into_iter();
@@ -152,7 +152,7 @@ impl LineFigure<'_> {
             let points: Vec<Xy> = alphas.iter().copied().zip(values.iter().copied()).collect();
             for piece in points.split(|(_, value)| !value.is_finite()) {
                 if piece.len() > 1 {
-                    canvas.line(&axes.places(piece), color, THICK)?;
+                    canvas.line(&axes.places(piece), color, LINE_WIDTH)?;
                 }
             }
         }
@@ -268,9 +268,9 @@ impl LineFigure<'_> {
             (Key::Mark(mark(self.line, index)), label)
         });
         let mut marks: Vec<_> = marks.collect();
-        if marks.len() > LISTED {
-            let more = format!("and {} more", marks.len() - LISTED + 1);
-            let last = marks.split_off(LISTED - 1).pop();
+        if marks.len() > MOST_LISTED {
+            let more = format!("and {} more", marks.len() - MOST_LISTED + 1);
+            let last = marks.split_off(MOST_LISTED - 1).pop();
             marks.extend(last.map(|(key, _)| (key, more)));
         }
         let mut legend = Legend { rows: vec![lines] };
@@ -287,7 +287,7 @@ fn mark(line: &Line, index: usize) -> Mark {
         _ if nodes[index].origin => Mark::Origin,
         0 => Mark::First,
         _ if index + 1 == nodes.len() => Mark::Second,
-        _ => Mark::Minimum,
+        _ => Mark::Via,
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Mark {
     Soup,
     /// The smallest value of the panel's grid.
     Minimum,
+    /// A checkpoint on the way from θ1 to θ2.
+    Via,
     /// Anything else, told apart by its looks.
     Dot(Dot),
 }
@@ -127,7 +129,7 @@ impl Mark {
     /// The colour that it is told by.
     pub fn color(self) -> RGBColor {
         match self {
-            Self::Origin | Self::Minimum => theme::INK,
+            Self::Origin | Self::Minimum | Self::Via => theme::INK,
             Self::First => theme::FIRST,
             Self::Second => theme::SECOND,
             Self::Soup => theme::SOUP,
@@ -146,11 +148,11 @@ impl Mark {
             Self::First => (square(), theme::FIRST),
             Self::Second => (square(), theme::SECOND),
             Self::Soup => (circle(), theme::SOUP),
-            Self::Minimum => (cross(), WHITE),
+            Self::Minimum | Self::Via => (cross(), WHITE),
             Self::Dot(dot) => return dot.draw(canvas, at),
         };
         let (outer, inner) = match self {
-            Self::Origin | Self::Minimum => (theme::INK, 1.35),
+            Self::Origin | Self::Minimum | Self::Via => (theme::INK, 1.35),
             _ => (WHITE, 1.3),
         };
         fill(&points, theme::INK, inner + 0.2)?;

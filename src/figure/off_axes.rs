@@ -14,24 +14,39 @@ use super::ticks::Interval;
 /// From the frame to the middle of a named point, in pixels of the layout.
 const INSET: f64 = 54.0;
 /// Between two of them.
-const APART: f64 = 50.0;
+const SPACING: f64 = 50.0;
 /// Between a point and its name.
-const CLOSE: f64 = 8.0;
+const NAME_GAP: f64 = 8.0;
 /// Length of an arrow's head, and of the triangle that stands for a point without a name.
-const HEAD: f64 = 14.0;
+const HEAD_LENGTH: f64 = 14.0;
 
 /// The points of a panel that its axes do not show.
 pub struct OffAxes {
-    /// Those with a name: where they are drawn, and which way they lie.
-    named: Vec<(Mark, Pixel, Pixel)>,
-    /// Those without: the tip of the arrow, which way, its colour.
-    nameless: Vec<(Pixel, Pixel, RGBColor)>,
+    /// Points with a name.
+    named: Vec<FrameMark>,
+    nameless: Vec<NamelessPoint>,
     labels: PlacedLabels,
-    /// Paths: points beyond the axes, all points, name.
-    paths: Vec<(usize, usize, String)>,
+    paths: Vec<LeavingPath>,
     /// Names and values that found no room.
     unplaced: Vec<String>,
 }
+
+/// A point without a name: a triangle at the frame.
+struct NamelessPoint {
+    tip: Pixel,
+    direction: Direction,
+    color: RGBColor,
+}
+
+/// A path of which some points lie beyond the axes.
+struct LeavingPath {
+    name: String,
+    beyond: usize,
+    points: usize,
+}
+
+/// Which way a point lies from the frame, across and down the canvas: −1, 0 or 1 each.
+type Direction = (f64, f64);
 
 impl OffAxes {
     /// Finds them, and room for their labels.
@@ -40,67 +55,53 @@ impl OffAxes {
             named: Vec::new(),
             nameless: Vec::new(),
             labels: PlacedLabels::new(Vec::new()),
-            paths: paths(plot, axes),
+            paths: leaving_paths(plot, axes),
             unplaced: Vec::new(),
         };
+        let points = plot.series.iter().flat_map(|series| {
+            let points = series.points.iter();
+            points.map(|point| (point, plot.on_axes(point.at), series.mark))
+        });
+        let finite = points.filter(|(_, at, _)| at.0.is_finite() && at.1.is_finite());
+        let (inside, beyond): (Vec<_>, Vec<_>) = finite.partition(|(_, at, _)| axes.holds(*at));
+        let mut taken: Vec<Pixel> = inside.iter().map(|(_, at, _)| axes.place(*at)).collect();
+        let inside = inside.iter();
+        let mut obstacles: Vec<Obstacle> = inside
+            .map(|(_, at, mark)| square(axes.place(*at), *mark))
+            .collect();
         let mut texts = Vec::new();
-        let mut obstacles = Vec::new();
-        for series in &plot.series {
-            for point in &series.points {
-                let at = plot.on_axes(point.at);
-                if !(at.0.is_finite() && at.1.is_finite()) {
-                    continue;
-                }
-                if axes.holds(at) {
-                    obstacles.push(square(axes.place(at), series.mark));
-                    continue;
-                }
-                let way = way(at, axes);
-                if point.name.is_empty() {
-                    let tip = inset(at, axes, 2.0);
-                    off_axes.nameless.push((tip, way, series.mark.color()));
-                } else {
-                    let place = off_axes.free(inset(at, axes, INSET), way, axes);
-                    off_axes.named.push((series.mark, place, way));
-                    let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
-                    texts.push(format!("{} ({x}, {y})", point.name));
-                }
+        for (point, at, mark) in beyond {
+            if point.name.is_empty() {
+                off_axes.nameless.push(NamelessPoint {
+                    tip: inset(at, axes, 2.0),
+                    direction: direction(at, axes),
+                    color: mark.color(),
+                });
+                continue;
             }
+            let named = FrameMark::new(mark, at, axes, &taken);
+            taken.push(named.at);
+            off_axes.named.push(named);
+            let [x, y] = [point.at.0, point.at.1].map(|value| plot.scale.label(value));
+            texts.push(format!("{} ({x}, {y})", point.name));
         }
-        obstacles.extend(along(plot, axes));
+        obstacles.extend(boxes_along_paths(plot, axes));
         let named = off_axes.named.iter();
-        obstacles.extend(named.map(|(mark, place, _)| square(*place, *mark)));
+        obstacles.extend(named.map(|point| square(point.at, point.mark)));
         off_axes.labels = PlacedLabels::new(obstacles);
-        off_axes.label(texts, axes);
+        off_axes.place_labels(texts, axes);
         off_axes
     }
 
-    /// The place along the frame that is nearest to a point and covers no other.
-    fn free(&self, (x, y): Pixel, way: Pixel, axes: &Axes) -> Pixel {
-        let [(left, top), (right, bottom)] = axes.corners();
-        let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
-        let steps = (0..40).flat_map(|k| [APART, -APART].map(|step| step * f64::from(k)));
-        let mut places = steps.map(|step| match way.0 {
-            0.0 => (x + step, y),
-            _ => (x, y + step),
-        });
-        let clear = |(x, y): &Pixel| {
-            let apart = |other: &Pixel| (other.0 - x).hypot(other.1 - y) >= APART;
-            let inside = across.contains(x) && down.contains(y);
-            inside && self.named.iter().all(|(_, other, _)| apart(other))
-        };
-        places.find(clear).unwrap_or((x, y))
-    }
-
     /// Writes the names around their points, where there is room.
-    fn label(&mut self, texts: Vec<String>, axes: &Axes) {
-        for ((mark, at, _), text) in self.named.iter().zip(texts) {
+    fn place_labels(&mut self, texts: Vec<String>, axes: &Axes) {
+        for (FrameMark { mark, at, .. }, text) in self.named.iter().zip(texts) {
             // A reader of the SVG may have a wider font.
             let wide = 1.15 * word_width(&text, SMALL);
             let half = (wide / 2.0 + 4.0, SMALL / 2.0 + 1.0);
             // Askew it might be taken for the name of a neighbour.
             let sides = [(1, 0), (-1, 0), (0, 1), (0, -1)];
-            let step = mark.half() + CLOSE;
+            let step = mark.half() + NAME_GAP;
             let placed = sides.into_iter().any(|(across, down)| {
                 let dx = f64::from(across) * (step + half.0);
                 let dy = f64::from(down) * (step + half.1);
@@ -114,23 +115,73 @@ impl OffAxes {
     }
 
     /// Draws them.
+    ///
+    /// # Errors
+    /// When the canvas fails.
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
-        for (tip, way, color) in &self.nameless {
-            head(canvas, *tip, *way, *color)?;
+        for point in &self.nameless {
+            draw_head(canvas, point.tip, point.direction, point.color)?;
         }
-        for (mark, at, way) in &self.named {
-            let far = INSET - 4.0;
-            let tip = (at.0 + far * way.0, at.1 + far * way.1);
-            canvas.line(&[*at, back(tip, *way, HEAD)], theme::ARROW, 3.0)?;
-            head(canvas, tip, *way, theme::ARROW)?;
-            mark.draw(canvas, *at)?;
+        for point in &self.named {
+            point.draw(canvas)?;
         }
         self.labels.draw(canvas)
     }
 }
 
-/// Boxes along the paths.
-fn along(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
+/// A marker near the frame, with an arrow towards a point that lies beyond the axes.
+pub struct FrameMark {
+    mark: Mark,
+    at: Pixel,
+    direction: Direction,
+}
+
+impl FrameMark {
+    /// The marker of a point, at the place along the frame that is nearest to it and covers none of
+    /// the markers that stand at the places taken.
+    pub fn new(mark: Mark, point: Xy, axes: &Axes, taken: &[Pixel]) -> Self {
+        let direction = direction(point, axes);
+        let (x, y) = inset(point, axes, INSET);
+        let [(left, top), (right, bottom)] = axes.corners();
+        let (across, down) = (left + INSET..=right - INSET, top + INSET..=bottom - INSET);
+        let steps = (0..40).flat_map(|k| [SPACING, -SPACING].map(|step| step * f64::from(k)));
+        let mut places = steps.map(|step| match direction.0 {
+            0.0 => (x + step, y),
+            _ => (x, y + step),
+        });
+        let is_clear = |(x, y): &Pixel| {
+            let mut others = taken.iter();
+            let is_inside = across.contains(x) && down.contains(y);
+            is_inside && others.all(|other| (other.0 - x).hypot(other.1 - y) >= SPACING)
+        };
+        Self {
+            mark,
+            at: places.find(is_clear).unwrap_or((x, y)),
+            direction,
+        }
+    }
+
+    /// Where it stands.
+    pub fn at(&self) -> Pixel {
+        self.at
+    }
+
+    /// Draws it.
+    ///
+    /// # Errors
+    /// When the canvas fails.
+    pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
+        let (at, direction) = (self.at, self.direction);
+        let far = INSET - 4.0;
+        let tip = (at.0 + far * direction.0, at.1 + far * direction.1);
+        canvas.line(&[at, back(tip, direction, HEAD_LENGTH)], theme::ARROW, 3.0)?;
+        draw_head(canvas, tip, direction, theme::ARROW)?;
+        self.mark.draw(canvas, at)
+    }
+}
+
+/// Boxes along the paths, which labels are to leave free.
+fn boxes_along_paths(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
     const STEPS: i32 = 24;
     let mut obstacles = Vec::new();
     for path in &plot.paths {
@@ -153,20 +204,22 @@ fn along(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
     obstacles
 }
 
-/// The paths that leave the axes.
-fn paths(plot: &Plot, axes: &Axes) -> Vec<(usize, usize, String)> {
+fn leaving_paths(plot: &Plot, axes: &Axes) -> Vec<LeavingPath> {
     let counted = plot.paths.iter().map(|path| {
         let places = path.points.iter().map(|at| plot.on_axes(*at));
         let finite = places.filter(|(x, y)| x.is_finite() && y.is_finite());
         let finite: Vec<Xy> = finite.collect();
-        let beyond = finite.iter().filter(|at| !axes.holds(**at)).count();
-        (beyond, finite.len(), path.name.clone())
+        LeavingPath {
+            name: path.name.clone(),
+            beyond: finite.iter().filter(|at| !axes.holds(**at)).count(),
+            points: finite.len(),
+        }
     });
-    counted.filter(|(beyond, ..)| *beyond > 0).collect()
+    counted.filter(|path| path.beyond > 0).collect()
 }
 
-/// What the reader must be told of them below the panels.
-pub fn caption(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
+/// Lines below the panels that tell of the points beyond their axes.
+pub fn captions(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
     let mut lines = Vec::new();
     if off_axes.iter().any(|panel| !panel.nameless.is_empty()) {
         let part = |(plot, off_axes): (&Plot, &OffAxes)| {
@@ -179,9 +232,10 @@ pub fn caption(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
             parts.join(", ")
         ));
     }
-    for (beyond, all, name) in off_axes.iter().flat_map(|panel| &panel.paths) {
+    for path in off_axes.iter().flat_map(|panel| &panel.paths) {
         lines.push(format!(
-            "{name}: {beyond} of {all} points lie beyond the axes"
+            "{}: {} of {} points lie beyond the axes",
+            path.name, path.beyond, path.points
         ));
     }
     let unplaced: Vec<&str> = off_axes
@@ -195,8 +249,7 @@ pub fn caption(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
     lines
 }
 
-/// Which way a point lies from the frame, on the canvas.
-fn way((x, y): Xy, axes: &Axes) -> Pixel {
+fn direction((x, y): Xy, axes: &Axes) -> Direction {
     let beyond = |value: f64, (low, high): Interval| {
         if value < low {
             -1.0
@@ -219,6 +272,7 @@ fn inset(at: Xy, axes: &Axes, distance: f64) -> Xy {
     )
 }
 
+/// The box of a marker.
 fn square(at: Pixel, mark: Mark) -> Obstacle {
     Obstacle {
         at,
@@ -226,19 +280,23 @@ fn square(at: Pixel, mark: Mark) -> Obstacle {
     }
 }
 
-/// So far back from a tip.
-fn back(tip: Pixel, way: Pixel, far: f64) -> Pixel {
-    let length = way.0.hypot(way.1).max(1.0);
-    (tip.0 - far * way.0 / length, tip.1 - far * way.1 / length)
+/// The place so far behind a tip.
+fn back(tip: Pixel, direction: Direction, far: f64) -> Pixel {
+    let length = direction.0.hypot(direction.1).max(1.0);
+    (
+        tip.0 - far * direction.0 / length,
+        tip.1 - far * direction.1 / length,
+    )
 }
 
-fn head<B: DrawingBackend>(
+/// The head of an arrow.
+fn draw_head<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     tip: Pixel,
-    way: Pixel,
+    direction: Direction,
     color: RGBColor,
 ) -> DrawResult<B> {
-    let foot = back(tip, way, HEAD);
+    let foot = back(tip, direction, HEAD_LENGTH);
     let side = ((tip.1 - foot.1) / 2.0, (foot.0 - tip.0) / 2.0);
     let corners = [
         tip,
@@ -293,13 +351,28 @@ mod tests {
             assert_eq!(off_axes.named.len(), names.len());
             assert_eq!(off_axes.labels.len() + off_axes.unplaced.len(), names.len());
             assert!(!off_axes.labels.is_empty());
-            for (index, (_, a, _)) in off_axes.named.iter().enumerate() {
+            for (index, point) in off_axes.named.iter().enumerate() {
+                let a = point.at;
                 assert!((INSET..=600.0 - INSET).contains(&a.0));
                 assert!((INSET..=600.0 - INSET).contains(&a.1));
-                for (_, b, _) in &off_axes.named[..index] {
-                    assert!((a.0 - b.0).hypot(a.1 - b.1) >= APART - 1e-9);
+                for other in &off_axes.named[..index] {
+                    let b = other.at;
+                    assert!((a.0 - b.0).hypot(a.1 - b.1) >= SPACING - 1e-9);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_marker_at_the_frame_covers_no_point_within_the_axes() {
+        let mark = Mark::Dot(Dot::new(DotShape::Square, BLUE, 12.0));
+        let at_frame = |taken: &[Pixel]| FrameMark::new(mark, (-5.0, 5.0), &axes(), taken).at;
+        assert_eq!(at_frame(&[]), (INSET, 300.0));
+        let inside = [(60.0, 310.0), (50.0, 340.0)];
+        let (x, y) = at_frame(&inside);
+        assert_eq!(x, INSET);
+        for other in inside {
+            assert!((other.0 - x).hypot(other.1 - y) >= SPACING);
         }
     }
 
@@ -317,7 +390,7 @@ mod tests {
             ..Plot::default()
         };
         let off_axes = OffAxes::new(&plot, &axes());
-        let lines = caption(&[plot], &[off_axes]);
+        let lines = captions(&[plot], &[off_axes]);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].ends_with(": 2 of 4"), "{lines:?}");
     }

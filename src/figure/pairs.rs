@@ -11,16 +11,16 @@ use crate::result::pairs::{Correlation, Pair, PairRow, Pairs};
 use crate::result::score::Role;
 
 /// Width and height of a panel's axes in pixels of the layout.
-const WIDE: Size = (640.0, 540.0);
-const SQUARE: Size = (600.0, 600.0);
+const ADVANTAGE_SIZE: Size = (640.0, 540.0);
+const ACCURACY_SIZE: Size = (600.0, 600.0);
 
-/// Of a zoomed panel, the part that is nearest to no change at all: this many times as far below
-/// it as the best pair is above.
-const BELOW: f64 = 4.0;
-/// The least that counts as far above, in percentage points.
-const LEAST: f64 = 0.25;
-/// A closer look is worth its room where it magnifies by so much.
-const MAGNIFIED: f64 = 2.5;
+/// A zoomed panel shows changes down to −`ZOOM_BELOW` × the best gain.
+const ZOOM_BELOW: f64 = 4.0;
+/// The smallest gain, and the smallest spread of accuracies, that a zoom is made for, in percentage
+/// points.
+const SMALLEST_GAIN: f64 = 0.25;
+/// A zoomed panel is worth its room where it magnifies by so much.
+const WORTH_MAGNIFYING: f64 = 2.5;
 
 /// Figure 3: the interpolation advantage against the angle at θ0. `None` without pairs that have
 /// both.
@@ -44,11 +44,11 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
         ..Plot::default()
     };
     let mut panels = vec![plot(advantage_title(pairs), series.clone())];
-    let floor = -BELOW * range.1.max(LEAST);
+    let floor = -ZOOM_BELOW * range.1.max(SMALLEST_GAIN);
     let floor = -nice_at_most(-floor);
     let near = kept(&series, |place| place.1 >= floor);
     let (few, all) = (places(&near).count(), places(&series).count());
-    if few > 0 && few < all && range.0 < MAGNIFIED * floor {
+    if few > 0 && few < all && range.0 < WORTH_MAGNIFYING * floor {
         let floor = fixed(floor, decimals(floor));
         let title = format!("zoom: {few} of {all} pairs, {floor} and above");
         panels.push(plot(title, near));
@@ -57,7 +57,7 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
     Some(Scatter {
         columns: panels.len(),
         panels,
-        size: WIDE,
+        size: ADVANTAGE_SIZE,
         captions: vec![text],
     })
 }
@@ -105,7 +105,7 @@ pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
         let close = groups.series(|pair| place(pair, *row).filter(|_| is_near(pair)));
         let (few, all) = (places(&close).count(), places(&series).count());
         let best = places(&series).fold(floor, |best, place| best.max(place.0).max(place.1));
-        zoomed |= few > 0 && few < all && best - worst > MAGNIFIED * (best - floor);
+        zoomed |= few > 0 && few < all && best - worst > WORTH_MAGNIFYING * (best - floor);
         let near_title = format!("{title}, zoom: {few} of {all} pairs");
         full.push(panel(title.clone(), series));
         near.push(panel(near_title, close));
@@ -117,7 +117,7 @@ pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
     (columns > 0).then_some(Scatter {
         panels: full,
         columns,
-        size: SQUARE,
+        size: ACCURACY_SIZE,
         captions,
     })
 }
@@ -140,7 +140,7 @@ fn panel(title: String, series: Vec<Series>) -> Plot {
 fn worst_ensemble(series: &[Series]) -> f64 {
     let range = extent(places(series).map(|place| place.1));
     let (low, high) = range.unwrap_or_default();
-    low - (high - low).max(LEAST)
+    low - (high - low).max(SMALLEST_GAIN)
 }
 
 /// The row `all`, or the first data set's.
@@ -251,19 +251,19 @@ impl<'a> Groups<'a> {
 
 /// The names of the hyperparameters that differ, as many as a legend has room for.
 fn differing(names: &[String]) -> String {
-    const ROOM: usize = 40;
+    const MOST_LETTERS: usize = 40;
     if names.is_empty() {
         return "nothing differs".to_string();
     }
     let whole = names.join(", ");
-    if whole.chars().count() <= ROOM {
+    if whole.chars().count() <= MOST_LETTERS {
         return whole;
     }
     let mut head = super::text::short(&names[0]);
     let mut told = 1;
     for name in &names[1..] {
         let longer = format!("{head}, {name}");
-        if longer.chars().count() + " and 9 more".len() > ROOM {
+        if longer.chars().count() + " and 9 more".len() > MOST_LETTERS {
             break;
         }
         head = longer;

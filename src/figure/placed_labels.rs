@@ -7,7 +7,7 @@ use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::text::{SMALL, word_width};
 
 /// Pixels of the layout that stay free around a label.
-const GAP: f64 = 7.0;
+const CLEARANCE: f64 = 7.0;
 
 /// A box on the canvas: its centre and half its size.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl PlacedLabels {
         let best = points
             .map(|at| (room(at), *at))
             .max_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((_, at)) = best.filter(|(room, _)| *room > GAP) else {
+        let Some((_, at)) = best.filter(|(room, _)| *room > CLEARANCE) else {
             return false;
         };
         let label = Obstacle { at, half };

@@ -9,6 +9,8 @@ use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
 use super::field;
 use super::legend::{Key, Legend};
 use super::marks::{self, Dot, DotShape, Mark};
+use super::numbers::fixed;
+use super::off_axes::FrameMark;
 use super::panel::title;
 use super::placed_labels::Obstacle;
 use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
@@ -42,11 +44,11 @@ struct PlaneFigure<'a> {
 }
 
 // Lengths in pixels of the layout.
-const SIDE: f64 = 510.0;
-const LEFT: f64 = 118.0;
-const BAR_LABELS: f64 = 96.0;
+const LONGER_SIDE: f64 = 510.0;
+const LEFT_MARGIN: f64 = 118.0;
+const BAR_LABELS_WIDTH: f64 = 96.0;
 /// A very flat plane still leaves room for its colour bar.
-const LOWEST: f64 = 200.0;
+const LOWEST_BAR: f64 = 200.0;
 
 impl Drawable for PlaneFigure<'_> {
     fn size(&self) -> (u32, u32) {
@@ -67,10 +69,10 @@ impl PlaneFigure<'_> {
         let grid = PanelGrid {
             panels: self.panels.len(),
             columns: COLUMNS,
-            axes: (SIDE, self.plot_height()),
+            axes: (LONGER_SIDE, self.plot_height()),
             margins: Margins {
-                left: LEFT,
-                right: field::BAR_GAP + field::BAR + BAR_LABELS,
+                left: LEFT_MARGIN,
+                right: field::BAR_GAP + field::BAR_WIDTH + BAR_LABELS_WIDTH,
                 ..Margins::default()
             },
         };
@@ -78,12 +80,12 @@ impl PlaneFigure<'_> {
     }
 
     fn plot_height(&self) -> f64 {
-        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), SIDE);
-        axes.bottom().max(LOWEST)
+        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), LONGER_SIDE);
+        axes.bottom().max(LOWEST_BAR)
     }
 
     fn axes(&self, sheet: &Sheet, index: usize) -> Axes {
-        Axes::of(&self.plane.grid, sheet.corner(index), SIDE)
+        Axes::of(&self.plane.grid, sheet.corner(index), LONGER_SIDE)
     }
 
     fn panel<B: DrawingBackend>(
@@ -114,12 +116,19 @@ impl PlaneFigure<'_> {
         for (place, along) in self.darts(panel, axes) {
             marks::dart(canvas, place, along)?;
         }
-        for target in self.models().into_iter().skip(1).take(2) {
-            marks::arrow(canvas, axes.place(self.models()[0]), axes.place(target))?;
+        let [origin, targets @ ..] = &self.models()[..] else {
+            return Ok(());
+        };
+        for target in targets.iter().take(2) {
+            if let Some([from, to]) = axes.clip([*origin, *target]) {
+                marks::arrow(canvas, axes.place(from), axes.place(to))?;
+            }
         }
-        // A range set by hand may leave a model outside the frame.
-        let marks = self.marks(panel).into_iter();
-        for (mark, point) in marks.filter(|(_, point)| axes.holds(*point)) {
+        let (inside, beyond) = self.marks(panel, axes);
+        for mark in &beyond {
+            mark.draw(canvas)?;
+        }
+        for (mark, point) in inside {
             mark.draw(canvas, axes.place(point))?;
         }
         Ok(())
@@ -148,7 +157,7 @@ impl PlaneFigure<'_> {
             .iter()
             .enumerate()
             .flat_map(|(k, a)| places[..k].iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)));
-        let room = apart.fold(SIDE / 4.0, f64::min) * 0.8;
+        let room = apart.fold(LONGER_SIDE / 4.0, f64::min) * 0.8;
         let steepest = sums
             .iter()
             .map(|(_, fall)| fall.0.hypot(fall.1))
@@ -171,26 +180,39 @@ impl PlaneFigure<'_> {
         models.map(|model| (model.x, model.y)).collect()
     }
 
-    fn marks(&self, panel: &Panel) -> Vec<(Mark, Xy)> {
+    /// The markers of a panel: those within its axes with their points, and those at the frame of
+    /// models beyond. A range set by hand may leave out any model.
+    fn marks(&self, panel: &Panel, axes: &Axes) -> (Vec<(Mark, Xy)>, Vec<FrameMark>) {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
         let minimum =
             lowest(self.plane.into(), &panel.values).map(|index| self.plane.grid.point(index));
         let models = marks.into_iter().zip(self.models());
         let others = self.others().into_iter();
-        models
+        let all = models
             .chain(others.map(|(mark, model)| (mark, (model.x, model.y))))
-            .chain(minimum.map(|point| (Mark::Minimum, point)))
-            .collect()
+            .chain(minimum.map(|point| (Mark::Minimum, point)));
+        let finite = all.filter(|(_, (x, y))| x.is_finite() && y.is_finite());
+        let (inside, beyond): (Vec<_>, Vec<_>) = finite.partition(|(_, at)| axes.holds(*at));
+        let mut taken: Vec<Pixel> = inside.iter().map(|(_, at)| axes.place(*at)).collect();
+        let at_frame = |(mark, point): (Mark, Xy)| {
+            let mark = FrameMark::new(mark, point, axes, &taken);
+            taken.push(mark.at());
+            mark
+        };
+        let beyond = beyond.into_iter().map(at_frame).collect();
+        (inside, beyond)
     }
 
     /// Where labels would cover a marker or an arrow.
     fn obstacles(&self, panel: &Panel, axes: &Axes) -> Vec<Obstacle> {
-        let square = |point: Xy, half: f64| Obstacle {
-            at: axes.place(point),
+        let square = |at: Pixel, half: f64| Obstacle {
+            at,
             half: (half, half),
         };
-        let marks = self.marks(panel).into_iter();
-        let marks = marks.map(|(_, point)| square(point, 1.6 * marks::SIZE));
+        let (inside, beyond) = self.marks(panel, axes);
+        let inside = inside.into_iter().map(|(_, point)| axes.place(point));
+        let beyond = beyond.iter().map(FrameMark::at);
+        let marks = inside.chain(beyond).map(|at| square(at, 1.6 * marks::SIZE));
         let darts = self.darts(panel, axes).into_iter();
         let darts = darts.map(|(at, (dx, dy))| Obstacle {
             at,
@@ -203,7 +225,7 @@ impl PlaneFigure<'_> {
         });
         marks
             .chain(darts)
-            .chain(arrows.map(|point| square(point, 2.0)))
+            .chain(arrows.map(|point| square(axes.place(point), 2.0)))
             .collect()
     }
 
@@ -218,19 +240,8 @@ impl PlaneFigure<'_> {
             (Mark::Minimum, "smallest on the grid".to_string()),
         ];
         let models = models.map(|(mark, label)| (Key::Mark(mark), label));
-        let others = self.others().into_iter().map(|(mark, model)| {
-            // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
-            let near = model.distance <= 1e-3 * model.x.hypot(model.y);
-            let label = match near {
-                true => short(&model.name),
-                false => format!(
-                    "{} ({:.2} off the plane)",
-                    short(&model.name),
-                    model.distance
-                ),
-            };
-            (Key::Mark(mark), label)
-        });
+        let others = self.others().into_iter();
+        let others = others.map(|(mark, model)| (Key::Mark(mark), self.label(model)));
         let mut rows = vec![models.to_vec()];
         if !self.plane.summary.arrows.is_empty() {
             let label = "where the loss falls (length: square root of its slope)";
@@ -238,6 +249,28 @@ impl PlaneFigure<'_> {
         }
         rows.extend(Legend::wrapped(others.collect(), width).rows);
         Legend { rows }
+    }
+
+    /// A projected model's name, its distance from the plane, and where it is when the grid does not
+    /// reach it.
+    fn label(&self, model: &Projected) -> String {
+        // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
+        let is_near = model.distance <= 1e-3 * model.x.hypot(model.y);
+        let distance = (!is_near).then(|| format!("{:.2} off the plane", model.distance));
+        let axes = Axes::of(&self.plane.grid, (0.0, 0.0), LONGER_SIDE);
+        let is_beyond = !axes.holds((model.x, model.y));
+        let beyond = is_beyond.then(|| {
+            format!(
+                "beyond the axes at {}, {}",
+                fixed(model.x, 2),
+                fixed(model.y, 2)
+            )
+        });
+        let notes: Vec<String> = distance.into_iter().chain(beyond).collect();
+        match notes.as_slice() {
+            [] => short(&model.name),
+            notes => format!("{} ({})", short(&model.name), notes.join(", ")),
+        }
     }
 
     /// The projected models with their markers.
@@ -259,84 +292,7 @@ impl PlaneFigure<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::grid::{Grid, linspace};
-    use crate::result::plane::{Checkpoint, Geometry, Summary};
-    use crate::result::provenance::Provenance;
-    use crate::result::score::{DatasetInfo, Role, Score};
-
-    fn plane(nx: usize, ny: usize, loss: impl Fn(f64, f64) -> f64) -> Plane {
-        let grid = Grid {
-            xs: linspace(-1.5, 6.5, nx),
-            ys: linspace(-1.5, 4.5, ny),
-        };
-        let roles = [Role::Train, Role::Test, Role::Shift, Role::Shift];
-        let datasets = ["train", "test", "sketch", "rendition"].iter().zip(roles);
-        let score = |(x, y): Xy| {
-            let loss = loss(x, y);
-            Score {
-                loss,
-                loss_se: 0.01,
-                error: (loss / (1.0 + loss)).clamp(0.0, 1.0),
-                error_se: 0.003,
-                nonfinite: usize::from(!loss.is_finite()),
-            }
-        };
-        let scores: Vec<Score> = grid.points().map(score).collect();
-        let point = |name: &str, x, y| Checkpoint {
-            name: name.into(),
-            x,
-            y,
-            scores: Vec::new(),
-        };
-        Plane {
-            measured: vec![true; grid.len()],
-            coefficients: vec![[0.0; 3]; grid.len()],
-            datasets: datasets
-                .map(|(name, role)| DatasetInfo {
-                    name: (*name).into(),
-                    role,
-                    samples: 1000,
-                })
-                .collect(),
-            scores: vec![scores; 4],
-            summary: Summary {
-                geometry: Geometry {
-                    norm_a: 5.0,
-                    norm_b: 5.0,
-                    angle_deg: 37.0,
-                    cosine: 0.8,
-                    a: [5.0, 0.0],
-                    b: [4.0, 3.0],
-                },
-                checkpoints: vec![
-                    point("zs", 0.0, 0.0),
-                    point("ft1", 5.0, 0.0),
-                    point("ft2 with a name that goes on and on and on", 4.0, 3.0),
-                    point("soup", 4.5, 1.5),
-                ],
-                marks: Vec::new(),
-                arrows: Vec::new(),
-                minimum: Vec::new(),
-                checks: Vec::new(),
-                warnings: Vec::new(),
-                provenance: Provenance {
-                    command: Vec::new(),
-                    version: String::new(),
-                    files: Default::default(),
-                    settings: Default::default(),
-                    onnxruntime: String::new(),
-                    provider: String::new(),
-                    wall_seconds: 0.0,
-                    verified: Default::default(),
-                },
-            },
-            grid,
-        }
-    }
-
-    fn bowl(x: f64, y: f64) -> f64 {
-        0.1 + 0.05 * ((x - 4.0).powi(2) + (y - 1.0).powi(2))
-    }
+    use crate::figure::fixtures::{bowl, plane};
 
     #[test]
     fn the_paper_s_panels_carry_their_titles_axes_and_names() {
@@ -383,6 +339,40 @@ mod tests {
             let (px, py) = axes.place((point.x, point.y));
             assert!(px > axes.left && px < axes.right() && py > axes.top && py < axes.bottom());
         }
+    }
+
+    #[test]
+    fn a_model_beyond_the_grid_stands_at_the_frame_and_is_told() {
+        let mut plane = plane(21, 16, bowl);
+        plane.summary.marks = [(3.0, 2.0), (-40.0, 1.0), (-40.0, 1.2)]
+            .map(|(x, y)| Projected {
+                name: format!("m{x}"),
+                x,
+                y,
+                distance: 0.0,
+                scores: Vec::new(),
+            })
+            .to_vec();
+        let figure = PlaneFigure {
+            panels: choose((&plane).into(), Panels::Paper),
+            plane: &plane,
+        };
+        let axes = figure.axes(&figure.sheet(), 0);
+        let (inside, beyond) = figure.marks(&figure.panels[0], &axes);
+        assert_eq!((inside.len(), beyond.len()), (6, 2));
+        let [(left, top), (right, bottom)] = axes.corners();
+        for mark in &beyond {
+            let (x, y) = mark.at();
+            assert!((left..=right).contains(&x) && (top..=bottom).contains(&y));
+        }
+        assert_ne!(beyond[0].at(), beyond[1].at());
+        let svg = draw(&plane, Panels::Paper).unwrap().svg;
+        assert_eq!(
+            svg.matches("m-40 (beyond the axes at −40.00, 1.20)")
+                .count(),
+            1
+        );
+        assert_eq!(svg.matches("\nm3\n").count(), 1);
     }
 
     #[test]

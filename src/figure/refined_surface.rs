@@ -9,7 +9,7 @@ use crate::result::grid::Grid;
 pub type ContourLine = Vec<Xy>;
 
 /// Points put between two grid points, so that lines come out smooth.
-const REFINE: usize = 6;
+const POINTS_PER_STEP: usize = 6;
 
 /// A surface refined between its grid points.
 pub struct RefinedSurface {
@@ -136,7 +136,7 @@ fn position(axis: &[f64], value: f64) -> (usize, f64) {
 fn refine_axis(axis: &[f64]) -> Vec<f64> {
     let steps = |pair: &[f64]| {
         let (a, b) = (pair[0], pair[1]);
-        (0..REFINE).map(move |k| a + (b - a) * k as f64 / REFINE as f64)
+        (0..POINTS_PER_STEP).map(move |k| a + (b - a) * k as f64 / POINTS_PER_STEP as f64)
     };
     axis.windows(2)
         .flat_map(steps)
@@ -147,11 +147,11 @@ fn refine_axis(axis: &[f64]) -> Vec<f64> {
 /// Monotone cubic interpolation of evenly spaced values.
 fn refine(values: &[f64]) -> Vec<f64> {
     let slopes: Vec<f64> = (0..values.len()).map(|k| slope(values, k)).collect();
-    let mut fine = Vec::with_capacity((values.len() - 1) * REFINE + 1);
+    let mut fine = Vec::with_capacity((values.len() - 1) * POINTS_PER_STEP + 1);
     for k in 0..values.len() - 1 {
         fine.push(values[k]);
-        for part in 1..REFINE {
-            let t = part as f64 / REFINE as f64;
+        for part in 1..POINTS_PER_STEP {
+            let t = part as f64 / POINTS_PER_STEP as f64;
             let (t2, t3) = (t * t, t * t * t);
             fine.push(
                 (2.0 * t3 - 3.0 * t2 + 1.0) * values[k]
@@ -224,9 +224,9 @@ mod tests {
     fn interpolation_passes_through_the_values_and_invents_no_extremum() {
         let values = [3.0, 1.0, 1.0, 2.0, 8.0, 7.0];
         let fine = refine(&values);
-        assert_eq!(fine.len(), 5 * REFINE + 1);
+        assert_eq!(fine.len(), 5 * POINTS_PER_STEP + 1);
         for (k, value) in values.iter().enumerate() {
-            assert_eq!(fine[k * REFINE], *value);
+            assert_eq!(fine[k * POINTS_PER_STEP], *value);
         }
         assert!(fine.iter().all(|v| (1.0..=8.0).contains(v)));
     }
@@ -234,12 +234,12 @@ mod tests {
     #[test]
     fn a_nan_spoils_only_the_cells_that_touch_it() {
         let fine = refine(&[4.0, 3.0, f64::NAN, 1.0, 0.0]);
-        let straight = |k: usize| 4.0 - k as f64 / REFINE as f64;
-        for k in (0..=REFINE).chain(3 * REFINE..=4 * REFINE) {
+        let straight = |k: usize| 4.0 - k as f64 / POINTS_PER_STEP as f64;
+        for k in (0..=POINTS_PER_STEP).chain(3 * POINTS_PER_STEP..=4 * POINTS_PER_STEP) {
             assert!((fine[k] - straight(k)).abs() < 1e-12, "{k}");
         }
         let lost = fine.iter().filter(|value| value.is_nan()).count();
-        assert_eq!(lost, 2 * REFINE - 1);
+        assert_eq!(lost, 2 * POINTS_PER_STEP - 1);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Size};
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, LINE_WIDTH, Legend};
 use super::off_axes::{self, OffAxes};
 use super::plot::{Path, Plot, Series};
 use super::sheet::{Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
-use super::ticks::ticks_width;
+use super::ticks::{AxisScale, ticks_width};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
@@ -29,11 +29,11 @@ pub struct Scatter {
 
 // Lengths in pixels of the layout.
 /// Room above panels without titles.
-const UNTITLED: f64 = 40.0;
+const UNTITLED_TOP: f64 = 40.0;
 /// Between the frame and the longest number of the y axis, its name included.
-const BESIDE: f64 = 70.0;
+const Y_NAME_ROOM: f64 = 70.0;
 /// Half the width of a path's point.
-const DOT: f64 = 5.0;
+const PATH_POINT: f64 = 5.0;
 
 /// Draws points.
 ///
@@ -43,17 +43,22 @@ pub fn draw(scatter: &Scatter) -> Result<Drawing> {
     canvas::drawing(scatter)
 }
 
-/// The names of axes that show test accuracy and the mean accuracy over the shifts. `None`
-/// without a test set or without shifts.
-pub fn accuracy_names(datasets: &[DatasetInfo]) -> Option<[String; 2]> {
+/// The names of axes that show test accuracy and the mean accuracy over the shifts on this scale.
+/// `None` without a test set or without shifts.
+pub fn accuracy_names(datasets: &[DatasetInfo], scale: AxisScale) -> Option<[String; 2]> {
     let of = |role: Role| datasets.iter().filter(move |set| set.role == role);
     of(Role::Test).next()?;
     let shift = match of(Role::Shift).count() {
         0 => return None,
-        1 => format!("{} accuracy (%)", short(&of(Role::Shift).next()?.name)),
-        count => format!("mean accuracy over {count} shifts (%)"),
+        1 => format!("{} accuracy", short(&of(Role::Shift).next()?.name)),
+        count => format!("mean accuracy over {count} shifts"),
     };
-    Some(["test accuracy (%)".to_string(), shift])
+    // Uneven ticks that nothing explains look like a mistake.
+    let unit = match scale {
+        AxisScale::Linear => "%",
+        AxisScale::Logit => "%, logit scale",
+    };
+    Some(["test accuracy", &shift].map(|name| format!("{name} ({unit})")))
 }
 
 impl Drawable for Scatter {
@@ -88,7 +93,7 @@ impl Scatter {
         let plots = self.panels.iter().zip(&axes);
         let off_axes: Vec<OffAxes> = plots.map(|(plot, axes)| OffAxes::new(plot, axes)).collect();
         let mut captions = self.captions.clone();
-        captions.extend(off_axes::caption(&self.panels, &off_axes));
+        captions.extend(off_axes::captions(&self.panels, &off_axes));
         ScatterLayout {
             sheet: sheet.captioned(&captions),
             axes,
@@ -108,8 +113,8 @@ impl Scatter {
             columns: self.columns,
             axes: self.size,
             margins: Margins {
-                left: margins.left.max(BESIDE + numbers.fold(0.0, f64::max)),
-                top: if titled { margins.top } else { UNTITLED },
+                left: margins.left.max(Y_NAME_ROOM + numbers.fold(0.0, f64::max)),
+                top: if titled { margins.top } else { UNTITLED_TOP },
                 ..margins
             },
         }
@@ -189,12 +194,17 @@ impl Plot {
         let places: Vec<Xy> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
             if let Some(piece) = axes.clip([ends[0], ends[1]]) {
-                canvas.line(&axes.places(&piece), path.color, THICK)?;
+                canvas.line(&axes.places(&piece), path.color, LINE_WIDTH)?;
             }
         }
         for place in places.into_iter().filter(|place| axes.holds(*place)) {
             let (x, y) = axes.place(place);
-            let corners = [(x - DOT, y), (x, y - DOT), (x + DOT, y), (x, y + DOT)];
+            let corners = [
+                (x - PATH_POINT, y),
+                (x, y - PATH_POINT),
+                (x + PATH_POINT, y),
+                (x, y + PATH_POINT),
+            ];
             canvas.polygon(&corners, path.color)?;
         }
         Ok(())
@@ -206,7 +216,6 @@ mod tests {
     use super::*;
     use crate::figure::marks::{Dot, DotShape, Mark};
     use crate::figure::plot::Point;
-    use crate::figure::ticks::AxisScale;
 
     fn plot(points: &[Xy]) -> Plot {
         let path = Path {
@@ -275,6 +284,24 @@ mod tests {
         assert!(axes.holds((1.0, 1.0)) && axes.holds((9.0, 9.0)));
         let free = plot(&[(1.0, 5.0), (3.0, 9.0)]).axes((0.0, 0.0), (300.0, 300.0));
         assert!(free.x.1 < 4.0 && free.y.0 > 4.0);
+    }
+
+    #[test]
+    fn axes_of_accuracies_say_when_their_scale_is_not_linear() {
+        let info = |name: &str, role| DatasetInfo {
+            name: name.to_string(),
+            role,
+            samples: 10,
+        };
+        let sets = [info("test", Role::Test), info("v2", Role::Shift)];
+        let names = |scale| accuracy_names(&sets, scale).unwrap();
+        let logit = [
+            "test accuracy (%, logit scale)",
+            "v2 accuracy (%, logit scale)",
+        ];
+        assert_eq!(names(AxisScale::Logit), logit);
+        let linear = ["test accuracy (%)", "v2 accuracy (%)"];
+        assert_eq!(names(AxisScale::Linear), linear);
     }
 
     #[test]

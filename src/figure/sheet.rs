@@ -12,10 +12,10 @@ use super::text::{SMALL, wrapped};
 pub const COLUMNS: usize = 3;
 
 /// Height of a line of text.
-const CAPTION: f64 = 44.0;
+const CAPTION_HEIGHT: f64 = 44.0;
 
 /// Room that texts and legends leave free at the left and right edge of the sheet.
-const MARGIN: f64 = 20.0;
+const EDGE: f64 = 20.0;
 
 /// Room around the axes of each panel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,7 @@ impl PanelGrid {
 
     /// Width that texts and legends below the panels may have.
     pub fn text_width(&self) -> f64 {
-        self.width() - 2.0 * MARGIN
+        self.width() - 2.0 * EDGE
     }
 }
 
@@ -115,9 +115,9 @@ impl Sheet {
     /// Width and height.
     pub fn size(&self) -> (u32, u32) {
         let (wide, tall) = self.legend.size();
-        let width = self.grid.width().max(wide + 2.0 * MARGIN);
+        let width = self.grid.width().max(wide + 2.0 * EDGE);
         let panels = self.grid.rows() as f64 * self.grid.cell().1;
-        let height = panels + CAPTION * self.captions.len() as f64 + tall;
+        let height = panels + CAPTION_HEIGHT * self.captions.len() as f64 + tall;
         (width.ceil() as u32, height.ceil() as u32)
     }
 
@@ -141,9 +141,9 @@ impl Sheet {
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let (wide, tall) = self.size();
         let lines = self.captions.len() as f64;
-        let top = f64::from(tall) - self.legend.size().1 - CAPTION * lines;
+        let top = f64::from(tall) - self.legend.size().1 - CAPTION_HEIGHT * lines;
         for (index, line) in self.captions.iter().enumerate() {
-            let y = top + (index as f64 + 0.5) * CAPTION - 8.0;
+            let y = top + (index as f64 + 0.5) * CAPTION_HEIGHT - 8.0;
             // Names stand in it, in which `_1` is no lowered digit.
             canvas.word(line, (f64::from(wide) / 2.0, y), SMALL, Anchor::Middle)?;
         }
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(corners, [(150.0, 72.0), (840.0, 72.0), (150.0, 656.0)]);
         let captions = ["one".to_string(), "word ".repeat(25)];
         let tall = sheet(1, "a").captioned(&captions).size().1;
-        assert!(tall >= 648 + 3 * CAPTION as u32, "{tall}");
+        assert!(tall >= 648 + 3 * CAPTION_HEIGHT as u32, "{tall}");
     }
 
     #[test]

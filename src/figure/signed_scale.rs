@@ -14,10 +14,10 @@ pub enum SignedScale {
 }
 
 /// Largest magnitude over the median one from which a linear axis would show a single point.
-const SPREAD: f64 = 300.0;
+const LOGARITHMIC_FROM: f64 = 300.0;
 
 /// Most decades that are shown on one side.
-const DECADES: f64 = 7.0;
+const MOST_DECADES: f64 = 7.0;
 
 impl SignedScale {
     /// The scale that keeps these values apart: logarithmic only where the largest is so far
@@ -29,11 +29,11 @@ impl SignedScale {
         let (Some(smallest), Some(largest)) = (sizes.first(), sizes.last()) else {
             return Self::Linear;
         };
-        if *largest <= SPREAD * sizes[sizes.len() / 2] {
+        if *largest <= LOGARITHMIC_FROM * sizes[sizes.len() / 2] {
             return Self::Linear;
         }
         let least = smallest.log10().floor();
-        Self::Symlog(10_f64.powf(least.max(largest.log10().ceil() - DECADES)))
+        Self::Symlog(10_f64.powf(least.max(largest.log10().ceil() - MOST_DECADES)))
     }
 
     /// Where a value stands.

@@ -9,24 +9,24 @@ use super::plot::{Path, Plot, Point, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
 use super::theme;
-use super::ticks::Interval;
+use super::ticks::{AxisScale, Interval};
 use crate::result::method::Method;
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{MethodResult, Soups};
 
 /// Width and height of the axes in pixels of the layout.
-const SIZE: Size = (1000.0, 720.0);
+const AXES_SIZE: Size = (1000.0, 720.0);
 
 /// The closest look at models that are alike, in percentage points.
-const CLOSEST: f64 = 1.0;
+const SMALLEST_SPREAD: f64 = 1.0;
 
 /// Where every model and every method stands, in percent. `None` without a test set or without
 /// shifts.
 ///
 /// The axes show the models that lie close together: a soup that failed is drawn at the frame.
 pub fn scatter(soups: &Soups) -> Option<Scatter> {
-    let names = accuracy_names(&soups.datasets)?;
+    let names = accuracy_names(&soups.datasets, AxisScale::Linear)?;
     let (paths, series) = drawn(soups);
     let models = soups.models.iter();
     let individuals: Vec<Xy> = models
@@ -44,7 +44,7 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
             ..Plot::default()
         }],
         columns: 1,
-        size: SIZE,
+        size: AXES_SIZE,
         captions: Vec::new(),
     })
 }
@@ -56,16 +56,17 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
         name: short(&model.name),
         at: at(&model.scores),
     };
+    // θ0's marker is the larger one: on top it would hide a model.
     let mut series = vec![
-        Series {
-            name: "individual models".to_string(),
-            mark: dot(DotShape::Diamond, theme::INDIVIDUAL, 13.0),
-            points: soups.models.iter().map(single).collect(),
-        },
         Series {
             name: format!("θ_0 {}", short(&soups.origin.name)),
             mark: dot(DotShape::Hexagon, theme::SLATE, 15.0),
             points: vec![single(&soups.origin)],
+        },
+        Series {
+            name: "individual models".to_string(),
+            mark: dot(DotShape::Diamond, theme::INDIVIDUAL, 13.0),
+            points: soups.models.iter().map(single).collect(),
         },
     ];
     let mut paths = Vec::new();
@@ -178,7 +179,7 @@ fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Xy {
 fn window(individuals: &[Xy], all: &[Xy]) -> Option<[Interval; 2]> {
     let reach = |of: fn(&Xy) -> f64| {
         let (low, high) = ordinary(individuals.iter().map(of))?;
-        let spread = (high - low).max(CLOSEST);
+        let spread = (high - low).max(SMALLEST_SPREAD);
         Some(low - spread..=high + spread)
     };
     let (across, up) = reach(|place| place.0).zip(reach(|place| place.1))?;
@@ -196,7 +197,7 @@ fn ordinary(values: impl Iterator<Item = f64>) -> Option<Interval> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let (median, quartile) = (sorted[last.div_ceil(2)], sorted[last - last / 4]);
-    let floor = median - 8.0 * (quartile - median).max(CLOSEST / 2.0);
+    let floor = median - 8.0 * (quartile - median).max(SMALLEST_SPREAD / 2.0);
     extent(sorted.into_iter().filter(|value| *value >= floor))
 }
 
@@ -260,6 +261,15 @@ mod tests {
         soups.origin = fixtures::individual("zs", 90.0, 79.0);
         let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
         assert!(x.0 == 90.0 && x.1 == 99.0, "{x:?}");
+    }
+
+    #[test]
+    fn models_stand_on_top_of_the_origin() {
+        let mut soups = fixtures::soups();
+        soups.origin.scores = soups.models[0].scores.clone();
+        let figure = scatter(&soups).unwrap();
+        let names: Vec<&str> = figure.panels[0].series.iter().map(|of| &*of.name).collect();
+        assert_eq!(names[..2], ["θ_0 zs", "individual models"]);
     }
 
     #[test]

@@ -13,11 +13,11 @@ pub const TEXT: f64 = 33.0;
 pub const SMALL: f64 = 30.0;
 
 /// Most letters of a text: one of any length would take any time to draw.
-const LETTERS: usize = 160;
+const MOST_LETTERS: usize = 160;
 
 /// A text as it is drawn: with nothing that an SVG cannot hold, and not of any length.
 pub fn shown(text: &str) -> String {
-    ends(&visible(text), LETTERS)
+    ends(&visible(text), MOST_LETTERS)
 }
 
 /// Names of ordinary length in full, others by their two ends.
@@ -81,7 +81,7 @@ pub fn wrapped(text: &str, most: f64) -> Vec<String> {
     for word in text.split(' ') {
         if let Some(line) = lines.last_mut() {
             let longer = format!("{line} {word}");
-            if longer.chars().count() <= LETTERS && width(&longer, SMALL) <= most {
+            if longer.chars().count() <= MOST_LETTERS && width(&longer, SMALL) <= most {
                 *line = longer;
                 continue;
             }

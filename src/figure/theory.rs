@@ -14,9 +14,9 @@ use super::ticks::Interval;
 use crate::result::pairs::{Pairs, TheoryPoint};
 
 /// Width and height of a panel's axes in pixels of the layout.
-const SIZE: Size = (500.0, 500.0);
+const AXES_SIZE: Size = (500.0, 500.0);
 /// Values of α with an entry in the legend.
-const LISTED: usize = 9;
+const MOST_LISTED: usize = 9;
 
 /// Rows: logits at the β that calibrates the soup, then as they are. `None` where the comparison
 /// was not made.
@@ -67,7 +67,7 @@ pub fn theory(pairs: &Pairs) -> Option<Scatter> {
     (!panels.is_empty()).then(|| Scatter {
         panels,
         columns: 3,
-        size: SIZE,
+        size: AXES_SIZE,
         captions: vec!["Differences: soup − ensemble. Grey: zeros, and equality.".to_string()],
     })
 }
@@ -80,7 +80,7 @@ fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Ser
     let mut alphas: Vec<f64> = row.iter().map(|of| of.alpha).collect();
     alphas.sort_by(f64::total_cmp);
     alphas.dedup();
-    let every = alphas.len().div_ceil(LISTED).max(1);
+    let every = alphas.len().div_ceil(MOST_LISTED).max(1);
     let size = if row.len() > 300 { 5.0 } else { 7.0 };
     let one = |(index, alpha): (usize, &f64)| {
         let points = row.iter().filter(|of| of.alpha == *alpha);
@@ -172,6 +172,6 @@ mod tests {
             .series
             .iter()
             .filter(|one| !one.name.is_empty());
-        assert!(named.count() <= LISTED);
+        assert!(named.count() <= MOST_LISTED);
     }
 }

@@ -27,9 +27,9 @@ pub enum AxisScale {
 }
 
 /// Room at the ends of an axis, as a part of its length.
-const ROOM: f64 = 0.08;
+const END_ROOM: f64 = 0.08;
 /// Between two numbers of an axis of logits, in pixels of the layout.
-const APART: f64 = 74.0;
+const LOGIT_SPACING: f64 = 74.0;
 
 impl AxisScale {
     /// Where a value stands.
@@ -54,7 +54,7 @@ impl AxisScale {
             // A tick's number has only so many digits.
             Self::Linear => 1e-6 * largest,
         };
-        let room = (ROOM * (max - min)).max(least);
+        let room = (END_ROOM * (max - min)).max(least);
         (min - room, max + room)
     }
 
@@ -92,7 +92,7 @@ fn logit_ticks((min, max): Interval, length: f64) -> Ticks {
         );
         let decimals = usize::from(step < 0.01);
         let mut kept = Ticks::new();
-        let apart = APART / length * (max - min);
+        let apart = LOGIT_SPACING / length * (max - min);
         for k in from.max(1)..=to {
             let value = k as f64 * step;
             if value >= 1.0 {

@@ -6,13 +6,13 @@ use super::super::ticks::Interval;
 use crate::result::spectrum::Density;
 
 /// Room at the ends of the x axis, as a part of its length.
-const ROOM: f64 = 0.04;
+const END_ROOM: f64 = 0.04;
 /// Points of a density that is smoothed here.
-const POINTS: usize = 1001;
+const SMOOTHED_POINTS: usize = 1001;
 /// Its Gaussian's standard deviation, as a part of the nodes' range.
-const SMOOTH: f64 = 1.0 / 150.0;
+const SMOOTHING: f64 = 1.0 / 150.0;
 /// Fewest and most decades of a density.
-const DECADES: Interval = (1.5, 12.0);
+const SHOWN_DECADES: Interval = (1.5, 12.0);
 
 /// A density as it is drawn.
 pub struct Curve {
@@ -39,7 +39,7 @@ impl Curve {
         let (_, highest) = extent(points.iter().map(|point| point.1))?;
         // Half a decade below the top of a single eigenvalue.
         let single = -(dimension as f64 * width * std::f64::consts::TAU.sqrt()).log10();
-        let decades = (highest - single + 0.5).clamp(DECADES.0, DECADES.1);
+        let decades = (highest - single + 0.5).clamp(SHOWN_DECADES.0, SHOWN_DECADES.1);
         let y = (highest - decades, highest + 0.05 * decades);
         Some(Self { points, y })
     }
@@ -79,10 +79,10 @@ fn smoothed(density: &Density, scale: SignedScale) -> Option<(Vec<Xy>, f64)> {
     let pairs = density.nodes.iter().zip(&density.weights);
     let nodes: Vec<Xy> = pairs.map(|(node, w)| (scale.at(*node), *w)).collect();
     let (low, high) = extent(nodes.iter().map(|node| node.0))?;
-    let width = SMOOTH * (high - low).max(1.0);
+    let width = SMOOTHING * (high - low).max(1.0);
     let (from, to) = around((low - 6.0 * width, high + 6.0 * width));
     let at = |k: usize| {
-        let x = from + (to - from) * k as f64 / (POINTS - 1) as f64;
+        let x = from + (to - from) * k as f64 / (SMOOTHED_POINTS - 1) as f64;
         let terms = nodes
             .iter()
             .map(|(node, weight)| weight * (-0.5 * ((x - node) / width).powi(2)).exp());
@@ -91,14 +91,14 @@ fn smoothed(density: &Density, scale: SignedScale) -> Option<(Vec<Xy>, f64)> {
             terms.sum::<f64>() / (width * std::f64::consts::TAU.sqrt()),
         )
     };
-    Some(((0..POINTS).map(at).collect(), width))
+    Some(((0..SMOOTHED_POINTS).map(at).collect(), width))
 }
 
 /// A range with some room at its ends, and never without a length that numbers can tell.
 pub fn around((min, max): Interval) -> Interval {
     let largest = min.abs().max(max.abs());
     let least = if largest == 0.0 { 0.05 } else { 1e-3 * largest };
-    let room = (ROOM * (max - min)).max(least);
+    let room = (END_ROOM * (max - min)).max(least);
     (min - room, max + room)
 }
 

@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use self::curve::{Curve, around};
 use super::axes::{Axes, Xy, extent};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
-use super::legend::{Key, Legend, THICK};
+use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::{Dot, DotShape, Mark};
 use super::sheet::{Margins, PanelGrid, Sheet};
 use super::signed_scale::{SignedScale, decades};
@@ -33,17 +33,17 @@ pub fn draw(spectrum: &Spectrum) -> Result<Option<Drawing>> {
 }
 
 // Lengths in pixels of the layout.
-const WIDTH: f64 = 1000.0;
+const AXES_WIDTH: f64 = 1000.0;
 /// Of the density.
-const HEIGHT: f64 = 520.0;
+const DENSITY_HEIGHT: f64 = 520.0;
 /// Of the eigenvalues of an end, above it.
-const ROW: f64 = 48.0;
+const END_ROW_HEIGHT: f64 = 48.0;
 /// Between the frame and the longest number of the y axis, its name included.
-const BESIDE: f64 = 80.0;
+const Y_NAME_ROOM: f64 = 80.0;
 /// Half the width of an eigenvalue's marker.
-const MARK: f64 = 12.0;
+const MARKER_SIZE: f64 = 12.0;
 /// Half the height of a residual's ends.
-const CAP: f64 = 9.0;
+const RESIDUAL_CAP: f64 = 9.0;
 
 struct SpectrumFigure<'a> {
     spectrum: &'a Spectrum,
@@ -100,8 +100,12 @@ impl<'a> SpectrumFigure<'a> {
     }
 
     fn height(&self) -> f64 {
-        let density = if self.curve.is_some() { HEIGHT } else { 0.0 };
-        ROW * self.rows().len() as f64 + density
+        let density = if self.curve.is_some() {
+            DENSITY_HEIGHT
+        } else {
+            0.0
+        };
+        END_ROW_HEIGHT * self.rows().len() as f64 + density
     }
 
     fn sheet(&self) -> Sheet {
@@ -109,9 +113,9 @@ impl<'a> SpectrumFigure<'a> {
         let grid = PanelGrid {
             panels: 1,
             columns: 1,
-            axes: (WIDTH, self.height()),
+            axes: (AXES_WIDTH, self.height()),
             margins: Margins {
-                left: margins.left.max(BESIDE + ticks_width(&self.decades())),
+                left: margins.left.max(Y_NAME_ROOM + ticks_width(&self.decades())),
                 ..margins
             },
         };
@@ -124,11 +128,11 @@ impl<'a> SpectrumFigure<'a> {
     fn axes(&self, corner: Pixel) -> Axes {
         let y = match &self.curve {
             Some(Curve { y: (low, high), .. }) => {
-                (*low, low + (high - low) * self.height() / HEIGHT)
+                (*low, low + (high - low) * self.height() / DENSITY_HEIGHT)
             }
             None => (0.0, 1.0),
         };
-        Axes::filling(self.x, y, corner, (WIDTH, self.height()))
+        Axes::filling(self.x, y, corner, (AXES_WIDTH, self.height()))
     }
 
     /// The numbers of the density's axis.
@@ -183,7 +187,7 @@ impl<'a> SpectrumFigure<'a> {
             canvas.line(&axes.places(&[(0.0, low), (0.0, high)]), theme::GUIDE, 2.0)?;
         }
         for piece in &pieces {
-            canvas.line(&axes.places(piece), theme::FIRST, THICK)?;
+            canvas.line(&axes.places(piece), theme::FIRST, LINE_WIDTH)?;
         }
         if !self.rows().is_empty() {
             let above = [(axes.x.0, high), (axes.x.1, high)];
@@ -196,7 +200,10 @@ impl<'a> SpectrumFigure<'a> {
     fn place(&self, axes: &Axes, of: &Eigenvalue) -> Pixel {
         let row = self.rows().iter().position(|end| *end == of.end);
         let (x, _) = axes.place((self.scale.at(of.value), 0.0));
-        (x, axes.top + ROW * (row.unwrap_or(0) as f64 + 0.5))
+        (
+            x,
+            axes.top + END_ROW_HEIGHT * (row.unwrap_or(0) as f64 + 0.5),
+        )
     }
 
     /// Where its residual begins and ends on the canvas, within the axes.
@@ -219,7 +226,11 @@ impl<'a> SpectrumFigure<'a> {
             let [from, to] = self.bar(axes, of);
             canvas.line(&[(from, at.1), (to, at.1)], color, 3.0)?;
             for x in [from, to] {
-                canvas.line(&[(x, at.1 - CAP), (x, at.1 + CAP)], color, 3.0)?;
+                canvas.line(
+                    &[(x, at.1 - RESIDUAL_CAP), (x, at.1 + RESIDUAL_CAP)],
+                    color,
+                    3.0,
+                )?;
             }
         }
         mark(color, !of.converged).draw(canvas, at)
@@ -228,7 +239,7 @@ impl<'a> SpectrumFigure<'a> {
     /// Whether a residual reaches beyond its marker.
     fn wide(&self, axes: &Axes, of: &Eigenvalue) -> bool {
         let [from, to] = self.bar(axes, of);
-        to - from > 2.0 * MARK
+        to - from > 2.0 * MARKER_SIZE
     }
 
     /// What stands below the axes.
@@ -268,6 +279,6 @@ fn color(end: End) -> RGBColor {
 fn mark(color: RGBColor, open: bool) -> Mark {
     Mark::Dot(Dot {
         open,
-        ..Dot::new(DotShape::Down, color, MARK)
+        ..Dot::new(DotShape::Down, color, MARKER_SIZE)
     })
 }

@@ -118,11 +118,11 @@ fn markers_and_the_density_lie_inside_and_apart() {
     let curve = figure.curve.as_ref().unwrap();
     let (_, above) = axes.place((0.0, curve.y.1));
     let rows = figure.rows().len() as f64;
-    assert!((above - axes.top - rows * ROW).abs() < 1e-9);
+    assert!((above - axes.top - rows * END_ROW_HEIGHT).abs() < 1e-9);
     for of in &spectrum.eigenvalues {
         let (x, y) = figure.place(&axes, of);
-        assert!(x - MARK > axes.left && x + MARK < axes.right());
-        assert!(y - MARK > axes.top && y + MARK < above);
+        assert!(x - MARKER_SIZE > axes.left && x + MARKER_SIZE < axes.right());
+        assert!(y - MARKER_SIZE > axes.top && y + MARKER_SIZE < above);
     }
     for (x, y) in curve.pieces().into_iter().flatten() {
         assert!(axes.holds((x, y)) && y < curve.y.1);

@@ -5,7 +5,7 @@ use super::super::text::short;
 use crate::result::spectrum::{End, Spectrum};
 
 /// Coefficients of a mix that are written out.
-const WRITTEN: usize = 4;
+const WRITTEN_COEFFICIENTS: usize = 4;
 
 /// The mix, its loss and the trace, a line each.
 pub fn captions(spectrum: &Spectrum) -> Vec<String> {
@@ -46,7 +46,7 @@ fn mix(spectrum: &Spectrum) -> String {
         name, coefficients, ..
     } = spectrum;
     let name = short(name);
-    let parts = coefficients.iter().take(WRITTEN).map(|part| {
+    let parts = coefficients.iter().take(WRITTEN_COEFFICIENTS).map(|part| {
         let tensor = part.tensor.iter().map(|tensor| format!(" ({tensor})"));
         let tensor: String = tensor.collect();
         let coefficient = significant(part.coefficient, 4);
@@ -56,8 +56,8 @@ fn mix(spectrum: &Spectrum) -> String {
     match coefficients.as_slice() {
         [] => format!("θ = {name}"),
         [one] if one.model == spectrum.name => format!("θ = {name}"),
-        all if all.len() > WRITTEN => {
-            let more = all.len() - WRITTEN;
+        all if all.len() > WRITTEN_COEFFICIENTS => {
+            let more = all.len() - WRITTEN_COEFFICIENTS;
             format!("θ = {name} = {sum} + … ({more} more)")
         }
         _ => format!("θ = {name} = {sum}"),
