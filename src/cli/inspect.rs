@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use super::args::InspectArgs;
 use super::{note, open_origin, print};
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content};
+use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
 use crate::error::Result;
 use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned, Options, Verified};
-use crate::space::pool::{Role, Source};
+use crate::space::pool::Role;
+use crate::space::stored_tensor::StoredTensor;
 
 /// Prints a table of tensors, or of parameters across an origin and its checkpoints.
 pub fn run(arguments: &InspectArgs) -> Result<()> {
@@ -31,7 +32,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
         .iter()
         .map(|path| Checkpoint::open(path))
         .collect::<Result<Vec<_>>>()?;
-    let found = matching::state_dict_beside(&model.path);
+    let found = state_dict_beside(&model.path);
     let weights = arguments.origin_weights.clone().or(found);
     let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
     let options = Options {
@@ -47,11 +48,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
 
 fn stored(name: &str, tensor: &Tensor) {
     let norm = if tensor.dtype.is_float() {
-        let source = Source {
-            name: String::new(),
-            tensor: tensor.clone(),
-            transposed: false,
-        };
+        let source = StoredTensor::nameless(tensor, false);
         let squares = decode::values(&source).into_iter().map(|x| x * x);
         format!("{:.6}", squares.sum::<f64>().sqrt())
     } else {

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::plan::Plan;
 use super::{STOP, note, open_origin, warn};
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, file};
+use crate::checkpoint::{Checkpoint, Content, file, state_dict_beside};
 use crate::data::{Dataset, InputDtype};
 use crate::error::{Error, Result};
 use crate::evaluate::interface::{self, Interface};
@@ -70,7 +70,7 @@ impl Inputs {
         let (origin_name, model) = open_origin(&plan.origin)?;
         let mut plan = plan;
         if plan.origin_weights.is_none() {
-            plan.origin_weights = matching::state_dict_beside(&model.path);
+            plan.origin_weights = state_dict_beside(&model.path);
         }
         let checkpoints = checkpoints.iter().map(|path| Checkpoint::open(path));
         let weights = plan.origin_weights.as_deref().map(Checkpoint::open);

@@ -36,7 +36,7 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     inputs.plan.keep_one(arguments.on.as_deref())?;
     let network = inputs.network();
     let (mut aligned, _) = inputs.align(&network)?;
-    aligned.pool.thaw();
+    aligned.pool.mark_moving();
     let material = Material::read(&inputs, &network)?;
     let csv = inputs.plan.csv(&arguments.name);
     atomic::probe(&csv)?;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::decode;
-use crate::checkpoint::tensor::{Dtype, Tensor};
+use super::stored_tensor::StoredTensor;
+use crate::checkpoint::tensor::Dtype;
 
 /// What moving a tensor means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +50,6 @@ impl Parameter {
     }
 }
 
-/// Where a member keeps one parameter.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Name in the member's file.
-    pub name: String,
-    /// The stored tensor.
-    pub tensor: Tensor,
-    /// Whether the file holds the matrix transposed: stored [c, r] where the graph has [r, c].
-    pub transposed: bool,
-}
-
 /// One model of the pool.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -67,8 +57,8 @@ pub struct Member {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// One source a parameter, in the pool's order.
-    pub sources: Vec<Source>,
+    /// One tensor a parameter, in the pool's order: `sources[parameter]`.
+    pub sources: Vec<StoredTensor>,
 }
 
 /// The origin (member 0) and the checkpoints, all over the same parameters.
@@ -81,15 +71,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Takes every trained tensor as one that moves, whether or not the members differ in it.
-    pub fn thaw(&mut self) {
+    /// Marks every trained tensor as one that moves, whether or not the members differ in it.
+    pub fn mark_moving(&mut self) {
         for parameter in &mut self.parameters {
             parameter.frozen &= parameter.role != Role::Trainable;
         }
     }
 
     /// Whether a tied parameter, a matrix, is the transpose of the other.
-    pub fn is_turned(&self, tied: usize, other: usize) -> bool {
+    pub fn is_transpose(&self, tied: usize, other: usize) -> bool {
         let sources = &self.members[0].sources;
         self.parameters[tied].shape != self.parameters[other].shape
             || !decode::equal(&sources[tied].tensor, &sources[other])

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Recipe;
+use super::recipe::Recipe;
 use crate::checkpoint::safetensors::{Declared, dtype, header, layout, stored_dtype};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::result::atomic;
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes, source_bytes};
-use crate::space::pool::{Pool, Source};
+use crate::space::pool::Pool;
+use crate::space::stored_tensor::StoredTensor;
 
 /// The metadata key that says which framework's tensors these are; `transformers` wants it.
 const FORMAT: &str = "format";
@@ -25,7 +26,7 @@ enum Elements {
     /// Mixed when they are written.
     Mixed(Held),
     /// θ0's, which the model that was judged has in their place.
-    Origin(Source),
+    Origin(StoredTensor),
 }
 
 /// A parameter as a file holds it.
@@ -107,19 +108,19 @@ fn left_to_origin<'a>(
     aligned: &'a Aligned,
     template: usize,
     checkpoints: &[Checkpoint],
-) -> Result<BTreeMap<&'a str, Source>> {
+) -> Result<BTreeMap<&'a str, StoredTensor>> {
     let Some(index) = template.checked_sub(1) else {
         return Ok(BTreeMap::new());
     };
     let left = &aligned.left_out[index];
     let replaced = left.replaced.iter();
-    let mut origin: BTreeMap<&str, Source> = replaced
+    let mut origin: BTreeMap<&str, StoredTensor> = replaced
         .map(|(name, source)| (name.as_str(), source.clone()))
         .collect();
     for (name, tensor) in &left.homeless {
         match tensor {
             Some(tensor) if left.missed.contains(name) => {
-                let source = Source {
+                let source = StoredTensor {
                     name: name.clone(),
                     tensor: tensor.clone(),
                     transposed: false,
@@ -219,7 +220,7 @@ fn names<'a>(
 }
 
 /// A member's tensors for a parameter, one for each place.
-fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&Source> {
+fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&StoredTensor> {
     match member.checked_sub(1) {
         None => vec![&aligned.pool.members[0].sources[parameter]],
         Some(checkpoint) => {
@@ -232,7 +233,7 @@ fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&Source> {
 }
 
 /// Whether two parameters that one tensor stands for are the same in the mix, too.
-fn is_same(pool: &Pool, mix: &Mix, source: &Source, [one, other]: [Held; 2]) -> bool {
+fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2]) -> bool {
     if pool.parameters[other.parameter].tied_to == Some(one.parameter) {
         return true;
     }

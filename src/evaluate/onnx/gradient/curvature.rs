@@ -285,7 +285,7 @@ fn parts(engine: &Engine<'_>) -> (Vec<Part>, usize) {
             start,
             len: parameter.len(),
             turned: pool
-                .is_turned(*index, other)
+                .is_transpose(*index, other)
                 .then(|| [parameter.shape[0], parameter.shape[1]]),
         });
     }
