@@ -13,19 +13,20 @@ use crate::space::pool::Pool;
 pub struct Aligned {
     /// Origin and checkpoints over the same parameters.
     pub pool: Pool,
-    /// Where each parameter is fed into the graph.
+    /// Where the graph reads each parameter: `places[parameter]`, never empty.
     pub places: Vec<Vec<Place>>,
     /// How each parameter was found in each checkpoint: `methods[parameter][checkpoint]`.
     pub methods: Vec<Vec<Method>>,
-    /// Each checkpoint's tensor at each place; one parameter may have several names in a file.
+    /// Each checkpoint's tensor at each place: `matches[checkpoint][&place]`. One parameter may have
+    /// several names in a file.
     pub matches: Vec<Matches>,
     /// Floating-point initializers that are constants of the network.
     pub constants: Vec<String>,
-    /// Tensors passed over (integers, bookkeeping), by checkpoint.
+    /// Names of tensors passed over (integers, bookkeeping): `passed_over[checkpoint]`.
     pub passed_over: Vec<Vec<String>>,
-    /// What shows that the tensors stand where they belong, by checkpoint.
+    /// What shows that the tensors stand where they belong: `verified[checkpoint]`.
     pub verified: Vec<Verified>,
-    /// What --ignore took out of each checkpoint, where that changes the model.
+    /// What --ignore took out, where that changes the model: `left_out[checkpoint]`.
     pub left_out: Vec<LeftOut>,
     /// What is to stand beside values between the checkpoints, where averaging the tensors is not
     /// averaging the models' parameters.

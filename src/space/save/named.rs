@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::recipe::Recipe;
-use crate::checkpoint::safetensors::{Declared, dtype, header, layout, stored_dtype};
+use crate::checkpoint::safetensors::{Declared, dtype, header, read_layout, stored_dtype};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::result::atomic;
@@ -37,7 +37,7 @@ struct Held {
 }
 
 /// What a file is going to be.
-struct Plan {
+struct PlannedFile {
     tensors: Vec<(Declared, Elements)>,
     metadata: BTreeMap<String, String>,
 }
@@ -246,8 +246,8 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
 
 /// The template's file with the parameters mixed. Of what it says of itself only the format is
 /// kept: the rest is of one training run.
-fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<Plan> {
-    let mut layout = layout(template)?;
+fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
+    let mut layout = read_layout(template)?;
     let format = layout.metadata.remove(FORMAT);
     let tensors = layout.tensors.into_iter();
     let tensors = tensors.map(
@@ -256,14 +256,14 @@ fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<Plan> {
             None => (declared, Elements::Copied(bytes)),
         },
     );
-    Ok(Plan {
+    Ok(PlannedFile {
         tensors: tensors.collect(),
         metadata: metadata(format),
     })
 }
 
 /// The parameters under their names in the graph of a member.
-fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan {
+fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> PlannedFile {
     let tensor = |(name, held): (&&str, &Held)| {
         let tensor = &pool.members[member].sources[held.parameter].tensor;
         let declared = Declared {
@@ -276,7 +276,7 @@ fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan 
     let mut tensors: Vec<_> = names.iter().filter_map(tensor).collect();
     // Wide elements first, so that all lie at multiples of their width.
     tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
-    Plan {
+    PlannedFile {
         tensors,
         metadata: metadata(None),
     }

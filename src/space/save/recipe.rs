@@ -32,7 +32,7 @@ pub fn recipe(
     files: &[(String, String)],
 ) -> Recipe {
     #[derive(Serialize)]
-    struct Part<'a> {
+    struct RecipeMember<'a> {
         name: &'a str,
         coefficient: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,13 +43,13 @@ pub fn recipe(
         0 => mix.row(0)[member],
         count => own.values().map(|row| row[member]).sum::<f64>() / count as f64,
     };
-    let part = |index: &usize| mix.has_part(*index);
-    let indices: Vec<usize> = (0..pool.members.len()).filter(part).collect();
+    let has_part = |index: &usize| mix.has_part(*index);
+    let indices: Vec<usize> = (0..pool.members.len()).filter(has_part).collect();
     let members = indices.iter().map(|&index| {
         let member = &pool.members[index];
         let path = member.path.display().to_string();
         let mut files = files.iter();
-        Part {
+        RecipeMember {
             name: &member.name,
             coefficient: mean(index),
             sha256: files
@@ -57,7 +57,7 @@ pub fn recipe(
                 .map(|file| file.1.as_str()),
         }
     });
-    let members: Vec<Part<'_>> = members.collect();
+    let members: Vec<RecipeMember<'_>> = members.collect();
     let entry = |key: &str, value: String| (format!("{PREFIX}{key}"), value);
     // Strings and finite numbers: there is always a JSON text for them.
     let mut recipe = Recipe::from([
