@@ -9,7 +9,7 @@ use landscape::base::map;
 use landscape::checkpoint::tensor::{Dtype, Tensor};
 use landscape::space::gram::Gram;
 use landscape::space::pool::{Member, Parameter, Pool, Role};
-use landscape::space::source::Source;
+use landscape::space::stored_tensor::StoredTensor;
 use rayon::prelude::*;
 
 /// Fine-tunes; the origin comes on top.
@@ -55,7 +55,7 @@ fn pool(files: &[PathBuf]) -> Result<Pool, landscape::error::Error> {
     let member = |path: &PathBuf| -> Result<Member, landscape::error::Error> {
         let bytes = map::map_file(path)?;
         let size = ELEMENTS * 4;
-        let source = |tensor: usize| Source {
+        let source = |tensor: usize| StoredTensor {
             name: name(tensor),
             tensor: Tensor {
                 dtype: Dtype::F32,

@@ -10,7 +10,7 @@ use assert_cmd::Command;
 use half::f16;
 use landscape::checkpoint::onnx::Model;
 use landscape::checkpoint::onnx::proto::entries;
-use landscape::checkpoint::safetensors::layout;
+use landscape::checkpoint::safetensors::read_layout;
 use landscape::checkpoint::tensor::Dtype;
 use landscape::checkpoint::{Checkpoint, Content};
 use landscape::error::Result;
@@ -81,7 +81,7 @@ fn half_and_half() -> Mix {
 
 /// The float32 tensors of a file.
 fn floats(path: &Path) -> BTreeMap<String, Vec<f32>> {
-    let tensors = layout(path).unwrap().tensors.into_iter();
+    let tensors = read_layout(path).unwrap().tensors.into_iter();
     let tensors = tensors.filter(|(declared, _)| declared.dtype == Stored::F32);
     let values = |bytes: &[u8]| {
         bytes
@@ -128,8 +128,8 @@ fn a_member_alone_is_its_own_file() {
             let mix = Mix::unit(member, 3);
             models.save(&path, &mix, &Recipe::new()).unwrap();
             let (written, own) = (
-                layout(&path).unwrap(),
-                layout(&models.checkpoints[member - 1].path).unwrap(),
+                read_layout(&path).unwrap(),
+                read_layout(&models.checkpoints[member - 1].path).unwrap(),
             );
             assert_eq!(written.tensors, own.tensors, "{network} {export}");
         }
@@ -280,7 +280,7 @@ fn the_recipe_is_read_back_and_the_same_mix_gives_the_same_bytes() {
     }
     let mut expected = recipe.clone();
     expected.insert("format".into(), "pt".into());
-    let named = layout(&folder.path().join("one.safetensors")).unwrap();
+    let named = read_layout(&folder.path().join("one.safetensors")).unwrap();
     assert_eq!(named.metadata, expected);
     let model = Model::read(&folder.path().join("one.onnx")).unwrap();
     let metadata = entries(&model.proto.metadata_props);

@@ -59,6 +59,20 @@ impl Checkpoint {
             content,
         })
     }
+
+    /// Its tensors by name, where the file holds no network.
+    pub fn state_dict(&self) -> Option<&BTreeMap<String, Tensor>> {
+        match &self.content {
+            Content::Safetensors(tensors) => Some(tensors),
+            Content::Onnx(_) => None,
+        }
+    }
+}
+
+/// The state dict beside a model, where there is one: the model's name with the other ending.
+pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
+    let path = model.with_extension("safetensors");
+    path.is_file().then_some(path)
 }
 
 /// An adapter holds factors of a difference from its base, and is no model by itself.

@@ -37,7 +37,7 @@ impl Declared {
 
 /// A file as it is laid out.
 #[derive(Debug)]
-pub struct Layout {
+pub struct FileLayout {
     /// The tensors with their elements, in the order in which they lie in the file.
     pub tensors: Vec<(Declared, Bytes)>,
     /// What the header says of the file as a whole.
@@ -48,7 +48,7 @@ pub struct Layout {
 ///
 /// # Errors
 /// As [`read`].
-pub fn layout(path: &Path) -> Result<Layout> {
+pub fn read_layout(path: &Path) -> Result<FileLayout> {
     let bytes = map::map_file(path)?;
     let (start, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| fault(path, &error.to_string()))?;
@@ -61,7 +61,7 @@ pub fn layout(path: &Path) -> Result<Layout> {
         Some((Declared { name, dtype, shape }, elements))
     };
     let metadata = header.metadata().iter().flatten();
-    Ok(Layout {
+    Ok(FileLayout {
         tensors: header
             .offset_keys()
             .into_iter()

@@ -11,7 +11,7 @@ use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content};
+use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
@@ -40,7 +40,7 @@ impl Inputs {
     pub fn open(settings: &SessionSettings, candidates: &[Candidate]) -> Result<Self> {
         let origin = settings.origin.clone();
         let (origin_name, model) = open_origin(&origin)?;
-        let beside = || matching::state_dict_beside(&model.path);
+        let beside = || state_dict_beside(&model.path);
         let weights = settings.origin_weights.clone().or_else(beside);
         let open = |candidate: &Candidate| {
             let mut checkpoint = Checkpoint::open(&candidate.path)?;

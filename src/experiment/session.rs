@@ -75,7 +75,7 @@ impl Session {
         }
         session.rename_left_out()?;
         if session.settings.every_tensor_moves {
-            session.aligned.pool.thaw();
+            session.aligned.pool.mark_moving();
         }
         Ok(session)
     }

@@ -182,6 +182,25 @@ impl<'n> Record<'n> {
         self.marks
     }
 
+    /// Whether an initializer is a constant of the network by itself: one element (a scale, an
+    /// epsilon), or folded from nothing but other constants.
+    pub fn is_constant(&self, initializer: &str) -> bool {
+        let tensor = self.network.tensor(initializer);
+        let of_constants = |sources: Vec<String>| {
+            // Names of the exporter's own making; a parameter keeps its dotted or plain name.
+            let is_made = |name: &String| {
+                let number = name.strip_prefix("val_");
+                number.is_some_and(|number| number.bytes().all(|it| it.is_ascii_digit()))
+            };
+            !sources.is_empty() && sources.iter().all(is_made)
+        };
+        tensor.is_some_and(|tensor| tensor.len() == 1)
+            || self
+                .network
+                .folded_from(initializer)
+                .is_some_and(of_constants)
+    }
+
     /// What became of the parameter that an initializer, read at `place`, stands for.
     pub fn history(&self, initializer: &str, place: Place) -> History {
         if self.network.input_kind(initializer).is_some() {

@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use super::source::Source;
+use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 /// Elements per block: the blocks of a few members stay in the L1 cache.
@@ -26,7 +26,7 @@ pub fn block_len(shape: &[usize], any_transposed: bool) -> usize {
 /// Adds `coefficient`·θ to `sum` for the elements from `start` on, in the graph's order.
 ///
 /// For a transposed source, `start` and the length of `sum` are multiples of the graph's row.
-pub fn add(source: &Source, start: usize, coefficient: f64, sum: &mut [f64]) {
+pub fn add(source: &StoredTensor, start: usize, coefficient: f64, sum: &mut [f64]) {
     let tensor = &source.tensor;
     match tensor.dtype {
         Dtype::F32 => add_as(source, start, sum, |bytes: [u8; 4]| {
@@ -46,7 +46,7 @@ pub fn add(source: &Source, start: usize, coefficient: f64, sum: &mut [f64]) {
 }
 
 /// Writes θ to `out` for the elements from `start` on, in the graph's order; see [`add`].
-pub fn read(source: &Source, start: usize, out: &mut [f64]) {
+pub fn read(source: &StoredTensor, start: usize, out: &mut [f64]) {
     let is_plain = !source.transposed && source.tensor.dtype == Dtype::F32;
     if !is_plain {
         out.fill(0.0);
@@ -59,7 +59,7 @@ pub fn read(source: &Source, start: usize, out: &mut [f64]) {
 }
 
 fn add_as<const N: usize>(
-    source: &Source,
+    source: &StoredTensor,
     start: usize,
     sum: &mut [f64],
     term: impl Fn([u8; N]) -> f64,
@@ -89,23 +89,18 @@ fn add_as<const N: usize>(
 }
 
 /// All elements in the graph's order.
-pub fn values(source: &Source) -> Vec<f64> {
+pub fn values(source: &StoredTensor) -> Vec<f64> {
     let mut values = vec![0.0; source.tensor.len()];
     add(source, 0, 1.0, &mut values);
     values
 }
 
-/// The source that a tensor is by itself.
-fn plain(tensor: &Tensor) -> Source {
-    Source {
-        name: String::new(),
-        tensor: tensor.clone(),
-        transposed: false,
-    }
-}
-
 /// Visits two sources of one graph shape side by side, until `visit` returns false.
-fn side_by_side(first: &Source, second: &Source, mut visit: impl FnMut(&[f64], &[f64]) -> bool) {
+fn side_by_side(
+    first: &StoredTensor,
+    second: &StoredTensor,
+    mut visit: impl FnMut(&[f64], &[f64]) -> bool,
+) {
     let turned = if first.transposed { first } else { second };
     let mut shape = turned.tensor.shape.clone();
     if turned.transposed {
@@ -128,7 +123,7 @@ fn side_by_side(first: &Source, second: &Source, mut visit: impl FnMut(&[f64], &
 }
 
 /// Whether a source holds just the values of a tensor of the graph's shape.
-pub fn equal(tensor: &Tensor, source: &Source) -> bool {
+pub fn equal(tensor: &Tensor, source: &StoredTensor) -> bool {
     let same_bytes = || tensor.dtype == source.tensor.dtype && tensor.bytes == source.tensor.bytes;
     if tensor.len() != source.tensor.len() {
         return false;
@@ -137,7 +132,7 @@ pub fn equal(tensor: &Tensor, source: &Source) -> bool {
         return true;
     }
     let mut equal = true;
-    side_by_side(&plain(tensor), source, |a, b| {
+    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
         equal = a == b;
         equal
     });
@@ -146,7 +141,7 @@ pub fn equal(tensor: &Tensor, source: &Source) -> bool {
 
 /// Whether a source holds the values of a tensor of the graph's shape, but for the rounding of the
 /// narrower of their types.
-pub fn equal_to_rounding(tensor: &Tensor, source: &Source) -> bool {
+pub fn equal_to_rounding(tensor: &Tensor, source: &StoredTensor) -> bool {
     if tensor.dtype == source.tensor.dtype {
         return equal(tensor, source);
     }
@@ -162,7 +157,7 @@ pub fn equal_to_rounding(tensor: &Tensor, source: &Source) -> bool {
     let has_halves = [tensor.dtype, source.tensor.dtype].contains(&Dtype::F16);
     let step = if has_halves { 2.0_f64.powi(-25) } else { 0.0 };
     let mut equal = true;
-    side_by_side(&plain(tensor), source, |a, b| {
+    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
         let close = |(a, b): (&f64, &f64)| {
             a == b || (a - b).abs() <= (unit * a.abs().max(b.abs())).max(step)
         };
@@ -184,9 +179,9 @@ fn rounding(dtype: Dtype) -> f64 {
 }
 
 /// [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] of a source of the tensor's length.
-pub fn products(tensor: &Tensor, source: &Source) -> [f64; 3] {
+pub fn products(tensor: &Tensor, source: &StoredTensor) -> [f64; 3] {
     let mut products = [0.0; 3];
-    side_by_side(&plain(tensor), source, |a, b| {
+    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
         for (a, b) in a.iter().zip(b) {
             products[0] += a * a;
             products[1] += a * b;
@@ -198,12 +193,12 @@ pub fn products(tensor: &Tensor, source: &Source) -> [f64; 3] {
 }
 
 /// ‖tensor − source‖²; infinite where they have not as many elements.
-pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
+pub fn squared_distance(tensor: &Tensor, source: &StoredTensor) -> f64 {
     if tensor.len() != source.tensor.len() {
         return f64::INFINITY;
     }
     let mut total = 0.0;
-    side_by_side(&plain(tensor), source, |a, b| {
+    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
         total += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
         true
     });
@@ -214,8 +209,8 @@ pub fn squared_distance(tensor: &Tensor, source: &Source) -> f64 {
 mod tests {
     use super::*;
 
-    fn source(dtype: Dtype, shape: &[usize], bytes: Vec<u8>, transposed: bool) -> Source {
-        Source {
+    fn source(dtype: Dtype, shape: &[usize], bytes: Vec<u8>, transposed: bool) -> StoredTensor {
+        StoredTensor {
             name: "w".into(),
             tensor: Tensor {
                 dtype,

@@ -12,20 +12,21 @@ use super::pool::Pool;
 /// ⟨δᵢ, δⱼ⟩ for the checkpoints of a pool, in f64.
 #[derive(Debug, Clone)]
 pub struct Gram {
-    /// k×k for each parameter (k checkpoints, the origin not counted): zero for parameters that
-    /// do not count, such as running statistics and the second of two tied tensors.
+    /// `per_parameter[parameter][[i, j]]`, k×k each (k checkpoints, the origin not counted): zero for
+    /// parameters that do not count, such as running statistics and the second of two tied tensors.
     pub per_parameter: Vec<Array2<f64>>,
-    /// k×k over all parameters.
+    /// `total[[i, j]]` over all parameters, k×k.
     pub total: Array2<f64>,
-    /// ‖θ0‖² of each parameter that counts.
+    /// `squared_origin[parameter]`: its part of ‖θ0‖², 0 where it does not count.
     pub squared_origin: Vec<f64>,
-    /// ⟨δᵢ, θ0⟩ of each parameter that counts: `with_origin[parameter][checkpoint]`.
+    /// `with_origin[parameter][checkpoint]`: its part of ⟨δᵢ, θ0⟩, 0 where it does not count.
     pub with_origin: Vec<Array1<f64>>,
-    /// Non-finite values: `nonfinite[parameter][member]`, the origin being member 0.
+    /// `nonfinite[parameter][member]`: how many values are NaN or infinite; member 0 is the origin.
     pub nonfinite: Vec<Vec<usize>>,
 }
 
-struct Part {
+/// What one segment of a parameter adds to the sums.
+struct SegmentSums {
     gram: Array2<f64>,
     squared_origin: f64,
     with_origin: Array1<f64>,
@@ -39,9 +40,9 @@ impl Gram {
         let segments: Vec<(usize, Range<usize>)> = (0..pool.parameters.len())
             .flat_map(|index| segments(pool, index))
             .collect();
-        let parts: Vec<Part> = segments
+        let parts: Vec<SegmentSums> = segments
             .par_iter()
-            .map(|(index, range)| part(pool, *index, range.clone()))
+            .map(|(index, range)| segment_sums(pool, *index, range.clone()))
             .collect();
         let (k, members) = (pool.members.len() - 1, pool.members.len());
         let parameters = pool.parameters.len();
@@ -66,7 +67,8 @@ impl Gram {
         gram
     }
 
-    /// The first parameter and member that hold values that are NaN or infinite, and how many.
+    /// The first parameter that holds values that are NaN or infinite: its index, the member, and how
+    /// many the member holds.
     pub fn first_nonfinite(&self) -> Option<(usize, usize, usize)> {
         self.nonfinite.iter().enumerate().find_map(|(p, counts)| {
             let member = counts.iter().position(|&count| count > 0)?;
@@ -85,11 +87,11 @@ impl Gram {
     }
 }
 
-fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
+fn segment_sums(pool: &Pool, index: usize, range: Range<usize>) -> SegmentSums {
     let members = pool.members.len();
     let k = members - 1;
     let counts = pool.parameters[index].counts();
-    let mut part = Part {
+    let mut sums = SegmentSums {
         gram: Array2::zeros((k, k)),
         squared_origin: 0.0,
         with_origin: Array1::zeros(k),
@@ -110,20 +112,20 @@ fn part(pool: &Pool, index: usize, range: Range<usize>) -> Part {
                 pool,
                 index,
                 start..start + blocks.ncols(),
-                &mut part.nonfinite,
+                &mut sums.nonfinite,
             );
         }
         if counts {
-            part.gram += &squares;
-            part.squared_origin += squared_origin;
-            part.with_origin += &with_origin;
+            sums.gram += &squares;
+            sums.squared_origin += squared_origin;
+            sums.with_origin += &with_origin;
         }
     });
-    part
+    sums
 }
 
-/// Of each member, the first parameter that holds values that are NaN or infinite, and how many it
-/// holds; in one streaming pass, without products.
+/// For each member, the first parameter that holds values that are NaN or infinite, and how many it
+/// holds: `nonfinite[member]`. One streaming pass, without products.
 pub fn nonfinite(pool: &Pool) -> Vec<Option<(usize, usize)>> {
     let of = |index: usize| {
         let mut counts = vec![0; pool.members.len()];
@@ -150,8 +152,7 @@ fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut 
 /// Elements that one thread sums at a time, about.
 const SEGMENT: usize = 1 << 18;
 
-/// A parameter's elements in segments of whole blocks.
-/// A parameter in ranges that are summed one by one.
+/// A parameter in ranges of whole blocks that are summed one by one, each with the parameter's index.
 pub fn segments(pool: &Pool, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
     let len = pool.parameters[index].len();
     let step = SEGMENT.next_multiple_of(block_len(pool, index));

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::decode;
 use super::pool::Pool;
-use super::source::Source;
+use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::Dtype;
 
 /// Coefficients over a pool's members, the origin first; they sum to 1. They are the same for all
@@ -141,7 +141,7 @@ pub struct Scratch(Vec<f64>);
 /// Elements are summed in f64 and rounded once. Members with coefficient 0 are not read, so a
 /// NaN in them does no harm, and a unit mix gives the member's own values to the bit.
 pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: &mut Scratch) {
-    let terms: Vec<(f64, &Source)> = terms(pool, index, mix).collect();
+    let terms: Vec<(f64, &StoredTensor)> = terms(pool, index, mix).collect();
     let shape = &pool.parameters[index].shape;
     match out {
         MixOut::F32(out) => fill(&terms, shape, out, scratch, |sum| sum as f32),
@@ -160,15 +160,15 @@ pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transpose
     let one = Mix::unit(mix.lead(), pool.members.len());
     let mix = if parameter.frozen { &one } else { mix };
     // Turned once more, a source is read in the file's order.
-    let turn = |(coefficient, source): (f64, &Source)| {
-        let source = Source {
+    let turn = |(coefficient, source): (f64, &StoredTensor)| {
+        let source = StoredTensor {
             transposed: source.transposed ^ transposed,
             ..source.clone()
         };
         (coefficient, source)
     };
-    let turned: Vec<(f64, Source)> = terms(pool, index, mix).map(turn).collect();
-    let terms: Vec<(f64, &Source)> = turned.iter().map(|(c, source)| (*c, source)).collect();
+    let turned: Vec<(f64, StoredTensor)> = terms(pool, index, mix).map(turn).collect();
+    let terms: Vec<(f64, &StoredTensor)> = turned.iter().map(|(c, source)| (*c, source)).collect();
     let mut shape = parameter.shape.clone();
     if transposed {
         shape.reverse();
@@ -178,7 +178,7 @@ pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transpose
 
 /// A source's elements in the order of its file, as little-endian elements of a type. `transposed`
 /// of the source says that the file holds the transpose of the tensor at hand.
-pub fn source_bytes(source: &Source, dtype: Dtype) -> Bytes {
+pub fn source_bytes(source: &StoredTensor, dtype: Dtype) -> Bytes {
     let mut shape = source.tensor.shape.clone();
     if source.transposed {
         shape.reverse();
@@ -187,7 +187,7 @@ pub fn source_bytes(source: &Source, dtype: Dtype) -> Bytes {
 }
 
 /// Σ cᵢ θᵢ over sources of one shape, each element rounded once to a type.
-fn bytes_of(terms: &[(f64, &Source)], shape: &[usize], dtype: Dtype) -> Bytes {
+fn bytes_of(terms: &[(f64, &StoredTensor)], shape: &[usize], dtype: Dtype) -> Bytes {
     let scratch = &mut Scratch::default();
     let len = shape.iter().product::<usize>();
     let mut bytes = vec![0_u8; len * dtype.size().unwrap_or(0)];
@@ -218,7 +218,7 @@ fn terms<'p>(
     pool: &'p Pool,
     index: usize,
     mix: &'p Mix,
-) -> impl Iterator<Item = (f64, &'p Source)> {
+) -> impl Iterator<Item = (f64, &'p StoredTensor)> {
     let members = mix.row(index).iter().zip(&pool.members);
     members
         .filter(|(coefficient, _)| **coefficient != 0.0)
@@ -226,7 +226,7 @@ fn terms<'p>(
 }
 
 fn fill<T>(
-    terms: &[(f64, &Source)],
+    terms: &[(f64, &StoredTensor)],
     shape: &[usize],
     out: &mut [T],
     scratch: &mut Scratch,

@@ -9,7 +9,7 @@ pub mod plane;
 pub mod pool;
 pub mod save;
 pub mod slope;
-pub mod source;
+pub mod stored_tensor;
 #[cfg(test)]
 pub mod testing;
 pub mod variance;

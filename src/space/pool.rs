@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::decode;
-use super::source::Source;
+use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::Dtype;
 
 /// What moving a tensor means.
@@ -57,8 +57,8 @@ pub struct Member {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// One source a parameter, in the pool's order.
-    pub sources: Vec<Source>,
+    /// One tensor a parameter, in the pool's order: `sources[parameter]`.
+    pub sources: Vec<StoredTensor>,
 }
 
 /// The origin (member 0) and the checkpoints, all over the same parameters.
@@ -71,15 +71,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Takes every trained tensor as one that moves, whether or not the members differ in it.
-    pub fn thaw(&mut self) {
+    /// Marks every trained tensor as one that moves, whether or not the members differ in it.
+    pub fn mark_moving(&mut self) {
         for parameter in &mut self.parameters {
             parameter.frozen &= parameter.role != Role::Trainable;
         }
     }
 
     /// Whether a tied parameter, a matrix, is the transpose of the other.
-    pub fn is_turned(&self, tied: usize, other: usize) -> bool {
+    pub fn is_transpose(&self, tied: usize, other: usize) -> bool {
         let sources = &self.members[0].sources;
         self.parameters[tied].shape != self.parameters[other].shape
             || !decode::equal(&sources[tied].tensor, &sources[other])

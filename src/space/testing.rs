@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::pool::{Member, Parameter, Pool, Role};
-use super::source::Source;
+use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 fn parameter(name: &str, shape: &[usize]) -> Parameter {
@@ -18,7 +18,7 @@ fn parameter(name: &str, shape: &[usize]) -> Parameter {
 }
 
 /// A source of f64 values given in the graph's order, stored transposed on request.
-pub fn source(values: &[f64], shape: &[usize], dtype: Dtype, transposed: bool) -> Source {
+pub fn source(values: &[f64], shape: &[usize], dtype: Dtype, transposed: bool) -> StoredTensor {
     let mut stored = values.to_vec();
     let mut stored_shape = shape.to_vec();
     if transposed {
@@ -36,7 +36,7 @@ pub fn source(values: &[f64], shape: &[usize], dtype: Dtype, transposed: bool) -
             .flat_map(|&x| (x as f32).to_le_bytes())
             .collect(),
     };
-    Source {
+    StoredTensor {
         name: "w".into(),
         tensor: Tensor {
             dtype,
@@ -47,7 +47,7 @@ pub fn source(values: &[f64], shape: &[usize], dtype: Dtype, transposed: bool) -
     }
 }
 
-fn member(index: usize, sources: Vec<Source>) -> Member {
+fn member(index: usize, sources: Vec<StoredTensor>) -> Member {
     Member {
         name: format!("m{index}"),
         path: PathBuf::from(format!("m{index}.safetensors")),

@@ -3,6 +3,8 @@
 //! Field numbers are those of the published schema (`onnx-ml.proto`, IR version 13), complete,
 //! because prost drops fields it does not know and a rewritten graph must lose nothing.
 //! Byte strings are [`Bytes`], so that weights of a memory-mapped file are not copied.
+//!
+//! The file is long because the schema is: it is one list of messages, in the order of the schema.
 
 #![allow(missing_docs)] // the fields are documented where the format is: onnx.ai, IR specification
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content};
+use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
 use crate::cli::args::InspectArgs;
 use crate::cli::terminal::{note, print};
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::space::decode;
 use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned, Options, Verified};
 use crate::space::pool::Role;
-use crate::space::source::Source;
+use crate::space::stored_tensor::StoredTensor;
 
 /// Prints a table of tensors, or of parameters across an origin and its checkpoints.
 pub fn run(arguments: &InspectArgs) -> Result<()> {
@@ -33,7 +33,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
         .iter()
         .map(|path| Checkpoint::open(path))
         .collect::<Result<Vec<_>>>()?;
-    let found = matching::state_dict_beside(&model.path);
+    let found = state_dict_beside(&model.path);
     let weights = arguments.origin_weights.clone().or(found);
     let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
     let options = Options {
@@ -49,11 +49,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
 
 fn stored(name: &str, tensor: &Tensor) {
     let norm = if tensor.dtype.is_float() {
-        let source = Source {
-            name: String::new(),
-            tensor: tensor.clone(),
-            transposed: false,
-        };
+        let source = StoredTensor::nameless(tensor, false);
         let squares = decode::values(&source).into_iter().map(|x| x * x);
         format!("{:.6}", squares.sum::<f64>().sqrt())
     } else {

@@ -1,7 +1,7 @@
 //! The windows that convolutions and pools look through, along each spatial axis.
 
 use super::node::Node;
-use super::tape::{Part, Tape};
+use super::tape::{AxisRange, Tape};
 use crate::checkpoint::onnx::proto::AttributeProto;
 use crate::error::Result;
 use crate::graph::build::{int, ints};
@@ -109,13 +109,13 @@ impl KernelWindow {
 
     /// Where the elements lie that the kernel's element number `at` meets, one a place of `small`,
     /// in a padded image whose spatial axes begin with `lead`.
-    pub fn places(&self, at: usize, small: &[usize], lead: usize) -> Vec<(usize, Part)> {
+    pub fn places(&self, at: usize, small: &[usize], lead: usize) -> Vec<(usize, AxisRange)> {
         let mut rest = at;
         let mut parts = Vec::new();
         for axis in (0..self.kernel.len()).rev() {
             let offset = rest % self.kernel[axis];
             rest /= self.kernel[axis];
-            let part = Part {
+            let part = AxisRange {
                 start: offset * self.dilations[axis],
                 count: small[axis],
                 step: self.strides[axis],
@@ -136,8 +136,13 @@ impl KernelWindow {
     /// What undoes [`KernelWindow::padded`] for an image [batch, channels, …] whose spatial sizes are `large`.
     pub fn cropped(&self, tape: &mut Tape, padded: &str, large: &[usize]) -> Result<String> {
         let sizes = large.iter().enumerate();
-        let parts: Vec<(usize, Part)> = sizes
-            .map(|(axis, &size)| (axis + CHANNELS_FIRST, Part::range(self.before[axis], size)))
+        let parts: Vec<(usize, AxisRange)> = sizes
+            .map(|(axis, &size)| {
+                (
+                    axis + CHANNELS_FIRST,
+                    AxisRange::range(self.before[axis], size),
+                )
+            })
             .collect();
         tape.slices(padded, &parts)
     }

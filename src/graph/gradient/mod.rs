@@ -95,7 +95,7 @@ pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     let graph = model.graph.as_ref().unwrap_or(&empty);
     let wanted_inputs = path(graph, loss, wanted);
     for (node, on_path) in graph.node.iter().zip(&wanted_inputs) {
-        if on_path.is_some() && rules::of(node).is_none() {
+        if on_path.is_some() && rules::derivative_of(node).is_none() {
             return Err(no_derivative(
                 node,
                 "the gradient of this operator is not known",
@@ -223,7 +223,7 @@ fn pass_back(
     if given.iter().all(Option::is_none) {
         return Ok(());
     }
-    let Some(Derivative::Rule(rule)) = rules::of(node.proto) else {
+    let Some(Derivative::Rule(rule)) = rules::derivative_of(node.proto) else {
         return Ok(());
     };
     for (slot, gradient) in rule(tape, node, &given)?.into_iter().enumerate() {
@@ -315,7 +315,7 @@ fn has_derivative(node: &NodeProto) -> bool {
         ];
         return floats.iter().any(|&float| float as i64 == to);
     }
-    !matches!(rules::of(node), Some(Derivative::Zero))
+    !matches!(rules::derivative_of(node), Some(Derivative::Zero))
 }
 
 #[cfg(test)]

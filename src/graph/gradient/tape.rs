@@ -1,4 +1,7 @@
 //! The nodes of the backward pass as they are written, with the shape of everything they make.
+//!
+//! The file is long because a tape has one short method for each operator that rules write with; they
+//! share its private parts and say the same kind of thing, so that a split would only hide some.
 
 use std::collections::HashMap;
 
@@ -386,17 +389,18 @@ impl Tape {
     }
 
     /// Elements `start`, `start + step`, … (`count` of them) along an axis.
-    pub fn slice(&mut self, a: &str, axis: usize, part: Part) -> Result<String> {
+    pub fn slice(&mut self, a: &str, axis: usize, part: AxisRange) -> Result<String> {
         self.slices(a, &[(axis, part)])
     }
 
     /// The same along several axes.
-    pub fn slices(&mut self, a: &str, parts: &[(usize, Part)]) -> Result<String> {
+    pub fn slices(&mut self, a: &str, parts: &[(usize, AxisRange)]) -> Result<String> {
         let value = self.value(a)?;
-        let whole = |&(axis, part): &(usize, Part)| {
+        let whole = |&(axis, part): &(usize, AxisRange)| {
             (part.start, part.step, part.count) == (0, 1, value.shape[axis])
         };
-        let parts: Vec<(usize, Part)> = parts.iter().filter(|part| !whole(part)).copied().collect();
+        let parts: Vec<(usize, AxisRange)> =
+            parts.iter().filter(|part| !whole(part)).copied().collect();
         if parts.is_empty() {
             return Ok(a.to_string());
         }
@@ -490,11 +494,16 @@ impl Tape {
         whole[axis] *= step;
         let whole = self.reshape(&padded, &whole)?;
         let count = (shape[axis] - 1) * step + 1;
-        self.slice(&whole, axis, Part::first(count))
+        self.slice(&whole, axis, AxisRange::first(count))
     }
 
     /// What undoes [`Tape::slices`]: the value's elements at their places in zeros of `shape`.
-    pub fn unslice(&mut self, a: &str, parts: &[(usize, Part)], shape: &[usize]) -> Result<String> {
+    pub fn unslice(
+        &mut self,
+        a: &str,
+        parts: &[(usize, AxisRange)],
+        shape: &[usize],
+    ) -> Result<String> {
         let (mut before, mut after) = (vec![0; shape.len()], vec![0; shape.len()]);
         let mut spread = a.to_string();
         for &(axis, part) in parts {
@@ -507,9 +516,9 @@ impl Tape {
     }
 }
 
-/// Places along an axis.
+/// Evenly spaced places along an axis: `start`, `start + step`, … (`count` of them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct AxisRange {
     /// The first.
     pub start: usize,
     /// How many.
@@ -518,7 +527,7 @@ pub struct Part {
     pub step: usize,
 }
 
-impl Part {
+impl AxisRange {
     /// The first `count` places.
     pub fn first(count: usize) -> Self {
         Self::range(0, count)
@@ -557,9 +566,12 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
 /// A shape without some axes, or with 1 in their place.
 pub fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
     let dims = shape.iter().enumerate();
-    dims.filter_map(|(axis, &dim)| match axes.contains(&axis) {
-        false => Some(dim),
-        true => keep.then_some(1),
+    dims.filter_map(|(axis, &dim)| {
+        if axes.contains(&axis) {
+            keep.then_some(1)
+        } else {
+            Some(dim)
+        }
     })
     .collect()
 }

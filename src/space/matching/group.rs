@@ -2,15 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use super::report::equal_values;
-use super::{Grouped, Matches, Options, is_left, named};
-use crate::checkpoint::tensor::Tensor;
+use super::matches::{Matches, Method, is_left};
+use super::options::Options;
+use super::origin::Origin;
+use super::values::{Agreement, orientation, same_values};
+use crate::checkpoint::tensor::Dtype;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::network::{Network, Place, Use};
 use crate::space::decode;
 use crate::space::pool::{Parameter, Role};
-use crate::space::source::Source;
+use crate::space::stored_tensor::StoredTensor;
+
+/// Parameters with their places, before the members' sources are gathered.
+pub(super) struct Grouped {
+    pub parameters: Vec<Parameter>,
+    /// Where the graph reads each: `places[parameter]`.
+    pub places: Vec<Vec<Place>>,
+    /// Initializers that are constants of the network.
+    pub constants: Vec<String>,
+}
 
 /// The parameters of the network, given each checkpoint's tensor at each place.
 ///
@@ -20,15 +31,16 @@ use crate::space::source::Source;
 /// # Errors
 /// When a place is matched in one checkpoint and not in another.
 pub(super) fn parameters(
-    network: &Network<'_>,
+    origin: &Origin<'_>,
     checkpoints: &[Checkpoint],
     matched: &[Matches],
     options: &Options,
 ) -> Result<Grouped> {
+    let network = origin.network;
     let mut constants = BTreeSet::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     for r#use in &network.uses {
-        if is_constant(network, matched, r#use) || is_left(r#use, matched, options) {
+        if is_constant(origin, matched, r#use) || is_left(r#use, matched, options) {
             constants.insert(r#use.initializer.clone());
             continue;
         }
@@ -61,25 +73,25 @@ pub(super) fn parameters(
 struct Group<'a> {
     first: &'a Use,
     /// One source a checkpoint.
-    sources: Vec<&'a Source>,
+    sources: Vec<&'a StoredTensor>,
     places: Vec<Place>,
 }
 
 /// Whether a use reads a constant of the network: no checkpoint has a tensor of its own for it,
 /// and those that are ONNX hold the origin's single value.
-fn is_constant(network: &Network<'_>, matched: &[Matches], r#use: &Use) -> bool {
-    let Some(tensor) = network.tensor(&r#use.initializer) else {
+fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
+    let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
         return true;
     };
     let unchanged = |matches: &Matches| match matches.get(&r#use.place) {
         None => true,
-        Some(found) => found.method == super::Method::Graph && decode::equal(tensor, &found.source),
+        Some(found) => found.method == Method::Graph && decode::equal(tensor, &found.source),
     };
     let unmatched = matched
         .iter()
         .any(|matches| !matches.contains_key(&r#use.place));
     let single = tensor.len() == 1;
-    (unmatched || single || named::is_constant(network, &r#use.initializer))
+    (unmatched || single || origin.record.is_constant(&r#use.initializer))
         && !matched.is_empty()
         && matched.iter().all(unchanged)
 }
@@ -88,7 +100,7 @@ fn sources_at<'a>(
     checkpoints: &[Checkpoint],
     matched: &'a [Matches],
     r#use: &Use,
-) -> Result<Vec<&'a Source>> {
+) -> Result<Vec<&'a StoredTensor>> {
     let source = |(matches, checkpoint): (&'a Matches, &Checkpoint)| match matches.get(&r#use.place)
     {
         Some(found) => Ok(&found.source),
@@ -103,48 +115,35 @@ fn sources_at<'a>(
     matched.iter().zip(checkpoints).map(source).collect()
 }
 
-fn same_tensors(first: &[&Source], second: &[&Source]) -> bool {
+fn same_tensors(first: &[&StoredTensor], second: &[&StoredTensor]) -> bool {
     first
         .iter()
         .zip(second)
         .all(|(a, b)| (a.name == b.name && a.transposed == b.transposed) || equal_sources(a, b))
 }
 
-fn equal_sources(a: &Source, b: &Source) -> bool {
-    a.transposed == b.transposed
-        && a.tensor.shape == b.tensor.shape
-        && equal_values(&a.tensor, &b.tensor) == Some(false)
+fn equal_sources(a: &StoredTensor, b: &StoredTensor) -> bool {
+    let (first, second) = (&a.tensor, &b.tensor);
+    a.transposed == b.transposed && same_values(first, second, false, Agreement::Exact)
 }
 
 /// Whether two initializers are one matrix (tied embeddings): equal in the origin and in every
 /// checkpoint, as they are or transposed.
 fn is_tied(network: &Network<'_>, group: &Group<'_>, other: &Group<'_>) -> bool {
-    let tensor = |group: &Group<'_>| network.tensor(&group.first.initializer).cloned();
+    let tensor = |group: &Group<'_>| network.tensor(&group.first.initializer);
     let (Some(ours), Some(theirs)) = (tensor(group), tensor(other)) else {
         return false;
     };
     let fits = ours.shape.len() == 2 && ours.len() == theirs.len() && ours.len() > 1;
-    let Some(turned) = fits.then(|| equal_values(&ours, &theirs)).flatten() else {
+    let transposed = fits.then(|| orientation(ours, theirs, Agreement::Exact));
+    let Some(transposed) = transposed.flatten() else {
         return false;
     };
-    let equal = |(a, b): (&&Source, &&Source)| {
-        a.name == b.name || oriented_equal(&a.tensor, a.transposed, &b.tensor, b.transposed, turned)
+    let equal = |(a, b): (&&StoredTensor, &&StoredTensor)| {
+        let transposed = a.transposed ^ b.transposed ^ transposed;
+        a.name == b.name || same_values(&a.tensor, &b.tensor, transposed, Agreement::Exact)
     };
     group.sources.iter().zip(&other.sources).all(equal)
-}
-
-fn oriented_equal(a: &Tensor, a_turned: bool, b: &Tensor, b_turned: bool, turned: bool) -> bool {
-    let source = Source {
-        name: String::new(),
-        tensor: b.clone(),
-        transposed: a_turned ^ b_turned ^ turned,
-    };
-    let shape = if source.transposed {
-        b.shape.iter().rev().copied().collect()
-    } else {
-        b.shape.clone()
-    };
-    a.shape == shape && decode::equal(a, &source)
 }
 
 fn parameter(
@@ -169,7 +168,7 @@ fn parameter(
         role: role(network, group, &name),
         name,
         shape: tensor.map_or_else(Vec::new, |tensor| tensor.shape.clone()),
-        dtype: tensor.map_or(crate::checkpoint::tensor::Dtype::F32, |tensor| tensor.dtype),
+        dtype: tensor.map_or(Dtype::F32, |tensor| tensor.dtype),
         tied_to,
         frozen: false,
     }

@@ -3,20 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Matches, Options, is_ignored, is_left, verify};
+use super::findings::some;
+use super::matches::{Matches, is_left};
+use super::names::module;
+use super::options::Options;
+use super::origin::Origin;
+use super::values::{Agreement, same_values};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content};
 use crate::graph::network::Network;
-use crate::graph::record::Record;
 use crate::space::decode;
-use crate::space::source::Source;
+use crate::space::stored_tensor::StoredTensor;
 
 /// What was taken out of one checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LeftOut {
     /// Tensors of the file in whose place the network keeps θ0's, which differ, with θ0's beside
     /// them as the file would hold it.
-    pub replaced: BTreeMap<String, Source>,
+    pub replaced: BTreeMap<String, StoredTensor>,
     /// Tensors of the file that the network has no place for, with θ0's where a state dict of θ0
     /// is at hand.
     pub homeless: BTreeMap<String, Option<Tensor>>,
@@ -40,47 +44,42 @@ impl LeftOut {
 
 /// What each checkpoint goes without.
 pub(super) fn find(
-    network: &Network<'_>,
+    origin: &Origin<'_>,
     checkpoints: &[Checkpoint],
     matched: &[Matches],
     passed_over: &[Vec<String>],
-    weights: Option<&BTreeMap<String, Tensor>>,
     options: &Options,
 ) -> Vec<LeftOut> {
     if options.ignore.is_empty() {
         return checkpoints.iter().map(|_| LeftOut::default()).collect();
     }
-    let keeps_all = Record::of(network).is_unoptimized();
-    let modules = modules(network, matched);
+    let modules = modules(origin.network, matched);
     let one = |(k, checkpoint): (usize, &Checkpoint)| {
-        let replaced = replaced(network, matched, k, options);
-        let Content::Safetensors(tensors) = &checkpoint.content else {
-            return LeftOut {
-                replaced,
-                ..LeftOut::default()
-            };
+        let mut left = LeftOut {
+            replaced: replaced(origin.network, matched, k, options),
+            ..LeftOut::default()
+        };
+        let Some(tensors) = checkpoint.state_dict() else {
+            return left;
         };
         let ignored = passed_over[k].iter().filter_map(|name| {
             let tensor = tensors.get(name)?;
             let counts = tensor.dtype.is_float() && !tensor.is_empty();
-            (counts && is_ignored(name, &options.ignore)).then_some((name, tensor))
+            (counts && options.ignores(name)).then_some((name, tensor))
         });
-        let mut left = LeftOut {
-            replaced,
-            ..LeftOut::default()
-        };
         for (name, tensor) in ignored {
             // A head of another size: the graph has a place of its name, where θ0's stays.
-            if let Some(stand_in) = namesake(network, &matched[k], name) {
+            if let Some(stand_in) = namesake(origin.network, &matched[k], name) {
                 left.replaced.insert(name.clone(), stand_in);
                 continue;
             }
-            let origin = weights.and_then(|weights| weights.get(name));
-            let same = origin.is_some_and(|origin| verify::same_values(origin, tensor, false));
+            let own = origin.weights.and_then(|weights| weights.get(name));
+            let same = own.is_some_and(|own| same_values(own, tensor, false, Agreement::Rounded));
+            let keeps_all = origin.record.is_unoptimized();
             if !keeps_all && !same && modules.contains(module(name)) {
                 left.missed.push(name.clone());
             }
-            left.homeless.insert(name.clone(), origin.cloned());
+            left.homeless.insert(name.clone(), own.cloned());
         }
         left
     };
@@ -93,7 +92,7 @@ fn replaced(
     matched: &[Matches],
     checkpoint: usize,
     options: &Options,
-) -> BTreeMap<String, Source> {
+) -> BTreeMap<String, StoredTensor> {
     let left = network
         .uses
         .iter()
@@ -101,7 +100,7 @@ fn replaced(
     let found = left.filter_map(|it| {
         let source = &matched[checkpoint].get(&it.place)?.source;
         let origin = network.tensor(&it.initializer)?;
-        let stand_in = Source {
+        let stand_in = StoredTensor {
             name: it.initializer.clone(),
             tensor: origin.clone(),
             transposed: source.transposed,
@@ -114,7 +113,7 @@ fn replaced(
 /// The graph's tensor of a checkpoint's name, which may carry a prefix (`module.`).
 ///
 /// The place must be open: `aux.fc.weight` is no other shape of an `fc.weight` that was matched.
-fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<Source> {
+fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<StoredTensor> {
     let fits = |graph: &str| {
         let rest = name.strip_suffix(graph);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -124,7 +123,7 @@ fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<Sour
         let open = !matches.contains_key(&it.place);
         open && (fits(&it.initializer) || fits(&it.alias))
     })?;
-    Some(Source {
+    Some(StoredTensor {
         name: found.initializer.clone(),
         tensor: network.tensor(&found.initializer)?.clone(),
         transposed: false,
@@ -138,11 +137,6 @@ fn modules<'a>(network: &'a Network<'_>, matched: &'a [Matches]) -> BTreeSet<&'a
     let found = matched.iter().flat_map(BTreeMap::values);
     let stored = found.map(|found| found.source.name.as_str());
     graph.chain(stored).map(module).collect()
-}
-
-/// The module that owns a tensor: `fc` of `fc.weight`.
-pub(super) fn module(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(module, _)| module)
 }
 
 /// Says what was left out, and whose tensors stand in.
@@ -164,8 +158,8 @@ pub(super) fn warnings(
         warnings.push(format!(
             "--ignore leaves out {}: {origin}'s stand in for those of {}, so values of these \
              models are not the files' own",
-            verify::some(names),
-            verify::some(models)
+            some(names),
+            some(models)
         ));
     }
     let (names, models) = of(|left| left.missed.clone());
@@ -175,8 +169,8 @@ pub(super) fn warnings(
              modules are in it: the exporter dropped or folded them, and values of {} are those \
              of models without them; export the origin again with \
              torch.onnx.export(..., dynamo=True, optimize=False), which keeps every tensor",
-            verify::some(names),
-            verify::some(models)
+            some(names),
+            some(models)
         ));
     }
     warnings

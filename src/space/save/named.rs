@@ -6,16 +6,16 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Recipe;
+use super::recipe::Recipe;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
-use crate::checkpoint::safetensors::{Declared, header, layout};
+use crate::checkpoint::safetensors::{Declared, header, read_layout};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes, source_bytes};
 use crate::space::pool::Pool;
-use crate::space::source::Source;
+use crate::space::stored_tensor::StoredTensor;
 
 /// The metadata key that says which framework's tensors these are; `transformers` wants it.
 const FORMAT: &str = "format";
@@ -27,7 +27,7 @@ enum Elements {
     /// Mixed when they are written.
     Mixed(Held),
     /// θ0's, which the model that was judged has in their place.
-    Origin(Source),
+    Origin(StoredTensor),
 }
 
 /// A parameter as a file holds it.
@@ -38,7 +38,7 @@ struct Held {
 }
 
 /// What a file is going to be.
-struct Plan {
+struct PlannedFile {
     tensors: Vec<(Declared, Elements)>,
     metadata: BTreeMap<String, String>,
 }
@@ -112,19 +112,19 @@ fn left_to_origin<'a>(
     aligned: &'a Aligned,
     template: usize,
     checkpoints: &[Checkpoint],
-) -> Result<BTreeMap<&'a str, Source>> {
+) -> Result<BTreeMap<&'a str, StoredTensor>> {
     let Some(index) = template.checked_sub(1) else {
         return Ok(BTreeMap::new());
     };
     let left = &aligned.left_out[index];
     let replaced = left.replaced.iter();
-    let mut origin: BTreeMap<&str, Source> = replaced
+    let mut origin: BTreeMap<&str, StoredTensor> = replaced
         .map(|(name, source)| (name.as_str(), source.clone()))
         .collect();
     for (name, tensor) in &left.homeless {
         match tensor {
             Some(tensor) if left.missed.contains(name) => {
-                let source = Source {
+                let source = StoredTensor {
                     name: name.clone(),
                     tensor: tensor.clone(),
                     transposed: false,
@@ -224,7 +224,7 @@ fn names<'a>(
 }
 
 /// A member's tensors for a parameter, one for each place.
-fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&Source> {
+fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&StoredTensor> {
     match member.checked_sub(1) {
         None => vec![&aligned.pool.members[0].sources[parameter]],
         Some(checkpoint) => {
@@ -237,7 +237,7 @@ fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&Source> {
 }
 
 /// Whether two parameters that one tensor stands for are the same in the mix, too.
-fn is_same(pool: &Pool, mix: &Mix, source: &Source, [one, other]: [Held; 2]) -> bool {
+fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2]) -> bool {
     if pool.parameters[other.parameter].tied_to == Some(one.parameter) {
         return true;
     }
@@ -250,8 +250,8 @@ fn is_same(pool: &Pool, mix: &Mix, source: &Source, [one, other]: [Held; 2]) -> 
 
 /// The template's file with the parameters mixed. Of what it says of itself only the format is
 /// kept: the rest is of one training run.
-fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<Plan> {
-    let mut layout = layout(template)?;
+fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
+    let mut layout = read_layout(template)?;
     let format = layout.metadata.remove(FORMAT);
     let tensors = layout.tensors.into_iter();
     let tensors = tensors.map(
@@ -260,14 +260,14 @@ fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<Plan> {
             None => (declared, Elements::Copied(bytes)),
         },
     );
-    Ok(Plan {
+    Ok(PlannedFile {
         tensors: tensors.collect(),
         metadata: metadata(format),
     })
 }
 
 /// The parameters under their names in the graph of a member.
-fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan {
+fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> PlannedFile {
     let tensor = |(name, held): (&&str, &Held)| {
         let tensor = &pool.members[member].sources[held.parameter].tensor;
         let declared = Declared {
@@ -280,7 +280,7 @@ fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plan 
     let mut tensors: Vec<_> = names.iter().filter_map(tensor).collect();
     // Wide elements first, so that all lie at multiples of their width.
     tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
-    Plan {
+    PlannedFile {
         tensors,
         metadata: metadata(None),
     }

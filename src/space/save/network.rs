@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost::Message;
 
-use super::{PREFIX, Recipe};
+use super::recipe::{PREFIX, Recipe};
 use crate::checkpoint::onnx::proto::{ModelProto, StringStringEntryProto};
 use crate::error::{Error, Result};
 use crate::graph::editor::GraphEditor;

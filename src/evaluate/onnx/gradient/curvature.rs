@@ -286,7 +286,7 @@ fn parts(engine: &Engine<'_>) -> (Vec<Slot>, usize) {
             start,
             len: parameter.len(),
             turned: pool
-                .is_turned(*index, other)
+                .is_transpose(*index, other)
                 .then(|| [parameter.shape[0], parameter.shape[1]]),
         });
     }

@@ -36,14 +36,15 @@ impl Attention {
         let (queries, keys) = (tape.shape(&query)?, tape.shape(&key)?);
         let scores = [queries[0], queries[1], queries[2], keys[2]];
         let by_size = 1.0 / (queries[3] as f64).sqrt();
-        let scale = match node.has("scale") {
-            true => f64::from(node.float("scale", 1.0)),
-            false => by_size,
+        let scale = if node.has("scale") {
+            f64::from(node.float("scale", 1.0))
+        } else {
+            by_size
         };
         let query = tape.scaled(&query, scale)?;
         let query = beside(tape, &query, keys[1])?;
-        let turned = tape.transposed(&key)?;
-        let raw = tape.matmul(&query, &turned)?;
+        let transposed = tape.transposed(&key)?;
+        let raw = tape.matmul(&query, &transposed)?;
         let raw = tape.reshape(&raw, &scores)?;
         let shares = shares(tape, node, &raw)?;
         Ok(Self {
@@ -73,8 +74,8 @@ pub fn attention(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     let (heads_of_keys, heads_of_queries) = (tape.shape(&parts.key)?[1], parts.scores[1]);
     let dy = heads(tape, first(given), heads_of_queries as i64)?;
     let dy = beside(tape, &dy, heads_of_keys)?;
-    let turned = tape.transposed(&parts.value)?;
-    let d_shares = tape.matmul(&dy, &turned)?;
+    let transposed = tape.transposed(&parts.value)?;
+    let d_shares = tape.matmul(&dy, &transposed)?;
     let product = tape.mul(&d_shares, &parts.shares)?;
     let sum = tape.sum(&product, &[3], true)?;
     let centred = tape.sub(&d_shares, &sum)?;
@@ -90,8 +91,8 @@ pub fn attention(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     }
     for (slot, left, right) in [(1, &d_scores, &parts.query), (2, &parts.shares, &dy)] {
         if node.wants(slot) {
-            let turned = tape.transposed(left)?;
-            let gradient = tape.matmul(&turned, right)?;
+            let transposed = tape.transposed(left)?;
+            let gradient = tape.matmul(&transposed, right)?;
             gradients[slot] = Some(joined(tape, &gradient, &tape.shape(node.input(slot))?)?);
         }
     }
@@ -143,8 +144,8 @@ fn joined(tape: &mut Tape, a: &str, shape: &[usize]) -> Result<String> {
     if shape.len() == 4 {
         return Ok(a.to_string());
     }
-    let turned = tape.transpose(a, &[0, 2, 1, 3])?;
-    tape.reshape(&turned, shape)
+    let reordered = tape.transpose(a, &[0, 2, 1, 3])?;
+    tape.reshape(&reordered, shape)
 }
 
 /// Heads of queries that share a head of keys laid end to end: [batch, heads of keys, rows, size].

@@ -5,7 +5,7 @@
 
 use super::super::kernel_window::{CHANNELS_LAST, KernelWindow};
 use super::super::node::Node;
-use super::super::tape::{Part, Tape};
+use super::super::tape::{AxisRange, Tape};
 use super::super::values::Value;
 use super::rule::{Given, Gradients, first};
 use crate::error::Result;
@@ -184,8 +184,8 @@ impl Convolution {
         let dy = tape.transposed(&dy)?;
         let product = tape.matmul(&columns, &dy)?;
         let sum = tape.sum(&product, &[0], false)?;
-        let turned = tape.transposed(&sum)?;
-        tape.reshape(&turned, &self.weight)
+        let transposed = tape.transposed(&sum)?;
+        tape.reshape(&transposed, &self.weight)
     }
 
     /// A product over samples and places for each element of the kernel.
@@ -196,7 +196,7 @@ impl Convolution {
         let step = batch.div_ceil(parts).max(1);
         let mut sum = None;
         for start in (0..batch).step_by(step) {
-            let part = Part::range(start, step.min(batch - start));
+            let part = AxisRange::range(start, step.min(batch - start));
             let x = tape.slice(x, 0, part)?;
             let dy = tape.slice(dy, 0, part)?;
             let product = self.products(tape, &x, &dy)?;

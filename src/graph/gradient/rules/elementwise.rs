@@ -14,9 +14,12 @@ pub fn add(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let dy = first(given);
     let slots = 0..2;
     slots
-        .map(|slot| match node.wants(slot) {
-            true => back(tape, node, slot, dy),
-            false => Ok(None),
+        .map(|slot| {
+            if node.wants(slot) {
+                back(tape, node, slot, dy)
+            } else {
+                Ok(None)
+            }
         })
         .collect()
 }
@@ -403,11 +406,10 @@ pub fn dropout(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients 
 
 pub fn cast(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let value = tape.value(node.input(0))?;
-    match value.is_float() {
-        true => {
-            let dtype = value.dtype;
-            one(tape.cast(first(given), dtype))
-        }
-        false => Ok(Vec::new()),
+    if value.is_float() {
+        let dtype = value.dtype;
+        one(tape.cast(first(given), dtype))
+    } else {
+        Ok(Vec::new())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::node::{Node, from_front};
-use super::super::tape::{Part, Tape};
+use super::super::tape::{AxisRange, Tape};
 use super::super::values::Value;
 use super::rule::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::{AttributeProto, DataType};
@@ -25,8 +25,8 @@ pub fn gather(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
         Some(known) if known.len() <= FEW => {
             let mut sum: Option<String> = None;
             for (k, &index) in known.iter().enumerate() {
-                let part = tape.slice(&dy, axis, Part::range(k, 1))?;
-                let place = Part::range(from_front(index, shape[axis]), 1);
+                let part = tape.slice(&dy, axis, AxisRange::range(k, 1))?;
+                let place = AxisRange::range(from_front(index, shape[axis]), 1);
                 let part = tape.unslice(&part, &[(axis, place)], &shape)?;
                 sum = Some(tape.sum_with(sum, part)?);
             }
@@ -60,18 +60,15 @@ fn put_rows(
     let places = tape.cast(indices, DataType::Int64)?;
     let places = tape.reshape(&places, &[count, 1])?;
     let target: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
-    let put = match each_once {
-        true => {
-            let zeros = tape.zeros(dy, &target)?;
-            let value = Value::new(tape.value(dy)?.dtype, target);
-            let inputs = [&*zeros, &places, &rows];
-            tape.op("ScatterND", &inputs, Vec::new(), value)
-        }
-        false => {
-            let width = tape.list(&[target[1..].iter().product::<usize>() as i64]);
-            let places = tape.mul(&places, &width)?;
-            added(tape, &rows, &places, &target)?
-        }
+    let put = if each_once {
+        let zeros = tape.zeros(dy, &target)?;
+        let value = Value::new(tape.value(dy)?.dtype, target);
+        let inputs = [&*zeros, &places, &rows];
+        tape.op("ScatterND", &inputs, Vec::new(), value)
+    } else {
+        let width = tape.list(&[target[1..].iter().product::<usize>() as i64]);
+        let places = tape.mul(&places, &width)?;
+        added(tape, &rows, &places, &target)?
     };
     tape.transpose(&put, &order)
 }

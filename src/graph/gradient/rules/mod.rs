@@ -28,7 +28,7 @@ pub enum Derivative {
 use Derivative::{Rule as By, Zero};
 
 /// The derivative of a node's operator, where it is known.
-pub fn of(node: &NodeProto) -> Option<Derivative> {
+pub fn derivative_of(node: &NodeProto) -> Option<Derivative> {
     let operator = is_standard(node.domain()).then(|| node.op_type())?;
     let mut operators = OPERATORS.iter();
     let found = operators.find(|(name, _)| *name == operator);

@@ -46,12 +46,11 @@ impl Normal {
         epsilon: f64,
         centred: bool,
     ) -> Result<Self> {
-        let offset = match centred {
-            true => {
-                let mean = tape.mean(x, &axes)?;
-                tape.sub(x, &mean)?
-            }
-            false => x.to_string(),
+        let offset = if centred {
+            let mean = tape.mean(x, &axes)?;
+            tape.sub(x, &mean)?
+        } else {
+            x.to_string()
         };
         let square = tape.mul(&offset, &offset)?;
         let square = tape.mean(&square, &axes)?;

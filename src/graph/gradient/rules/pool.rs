@@ -2,7 +2,7 @@
 
 use super::super::kernel_window::{CHANNELS_FIRST, KernelWindow};
 use super::super::node::Node;
-use super::super::tape::{Part, Tape};
+use super::super::tape::{AxisRange, Tape};
 use super::super::values::Value;
 use super::rule::{Given, Gradients, first, one};
 use crate::checkpoint::onnx::proto::DataType;
@@ -109,7 +109,7 @@ fn largest_of(tape: &mut Tape, x: &str, kernel: [usize; 2], places: [usize; 2]) 
     let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &[2, 2])];
     let all = tape.op("MaxPool", &[x], attributes, value);
     // A smaller kernel also fits into the row or column that is left over.
-    let parts = [0, 1].map(|axis| (axis + 2, Part::first(places[axis])));
+    let parts = [0, 1].map(|axis| (axis + 2, AxisRange::first(places[axis])));
     tape.slices(&all, &parts)
 }
 
@@ -196,9 +196,10 @@ pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &KernelWindow) -> Result<
 fn counts(window: &KernelWindow, large: &[usize], small: &[usize], with_pads: bool) -> Vec<usize> {
     let along = |axis: usize| -> Vec<usize> {
         let (before, size) = (window.before[axis], large[axis]);
-        let counted = match with_pads {
-            true => 0..before + size + window.after[axis],
-            false => before..before + size,
+        let counted = if with_pads {
+            0..before + size + window.after[axis]
+        } else {
+            before..before + size
         };
         let places = 0..small[axis];
         places

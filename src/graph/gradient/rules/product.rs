@@ -37,15 +37,17 @@ pub fn gemm(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let alpha = node.float("alpha", 1.0);
     let mut gradients = vec![None, None, None];
     if node.wants(0) {
-        gradients[0] = Some(match turn_a {
-            false => gemm_of(tape, (dy, false), (b, !turn_b), alpha)?,
-            true => gemm_of(tape, (b, turn_b), (dy, true), alpha)?,
+        gradients[0] = Some(if turn_a {
+            gemm_of(tape, (b, turn_b), (dy, true), alpha)?
+        } else {
+            gemm_of(tape, (dy, false), (b, !turn_b), alpha)?
         });
     }
     if node.wants(1) {
-        gradients[1] = Some(match turn_b {
-            false => gemm_of(tape, (a, !turn_a), (dy, false), alpha)?,
-            true => gemm_of(tape, (dy, true), (a, turn_a), alpha)?,
+        gradients[1] = Some(if turn_b {
+            gemm_of(tape, (dy, true), (a, turn_a), alpha)?
+        } else {
+            gemm_of(tape, (a, !turn_a), (dy, false), alpha)?
         });
     }
     if node.wants(2) {
@@ -81,31 +83,25 @@ pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
         ]
     };
     if node.wants(0) {
-        let gradient = match is_flat {
-            true => {
-                let dy = tape.reshape(&dy, &rows(&y_shape))?;
-                gemm_of(tape, (&dy, false), (&b, true), 1.0)?
-            }
-            false => {
-                let turned = tape.transposed(&b)?;
-                let product = tape.matmul(&dy, &turned)?;
-                tape.unbroadcast(&product, &a_matrix)?
-            }
+        let gradient = if is_flat {
+            let dy = tape.reshape(&dy, &rows(&y_shape))?;
+            gemm_of(tape, (&dy, false), (&b, true), 1.0)?
+        } else {
+            let transposed = tape.transposed(&b)?;
+            let product = tape.matmul(&dy, &transposed)?;
+            tape.unbroadcast(&product, &a_matrix)?
         };
         gradients[0] = Some(tape.reshape(&gradient, &a_shape)?);
     }
     if node.wants(1) {
-        let gradient = match is_flat {
-            true => {
-                let a = tape.reshape(&a, &rows(&a_matrix))?;
-                let dy = tape.reshape(&dy, &rows(&y_shape))?;
-                gemm_of(tape, (&a, true), (&dy, false), 1.0)?
-            }
-            false => {
-                let turned = tape.transposed(&a)?;
-                let product = tape.matmul(&turned, &dy)?;
-                tape.unbroadcast(&product, &b_matrix)?
-            }
+        let gradient = if is_flat {
+            let a = tape.reshape(&a, &rows(&a_matrix))?;
+            let dy = tape.reshape(&dy, &rows(&y_shape))?;
+            gemm_of(tape, (&a, true), (&dy, false), 1.0)?
+        } else {
+            let transposed = tape.transposed(&a)?;
+            let product = tape.matmul(&transposed, &dy)?;
+            tape.unbroadcast(&product, &b_matrix)?
         };
         gradients[1] = Some(tape.reshape(&gradient, &b_shape)?);
     }

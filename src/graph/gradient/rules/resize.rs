@@ -25,11 +25,11 @@ pub fn resize(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 pub fn resized(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let mut x = node.input(0).to_string();
     for map in maps(tape, node)? {
-        let mut turned = vec![0.0; map.weights.len()];
+        let mut transposed = vec![0.0; map.weights.len()];
         for (k, &weight) in map.weights.iter().enumerate() {
-            turned[(k % map.from) * map.to + k / map.from] = weight;
+            transposed[(k % map.from) * map.to + k / map.from] = weight;
         }
-        x = tape.along(&x, map.axis, &turned, map.to)?;
+        x = tape.along(&x, map.axis, &transposed, map.to)?;
     }
     Ok(x)
 }

@@ -1,7 +1,7 @@
 //! Operators that put the same elements elsewhere.
 
 use super::super::node::{Node, from_front};
-use super::super::tape::{Part, Tape};
+use super::super::tape::{AxisRange, Tape};
 use super::super::values::Value;
 use super::rule::{Given, Gradients, back, first, one};
 use crate::error::Result;
@@ -32,9 +32,10 @@ pub fn concat(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (mut start, mut gradients) = (0, Vec::new());
     for (slot, input) in node.proto.input.iter().enumerate() {
         let count = tape.value(input)?.shape[axis];
-        gradients.push(match node.wants(slot) {
-            true => Some(tape.slice(first(given), axis, Part::range(start, count))?),
-            false => None,
+        gradients.push(if node.wants(slot) {
+            Some(tape.slice(first(given), axis, AxisRange::range(start, count))?)
+        } else {
+            None
         });
         start += count;
     }
@@ -60,7 +61,7 @@ pub fn split(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
 /// A slice along one axis: its places from the first on, and whether it goes backwards.
 struct Cut {
     axis: usize,
-    part: Part,
+    part: AxisRange,
     reversed: bool,
 }
 
@@ -97,14 +98,15 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
             start
         };
         let step_size = step.unsigned_abs() as usize;
-        let first = match step > 0 {
-            true => start.clamp(0, size),
+        let first = if step > 0 {
+            start.clamp(0, size)
+        } else {
             // The last place is the first from the front.
-            false => start.min(size - 1) - (count.max(1) as i64 - 1) * step_size as i64,
+            start.min(size - 1) - (count.max(1) as i64 - 1) * step_size as i64
         };
         Cut {
             axis,
-            part: Part {
+            part: AxisRange {
                 start: first.max(0) as usize,
                 count,
                 step: step_size.max(1),
@@ -151,8 +153,8 @@ pub fn depth_to_space(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gra
     for (place, axis) in order.into_iter().enumerate() {
         inverse[axis] = place;
     }
-    let turned = tape.transpose(&wide, &inverse)?;
-    one(tape.reshape(&turned, &deep))
+    let reordered = tape.transpose(&wide, &inverse)?;
+    one(tape.reshape(&reordered, &deep))
 }
 
 pub fn space_to_depth(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -160,8 +162,8 @@ pub fn space_to_depth(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gra
     let wide = tape.shape(node.input(0))?;
     let Blocks { split, order } = Blocks::of(node, &deep)?;
     let split = tape.reshape(first(given), &split)?;
-    let turned = tape.transpose(&split, &order)?;
-    one(tape.reshape(&turned, &wide))
+    let reordered = tape.transpose(&split, &order)?;
+    one(tape.reshape(&reordered, &wide))
 }
 
 pub fn expand(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -208,7 +210,7 @@ fn unpadded(tape: &mut Tape, dy: &str, axis: usize, before: i64, after: i64) -> 
     let rank = tape.value(dy)?.shape.len();
     let size = tape.value(dy)?.shape[axis];
     let cut = |pad: i64| pad.max(0) as usize;
-    let part = Part::range(cut(before), size - cut(before) - cut(after));
+    let part = AxisRange::range(cut(before), size - cut(before) - cut(after));
     let inner = tape.slice(dy, axis, part)?;
     let (mut front, mut end) = (vec![0; rank], vec![0; rank]);
     front[axis] = cut(-before);

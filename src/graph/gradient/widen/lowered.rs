@@ -8,7 +8,7 @@ use super::super::node::Node;
 use super::super::rules::attention::Attention;
 use super::super::rules::normalize::Grouped;
 use super::super::rules::{pool, resize};
-use super::super::tape::Tape;
+use super::super::tape::{AxisRange, Tape};
 use crate::error::Result;
 
 type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
@@ -102,7 +102,7 @@ fn conv_transpose(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let padded = window.padded_shape(&large, &small[2..]);
     let mut sum: Option<String> = None;
     for at in 0..window.len() {
-        let one = super::super::tape::Part::range(at, 1);
+        let one = AxisRange::range(at, 1);
         let kernel = tape.slice(&w, 0, one)?;
         let product = tape.matmul(&kernel, &flat)?;
         let product = tape.reshape(&product, &part_shape)?;

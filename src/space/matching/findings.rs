@@ -1,20 +1,18 @@
-//! What did not fit, told in one message, and the checks that need values.
+//! What did not fit, told in one message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::left_out::module;
-use super::verify::{Verified, same_values};
-use super::{Matches, Method, Options, is_left};
-use crate::checkpoint::tensor::Tensor;
+use super::names::module;
+use super::origin::Origin;
 use crate::error::{Error, Result};
-use crate::graph::network::Network;
-use crate::graph::record::{Computed, Record};
-use crate::space::decode;
-use crate::space::source::Source;
+use crate::graph::record::Computed;
 
 /// How many names a list in a message shows.
 const SHOWN: usize = 8;
+
+/// How many tensors a sentence names.
+const NAMED: usize = 3;
 
 /// Everything that is wrong with one checkpoint.
 #[derive(Debug, Default)]
@@ -49,17 +47,16 @@ impl Findings {
         self.computed.insert(name.to_string(), told);
     }
 
+    pub fn unlike(&mut self, problem: String) {
+        self.unlike.push(problem);
+    }
+
     pub fn is_misshapen(&self, name: &str) -> bool {
         self.misshapen.contains_key(name)
     }
 
-    /// The error that lists everything, or nothing; `weights` is where θ0's named tensors are from.
-    pub fn into_result(
-        self,
-        path: &Path,
-        network: &Network<'_>,
-        weights: Option<&Path>,
-    ) -> Result<()> {
+    /// The error that lists everything that is wrong with the checkpoint at `path`, or nothing.
+    pub fn into_result(self, path: &Path, origin: &Origin<'_>) -> Result<()> {
         let Self {
             missing,
             made,
@@ -72,8 +69,8 @@ impl Findings {
         if is_fine && computed.is_empty() && unlike.is_empty() {
             return Ok(());
         }
-        let origin = network.model.path.display();
-        let problem = format!("does not fit the network of {origin}");
+        let network = origin.network.model.path.display();
+        let problem = format!("does not fit the network of {network}");
         let mut lines = Vec::new();
         let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
         let both = |(name, (found, expected)): (&String, &(Vec<usize>, Vec<usize>))| {
@@ -106,10 +103,10 @@ impl Findings {
         );
         Err(Error::input(path, problem)
             .lines(lines)
-            .help(self.advice(network, weights)))
+            .help(self.advice(origin)))
     }
 
-    fn advice(&self, network: &Network<'_>, weights: Option<&Path>) -> String {
+    fn advice(&self, origin: &Origin<'_>) -> String {
         const EXPORT: &str =
             "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
         let norms = self.extra.keys().any(|name| name.ends_with("running_var"));
@@ -123,7 +120,7 @@ impl Findings {
                 "export the origin again with {EXPORT}: it leaves the computation in the graph, \
                  where it is done for every mix"
             )
-        } else if let (false, Some(weights)) = (self.unlike.is_empty(), weights) {
+        } else if let (false, Some(weights)) = (self.unlike.is_empty(), origin.weights_path) {
             format!(
                 "either {} is not the state dict that the origin was exported from (name the right \
                  one with --origin-weights), or the exporter folded a computation into these \
@@ -131,7 +128,7 @@ impl Findings {
                 weights.display()
             )
         } else if self.misshapen.is_empty() && !self.extra.is_empty() && self.missing.is_empty() {
-            self.advice_on_extra(network, EXPORT)
+            self.advice_on_extra(origin, EXPORT)
         } else {
             format!(
                 "is it a checkpoint of this network? {EXPORT} keeps every tensor under its name; \
@@ -143,7 +140,8 @@ impl Findings {
 
     /// What to do about tensors that only the checkpoint has: those of a module in the graph may
     /// have been used, so that leaving them out makes another model.
-    fn advice_on_extra(&self, network: &Network<'_>, export: &str) -> String {
+    fn advice_on_extra(&self, origin: &Origin<'_>, export: &str) -> String {
+        let network = origin.network;
         let ignore = |names: &[&String]| {
             // Of many, the largest modules that have nothing in the graph.
             let many = names.len() > SHOWN;
@@ -162,7 +160,7 @@ impl Findings {
             flags.into_iter().collect::<Vec<_>>().join(" ")
         };
         let all: Vec<&String> = self.extra.keys().collect();
-        if Record::of(network).is_unoptimized() {
+        if origin.record.is_unoptimized() {
             return format!(
                 "the graph was exported with every tensor, and does not use these; if that is \
                  right, leave them out: {}",
@@ -211,87 +209,12 @@ fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item
     }
 }
 
-/// Whether two tensors hold the same values: `Some(false)` as they are, `Some(true)` when the
-/// second is the transpose of the first, `None` when they differ.
-pub(super) fn equal_values(first: &Tensor, second: &Tensor) -> Option<bool> {
-    let same = |transposed: bool| {
-        let source = Source {
-            name: String::new(),
-            tensor: second.clone(),
-            transposed,
-        };
-        decode::equal(first, &source)
-    };
-    if first.shape == second.shape && same(false) {
-        return Some(false);
-    }
-    let turned = first.shape.len() == 2 && second.shape == [first.shape[1], first.shape[0]];
-    (turned && same(true)).then_some(true)
-}
-
-/// With the origin's own weights at hand, every match must hold the origin's values. Returns what
-/// the matches are verified by: names alone where there are no weights, or some lack a tensor.
-pub(super) fn verify_values(
-    network: &Network<'_>,
-    weights: Option<&BTreeMap<&str, &Tensor>>,
-    matches: &Matches,
-    options: &Options,
-    findings: &mut Findings,
-) -> Verified {
-    let Some(weights) = weights else {
-        return Verified::Name;
-    };
-    let mut by = Verified::Value;
-    for r#use in &network.uses {
-        let Some(found) = matches.get(&r#use.place) else {
-            continue;
-        };
-        if is_left(r#use, std::slice::from_ref(matches), options) {
-            continue;
-        }
-        let source = &found.source;
-        let Some(tensor) = network.tensor(&r#use.initializer) else {
-            continue;
-        };
-        match weights.get(source.name.as_str()) {
-            None => by = Verified::Name,
-            Some(weight) if same_values(tensor, weight, source.transposed) => {}
-            Some(_) => findings.unlike.push(format!(
-                "{} is not what the graph holds as `{}`",
-                source.name, r#use.initializer
-            )),
-        }
-    }
-    by
-}
-
-/// A square matrix that was renamed could be matched the wrong way round. A fine-tune stays
-/// nearer to θ0 than to its transpose; where it does not, the match is refused.
-pub(super) fn orientation(network: &Network<'_>, matches: &Matches, findings: &mut Findings) {
-    for r#use in &network.uses {
-        let Some(found) = matches.get(&r#use.place) else {
-            continue;
-        };
-        let Some(tensor) = network.tensor(&r#use.initializer) else {
-            continue;
-        };
-        let square = tensor.shape.len() == 2 && tensor.shape[0] == tensor.shape[1];
-        if !square || matches!(found.method, Method::Name | Method::Values | Method::Graph) {
-            continue;
-        }
-        let other = Source {
-            transposed: !found.source.transposed,
-            ..found.source.clone()
-        };
-        let (as_matched, turned) = (
-            decode::squared_distance(tensor, &found.source),
-            decode::squared_distance(tensor, &other),
-        );
-        if turned < 0.5 * as_matched {
-            findings.unlike.push(format!(
-                "{} fits `{}` better the other way round; --origin-weights settles it",
-                found.source.name, r#use.initializer
-            ));
-        }
+/// The first few of a list, and how many more there are.
+pub(super) fn some(mut items: Vec<String>) -> String {
+    let more = items.len().saturating_sub(NAMED);
+    items.truncate(NAMED);
+    match more {
+        0 => items.join(", "),
+        more => format!("{} and {more} more", items.join(", ")),
     }
 }

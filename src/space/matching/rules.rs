@@ -1,0 +1,179 @@
+//! The rules by which named tensors are found for places of the graph; see [`super::named`].
+
+use std::collections::BTreeSet;
+
+use super::matches::{Match, Matches, Method};
+use super::names::{Names, Orientation};
+use crate::checkpoint::tensor::Tensor;
+use crate::graph::network::{Place, Use};
+use crate::space::stored_tensor::StoredTensor;
+
+/// The tensors of a checkpoint by the places where they stand.
+pub fn find(names: &Names<'_>) -> Matches {
+    let mut matches = Matches::new();
+    for r#use in &names.origin.network.uses {
+        if let Some(found) = find_one(names, r#use) {
+            matches.insert(r#use.place, found);
+        }
+    }
+    by_tie(names, &mut matches);
+    by_value(names, &mut matches);
+    matches
+}
+
+fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    let by_name = || {
+        let alias = names.fit(r#use, &r#use.alias, Method::Name, Orientation::Kept);
+        alias.or_else(|| names.fit(r#use, &r#use.initializer, Method::Name, Orientation::Kept))
+    };
+    let merged = names.is_shared(&r#use.initializer) && r#use.alias == r#use.initializer;
+    if merged {
+        // Its name is that of one of the tensors merged into it; the place says which it is.
+        return by_path(names, r#use)
+            .or_else(by_name)
+            .or_else(|| by_fold(names, r#use));
+    }
+    by_name()
+        .or_else(|| by_fold(names, r#use))
+        .or_else(|| by_path(names, r#use))
+        .or_else(|| by_bias(names, r#use))
+}
+
+/// What was folded, when it was one tensor of the checkpoint and nothing else.
+fn by_fold(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    match names
+        .origin
+        .network
+        .folded_from(&r#use.initializer)?
+        .as_slice()
+    {
+        [name] => names.fit(r#use, name, Method::FoldedFrom, Orientation::Linear),
+        _ => None,
+    }
+}
+
+fn by_path(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    let path = names.origin.network.module_path(r#use.place.node)?;
+    in_module(names, r#use, &path, Method::ModulePath)
+}
+
+fn by_bias(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    let bias = names.origin.network.bias_added_to(r#use.place.node)?;
+    let module = bias.strip_suffix(".bias")?;
+    names.fit(
+        r#use,
+        &format!("{module}.weight"),
+        Method::Bias,
+        Orientation::Linear,
+    )
+}
+
+/// The module's tensor for the place: by the leaf name that the operator's slot calls for, else
+/// the only tensor of the module that fits.
+fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: Method) -> Option<Match> {
+    let prefix = match module {
+        "" => String::new(),
+        module => format!("{module}."),
+    };
+    let op_type = names.origin.network.nodes()[r#use.place.node].op_type();
+    let wanted = leaf(op_type, r#use.place);
+    let fit = |leaf: &str| {
+        names.fit(
+            r#use,
+            &format!("{prefix}{leaf}"),
+            method,
+            Orientation::Linear,
+        )
+    };
+    if let Some(found) = wanted.and_then(fit) {
+        return Some(found);
+    }
+    let leaves = names.tensors.keys().filter_map(|name| {
+        let leaf = name.strip_prefix(prefix.as_str())?;
+        let fits = wanted.is_none_or(|wanted| leaf.ends_with(wanted));
+        (!leaf.contains('.') && fits).then_some(leaf)
+    });
+    let mut found = leaves.filter_map(fit);
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+/// What modules call the tensor in an operator's slot.
+fn leaf(op_type: &str, place: Place) -> Option<&'static str> {
+    match (op_type, place.slot) {
+        ("BatchNormalization", 3) => Some("running_mean"),
+        ("BatchNormalization", 4) => Some("running_var"),
+        ("Add", _) => Some("bias"),
+        ("MatMul", _) | ("Gather", 0) => Some("weight"),
+        ("Mul", _) => None,
+        (_, 1) => Some("weight"),
+        (_, 2) => Some("bias"),
+        _ => None,
+    }
+}
+
+/// Exporters write a tied matrix twice, once transposed: what equals a matched matrix of the
+/// origin, value by value, is the same tensor.
+fn by_tie(names: &Names<'_>, matches: &mut Matches) {
+    let network = names.origin.network;
+    let open = |r#use: &&Use| !matches.contains_key(&r#use.place);
+    let mut found = Vec::new();
+    for r#use in network.uses.iter().filter(open) {
+        let matrix = |tensor: &&Tensor| tensor.shape.len() == 2 && tensor.len() > 1;
+        let Some(tensor) = network.tensor(&r#use.initializer).filter(matrix) else {
+            continue;
+        };
+        let tied_to = network.uses.iter().find_map(|other| {
+            let mut tied = matches.get(&other.place)?.clone();
+            let other = network.tensor(&other.initializer)?;
+            tied.source.transposed ^= names.origin.orientation(tensor, other)?;
+            tied.method = Method::Values;
+            Some(tied)
+        });
+        found.extend(tied_to.map(|tied| (r#use.place, tied)));
+    }
+    matches.extend(found);
+}
+
+/// Rule 4: what is still open is matched by equality with the origin's own weights, when just
+/// one tensor that nothing else claims has the same values.
+fn by_value(names: &Names<'_>, matches: &mut Matches) {
+    let Some(weights) = &names.weights else {
+        return;
+    };
+    let origin = names.origin;
+    let taken: BTreeSet<String> = matches
+        .values()
+        .map(|found| found.source.name.clone())
+        .collect();
+    for r#use in &origin.network.uses {
+        if matches.contains_key(&r#use.place) {
+            continue;
+        }
+        let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
+            continue;
+        };
+        // A matrix that equals its transpose does not say which of the two it is.
+        let square =
+            tensor.len() > 1 && matches!(tensor.shape[..], [rows, columns] if rows == columns);
+        let mut candidates = weights.iter().filter_map(|(name, weight)| {
+            let (stored, checkpoint) = names.tensors.get(name)?;
+            let free = !taken.contains(*stored) && checkpoint.shape == weight.shape;
+            let transposed = origin.orientation(tensor, weight).filter(|_| free)?;
+            let is_clear = !(square && origin.is_transpose(tensor, weight));
+            is_clear.then(|| Match {
+                source: StoredTensor {
+                    name: (*stored).to_string(),
+                    tensor: (*checkpoint).clone(),
+                    transposed,
+                },
+                method: Method::Values,
+            })
+        });
+        if let Some(found) = candidates.next()
+            && candidates.next().is_none()
+        {
+            matches.insert(r#use.place, found);
+        }
+    }
+}
