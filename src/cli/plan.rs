@@ -10,7 +10,7 @@ use super::config::{self, Config};
 use super::units;
 use crate::data::{Dataset, Preprocess, ReadOptions, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::{Binding, Device, EvaluationOptions, JournalOptions, Losses};
+use crate::evaluate::onnx::{BindingChoice, Device, EvaluationOptions, JournalOptions, Losses};
 use crate::evaluate::signature::Signature;
 use crate::result::plane_file::json_beside;
 use crate::result::score::Role;
@@ -319,13 +319,13 @@ fn request(run: &RunArgs, config: &Config) -> Result<EvaluationOptions> {
 /// Most threads: four for each core of the largest machines.
 const THREADS: usize = 1024;
 
-fn binding(run: &RunArgs, config: &Config) -> Result<Binding> {
+fn binding(run: &RunArgs, config: &Config) -> Result<BindingChoice> {
     match (run.binding, config.binding.as_deref()) {
-        (Some(BindingArg::Auto), _) | (None, None) => Ok(Binding::Auto),
-        (Some(BindingArg::Baked), _) => Ok(Binding::Baked),
-        (Some(BindingArg::InGraph), _) => Ok(Binding::InGraph),
-        (Some(BindingArg::Inputs), _) => Ok(Binding::Inputs),
-        (None, Some(name)) => Binding::parse(name)
+        (Some(BindingArg::Auto), _) | (None, None) => Ok(BindingChoice::Auto),
+        (Some(BindingArg::Baked), _) => Ok(BindingChoice::Baked),
+        (Some(BindingArg::InGraph), _) => Ok(BindingChoice::InGraph),
+        (Some(BindingArg::Inputs), _) => Ok(BindingChoice::Inputs),
+        (None, Some(name)) => BindingChoice::parse(name)
             .ok_or_else(|| one_of("binding", name, "auto, baked, in-graph or inputs")),
     }
 }

@@ -1,37 +1,45 @@
-//! What was asked for: where to compute, how, and for how long.
+//! What was asked for: where to compute, how, and for how long. Plain values, as the command line and
+//! the configuration give them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How mixed weights get into the network.
+use super::binding::Binding;
+
+/// How mixed weights shall get into the network: the value of `--binding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Binding {
-    /// Whichever is faster.
+pub enum BindingChoice {
+    /// By whichever binding is faster.
     #[default]
     Auto,
-    /// A session a mix, its weights handed over before ONNX Runtime optimizes.
+    /// As [`Binding::Baked`].
     Baked,
-    /// One session a worker; the graph mixes the weights.
+    /// As [`Binding::InGraph`].
     InGraph,
-    /// One session a worker; mixed weights are inputs of its graph.
+    /// As [`Binding::Inputs`].
     Inputs,
 }
 
-impl Binding {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+impl BindingChoice {
+    /// The binding that was asked for, if one was.
+    pub fn fixed(self) -> Option<Binding> {
         match self {
-            Self::Auto => "auto",
-            Self::Baked => "baked",
-            Self::InGraph => "in-graph",
-            Self::Inputs => "inputs",
+            Self::Auto => None,
+            Self::Baked => Some(Binding::Baked),
+            Self::InGraph => Some(Binding::InGraph),
+            Self::Inputs => Some(Binding::Inputs),
         }
     }
 
-    /// The binding of a name.
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        self.fixed().map_or("auto", Binding::name)
+    }
+
+    /// The choice of a name.
     pub fn parse(name: &str) -> Option<Self> {
         let all = [Self::Auto, Self::Baked, Self::InGraph, Self::Inputs];
-        all.into_iter().find(|binding| binding.name() == name)
+        all.into_iter().find(|choice| choice.name() == name)
     }
 }
 
@@ -41,7 +49,8 @@ pub enum Device {
     /// The processor.
     #[default]
     Cpu,
-    /// NVIDIA GPUs by their numbers; workers take them in turn.
+    /// NVIDIA GPUs by their numbers; workers take them in turn, for gradients and products with the
+    /// Hessian, too. The frozen part of a chunk is computed on the first.
     Cuda(Vec<i32>),
 }
 
@@ -60,6 +69,14 @@ impl Device {
                     .map(Self::Cuda)
             }
             _ => None,
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Cpu => 1,
+            Self::Cuda(numbers) => numbers.len(),
         }
     }
 
@@ -105,7 +122,7 @@ impl Losses {
     }
 }
 
-/// What was asked for.
+/// How an evaluation is to be run. What is `None` is chosen by a measurement.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationOptions {
     /// Where to compute.
@@ -121,7 +138,7 @@ pub struct EvaluationOptions {
     /// Where losses are computed from logits.
     pub losses: Losses,
     /// How weights are bound.
-    pub binding: Binding,
+    pub binding: BindingChoice,
     /// Bytes of memory to take at most, about.
     pub memory: Option<u64>,
     /// Time that the whole run may take.
@@ -170,18 +187,18 @@ mod tests {
             EvaluationOptions::default().identity(),
             "device=cpu precision=full threads=auto batch=auto losses=host binding=auto"
         );
-        let request = EvaluationOptions {
+        let options = EvaluationOptions {
             device: Device::Cuda(vec![0, 3]),
             tf32: true,
             workers: Some(5),
             threads: Some(2),
             batch: Some(32),
             losses: Losses::Graph,
-            binding: Binding::InGraph,
+            binding: BindingChoice::InGraph,
             ..EvaluationOptions::default()
         };
         assert_eq!(
-            request.identity(),
+            options.identity(),
             "device=cuda:0,3 precision=tf32 threads=2 batch=32 losses=graph binding=in-graph"
         );
     }
