@@ -14,7 +14,7 @@ use landscape::analysis::learned::{Learned, Preset, learn};
 use landscape::error::Result;
 use landscape::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use landscape::evaluate::onnx::gradient::{Gradients, Precision};
-use landscape::evaluate::onnx::{Binding, Engine};
+use landscape::evaluate::onnx::{BindingChoice, Engine};
 use landscape::result::learned::{Layers, LearningSettings};
 use landscape::space::matching::Aligned;
 use landscape::space::mix::Mix;
@@ -86,7 +86,7 @@ fn with_models(
         &example("val.npz"),
         Some(&config),
         samples,
-        Binding::Auto,
+        BindingChoice::Auto,
         then,
     );
 }

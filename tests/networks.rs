@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landscape::evaluate::differentiable_loss::DifferentiableLoss;
-use landscape::evaluate::onnx::Binding;
+use landscape::evaluate::onnx::BindingChoice;
 use landscape::evaluate::onnx::gradient::{GradientBuffer, Precision};
 use landscape::space::mix::Mix;
 use serde_json::Value;
@@ -27,10 +27,10 @@ fn folder(network: &str) -> PathBuf {
 }
 
 /// How weights get into the graph, and in what it computes.
-const WAYS: [(Binding, Precision); 3] = [
-    (Binding::Inputs, Precision::Own),
-    (Binding::Baked, Precision::Own),
-    (Binding::Inputs, Precision::Double),
+const WAYS: [(BindingChoice, Precision); 3] = [
+    (BindingChoice::Inputs, Precision::Own),
+    (BindingChoice::Baked, Precision::Own),
+    (BindingChoice::Inputs, Precision::Double),
 ];
 
 /// What PyTorch says.
@@ -82,7 +82,7 @@ fn agrees(
     files: [&Path; 3],
     data: &Path,
     config: Option<&Path>,
-    (binding, precision): (Binding, Precision),
+    (binding, precision): (BindingChoice, Precision),
 ) {
     let expected = Expected::of(network);
     let tolerance: f64 = match precision {
@@ -190,7 +190,7 @@ fn exports_agree(network: &str, exports: &[&str]) {
     }
 }
 
-fn export_agrees(network: &str, export: &str, way: (Binding, Precision)) {
+fn export_agrees(network: &str, export: &str, way: (BindingChoice, Precision)) {
     let folder = folder(network);
     let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
     let origin = folder.join(format!("zs_{export}.onnx"));
@@ -208,7 +208,7 @@ fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<
         .unwrap();
     let samples = expected["samples"].as_u64().unwrap() as usize;
     let mix = Mix::new(vec![0.2, 0.3, 0.5]);
-    let auto = Binding::Auto;
+    let auto = BindingChoice::Auto;
     with_engine(
         &files,
         data,

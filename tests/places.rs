@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use landscape::evaluate::differentiable_loss::DifferentiableLoss;
-use landscape::evaluate::onnx::Binding;
+use landscape::evaluate::onnx::BindingChoice;
 use landscape::evaluate::onnx::gradient::Precision;
 use landscape::space::mix::Mix;
 use serde_json::Value;
@@ -72,7 +72,7 @@ fn losses_and_slopes_of_samples_in_any_order_are_those_of_pytorch() {
             &data,
             None,
             SAMPLES,
-            Binding::Auto,
+            BindingChoice::Auto,
             |engine, _, places| {
                 // Something is kept all the same: the embedding of each token.
                 let (frozen, all) = engine.frozen_nodes().unwrap();

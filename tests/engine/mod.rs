@@ -7,7 +7,7 @@ use landscape::checkpoint::Checkpoint;
 use landscape::checkpoint::onnx::Model;
 use landscape::cli::args::config::Config;
 use landscape::data::{Dataset, ReadOptions, Source};
-use landscape::evaluate::onnx::{Binding, Engine, EvaluationOptions};
+use landscape::evaluate::onnx::{BindingChoice, Engine, EvaluationOptions};
 use landscape::evaluate::runtime::Runtime;
 use landscape::evaluate::signature::Signature;
 use landscape::graph::network::Network;
@@ -20,7 +20,7 @@ pub fn with_engine(
     data: &Path,
     config: Option<&Path>,
     samples: usize,
-    binding: Binding,
+    binding: BindingChoice,
     then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
 ) {
     let runtime = Runtime::load(None).unwrap();

@@ -13,7 +13,7 @@ use super::run::GpuPrecision;
 use crate::base::files;
 use crate::data::Preprocess;
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::{Binding, Losses};
+use crate::evaluate::onnx::{BindingChoice, Losses};
 
 /// The file that is read when it stands in the working folder.
 pub const DEFAULT: &str = "landscape.toml";
@@ -38,7 +38,7 @@ pub struct Config {
     pub batch: Option<usize>,
     pub workers: Option<usize>,
     pub threads: Option<usize>,
-    pub binding: Option<Binding>,
+    pub binding: Option<BindingChoice>,
     pub memory: Option<String>,
     pub max_time: Option<String>,
     pub tolerance: Option<String>,

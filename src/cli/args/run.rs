@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::evaluate::onnx::{Binding, Losses};
+use crate::evaluate::onnx::{BindingChoice, Losses};
 
 /// All of them.
 #[derive(Debug, Args)]
@@ -88,7 +88,7 @@ pub struct EvaluationArgs {
     pub(super) threads: Option<usize>,
     /// How mixed weights enter the network [default: auto]
     #[arg(long, value_enum)]
-    pub(super) binding: Option<Binding>,
+    pub(super) binding: Option<BindingChoice>,
     /// Where losses are computed from logits [default: host; graph on a GPU]
     #[arg(long, value_enum)]
     pub(super) losses: Option<Losses>,

@@ -69,7 +69,7 @@ impl Buffer {
 
     /// A tensor of rows `from..to` with `row` elements each, and of `shape` per row. Without
     /// copying, unless `batch` asks for more rows: then the first is repeated behind them.
-    pub fn rows(
+    fn rows(
         &self,
         (from, to): (usize, usize),
         shape: &[usize],
@@ -86,7 +86,7 @@ impl Buffer {
     }
 
     /// The same, copied.
-    pub fn owned(
+    fn owned(
         &self,
         (from, to): (usize, usize),
         shape: &[usize],
@@ -104,7 +104,7 @@ impl Buffer {
     }
 
     /// Rows at these places, of `row` elements each.
-    pub fn select(&self, places: &[usize], row: usize) -> Self {
+    fn select(&self, places: &[usize], row: usize) -> Self {
         macro_rules! select {
             ($($kind:ident),*) => {
                 match self {
@@ -146,6 +146,44 @@ impl Buffer {
             }
             Err(_) => Ok(false),
         })
+    }
+}
+
+/// A value of each of several samples, one after the other: row k is sample k's, of one shape.
+#[derive(Debug)]
+pub struct SampleRows {
+    values: Buffer,
+    /// Shape of one sample.
+    shape: Vec<usize>,
+}
+
+impl SampleRows {
+    /// Values whose samples have a shape.
+    pub fn new(values: Buffer, shape: Vec<usize>) -> Self {
+        Self { values, shape }
+    }
+
+    /// Rows `from..to` as a tensor [batch, shape…], without copying unless `batch` asks for more
+    /// rows: then the first is repeated behind them.
+    ///
+    /// # Errors
+    /// When ONNX Runtime cannot hold it.
+    pub fn view(&self, rows: (usize, usize), batch: usize) -> ort::Result<SessionInputValue<'_>> {
+        self.values.rows(rows, &self.shape, batch)
+    }
+
+    /// The same, copied.
+    ///
+    /// # Errors
+    /// As of [`SampleRows::view`].
+    pub fn copy(&self, rows: (usize, usize), batch: usize) -> ort::Result<DynValue> {
+        self.values.owned(rows, &self.shape, batch)
+    }
+
+    /// The rows at these places.
+    pub fn select(&self, places: &[usize]) -> Self {
+        let row = self.shape.iter().product();
+        Self::new(self.values.select(places, row), self.shape.clone())
     }
 }
 

@@ -1,10 +1,12 @@
-//! The graphs that are run: the network written anew, its weights left out or put in.
+//! The graphs that are run: the network written anew, its weights left out or put in. Writes ONNX
+//! models; runs nothing.
 
 use std::sync::OnceLock;
 
 use prost::Message;
 
-use super::options::Binding;
+use super::binding::Binding;
+use super::moving::MovingTensor;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
 use crate::evaluate::signature::Signature;
@@ -75,9 +77,7 @@ impl Graphs {
             Binding::Inputs => self
                 .inputs
                 .get_or_init(|| in_graph::as_inputs(graph(), &self.fed).encode_to_vec()),
-            Binding::Baked | Binding::Auto => {
-                self.baked.get_or_init(|| self.skeleton.encode_to_vec())
-            }
+            Binding::Baked => self.baked.get_or_init(|| self.skeleton.encode_to_vec()),
         }
     }
 }
@@ -92,28 +92,28 @@ pub fn check_gradient(
     output: Option<&str>,
 ) -> Result<()> {
     let logits = Signature::of(network, output)?.output_name;
-    let fed = moving(aligned);
-    let names: Vec<String> = fed.iter().map(|fed| fed.name.clone()).collect();
+    let (fed, names) = weight_slots(aligned);
     let model = gradient::prepared(skeleton::model(network, &fed))?;
     let model = gradient::loss::append(model, &logits, 1);
     gradient::check(&model, gradient::loss::TOTAL, &names)
 }
 
-/// The tensors that differ between the members.
-fn moving(aligned: &Aligned) -> Vec<WeightSlot> {
-    let parameters = aligned.pool.parameters.iter().enumerate();
-    let moving = parameters.filter(|(_, parameter)| !parameter.frozen);
-    moving
-        .map(|(index, _)| aligned.weight_slot(index, &format!("landscape.{index}"), None))
-        .collect()
-}
-
 /// How many of the network's nodes depend on no tensor that differs between the members, and how
 /// many it has between inputs and outputs.
 pub fn frozen_nodes(network: &Network<'_>, aligned: &Aligned) -> (usize, usize) {
-    let fed = moving(aligned);
-    let names = fed.iter().map(|fed| fed.name.clone()).collect();
+    let (fed, names) = weight_slots(aligned);
     let graph = skeleton::model(network, &fed).graph.unwrap_or_default();
     let inputs: Vec<String> = network.inputs().into_iter().map(String::from).collect();
-    Dependence::of(&graph, &names, &inputs).frozen_nodes()
+    Dependence::of(&graph, &names.into_iter().collect(), &inputs).frozen_nodes()
+}
+
+/// The moving tensors as a skeleton takes them, and their names.
+fn weight_slots(aligned: &Aligned) -> (Vec<WeightSlot>, Vec<String>) {
+    let moving = MovingTensor::all(aligned);
+    let slots = moving.iter().map(|tensor| tensor.weight_slot(aligned));
+    let slots = slots.collect();
+    (
+        slots,
+        moving.into_iter().map(|tensor| tensor.name).collect(),
+    )
 }

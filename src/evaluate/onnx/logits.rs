@@ -1,13 +1,12 @@
-//! Logits of models on all samples, written to a file while they are computed.
+//! Logits of models on all samples, written to a scratch file while they are computed.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::Engine;
+use super::chunk_cache::Shards;
+use super::engine::Engine;
+use super::evaluation::{EvaluationRun, ModelSource, mix_key};
 use super::layout::Layout;
-use super::run::{Run, Source, mix_key};
-use super::shard::Shard;
 use super::worker::Worker;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -32,12 +31,12 @@ impl Engine<'_> {
         folder: &Path,
         observer: &dyn EvaluationObserver,
     ) -> Result<Logits> {
-        let (layout, measured) = self.lay_out(mixes.len())?;
+        let (layout, timing) = self.lay_out(mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
         let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
         // What is known of these models has no logits.
         let nothing = Journal::default();
-        observer.begins(&self.estimate(&schedule, &nothing, &layout, &measured));
+        observer.begins(&self.estimate(&schedule, &nothing, (&layout, &timing)));
         self.write_logits(mixes, &schedule, &scratch, &nothing, layout, observer)?;
         scratch.finish(self.labels(samples))
     }
@@ -49,8 +48,14 @@ impl Engine<'_> {
     /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
     pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Logits> {
         let journal = &self.journal;
-        let (layout, measured) = self.lay_out(mixes.len())?;
-        let samples: Vec<usize> = self.datasets.iter().map(Dataset::len).collect();
+        let (layout, timing) = self.lay_out(mixes.len())?;
+        let samples: Vec<usize> = self
+            .context
+            .setup
+            .datasets
+            .iter()
+            .map(Dataset::len)
+            .collect();
         let models: Vec<ModelKey> = mixes.iter().map(logits_key).collect();
         let path = journal
             .claim_logits()
@@ -71,7 +76,7 @@ impl Engine<'_> {
             }
         }
         let schedule = self.schedule(models, &samples, &layout);
-        observer.begins(&self.estimate(&schedule, journal, &layout, &measured));
+        observer.begins(&self.estimate(&schedule, journal, (&layout, &timing)));
         let tallies = self.write_logits(mixes, &schedule, &scratch, journal, layout, observer)?;
         for (mix, tallies) in mixes.iter().zip(&tallies) {
             journal.append(mix_key(mix), tallies)?;
@@ -89,9 +94,9 @@ impl Engine<'_> {
         observer: &dyn EvaluationObserver,
     ) -> Result<Vec<Vec<Tally>>> {
         let writing = Writing {
-            run: Run {
+            run: EvaluationRun {
                 engine: self,
-                sources: mixes.iter().map(Source::Mix).collect(),
+                sources: mixes.iter().map(ModelSource::Mix).collect(),
                 ends: schedule.whole(),
                 layout,
                 observer,
@@ -103,7 +108,7 @@ impl Engine<'_> {
 
     /// The first labels of each data set, in the order of evaluation.
     fn labels(&self, samples: &[usize]) -> Vec<Vec<usize>> {
-        let sets = self.datasets.iter().zip(samples);
+        let sets = self.context.setup.datasets.iter().zip(samples);
         let labels = sets.map(|(data, &samples)| {
             let order = data.order()[..samples].iter();
             order
@@ -124,15 +129,15 @@ const BUFFERED: usize = 1 << 18;
 
 /// An evaluation whose logits are kept.
 struct Writing<'r> {
-    run: Run<'r>,
+    run: EvaluationRun<'r>,
     scratch: &'r Scratch,
 }
 
 impl<'r> Work for Writing<'r> {
-    type Chunk = Arc<Vec<Shard>>;
+    type Chunk = Shards;
     type Worker = Worker<'r>;
 
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Shards> {
         self.run.chunk(ranges)
     }
 
@@ -144,32 +149,32 @@ impl<'r> Work for Writing<'r> {
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Shard>>,
+        chunk: &Shards,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
-        let (engine, batch) = (self.run.engine, self.run.layout.batch);
-        let Source::Mix(mix) = self.run.sources[index] else {
+        let (context, batch) = (&self.run.engine.context, self.run.layout.batch);
+        let ModelSource::Mix(mix) = self.run.sources[index] else {
             return Ok(Vec::new());
         };
         let model = worker.model(mix)?;
-        let parts = chunk.iter().zip(places);
-        let outcomes = parts.map(|(part, places)| {
+        let shards = chunk.iter().zip(places);
+        let outcomes = shards.map(|(shard, places)| {
             let mut outcomes = Vec::with_capacity(places.len());
             let mut logits = Vec::new();
             let mut begin = places.start;
-            for rows in part.batches(places.clone(), batch) {
-                engine.check_stop()?;
-                model.logits(engine, Some(mix), part, rows, |row, values| {
-                    outcomes.push(Outcome::of(values, part.labels[rows.0 + row]));
+            for rows in shard.batches(places.clone(), batch) {
+                context.setup.check_stop()?;
+                model.logits(context, Some(mix), shard, rows, |row, values| {
+                    outcomes.push(Outcome::of(values, shard.labels[rows.0 + row]));
                     logits.extend_from_slice(values);
                 })?;
                 if logits.len() >= BUFFERED {
-                    self.scratch.write(index, part.dataset, begin, &logits)?;
+                    self.scratch.write(index, shard.dataset, begin, &logits)?;
                     begin = places.start + outcomes.len();
                     logits.clear();
                 }
             }
-            self.scratch.write(index, part.dataset, begin, &logits)?;
+            self.scratch.write(index, shard.dataset, begin, &logits)?;
             self.run.evaluated(outcomes.len());
             Ok(outcomes)
         });

@@ -1,6 +1,5 @@
-//! A model in a session, whichever way its weights came in, and running it on samples.
+//! A model in a session, whichever way its weights came in, and running it on the samples of a shard.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use ort::session::{
@@ -9,102 +8,96 @@ use ort::session::{
 use ort::value::{DynValue, Tensor};
 
 use super::buffer::to_f32;
+use super::context::Context;
+use super::feed::{Feed, Feeds};
+use super::setup::failed;
 use super::shard::Shard;
-use super::{Engine, failed};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::evaluate::metrics::Outcome;
-use crate::graph::{in_graph, loss_outputs};
+use crate::graph::loss_outputs;
 use crate::space::mix::Mix;
-
-/// What an input of a session is fed with.
-#[derive(Debug, Clone, Copy)]
-enum Feed {
-    Input(usize),
-    Feature(usize),
-    Labels,
-    Coefficient(usize, Dtype),
-    Weight(usize),
-}
 
 /// A session that is a model, or that becomes one by coefficients.
 pub struct Model {
     session: Session,
-    feeds: Vec<(String, Feed)>,
+    feeds: Feeds,
     output: String,
-    /// Which of the engine's devices it is on.
-    device: usize,
+    /// The worker that it belongs to, which says on which device it is.
+    worker: usize,
     /// Asks for logits alone.
     logits: RunOptions<HasSelectedOutputs>,
     /// Asks for losses alone, where the graph computes them.
     losses: Option<RunOptions<HasSelectedOutputs>>,
-    /// Mixed weights, in the engine's order, where they are inputs.
+    /// Mixed weights, in the order of the moving tensors, where they are inputs.
     pub weights: Vec<DynValue>,
 }
 
 impl Model {
-    /// A session over a graph written here: inputs are known by name.
-    pub fn new(engine: &Engine<'_>, session: Session, device: usize) -> ort::Result<Self> {
-        let inputs = session.inputs().iter();
-        let feeds: Vec<(String, Feed)> = inputs
-            .map(|input| (input.name().to_string(), feed(engine, input.name())))
-            .collect();
-        let mut inputs = feeds.iter();
-        let losses = inputs
-            .any(|(_, feed)| matches!(feed, Feed::Labels))
-            .then(|| only(&[loss_outputs::LOSS, loss_outputs::CORRECT]));
-        let output = engine.signature.output_name.clone();
-        Ok(Self {
-            logits: only(&[&output])?,
-            losses: losses.transpose()?,
-            feeds,
-            output,
-            device,
-            weights: Vec::new(),
-            session,
-        })
+    /// A session over a graph that was written here: inputs are known by name.
+    ///
+    /// # Errors
+    /// When the graph has an input that nothing is known about.
+    pub fn new(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+        let feeds = Feeds::by_name(&session, &context.input_names())?;
+        let losses = feeds.contains(Feed::Labels);
+        let output = context.setup.signature.output_name.clone();
+        Self::with(session, feeds, output, losses, worker)
     }
 
     /// A session over a file: another export may call its inputs and outputs otherwise; they
     /// correspond in order.
-    pub fn of_file(engine: &Engine<'_>, session: Session, device: usize) -> ort::Result<Self> {
-        let inputs = session.inputs().iter().enumerate();
-        let output = session.outputs()[engine.signature.output].name();
+    ///
+    /// # Errors
+    /// When ONNX Runtime has no memory.
+    pub fn of_file(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+        let feeds = Feeds::by_order(&session);
+        let output = session.outputs()[context.setup.signature.output].name();
         let output = output.to_string();
+        Self::with(session, feeds, output, false, worker)
+    }
+
+    fn with(
+        session: Session,
+        feeds: Feeds,
+        output: String,
+        losses: bool,
+        worker: usize,
+    ) -> Result<Self> {
+        let fail = |error: ort::Error| failed("building the session", &error);
+        let losses = losses.then(|| only(&[loss_outputs::LOSS, loss_outputs::CORRECT]));
         Ok(Self {
-            feeds: inputs
-                .map(|(k, input)| (input.name().to_string(), Feed::Input(k)))
-                .collect(),
-            logits: only(&[&output])?,
-            losses: None,
+            logits: only(&[&output]).map_err(fail)?,
+            losses: losses.transpose().map_err(fail)?,
+            feeds,
             output,
-            device,
+            worker,
             weights: Vec::new(),
             session,
         })
     }
 
-    /// What it makes of the samples at `places` of the data set's order, which lie in `part`.
+    /// What it makes of the samples at `places` of the data set's order, which lie in `shard`.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
     pub fn outcomes(
         &mut self,
-        engine: &Engine<'_>,
+        context: &Context<'_>,
         mix: Option<&Mix>,
-        part: &Shard,
+        shard: &Shard,
         places: Range<usize>,
         batch: usize,
     ) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(places.len());
-        for rows in part.batches(places, batch) {
-            engine.check_stop()?;
-            if let Some(computed) = self.losses(engine, mix, part, rows)? {
+        for rows in shard.batches(places, batch) {
+            context.setup.check_stop()?;
+            if let Some(computed) = self.losses(context, mix, shard, rows)? {
                 outcomes.extend(computed);
                 continue;
             }
-            self.logits(engine, mix, part, rows, |row, logits| {
-                outcomes.push(Outcome::of(logits, part.labels[rows.0 + row]));
+            self.logits(context, mix, shard, rows, |row, logits| {
+                outcomes.push(Outcome::of(logits, shard.labels[rows.0 + row]));
             })?;
         }
         Ok(outcomes)
@@ -114,16 +107,16 @@ impl Model {
     /// not finite: what that means is decided from the logits, in one place.
     fn losses(
         &mut self,
-        engine: &Engine<'_>,
+        context: &Context<'_>,
         mix: Option<&Mix>,
-        part: &Shard,
+        shard: &Shard,
         rows: (usize, usize),
     ) -> Result<Option<Vec<Outcome>>> {
         if self.losses.is_none() {
             return Ok(None);
         }
         let reading = |error: ort::Error| failed("reading the losses", &error);
-        let outputs = self.run(engine, mix, part, rows, true)?;
+        let outputs = self.run(context, mix, shard, rows, true)?;
         let losses = outputs[loss_outputs::LOSS].try_extract_tensor::<f64>();
         let correct = outputs[loss_outputs::CORRECT].try_extract_tensor::<bool>();
         let (losses, correct) = (losses.map_err(reading)?.1, correct.map_err(reading)?.1);
@@ -137,7 +130,7 @@ impl Model {
         Ok(is_plain.then_some(outcomes))
     }
 
-    /// Runs rows `from..to` of a part; gives each row of logits to `visit` and returns the number
+    /// Runs rows `from..to` of a shard; gives each row of logits to `visit` and returns the number
     /// of classes. A graph with a batch size of its own gets its batch filled up with copies of
     /// the first sample, whose logits are left out.
     ///
@@ -145,16 +138,16 @@ impl Model {
     /// When the network cannot be run, or gives something else than [batch, classes].
     pub fn logits(
         &mut self,
-        engine: &Engine<'_>,
+        context: &Context<'_>,
         mix: Option<&Mix>,
-        part: &Shard,
+        shard: &Shard,
         rows: (usize, usize),
         mut visit: impl FnMut(usize, &[f32]),
     ) -> Result<usize> {
         let count = rows.1 - rows.0;
-        let batch = engine.signature.fixed_batch.unwrap_or(count);
+        let batch = context.setup.signature.fixed_batch.unwrap_or(count);
         let output = self.output.clone();
-        let outputs = self.run(engine, mix, part, rows, false)?;
+        let outputs = self.run(context, mix, shard, rows, false)?;
         let logits = &outputs[output.as_str()];
         let (shape, values) =
             to_f32(logits).map_err(|error| failed("reading the logits", &error))?;
@@ -167,7 +160,7 @@ impl Model {
                 Ok(classes)
             }
             _ => Err(Error::input(
-                &engine.pool.members[0].path,
+                &context.setup.pool.members[0].path,
                 format!(
                     "output `{output}` has shape {shape:?} for {batch} samples; a classifier's \
                      logits, [batch, classes], are needed"
@@ -177,21 +170,21 @@ impl Model {
         }
     }
 
-    /// Runs rows `from..to` of a part, for the losses or for the logits.
+    /// Runs rows `from..to` of a shard, for the losses or for the logits.
     fn run(
         &mut self,
-        engine: &Engine<'_>,
+        context: &Context<'_>,
         mix: Option<&Mix>,
-        part: &Shard,
+        shard: &Shard,
         rows: (usize, usize),
         losses: bool,
     ) -> Result<SessionOutputs<'_>> {
-        let weights = &self.weights;
+        let (weights, worker) = (&self.weights, self.worker);
         let value = |feed: Feed| -> ort::Result<SessionInputValue<'_>> {
             match feed {
-                Feed::Input(k) => part.input(engine, k, rows, self.device),
-                Feed::Feature(k) => part.feature(engine, k, rows, self.device),
-                Feed::Labels => part.classes(engine, rows, self.device),
+                Feed::Input(k) => shard.input(k, rows, worker),
+                Feed::Feature(k) => shard.feature(k, rows, worker),
+                Feed::Labels => shard.classes(rows, worker),
                 Feed::Weight(k) => Ok((&weights[k]).into()),
                 Feed::Coefficient(member, dtype) => {
                     let c = mix.map_or(0.0, |mix| mix.row(0)[member]);
@@ -201,48 +194,21 @@ impl Model {
                         _ => Tensor::from_array((shape, vec![c as f32]))?.into(),
                     })
                 }
+                Feed::SampleWeights | Feed::Beta | Feed::Direction(_) => Err(feed.missing()),
             }
         };
-        let feeds = self.feeds.iter();
-        let feeds = feeds.map(|(name, feed)| Ok((Cow::from(name.as_str()), value(*feed)?)));
         let options = match &self.losses {
             Some(options) if losses => options,
             _ => &self.logits,
         };
-        feeds
-            .collect::<ort::Result<Vec<_>>>()
+        self.feeds
+            .values(value)
             .and_then(|feeds| self.session.run_with_options(feeds, options))
             .map_err(|error| {
-                let data = engine.datasets[part.dataset].path();
+                let data = context.setup.datasets[shard.dataset].path();
                 failed(&format!("running {}", data.display()), &error)
             })
     }
-}
-
-/// What an input of a graph written here is fed with.
-fn feed(engine: &Engine<'_>, name: &str) -> Feed {
-    let same = |other: &str| other == name;
-    let inputs = &engine.signature.inputs;
-    if let Some(index) = inputs.iter().position(|input| same(&input.name)) {
-        return Feed::Input(index);
-    }
-    let features = engine.features();
-    if let Some(index) = features.iter().position(|feature| same(&feature.name)) {
-        return Feed::Feature(index);
-    }
-    if same(loss_outputs::LABELS) {
-        return Feed::Labels;
-    }
-    if let Some(index) = engine.moving.iter().position(|(_, weight)| same(weight)) {
-        return Feed::Weight(index);
-    }
-    let members = 1..engine.pool.members.len();
-    let dtypes = [Dtype::F32, Dtype::F64];
-    let mut coefficients = members.flat_map(|member| dtypes.map(|dtype| (member, dtype)));
-    let coefficient =
-        coefficients.find(|&(member, dtype)| same(&in_graph::coefficient(member, dtype)));
-    let (member, dtype) = coefficient.unwrap_or((1, Dtype::F32));
-    Feed::Coefficient(member, dtype)
 }
 
 /// Asks for these outputs and no others.

@@ -1,14 +1,18 @@
-//! What was asked for: where to compute, how, and for how long.
+//! What was asked for: where to compute, how, and for how long. Plain values, as the command line and
+//! the configuration give them.
 
-use clap::ValueEnum;
-use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
 
-/// How mixed weights get into the network.
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::binding::Binding;
+
+/// How mixed weights shall get into the network: the value of `--binding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Binding {
+pub enum BindingChoice {
     /// Whichever is fastest for this network
     #[default]
     Auto,
@@ -20,21 +24,20 @@ pub enum Binding {
     Inputs,
 }
 
-impl Binding {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+impl BindingChoice {
+    /// The binding that was asked for, if one was.
+    pub fn fixed(self) -> Option<Binding> {
         match self {
-            Self::Auto => "auto",
-            Self::Baked => "baked",
-            Self::InGraph => "in-graph",
-            Self::Inputs => "inputs",
+            Self::Auto => None,
+            Self::Baked => Some(Binding::Baked),
+            Self::InGraph => Some(Binding::InGraph),
+            Self::Inputs => Some(Binding::Inputs),
         }
     }
 
-    /// The binding of a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Auto, Self::Baked, Self::InGraph, Self::Inputs];
-        all.into_iter().find(|binding| binding.name() == name)
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        self.fixed().map_or("auto", Binding::name)
     }
 }
 
@@ -44,7 +47,8 @@ pub enum Device {
     /// The processor.
     #[default]
     Cpu,
-    /// NVIDIA GPUs by their numbers; workers take them in turn.
+    /// NVIDIA GPUs by their numbers; workers take them in turn, for gradients and products with the
+    /// Hessian, too. The frozen part of a chunk is computed on the first.
     Cuda(Vec<i32>),
 }
 
@@ -63,6 +67,14 @@ impl Device {
                     .map(Self::Cuda)
             }
             _ => None,
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Cpu => 1,
+            Self::Cuda(numbers) => numbers.len(),
         }
     }
 
@@ -109,7 +121,7 @@ impl Losses {
     }
 }
 
-/// What was asked for.
+/// How an evaluation is to be run. What is `None` is chosen by a measurement.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationOptions {
     /// Where to compute.
@@ -125,7 +137,7 @@ pub struct EvaluationOptions {
     /// Where losses are computed from logits.
     pub losses: Losses,
     /// How weights are bound.
-    pub binding: Binding,
+    pub binding: BindingChoice,
     /// Bytes of memory to take at most, about.
     pub memory: Option<u64>,
     /// Time that the whole run may take.
@@ -174,18 +186,18 @@ mod tests {
             EvaluationOptions::default().identity(),
             "device=cpu precision=full threads=auto batch=auto losses=host binding=auto"
         );
-        let request = EvaluationOptions {
+        let options = EvaluationOptions {
             device: Device::Cuda(vec![0, 3]),
             tf32: true,
             workers: Some(5),
             threads: Some(2),
             batch: Some(32),
             losses: Losses::Graph,
-            binding: Binding::InGraph,
+            binding: BindingChoice::InGraph,
             ..EvaluationOptions::default()
         };
         assert_eq!(
-            request.identity(),
+            options.identity(),
             "device=cuda:0,3 precision=tf32 threads=2 batch=32 losses=graph binding=in-graph"
         );
     }

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use super::Engine;
+use super::binding::Binding;
+use super::context::Context;
 use super::layout::Layout;
 use super::model::Model;
-use super::options::Binding;
 use super::shard::Shard;
 use super::worker::Worker;
 use crate::checkpoint::onnx::proto::ValueInfoProto;
@@ -47,13 +47,14 @@ pub fn check_graph(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
         let logits = &found.logits;
         let mut outputs = network.model.graph().output.iter();
         let is_output = outputs.any(|output: &ValueInfoProto| output.name() == logits);
-        let cure = match is_output {
-            true => format!("the logits are an output, too: --output {logits}"),
-            false => format!(
+        let cure = if is_output {
+            format!("the logits are an output, too: --output {logits}")
+        } else {
+            format!(
                 "export the network without it: forward() should return what goes into the {}, \
                  `{logits}` in this graph",
                 found.operator
-            ),
+            )
         };
         let problem = format!(
             "output `{output}` is that of a {} (node `{}`), but the loss is the cross-entropy of \
@@ -95,40 +96,47 @@ pub fn check_graph(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
 /// # Errors
 /// When ONNX Runtime refuses the network, its output is no classifier's logits, a label is out of
 /// range, or a sample's logits depend on the rest of its batch.
-pub fn check_outputs(engine: &Engine<'_>, path: &Path) -> Result<OriginCheck> {
+pub fn check_outputs(context: &Context<'_>, path: &Path) -> Result<OriginCheck> {
     let layout = Layout {
         workers: 1,
-        threads: engine.request.threads.unwrap_or(1),
-        batch: engine.signature.fixed_batch.unwrap_or(SELF_CHECK_SAMPLES),
+        threads: context.setup.options.threads.unwrap_or(1),
+        batch: context
+            .setup
+            .signature
+            .fixed_batch
+            .unwrap_or(SELF_CHECK_SAMPLES),
         binding: Binding::Baked,
         chunks: 1,
     };
-    let mix = Mix::unit(0, engine.pool.members.len());
-    let mut worker = Worker::new(engine, &layout);
+    let mix = Mix::unit(0, context.members());
+    let mut worker = Worker::new(context, &layout, 0);
     let model = worker.model(&mix)?;
-    let mut seen = Rows::default();
-    let mut first = None;
-    for (index, dataset) in engine.datasets.iter().enumerate() {
+    let mut all = Rows::default();
+    let mut dependence: Option<Dependence> = None;
+    for (index, dataset) in context.setup.datasets.iter().enumerate() {
         let rows = layout.batch.min(dataset.len());
-        let part = engine.part_of(index, 0..rows, layout.batch)?;
-        let found = run(engine, model, &mix, &part, (0, rows))?;
+        let (shard, _) = context.shard(index, 0..rows, layout.batch)?;
+        let found = run(context, model, &mix, &shard, (0, rows))?;
         if found.classes == 1 {
-            return Err(one_column(engine, path));
+            return Err(one_column(context, path));
         }
         dataset
             .check_labels(found.classes)
             .map_err(|error| error.help(format!("{} is the network", path.display())))?;
-        seen.classes = found.classes;
-        seen.values.extend_from_slice(&found.values);
-        first.get_or_insert(found);
+        all.classes = found.classes;
+        all.values.extend_from_slice(&found.values);
+        let here = batch_dependence(context, model, &mix, index, &found)?;
+        dependence = dependence
+            .into_iter()
+            .chain(here)
+            .reduce(Dependence::larger);
     }
-    let mut warnings: Vec<String> = no_logits(engine, path, &seen)?.into_iter().collect();
-    if let Some(whole) = first {
-        warnings.extend(batch_dependence(engine, path, model, &mix, &whole)?);
-    }
+    let probabilities = no_logits(context, path, &all)?;
+    let dependence = dependence.map(|found| found.judge(context, path));
+    let dependence = dependence.transpose()?.flatten();
     Ok(OriginCheck {
-        classes: seen.classes,
-        warnings,
+        classes: all.classes,
+        warnings: probabilities.into_iter().chain(dependence).collect(),
     })
 }
 
@@ -140,24 +148,24 @@ struct Rows {
 }
 
 fn run(
-    engine: &Engine<'_>,
+    context: &Context<'_>,
     model: &mut Model,
     mix: &Mix,
-    part: &Shard,
+    shard: &Shard,
     rows: (usize, usize),
 ) -> Result<Rows> {
     let mut values = Vec::new();
-    let classes = model.logits(engine, Some(mix), part, rows, |_, logits| {
+    let classes = model.logits(context, Some(mix), shard, rows, |_, logits| {
         values.extend_from_slice(logits);
     })?;
     Ok(Rows { classes, values })
 }
 
-fn one_column(engine: &Engine<'_>, path: &Path) -> Error {
+fn one_column(context: &Context<'_>, path: &Path) -> Error {
     let problem = format!(
         "output `{}` has one column, the head of a binary task or a regression: over one class \
          every cross-entropy is 0",
-        engine.signature.output_name
+        context.setup.signature.output_name
     );
     Error::input(path, problem).help(
         "such tasks are not known yet. For a binary task export two columns, \
@@ -168,13 +176,13 @@ fn one_column(engine: &Engine<'_>, path: &Path) -> Error {
 }
 
 /// Refuses values that are probabilities; says when they may be.
-fn no_logits(engine: &Engine<'_>, path: &Path, rows: &Rows) -> Result<Option<String>> {
+fn no_logits(context: &Context<'_>, path: &Path, rows: &Rows) -> Result<Option<String>> {
     let samples = rows.values.len() / rows.classes.max(1);
     let within = rows.values.iter().all(|value| (0.0..=1.0).contains(value));
     if samples < LEAST_SAMPLES || !within {
         return Ok(None);
     }
-    let output = &engine.signature.output_name;
+    let output = &context.setup.signature.output_name;
     let mut each = rows.values.chunks_exact(rows.classes);
     if each.all(|row| (row.iter().sum::<f32>() - 1.0).abs() <= SUM) {
         let problem = format!(
@@ -196,24 +204,80 @@ fn no_logits(engine: &Engine<'_>, path: &Path, rows: &Rows) -> Result<Option<Str
     }))
 }
 
-/// Holds logits of samples in one batch against those of the same samples in two halves, each with
-/// other neighbours. Where the network cannot be run so, there is nothing to hold.
+/// By how much logits of samples differ in batches of two sizes.
+struct Dependence {
+    samples: usize,
+    /// The largest difference of two logits.
+    difference: f64,
+    /// The range of all logits.
+    spread: f64,
+}
+
+impl Dependence {
+    /// The one whose difference is the larger fraction of its range.
+    fn larger(self, other: Self) -> Self {
+        if other.difference / other.spread > self.difference / self.spread {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// What the reader of the results should know, if anything.
+    ///
+    /// # Errors
+    /// When it is more than rounding can make.
+    fn judge(&self, context: &Context<'_>, path: &Path) -> Result<Option<String>> {
+        let Self {
+            samples,
+            difference,
+            spread,
+        } = self;
+        let usual = rounding(context);
+        if *difference <= usual * spread {
+            return Ok(None);
+        }
+        let found = format!(
+            "what it makes of a sample depends on the other samples of its batch: logits of {samples} \
+             samples in one batch and in two differ by up to {difference:.2e}, {:.2} % of their range",
+            100.0 * difference / spread
+        );
+        if *difference <= 10.0 * usual * spread {
+            return Ok(Some(format!(
+                "{}: {found}; values depend a little on --batch",
+                context.setup.pool.members[0].name
+            )));
+        }
+        Err(Error::input(
+            path,
+            format!("{found}; every value would depend on --batch"),
+        )
+        .help(
+            "was it exported in training mode, with normalization over the batch, or with a node \
+             that draws at random? export it with model.eval()",
+        ))
+    }
+}
+
+/// Holds logits of the first samples of a data set in one batch against those of the same samples in
+/// two halves, each with other neighbours. Where the network cannot be run so, there is nothing to
+/// hold.
 fn batch_dependence(
-    engine: &Engine<'_>,
-    path: &Path,
+    context: &Context<'_>,
     model: &mut Model,
     mix: &Mix,
+    dataset: usize,
     whole: &Rows,
-) -> Result<Option<String>> {
+) -> Result<Option<Dependence>> {
     let samples = whole.values.len() / whole.classes.max(1);
     let half = samples / 2;
     if half == 0 {
         return Ok(None);
     }
     let mut halves = || -> Result<Vec<f32>> {
-        let part = engine.part_of(0, 0..samples, half)?;
-        let mut first = run(engine, model, mix, &part, (0, half))?.values;
-        first.extend(run(engine, model, mix, &part, (half, samples))?.values);
+        let (shard, _) = context.shard(dataset, 0..samples, half)?;
+        let mut first = run(context, model, mix, &shard, (0, half))?.values;
+        first.extend(run(context, model, mix, &shard, (half, samples))?.values);
         Ok(first)
     };
     let halves = match halves() {
@@ -221,32 +285,12 @@ fn batch_dependence(
         Err(_) => return Ok(None),
         Ok(halves) => halves,
     };
-    let Some((difference, spread)) = difference(&whole.values, &halves) else {
-        return Ok(None);
-    };
-    let told = rounding(engine);
-    if difference <= told * spread {
-        return Ok(None);
-    }
-    let found = format!(
-        "what it makes of a sample depends on the other samples of its batch: logits of {samples} \
-         samples in one batch and in two differ by up to {difference:.2e}, {:.2} % of their range",
-        100.0 * difference / spread
-    );
-    if difference <= 10.0 * told * spread {
-        return Ok(Some(format!(
-            "{}: {found}; values depend a little on --batch",
-            engine.pool.members[0].name
-        )));
-    }
-    Err(Error::input(
-        path,
-        format!("{found}; every value would depend on --batch"),
-    )
-    .help(
-        "was it exported in training mode, with normalization over the batch, or with a node \
-             that draws at random? export it with model.eval()",
-    ))
+    let found = difference(&whole.values, &halves);
+    Ok(found.map(|(difference, spread)| Dependence {
+        samples,
+        difference,
+        spread,
+    }))
 }
 
 /// Largest difference of two rows of numbers, and the range of the first; without what is not
@@ -267,14 +311,14 @@ fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
     (spread > 0.0).then_some((difference, spread))
 }
 
-/// What other orders of operations may change of logits, as a part of their range: kernels
+/// What other orders of operations may change of logits, as a shard of their range: kernels
 /// differ with the size of a batch.
-fn rounding(engine: &Engine<'_>) -> f64 {
-    let parameters = engine.pool.parameters.iter();
+fn rounding(context: &Context<'_>) -> f64 {
+    let parameters = context.setup.pool.parameters.iter();
     let of = |dtype: Dtype| match dtype {
         Dtype::Bf16 => 5e-2,
         Dtype::F16 => 1e-2,
-        _ if engine.request.tf32 => 1e-2,
+        _ if context.setup.options.tf32 => 1e-2,
         _ => 1e-3,
     };
     parameters.map(|it| of(it.dtype)).fold(1e-3, f64::max)

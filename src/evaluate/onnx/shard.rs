@@ -1,4 +1,5 @@
-//! Samples of one data set made ready for every model.
+//! Samples of one data set made ready for every model: in memory, and where that pays on the devices.
+//! Reads data; runs nothing.
 
 use std::ops::Range;
 
@@ -6,28 +7,30 @@ use ort::memory::AllocationDevice;
 use ort::session::SessionInputValue;
 use ort::value::{DynTensorValueType, DynValue};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, SampleRows};
 use super::options::Device;
-use super::{Engine, failed};
+use super::setup::{Setup, failed};
 use crate::error::Result;
 
-/// Consecutive samples of one data set.
+/// Samples of one data set. Rows are counted within the shard, from 0.
 pub struct Shard {
     /// Index of the data set.
     pub dataset: usize,
-    /// Place of the first sample in the data set's order.
+    /// Place of the first sample in the data set's order, where the samples follow each other there.
     pub begin: usize,
-    /// Classes.
+    /// `labels[row]`: classes.
     pub labels: Vec<usize>,
-    /// What the network takes: one buffer an input.
-    pub inputs: Vec<Buffer>,
-    /// What the frozen part of the network made of it: one buffer a value of the frontier.
-    pub features: Vec<Buffer>,
+    /// `inputs[input]`: what the network takes.
+    pub inputs: Vec<SampleRows>,
+    /// `features[feature]`: what the frozen part of the network made of it.
+    pub features: Vec<SampleRows>,
     /// The labels as a network takes them, [samples, 1].
-    classes: Buffer,
-    /// The same batches in the memory of each device, where they are kept there.
+    classes: SampleRows,
+    /// Rows of a batch that the network fixes.
+    fixed_batch: Option<usize>,
+    /// `resident[device][batch]`: the same in the memory of each device, where it is kept there.
     resident: Vec<Vec<Batch>>,
-    /// Samples a batch of these.
+    /// Samples of a resident batch.
     batch: usize,
 }
 
@@ -40,25 +43,23 @@ struct Batch {
 }
 
 impl Shard {
-    /// Samples of a data set, by their places in its order, as the network takes them; without
-    /// features.
-    pub fn new(engine: &Engine<'_>, dataset: usize, places: Range<usize>) -> Self {
+    /// The samples at `places` of a data set's order, as the network takes them; without features.
+    pub fn range(setup: &Setup<'_>, dataset: usize, places: Range<usize>) -> Self {
         let begin = places.start;
         Self {
             begin,
-            ..Self::at(engine, dataset, &places.collect::<Vec<usize>>())
+            ..Self::gather(setup, dataset, &places.collect::<Vec<usize>>())
         }
     }
 
-    /// The same for samples that need not follow each other; a place in the part is theirs in the
-    /// list.
-    pub fn at(engine: &Engine<'_>, dataset: usize, places: &[usize]) -> Self {
-        let data = &engine.datasets[dataset];
-        let inputs = (0..engine.signature.inputs.len()).map(|input| {
+    /// The same for samples that need not follow each other; their rows are in the list's order.
+    pub fn gather(setup: &Setup<'_>, dataset: usize, places: &[usize]) -> Self {
+        let data = &setup.datasets[dataset];
+        let inputs = (0..setup.signature.inputs.len()).map(|input| {
             let len = places.len() * data.sample_len(input);
             let mut buffer = Buffer::new(data.dtype(input), len);
             data.gather(input, places, buffer.all());
-            buffer
+            SampleRows::new(buffer, data.sample_shape(input).to_vec())
         });
         let labels = places.iter().map(|&place| data.order()[place]);
         let labels: Vec<i64> = labels.map(|sample| data.labels()[sample]).collect();
@@ -67,9 +68,10 @@ impl Shard {
             begin: 0,
             // Negative ones are refused before any is used.
             labels: labels.iter().map(|&label| label as usize).collect(),
-            classes: Buffer::I64(labels),
+            classes: SampleRows::new(Buffer::I64(labels), vec![1]),
             inputs: inputs.collect(),
             features: Vec::new(),
+            fixed_batch: setup.signature.fixed_batch,
             resident: Vec::new(),
             batch: 1,
         }
@@ -86,62 +88,62 @@ impl Shard {
         starts.map(move |from| (from - begin, end.min(from + batch) - begin))
     }
 
-    /// Rows `from..to` of an input.
+    /// Rows `from..to` of an input, for the worker of a number.
+    ///
+    /// # Errors
+    /// When ONNX Runtime cannot hold them.
     pub fn input(
         &self,
-        engine: &Engine<'_>,
         input: usize,
         rows: (usize, usize),
-        device: usize,
+        worker: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
-        let shape = engine.datasets[self.dataset].sample_shape(input);
-        let host = (&self.inputs[input], shape);
-        self.rows(engine, rows, device, host, |batch| &batch.inputs[input])
+        self.rows(rows, worker, &self.inputs[input], |it| &it.inputs[input])
     }
 
-    /// Rows `from..to` of a value of the frontier.
+    /// Rows `from..to` of a feature.
+    ///
+    /// # Errors
+    /// As of [`Shard::input`].
     pub fn feature(
         &self,
-        engine: &Engine<'_>,
         feature: usize,
         rows: (usize, usize),
-        device: usize,
+        worker: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
-        let shape: &[usize] = &engine.features()[feature].shape;
-        let host = (&self.features[feature], shape);
-        self.rows(engine, rows, device, host, |batch| &batch.features[feature])
+        let host = &self.features[feature];
+        self.rows(rows, worker, host, |batch| &batch.features[feature])
     }
 
     /// Rows `from..to` of the labels.
+    ///
+    /// # Errors
+    /// As of [`Shard::input`].
     pub fn classes(
         &self,
-        engine: &Engine<'_>,
         rows: (usize, usize),
-        device: usize,
+        worker: usize,
     ) -> ort::Result<SessionInputValue<'_>> {
-        let host = (&self.classes, &[1][..]);
-        self.rows(engine, rows, device, host, |batch| &batch.classes)
+        self.rows(rows, worker, &self.classes, |batch| &batch.classes)
     }
 
-    /// A batch's values in the device's memory, where they are, or rows of a buffer whose samples
-    /// have a shape.
-    fn rows<'p>(
-        &'p self,
-        engine: &Engine<'_>,
+    /// A batch's values in the device's memory, where they are, or rows in the machine's.
+    fn rows<'s>(
+        &'s self,
         rows: (usize, usize),
-        device: usize,
-        (buffer, shape): (&'p Buffer, &[usize]),
-        of: impl Fn(&'p Batch) -> &'p DynValue,
-    ) -> ort::Result<SessionInputValue<'p>> {
-        match self.resident(rows, device) {
+        worker: usize,
+        host: &'s SampleRows,
+        of: impl Fn(&'s Batch) -> &'s DynValue,
+    ) -> ort::Result<SessionInputValue<'s>> {
+        match self.resident(rows, worker) {
             Some(batch) => Ok(of(batch).into()),
-            None => buffer.rows(rows, shape, filled(engine, rows)),
+            None => host.view(rows, self.filled(rows)),
         }
     }
 
-    fn resident(&self, rows: (usize, usize), device: usize) -> Option<&Batch> {
+    fn resident(&self, rows: (usize, usize), worker: usize) -> Option<&Batch> {
         let devices = self.resident.len();
-        let batches = self.resident.get(device.checked_rem(devices)?)?;
+        let batches = self.resident.get(worker.checked_rem(devices)?)?;
         let batch = batches.get(rows.0 / self.batch)?;
         (batch.rows == rows).then_some(batch)
     }
@@ -150,9 +152,9 @@ impl Shard {
     /// model.
     ///
     /// # Errors
-    /// When a device's memory is full; then the part is as before.
-    pub fn settle(&mut self, engine: &Engine<'_>, batch: usize) -> Result<()> {
-        let (device, numbers) = match &engine.request.device {
+    /// When a device's memory is full, or the user stopped the run; then the shard is as before.
+    pub fn upload(&mut self, setup: &Setup<'_>, batch: usize) -> Result<()> {
+        let (device, numbers) = match &setup.options.device {
             Device::Cpu => (AllocationDevice::CPU, vec![0]),
             Device::Cuda(numbers) => (AllocationDevice::CUDA, numbers.clone()),
         };
@@ -161,11 +163,11 @@ impl Shard {
         for number in numbers {
             let mut batches = Vec::new();
             for from in (0..len).step_by(batch) {
-                engine.check_stop()?;
+                setup.check_stop()?;
                 let rows = (from, len.min(from + batch));
-                let settled = self.settled(engine, rows, &device, number);
+                let uploaded = self.uploaded(rows, &device, number);
                 batches
-                    .push(settled.map_err(|error| {
+                    .push(uploaded.map_err(|error| {
                         failed("putting data into the device's memory", &error)
                     })?);
             }
@@ -175,37 +177,31 @@ impl Shard {
         Ok(())
     }
 
-    fn settled(
+    fn uploaded(
         &self,
-        engine: &Engine<'_>,
         rows: (usize, usize),
         device: &AllocationDevice<'_>,
         number: i32,
     ) -> ort::Result<Batch> {
-        let filled = filled(engine, rows);
-        let copied = |buffer: &Buffer, shape: &[usize]| -> ort::Result<DynValue> {
+        let filled = self.filled(rows);
+        let copied = |values: &SampleRows| -> ort::Result<DynValue> {
             // Owned: a borrowed one would wait for itself in this version of ort.
-            let owned = buffer.owned(rows, shape, filled)?;
-            let tensor = owned.downcast::<DynTensorValueType>()?;
+            let tensor = values
+                .copy(rows, filled)?
+                .downcast::<DynTensorValueType>()?;
             Ok(tensor.to(device.clone(), number)?.into_dyn())
         };
-        let data = &engine.datasets[self.dataset];
-        let inputs = self.inputs.iter().enumerate();
-        let features = self.features.iter().zip(engine.features());
+        let all = |values: &[SampleRows]| values.iter().map(copied).collect::<ort::Result<_>>();
         Ok(Batch {
             rows,
-            inputs: inputs
-                .map(|(k, input)| copied(input, data.sample_shape(k)))
-                .collect::<ort::Result<_>>()?,
-            features: features
-                .map(|(values, feature)| copied(values, &feature.shape))
-                .collect::<ort::Result<_>>()?,
-            classes: copied(&self.classes, &[1])?,
+            inputs: all(&self.inputs)?,
+            features: all(&self.features)?,
+            classes: copied(&self.classes)?,
         })
     }
-}
 
-/// The rows that a batch is filled up to.
-fn filled(engine: &Engine<'_>, (from, to): (usize, usize)) -> usize {
-    engine.signature.fixed_batch.unwrap_or(to - from)
+    /// The rows that a batch is filled up to.
+    fn filled(&self, (from, to): (usize, usize)) -> usize {
+        self.fixed_batch.unwrap_or(to - from)
+    }
 }

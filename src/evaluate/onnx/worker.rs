@@ -1,16 +1,19 @@
-//! A worker: the sessions of one thread, and the buffers that mixed weights are written to.
+//! A worker: the sessions of one thread, and the buffers that mixed weights are written to. Sees the
+//! context and nothing of the run.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use half::{bf16, f16};
 use ort::session::Session;
 use ort::value::{DynValue, Tensor};
 
+use super::binding::Binding;
+use super::context::Context;
 use super::layout::Layout;
 use super::model::Model;
-use super::options::Binding;
-use super::{Engine, OriginalModel, failed};
+use super::original::OriginalModel;
+use super::setup::failed;
+
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::graph::in_graph;
@@ -18,28 +21,26 @@ use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 use crate::space::pool::Pool;
 
 /// One worker: weight buffers that each session copies from, or a session for all mixes.
-pub struct Worker<'e> {
-    engine: &'e Engine<'e>,
+pub struct Worker<'c> {
+    context: &'c Context<'c>,
     layout: Layout,
     number: usize,
     weights: Vec<Arc<DynValue>>,
     scratch: Scratch,
-    model: Option<Model>,
-    /// How the model's weights came in.
-    built: Binding,
+    /// The model that was built last, and how its weights came in.
+    built: Option<(Model, Binding)>,
 }
 
-impl<'e> Worker<'e> {
+impl<'c> Worker<'c> {
     /// A worker that has nothing yet.
-    pub fn new(engine: &'e Engine<'e>, layout: &Layout) -> Self {
+    pub fn new(context: &'c Context<'c>, layout: &Layout, number: usize) -> Self {
         Self {
-            engine,
+            context,
             layout: *layout,
-            number: engine.workers.fetch_add(1, Ordering::Relaxed),
+            number,
             weights: Vec::new(),
             scratch: Scratch::default(),
-            model: None,
-            built: Binding::Auto,
+            built: None,
         }
     }
 
@@ -53,68 +54,76 @@ impl<'e> Worker<'e> {
             Binding::InGraph if mix.shared().is_none() => Binding::Baked,
             binding => binding,
         };
-        let is_built = self.model.is_some() && self.built == binding;
-        if !is_built || matches!(binding, Binding::Baked | Binding::Auto) {
-            let built = self.build(binding, mix);
-            built.map_err(|error| failed("building the session", &error))?;
-            self.built = binding;
+        let is_built = self
+            .built
+            .as_ref()
+            .is_some_and(|(_, built)| *built == binding);
+        if !is_built || binding == Binding::Baked {
+            self.build(binding, mix)?;
         }
         if binding == Binding::Inputs {
             let filled = self.fill_inputs(mix);
             filled.map_err(|error| failed("mixing weights", &error))?;
         }
-        self.model
-            .as_mut()
-            .ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
+        self.last_model()
     }
 
-    /// The model of a mix; the one of the call before, where that was of the same mix.
+    /// The model of the mix of the call before, or where the mix is new that of this one.
     ///
     /// # Errors
     /// As of [`Worker::model`].
     pub fn model_again(&mut self, mix: &Mix, is_new: bool) -> Result<&mut Model> {
-        match is_new {
-            true => self.model(mix),
-            false => self
-                .model
-                .as_mut()
-                .ok_or_else(|| Error::runtime("ONNX Runtime", "no session")),
+        if is_new {
+            self.model(mix)
+        } else {
+            self.last_model()
         }
     }
 
-    fn build(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
+    fn last_model(&mut self) -> Result<&mut Model> {
+        let built = self.built.as_mut().map(|(model, _)| model);
+        built.ok_or_else(|| Error::runtime("ONNX Runtime", "no session"))
+    }
+
+    fn build(&mut self, binding: Binding, mix: &Mix) -> Result<()> {
         // The old session's memory is given back before the new one takes as much.
-        self.model = None;
+        self.built = None;
         let session = match binding {
-            Binding::InGraph => self.mixing_session()?,
-            Binding::Inputs => self.open_session()?,
-            Binding::Baked | Binding::Auto => self.baked_session(mix)?,
+            Binding::InGraph => self.mixing_session(),
+            Binding::Inputs => self.open_session(),
+            Binding::Baked => self.baked_session(mix),
         };
-        self.model = Some(Model::new(self.engine, session, self.number)?);
+        let session = session.map_err(|error| failed("building the session", &error))?;
+        let model = Model::new(self.context, session, self.number)?;
+        self.built = Some((model, binding));
         Ok(())
     }
 
     fn open_session(&self) -> ort::Result<Session> {
-        let mut builder = self.engine.builder(self.layout.threads, self.number)?;
-        builder.commit_from_memory(self.engine.graphs.bytes(Binding::Inputs))
+        let mut builder = self
+            .context
+            .setup
+            .builder(self.layout.threads, self.number)?;
+        builder.commit_from_memory(self.context.graphs.bytes(Binding::Inputs))
     }
 
     /// Writes a mix's weights where the session reads them.
     fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
-        let Some(model) = &mut self.model else {
+        let Some((model, _)) = &mut self.built else {
             return Ok(());
         };
-        let engine = self.engine;
-        for (at, (index, _)) in engine.moving.iter().enumerate() {
+        let context = self.context;
+        for (at, tensor) in context.moving.iter().enumerate() {
+            let index = tensor.parameter;
             if model.weights.len() == at {
-                let parameter = &engine.pool.parameters[*index];
+                let parameter = &context.setup.pool.parameters[index];
                 model
                     .weights
                     .push(empty(parameter.dtype, &parameter.shape)?);
             }
-            fill(
-                engine.pool,
-                *index,
+            upload(
+                context.setup.pool,
+                index,
                 mix,
                 &mut model.weights[at],
                 &mut self.scratch,
@@ -129,7 +138,8 @@ impl<'e> Worker<'e> {
     /// When ONNX Runtime refuses it.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
         let built = self
-            .engine
+            .context
+            .setup
             .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
                 OriginalModel::File(path) => builder.commit_from_file(path).map(Ok),
@@ -139,14 +149,15 @@ impl<'e> Worker<'e> {
                 },
             });
         let failed = |error| failed("loading the untouched checkpoint", &error);
-        Model::of_file(self.engine, built.map_err(failed)??, self.number).map_err(failed)
+        Model::of_file(self.context, built.map_err(failed)??, self.number)
     }
 
     fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
-        let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads, self.number)?;
-        for (at, (index, name)) in engine.moving.iter().enumerate() {
-            let parameter = &engine.pool.parameters[*index];
+        let context = self.context;
+        let mut builder = context.setup.builder(self.layout.threads, self.number)?;
+        for (at, tensor) in context.moving.iter().enumerate() {
+            let index = tensor.parameter;
+            let parameter = &context.setup.pool.parameters[index];
             if self.weights.len() == at {
                 self.weights
                     .push(Arc::new(empty(parameter.dtype, &parameter.shape)?));
@@ -156,36 +167,46 @@ impl<'e> Worker<'e> {
                 *weight = Arc::new(empty(parameter.dtype, &parameter.shape)?);
             }
             if let Some(value) = Arc::get_mut(weight) {
-                fill(engine.pool, *index, mix, value, &mut self.scratch)?;
+                upload(context.setup.pool, index, mix, value, &mut self.scratch)?;
             }
-            builder = builder.with_external_initializer(name, Arc::clone(weight))?;
+            builder = builder.with_external_initializer(&tensor.name, Arc::clone(weight))?;
         }
-        builder.commit_from_memory(engine.graphs.bytes(Binding::Baked))
+        builder.commit_from_memory(context.graphs.bytes(Binding::Baked))
     }
 
     fn mixing_session(&mut self) -> ort::Result<Session> {
-        let engine = self.engine;
-        let mut builder = engine.builder(self.layout.threads, self.number)?;
-        let members = engine.pool.members.len();
-        for (index, name) in &engine.moving {
-            let parameter = &engine.pool.parameters[*index];
+        let context = self.context;
+        let mut builder = context.setup.builder(self.layout.threads, self.number)?;
+        let members = context.members();
+        for tensor in &context.moving {
+            let index = tensor.parameter;
+            let parameter = &context.setup.pool.parameters[index];
             for member in 0..members {
                 let mix = match member {
                     0 => Mix::unit(0, members),
                     _ => Mix::delta(member, members),
                 };
                 let mut value = empty(parameter.dtype, &parameter.shape)?;
-                fill(engine.pool, *index, &mix, &mut value, &mut self.scratch)?;
-                let part = in_graph::part(name, member);
+                upload(
+                    context.setup.pool,
+                    index,
+                    &mix,
+                    &mut value,
+                    &mut self.scratch,
+                )?;
+                let part = in_graph::part(&tensor.name, member);
                 builder = builder.with_external_initializer(&part, Arc::new(value))?;
             }
         }
-        builder.commit_from_memory(engine.graphs.bytes(Binding::InGraph))
+        builder.commit_from_memory(context.graphs.bytes(Binding::InGraph))
     }
 }
 
-/// Writes a mixed parameter into a tensor of the graph's type.
-pub fn fill(
+/// Writes a mixed parameter into a tensor of the parameter's type.
+///
+/// # Errors
+/// When the tensor is of another type.
+pub fn upload(
     pool: &Pool,
     index: usize,
     mix: &Mix,
@@ -203,6 +224,9 @@ pub fn fill(
 }
 
 /// Zeros of a type and shape.
+///
+/// # Errors
+/// When ONNX Runtime has no memory.
 pub fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
     let (shape, len) = (shape.to_vec(), shape.iter().product());
     Ok(match dtype {

@@ -1,28 +1,33 @@
 //! Products of the Hessian of the loss with vectors: the gradient's graph differentiated once more,
 //! or, where an operator of that has no derivative, differences of gradients in doubles.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ort::value::{DynValue, Tensor};
 
-use super::feed::{Feeder, Named};
-use super::gradient_graph::{self, Precision, direction};
-use super::runner::{Runner, layout};
-use super::weights::{GradientBuffer, Weights};
-use super::{Gradient, Gradients, mixed};
-use crate::error::{Cause, Error, Result};
+use super::gradient_buffer::GradientBuffer;
+use super::gradient_graph::{self, Precision, lacks_derivative};
+use super::gradient_layout::gradient_layout;
+use super::runner::{Runner, sample_batches};
+use super::weights::{Shared, Weights};
+use super::{Gradient, Gradients};
+use crate::checkpoint::tensor::Dtype;
+use crate::error::{Error, Result};
 use crate::evaluate::linear_operator::LinearOperator;
-use crate::evaluate::onnx::{Engine, failed};
+use crate::evaluate::onnx::context::Context;
+use crate::evaluate::onnx::engine::Engine;
+use crate::evaluate::onnx::setup::failed;
 use crate::space::mix::Mix;
 
-/// A step of differences, as a part of the norm of the weights (of 1 where that is smaller). What
+/// A step of differences, as a fraction of the norm of the weights (of 1 where that is smaller). What
 /// rounding adds is about 1e-16/1e-6 of the gradient; kinks within the step add more, so it is small.
 const STEP: f64 = 1e-6;
 
 /// The Hessian of the mean loss at a mix, in all trained tensors that move, tied ones counted once.
 pub struct Curvature<'e> {
-    engine: &'e Engine<'e>,
-    parts: Vec<Slot>,
+    context: &'e Context<'e>,
+    slots: Vec<Slot>,
     dim: usize,
     weights: Weights,
     method: HvpMethod<'e>,
@@ -31,7 +36,7 @@ pub struct Curvature<'e> {
 
 /// Where a moving tensor stands in a vector.
 struct Slot {
-    /// Index among the engine's moving tensors.
+    /// Index among the moving tensors.
     moving: usize,
     /// Its first element in the vector.
     start: usize,
@@ -40,18 +45,21 @@ struct Slot {
     turned: Option<[usize; 2]>,
 }
 
+/// How the Hessian is multiplied with vectors.
 enum HvpMethod<'e> {
+    /// By a graph that differentiates the gradient's.
     Graph(Box<Runner<'e>>, Precision),
-    /// Why it is not the graph, too.
+    /// By differences of gradients, a step apart; why it is not the graph.
     Differences(Box<Gradients<'e>>, f64, String),
 }
 
 impl<'e> Engine<'e> {
     /// The Hessian at a mix over the samples at these places of a data set's order. Parameters that
-    /// no checkpoint moves are left out.
+    /// no checkpoint moves are left out. Where an operator of the gradient has no derivative, products
+    /// are differences of gradients: [`Curvature::differences`] tells.
     ///
     /// # Errors
-    /// When an operator has no derivative, or the network cannot be run.
+    /// When an operator of the network has no derivative, or the network cannot be run.
     pub fn curvature(
         &'e self,
         dataset: usize,
@@ -59,41 +67,40 @@ impl<'e> Engine<'e> {
         samples: Vec<usize>,
         precision: Precision,
     ) -> Result<Curvature<'e>> {
+        let context = &self.context;
         let precision = self.precision(precision);
-        let (parts, dim) = parts(self);
-        if parts.is_empty() {
+        let (slots, dim) = slots(context);
+        if slots.is_empty() {
             return Err(Error::runtime("curvature", "no trained tensor moves"));
         }
-        let names: Vec<String> = parts
-            .iter()
-            .map(|part| self.moving[part.moving].1.clone())
-            .collect();
-        let own = mixed(self, mix, Precision::Own)?;
         // Every product is at the same weights.
-        let layout = layout(self, samples.len(), usize::MAX, precision);
-        let write = |feeders: &[Feeder<'_>]| {
-            gradient_graph::product(self, feeders, &names, layout.binding, precision)
-        };
-        let (method, weights) = match Runner::new(self, dataset, layout, &own, write) {
-            Ok(runner) => (
-                HvpMethod::Graph(Box::new(runner), precision),
-                mixed(self, mix, precision)?,
-            ),
-            Err(error) if matches!(error.cause(), Cause::NoDerivative) => {
+        let layout = gradient_layout(context, samples.len(), usize::MAX, precision);
+        let own = Weights::of_mix(context, mix, Precision::Own)?;
+        let batches = sample_batches(context, dataset, &layout, &own)?;
+        let names = slots
+            .iter()
+            .map(|slot| context.moving[slot.moving].name.clone());
+        let names: Vec<String> = names.collect();
+        let graph = gradient_graph::product(context, &batches, &names, layout.binding, precision);
+        let (method, weights) = match graph {
+            Ok(graph) => {
+                let runner = Runner::new((context, &self.counters), dataset, layout, graph)?;
+                let weights = Weights::of_mix(context, mix, precision)?;
+                (HvpMethod::Graph(Box::new(runner), precision), weights)
+            }
+            Err(error) if lacks_derivative(&error) => {
                 let gradients = self.gradients(dataset, samples.len(), Precision::Double)?;
-                let weights = mixed(self, mix, Precision::Double)?;
+                let weights = Weights::of_mix(context, mix, Precision::Double)?;
                 let size = norm_of(&weights).map_err(|e| failed("reading weights", &e))?;
-                let step = STEP * size.max(1.0);
-                (
-                    HvpMethod::Differences(Box::new(gradients), step, error.to_string()),
-                    weights,
-                )
+                let (gradients, step) = (Box::new(gradients), STEP * size.max(1.0));
+                let why = error.to_string();
+                (HvpMethod::Differences(gradients, step, why), weights)
             }
             Err(error) => return Err(error),
         };
         Ok(Curvature {
-            engine: self,
-            parts,
+            context,
+            slots,
             dim,
             weights,
             method,
@@ -118,25 +125,26 @@ impl Curvature<'_> {
 
     /// A gradient as a vector, tied tensors' parts added.
     pub fn vector(&self, gradient: &Gradient) -> Vec<f64> {
-        let parts = self.parts.iter();
+        let slots = self.slots.iter();
         let tensors: Vec<&GradientBuffer> =
-            parts.map(|part| &gradient.weights[part.moving]).collect();
+            slots.map(|slot| &gradient.weights[slot.moving]).collect();
         self.gathered(&tensors)
     }
 
     /// Names and lengths of the tensors, in the order in which they stand in a vector.
     pub fn tensors(&self) -> Vec<(String, usize)> {
-        let own = self.parts.iter().filter(|part| self.is_own(part));
-        own.map(|part| {
-            let index = self.engine.moving[part.moving].0;
-            (self.engine.pool.parameters[index].name.clone(), part.len)
+        let own = self.slots.iter().filter(|slot| self.is_own(slot));
+        own.map(|slot| {
+            let index = self.context.moving[slot.moving].parameter;
+            let parameter = &self.context.setup.pool.parameters[index];
+            (parameter.name.clone(), slot.len)
         })
         .collect()
     }
 
-    fn is_own(&self, part: &Slot) -> bool {
-        let index = self.engine.moving[part.moving].0;
-        self.engine.pool.parameters[index].counts()
+    fn is_own(&self, slot: &Slot) -> bool {
+        let index = self.context.moving[slot.moving].parameter;
+        self.context.setup.pool.parameters[index].counts()
     }
 
     /// The product of the Hessian with a vector.
@@ -147,10 +155,8 @@ impl Curvature<'_> {
         match &self.method {
             HvpMethod::Graph(runner, precision) => {
                 let along = self.directions(v, *precision);
-                let weights = self
-                    .weights
-                    .with(along.map_err(|error| failed("a direction", &error))?);
-                let sums = runner.sums(&weights, 1.0, &self.samples)?;
+                let along = along.map_err(|error| failed("a direction", &error))?;
+                let sums = runner.sums(&self.weights.along(along), 1.0, &self.samples)?;
                 Ok(self.gathered(&sums.tensors.iter().collect::<Vec<&GradientBuffer>>()))
             }
             HvpMethod::Differences(gradients, step, _) => {
@@ -171,53 +177,51 @@ impl Curvature<'_> {
         }
     }
 
-    /// A vector's parts as inputs of the graph.
-    fn directions(&self, v: &[f64], precision: Precision) -> ort::Result<Vec<Named>> {
-        let part = |part: &Slot| {
-            let (index, name) = &self.engine.moving[part.moving];
-            let parameter = &self.engine.pool.parameters[*index];
-            let values = part.taken(v);
+    /// A vector's part in each tensor, by the tensor's index.
+    fn directions(&self, v: &[f64], precision: Precision) -> ort::Result<HashMap<usize, Shared>> {
+        let direction = |slot: &Slot| {
+            let index = self.context.moving[slot.moving].parameter;
+            let parameter = &self.context.setup.pool.parameters[index];
+            let values = slot.taken(v);
             let shape = parameter.shape.clone();
-            let is_double = precision == Precision::Double
-                || parameter.dtype == crate::checkpoint::tensor::Dtype::F64;
-            let value = match is_double {
-                true => Tensor::from_array((shape, values))?.into_dyn(),
-                false => {
-                    let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-                    Tensor::from_array((shape, values))?.into_dyn()
-                }
+            let is_double = precision == Precision::Double || parameter.dtype == Dtype::F64;
+            let value = if is_double {
+                Tensor::from_array((shape, values))?.into_dyn()
+            } else {
+                let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+                Tensor::from_array((shape, values))?.into_dyn()
             };
-            Ok((direction(name), Arc::new(value)))
+            Ok((slot.moving, Arc::new(value)))
         };
-        self.parts.iter().map(part).collect()
+        self.slots.iter().map(direction).collect()
     }
 
     /// Weights a step along a vector away.
     fn moved(&self, v: &[f64], step: f64) -> ort::Result<Weights> {
         let mut moved = self.weights.tensors.clone();
-        for part in &self.parts {
-            let value = &moved[part.moving].1;
+        for slot in &self.slots {
+            let value = &moved[slot.moving];
             let (shape, elements) = value.try_extract_tensor::<f64>()?;
             let shape = shape.to_vec();
-            let along = part.taken(v);
+            let along = slot.taken(v);
             let elements: Vec<f64> = elements
                 .iter()
                 .zip(along)
                 .map(|(w, v)| w + step * v)
                 .collect();
             let value: DynValue = Tensor::from_array((shape, elements))?.into_dyn();
-            moved[part.moving].1 = Arc::new(value);
+            moved[slot.moving] = Arc::new(value);
         }
         Ok(Weights::new(moved))
     }
 
-    /// One vector of tensors in the order of the parts; tied ones are added.
+    /// One vector of tensors in the order of the slots; tied ones are added.
     fn gathered(&self, tensors: &[&GradientBuffer]) -> Vec<f64> {
         let mut all = vec![0.0; self.dim];
-        for (part, tensor) in self.parts.iter().zip(tensors) {
-            let mut values = vec![0.0; part.len];
+        for (slot, tensor) in self.slots.iter().zip(tensors) {
+            let mut values = vec![0.0; slot.len];
             tensor.read(0, &mut values);
-            part.put(&values, &mut all);
+            slot.put(&values, &mut all);
         }
         all
     }
@@ -255,13 +259,14 @@ impl Slot {
 }
 
 /// The moving trained tensors, and the length of a vector over them.
-fn parts(engine: &Engine<'_>) -> (Vec<Slot>, usize) {
-    let pool = engine.pool;
-    let (mut parts, mut dim): (Vec<Slot>, usize) = (Vec::new(), 0);
-    for (moving, (index, _)) in engine.moving.iter().enumerate() {
-        let parameter = &pool.parameters[*index];
+fn slots(context: &Context<'_>) -> (Vec<Slot>, usize) {
+    let pool = context.setup.pool;
+    let (mut slots, mut dim): (Vec<Slot>, usize) = (Vec::new(), 0);
+    for (moving, tensor) in context.moving.iter().enumerate() {
+        let index = tensor.parameter;
+        let parameter = &pool.parameters[index];
         if parameter.counts() {
-            parts.push(Slot {
+            slots.push(Slot {
                 moving,
                 start: dim,
                 len: parameter.len(),
@@ -270,31 +275,32 @@ fn parts(engine: &Engine<'_>) -> (Vec<Slot>, usize) {
             dim += parameter.len();
         }
     }
-    for (moving, (index, _)) in engine.moving.iter().enumerate() {
-        let parameter = &pool.parameters[*index];
+    for (moving, tensor) in context.moving.iter().enumerate() {
+        let index = tensor.parameter;
+        let parameter = &pool.parameters[index];
         let Some(other) = parameter.tied_to else {
             continue;
         };
-        let first = parts
+        let first = slots
             .iter()
-            .find(|part| engine.moving[part.moving].0 == other);
-        let Some(start) = first.map(|part| part.start) else {
+            .find(|slot| context.moving[slot.moving].parameter == other);
+        let Some(start) = first.map(|slot| slot.start) else {
             continue;
         };
-        parts.push(Slot {
+        slots.push(Slot {
             moving,
             start,
             len: parameter.len(),
             turned: pool
-                .is_transpose(*index, other)
+                .is_transpose(index, other)
                 .then(|| [parameter.shape[0], parameter.shape[1]]),
         });
     }
-    (parts, dim)
+    (slots, dim)
 }
 
 fn norm_of(weights: &Weights) -> ort::Result<f64> {
-    let squares = weights.tensors.iter().map(|(_, value)| {
+    let squares = weights.tensors.iter().map(|value| {
         let (_, values) = value.try_extract_tensor::<f64>()?;
         Ok(values.iter().map(|x| x * x).sum::<f64>())
     });

@@ -1,18 +1,21 @@
-//! The graphs that give loss and gradient, written for one batch size.
+//! The graphs that give loss and gradient, and products with the Hessian, written for one batch size.
+//! Runs the network once to learn the shapes and types of its values.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use ort::session::{Session, SessionInputValue};
+use ort::session::Session;
 use prost::Message;
 
-use super::feed::Feeder;
+use super::loss_batch::LossBatch;
 use super::value_probe::{expose_values, probe_values};
 use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
+use crate::evaluate::onnx::binding::Binding;
 use crate::evaluate::onnx::buffer::onnx_type;
-use crate::evaluate::onnx::options::Binding;
-use crate::evaluate::onnx::{Engine, failed};
+use crate::evaluate::onnx::context::Context;
+use crate::evaluate::onnx::feed::{Feeds, direction};
+use crate::evaluate::onnx::moving::MovingTensor;
+use crate::evaluate::onnx::setup::failed;
 use crate::graph::build::described;
 use crate::graph::build::node;
 use crate::graph::gradient::loss;
@@ -42,14 +45,14 @@ pub struct GradientGraph {
     pub stored: HashSet<String>,
 }
 
-/// The graph that gives the gradient in each moving tensor, in their order, and in β, for a batch as
-/// the first feeder feeds it; the other feeders tell which shapes depend on the data.
+/// The graph that gives the gradient in each moving tensor, in their order, and in β, for batches of
+/// the first one's size; the other batches tell which shapes depend on the data.
 ///
 /// # Errors
 /// When an operator has no derivative, or the network cannot be run.
 pub fn gradient(
-    engine: &Engine<'_>,
-    feeders: &[Feeder<'_>],
+    context: &Context<'_>,
+    batches: &[LossBatch<'_>],
     binding: Binding,
     precision: Precision,
 ) -> Result<GradientGraph> {
@@ -57,14 +60,9 @@ pub fn gradient(
         model,
         values,
         mut gradients,
-    } = differentiated(engine, feeders, binding)?;
+    } = differentiated(context, batches, binding)?;
     let beta = gradients.pop();
-    finished(engine, (model, &values), gradients, beta, precision)
-}
-
-/// Name of the input that holds a direction's part in the tensor of a name.
-pub fn direction(name: &str) -> String {
-    format!("{name}.direction")
+    finished(context, (model, &values), gradients, beta, precision)
 }
 
 /// The graph that gives the product of the Hessian in the moving tensors called `names` with a
@@ -73,8 +71,8 @@ pub fn direction(name: &str) -> String {
 /// # Errors
 /// As of [`gradient()`].
 pub fn product(
-    engine: &Engine<'_>,
-    feeders: &[Feeder<'_>],
+    context: &Context<'_>,
+    batches: &[LossBatch<'_>],
     names: &[String],
     binding: Binding,
     precision: Precision,
@@ -83,13 +81,13 @@ pub fn product(
         mut model,
         mut values,
         gradients,
-    } = differentiated(engine, feeders, binding)?;
+    } = differentiated(context, batches, binding)?;
     let Some(graph) = model.graph.as_mut() else {
         return Err(Error::runtime("gradient", "the network is empty"));
     };
-    let all = engine.moving.iter().zip(&gradients);
+    let all = context.moving.iter().zip(&gradients);
     let mut parts = Vec::new();
-    for ((_, name), gradient) in all.filter(|((_, name), _)| names.contains(name)) {
+    for (MovingTensor { name, .. }, gradient) in all.filter(|(it, _)| names.contains(&it.name)) {
         let value = values.of(name)?.clone();
         let (product, part, along) = (
             format!("{name}.product"),
@@ -122,7 +120,7 @@ pub fn product(
         values,
         gradients,
     } = differentiate(model, values, ALONG, names, "landscape.h")?;
-    finished(engine, (model, &values), gradients, None, precision)
+    finished(context, (model, &values), gradients, None, precision)
 }
 
 /// ⟨∇L, v⟩.
@@ -130,7 +128,7 @@ const ALONG: &str = "landscape.along";
 
 /// A graph with its outputs, without what they do not need.
 fn finished(
-    engine: &Engine<'_>,
+    context: &Context<'_>,
     (model, values): (ModelProto, &Values),
     tensors: Vec<String>,
     beta: Option<String>,
@@ -140,7 +138,7 @@ fn finished(
     outputs.extend(tensors.iter().chain(&beta).cloned());
     let mut model = giving(model, &outputs);
     if precision == Precision::Double {
-        let moving = engine.moving.iter().map(|(_, name)| name);
+        let moving = context.moving.iter().map(|it| &it.name);
         let wide = moving
             .flat_map(|name| [name.clone(), direction(name)])
             .collect();
@@ -156,52 +154,62 @@ fn finished(
     })
 }
 
+/// Whether a graph could not be written because an operator has no derivative; then values can still
+/// be had in another way. This is the one place that asks.
+pub fn lacks_derivative(error: &Error) -> bool {
+    matches!(error.cause(), Cause::NoDerivative)
+}
+
 /// The network with its loss, differentiated in the moving tensors and β.
 fn differentiated(
-    engine: &Engine<'_>,
-    feeders: &[Feeder<'_>],
+    context: &Context<'_>,
+    batches: &[LossBatch<'_>],
     binding: Binding,
 ) -> Result<Differentiated> {
-    let Some(feeder) = feeders.first() else {
+    let Some(batch) = batches.first() else {
         return Err(Error::runtime("gradient", "there are no samples"));
     };
-    let with_inputs = forward(engine, feeder, Binding::Inputs)?;
-    let mut wanted: Vec<String> = engine.moving.iter().map(|(_, name)| name.clone()).collect();
+    let with_inputs = forward(context, batch, Binding::Inputs)?;
+    let mut wanted: Vec<String> = context.moving.iter().map(|it| it.name.clone()).collect();
     wanted.push(loss::BETA.to_string());
     gradient::check(&with_inputs, loss::TOTAL, &wanted)?;
-    let mut session = engine.session_of(&expose_values(with_inputs).encode_to_vec(), 1)?;
-    let seen = feeders.iter().map(|feeder| look(&mut session, feeder));
+    let mut session = context
+        .setup
+        .session(&expose_values(with_inputs).encode_to_vec(), 1, 0)?;
+    let feeds = Feeds::by_name(&session, &context.input_names())?;
+    let seen = batches
+        .iter()
+        .map(|batch| probe(&mut session, &feeds, batch));
     let mut seen = seen.collect::<Result<Vec<_>>>()?;
     let others = seen.split_off(1);
     let seen = seen.pop().unwrap_or_default();
-    let model = forward(engine, feeder, binding)?;
+    let model = forward(context, batch, binding)?;
     gradient::check_shapes(&model, loss::TOTAL, &wanted, &seen, &others)?;
     let values = loss::values(&model, seen);
     differentiate(model, values, loss::TOTAL, &wanted, "landscape.g")
 }
 
-/// What the values of an exposed model are in a feeder's batch.
-fn look(session: &mut Session, feeder: &Feeder<'_>) -> Result<HashMap<String, Value>> {
-    let inputs = session.inputs().iter();
-    let names: Vec<String> = inputs.map(|input| input.name().to_string()).collect();
-    let feeds = names
-        .iter()
-        .map(|name| Ok((Cow::from(name.as_str()), feeder.feed(name)?)));
+/// What the values of an exposed model are in a batch.
+fn probe(
+    session: &mut Session,
+    feeds: &Feeds,
+    batch: &LossBatch<'_>,
+) -> Result<HashMap<String, Value>> {
     feeds
-        .collect::<ort::Result<Vec<(Cow<'_, str>, SessionInputValue<'_>)>>>()
-        .and_then(|feeds| probe_values(session, feeds))
+        .values(|feed| batch.value(feed))
+        .and_then(|values| probe_values(session, values))
         .map(HashMap::from_iter)
         .map_err(|error| failed("looking at the network's values", &error))
 }
 
 /// The network with its loss, for one batch size.
-fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result<ModelProto> {
-    let mut model = engine.graphs.plain().clone();
+fn forward(context: &Context<'_>, batch: &LossBatch<'_>, binding: Binding) -> Result<ModelProto> {
+    let mut model = context.graphs.plain().clone();
     if binding == Binding::Inputs {
-        model = in_graph::as_inputs(model, engine.graphs.fed());
+        model = in_graph::as_inputs(model, context.graphs.fed());
     }
-    let batch = feeder.batch();
-    let data = &engine.datasets[feeder.dataset()];
+    let data = &context.setup.datasets[batch.dataset()];
+    let batch = batch.rows();
     if let Some(graph) = model.graph.as_mut() {
         for input in &mut graph.input {
             let fixed = |dtype: i32, sample: &[usize]| {
@@ -211,8 +219,8 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
                     .collect();
                 described(input.name(), dtype, &shape)
             };
-            let mut inputs = engine.signature.inputs.iter();
-            let mut features = engine.features().iter();
+            let mut inputs = context.setup.signature.inputs.iter();
+            let mut features = context.features().iter();
             if let Some(k) = inputs.position(|spec| spec.name == input.name()) {
                 *input = fixed(onnx_type(data.dtype(k)), data.sample_shape(k));
             } else if let Some(feature) = features.find(|feature| feature.name == input.name()) {
@@ -221,5 +229,9 @@ fn forward(engine: &Engine<'_>, feeder: &Feeder<'_>, binding: Binding) -> Result
         }
     }
     let model = gradient::prepared(model)?;
-    Ok(loss::append(model, &engine.signature.output_name, batch))
+    Ok(loss::append(
+        model,
+        &context.setup.signature.output_name,
+        batch,
+    ))
 }

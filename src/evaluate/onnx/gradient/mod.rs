@@ -1,15 +1,20 @@
 //! Loss and gradient of mixes, by graphs that differentiate the network
 //! ([`crate::graph::gradient`]).
 //!
-//! Samples are taken in batches of one size; workers take them in turn, each sums its own, and the
-//! sums are added in the workers' order, so that a result depends on their number and on nothing
-//! else. Weights are mixed once for all workers. A gradient in the coefficients of a mix follows
+//! Samples are taken in batches of one size; workers take them in turn, each sums its own in the type
+//! of the network, and the sums are added in the workers' order. So the last digits of a gradient
+//! depend on the batch size and on the number of workers, which by default is that of the cores:
+//! unlike scores, learned soups, arrows and spectra are the same to the last bit only with the same
+//! `--workers`, `--threads`, `--batch` and `--binding`. A sum that does not depend on the workers would
+//! take a buffer of all weights for each batch that waits for its turn. Weights are mixed once for all workers. A gradient in the coefficients of a mix follows
 //! from that in the weights by inner products with the mapped checkpoints, so that memory does not
 //! grow with their number.
 
 mod curvature;
-mod feed;
+mod gradient_buffer;
 mod gradient_graph;
+mod gradient_layout;
+mod loss_batch;
 mod runner;
 pub mod value_probe;
 mod weights;
@@ -17,14 +22,16 @@ mod weights;
 use std::time::{Duration, Instant};
 
 pub use self::curvature::Curvature;
-use self::feed::Feeder;
-pub use self::gradient_graph::Precision;
-use self::runner::{Runner, layout};
-pub use self::weights::GradientBuffer;
+pub use self::gradient_buffer::GradientBuffer;
+pub use self::gradient_graph::{Precision, lacks_derivative};
+use self::gradient_layout::gradient_layout;
+use self::runner::{Runner, sample_batches};
 use self::weights::Weights;
-use super::layout::{Layout, measure};
-use super::options::Binding;
-use super::{Engine, failed};
+use super::binding::Binding;
+use super::context::Context;
+use super::engine::Engine;
+use super::layout::Layout;
+use super::tuning::forward_rate;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
@@ -43,7 +50,7 @@ pub struct Gradient {
     pub wrong: usize,
     /// ∂L/∂β.
     pub beta: f64,
-    /// ∂L/∂W of each moving tensor, in the graph's order of elements.
+    /// ∂L/∂W, `weights[moving tensor]`, each in the graph's order of elements.
     pub weights: Vec<GradientBuffer>,
 }
 
@@ -67,7 +74,7 @@ impl Engine<'_> {
         precision: Precision,
     ) -> Result<Gradients<'_>> {
         let precision = self.precision(precision);
-        let layout = layout(self, samples, 1, precision);
+        let layout = gradient_layout(&self.context, samples, 1, precision);
         self.gradients_laid_out(dataset, layout, precision)
     }
 
@@ -82,32 +89,33 @@ impl Engine<'_> {
         precision: Precision,
     ) -> Result<()> {
         let precision = self.precision(precision);
-        let layout = layout(self, samples, 1, precision);
-        let weights = mixed(self, &Mix::unit(0, self.pool.members.len()), Precision::Own)?;
-        let feeders = runner::samples_of(self, dataset, &layout, &weights)?;
-        gradient_graph::gradient(self, &feeders, layout.binding, precision).map(|_| ())
+        let layout = gradient_layout(&self.context, samples, 1, precision);
+        write_gradient(&self.context, dataset, &layout, precision).map(|_| ())
     }
 
     /// In what gradients are computed when this is asked for: where the network computes in 16 bits,
     /// in doubles. Gradients leave the range of a float16, and ONNX Runtime has few of the operators
     /// that they take in these types.
     pub fn precision(&self, asked: Precision) -> Precision {
-        let mut moving = self.moving.iter();
-        let is_half = moving.any(|(index, _)| {
-            let dtype = self.pool.parameters[*index].dtype;
-            matches!(dtype, Dtype::F16 | Dtype::Bf16)
-        });
-        match is_half || gradient::is_half(self.graphs.plain()) {
-            true => Precision::Double,
-            false => asked,
+        let context = &self.context;
+        let parameters = &context.setup.pool.parameters;
+        let mut moving = context
+            .moving
+            .iter()
+            .map(|it| parameters[it.parameter].dtype);
+        let is_half = moving.any(|dtype| matches!(dtype, Dtype::F16 | Dtype::Bf16));
+        if is_half || gradient::is_half(context.graphs.plain()) {
+            Precision::Double
+        } else {
+            asked
         }
     }
 
-    /// By what part of a loss rounding may move it from one graph or batch to another: float32 has
+    /// By what fraction of a loss rounding may move it from one graph or batch to another: float32 has
     /// seven digits, of which a deep network leaves about five; formats of 16 bits have two or three.
     pub fn rounding(&self) -> f64 {
         match self.precision(Precision::Own) {
-            Precision::Own if !self.request.tf32 => 1e-3,
+            Precision::Own if !self.context.setup.options.tf32 => 1e-3,
             _ => 0.1,
         }
     }
@@ -118,13 +126,10 @@ impl Engine<'_> {
         layout: Layout,
         precision: Precision,
     ) -> Result<Gradients<'_>> {
-        let mix = Mix::unit(0, self.pool.members.len());
-        let own = mixed(self, &mix, Precision::Own)?;
-        let write = |feeders: &[Feeder<'_>]| {
-            gradient_graph::gradient(self, feeders, layout.binding, precision)
-        };
+        let graph = write_gradient(&self.context, dataset, &layout, precision)?;
+        let with = (&self.context, &self.counters);
         Ok(Gradients {
-            runner: Runner::new(self, dataset, layout, &own, write)?,
+            runner: Runner::new(with, dataset, layout, graph)?,
             precision,
         })
     }
@@ -136,8 +141,10 @@ impl Engine<'_> {
     /// # Errors
     /// When an operator has no derivative, or the network cannot be run.
     pub fn compare_gradients(&self) -> Result<Vec<(&'static str, Layout, f64)>> {
-        let samples: Vec<usize> = (0..self.datasets[0].len().min(COMPARED)).collect();
-        let mix = Mix::unit(self.pool.members.len() - 1, self.pool.members.len());
+        let context = &self.context;
+        let count = context.setup.datasets[0].len().min(COMPARED);
+        let samples: Vec<usize> = (0..count).collect();
+        let mix = Mix::unit(context.members() - 1, context.members());
         let own = self.precision(Precision::Own);
         let bindings: &[Binding] = match own {
             Precision::Own => &[Binding::Inputs, Binding::Baked],
@@ -145,23 +152,23 @@ impl Engine<'_> {
         };
         let laid_out = |binding| Layout {
             binding,
-            ..layout(self, samples.len(), 1, own)
+            ..gradient_layout(context, count, 1, own)
         };
         let baked = laid_out(Binding::Baked);
-        let part = self.part_of(0, 0..samples.len(), baked.batch)?;
-        let forward = || Ok(("forward", baked, measure(self, &part, &baked, SECOND)?.rate));
+        let forward = || {
+            let rate = forward_rate(context, &baked, count, SECOND)?;
+            Ok(("forward", baked, rate))
+        };
         let mut rates = vec![forward()?];
         for &binding in bindings {
             let gradients = self.gradients_laid_out(0, laid_out(binding), own)?;
-            let weights = mixed(self, &mix, own)?;
-            let rate = timed(samples.len(), || {
-                gradients.at(&weights, 1.0, &samples).map(|_| ())
-            })?;
+            let weights = Weights::of_mix(context, &mix, own)?;
+            let rate = timed(count, || gradients.at(&weights, 1.0, &samples).map(|_| ()))?;
             rates.push(("gradient", laid_out(binding), rate));
         }
-        let curvature = self.curvature(0, &mix, samples.clone(), own)?;
+        let curvature = self.curvature(0, &mix, samples, own)?;
         let v: Vec<f64> = (0..curvature.dim()).map(|k| (k as f64).sin()).collect();
-        let rate = timed(samples.len(), || curvature.product(&v).map(|_| ()))?;
+        let rate = timed(count, || curvature.product(&v).map(|_| ()))?;
         rates.push(("Hessian product", baked, rate));
         rates.push(forward()?);
         Ok(rates)
@@ -185,14 +192,23 @@ fn timed(samples: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok((runs * samples) as f64 / start.elapsed().as_secs_f64())
 }
 
-fn mixed(engine: &Engine<'_>, mix: &Mix, precision: Precision) -> Result<Weights> {
-    weights::mixed(engine, mix, precision).map_err(|error| failed("mixing weights", &error))
+/// The graph of the gradient for batches of a data set.
+fn write_gradient(
+    context: &Context<'_>,
+    dataset: usize,
+    layout: &Layout,
+    precision: Precision,
+) -> Result<gradient_graph::GradientGraph> {
+    let mix = Mix::unit(0, context.members());
+    let weights = Weights::of_mix(context, &mix, Precision::Own)?;
+    let batches = sample_batches(context, dataset, layout, &weights)?;
+    gradient_graph::gradient(context, &batches, layout.binding, precision)
 }
 
 impl Gradients<'_> {
     /// The data set.
     pub fn dataset(&self) -> DatasetInfo {
-        self.runner.engine.datasets[self.runner.dataset].info()
+        self.runner.context.setup.datasets[self.runner.dataset].info()
     }
 
     /// Loss and gradient at a mix, over the samples at these places of the data set's order.
@@ -200,7 +216,7 @@ impl Gradients<'_> {
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
     pub fn loss_and_gradient(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Gradient> {
-        let weights = mixed(self.runner.engine, mix, self.precision)?;
+        let weights = Weights::of_mix(self.runner.context, mix, self.precision)?;
         self.at(&weights, beta, samples)
     }
 
@@ -218,18 +234,14 @@ impl Gradients<'_> {
 
 impl DifferentiableLoss for Gradients<'_> {
     fn parameters(&self) -> Vec<(usize, String)> {
-        let moving = self.runner.engine.moving.iter();
-        let named = moving.map(|(index, _)| {
-            (
-                *index,
-                self.runner.engine.pool.parameters[*index].name.clone(),
-            )
-        });
+        let parameters = &self.runner.context.setup.pool.parameters;
+        let moving = self.runner.context.moving.iter().map(|it| it.parameter);
+        let named = moving.map(|index| (index, parameters[index].name.clone()));
         named.collect()
     }
 
     fn samples(&self) -> usize {
-        self.runner.engine.datasets[self.runner.dataset].len()
+        self.runner.context.setup.datasets[self.runner.dataset].len()
     }
 
     fn coefficient_gradient(
@@ -239,10 +251,12 @@ impl DifferentiableLoss for Gradients<'_> {
         samples: &[usize],
     ) -> Result<CoefficientGradient> {
         let gradient = self.loss_and_gradient(mix, beta, samples)?;
-        let pool = self.runner.engine.pool;
+        let context = self.runner.context;
+        let pool = context.setup.pool;
         let mut rows = vec![vec![0.0; pool.members.len()]; pool.parameters.len()];
-        for ((index, _), weights) in self.runner.engine.moving.iter().zip(&gradient.weights) {
-            rows[*index] = inner_products(pool, *index, |start, out| weights.read(start, out));
+        for (tensor, weights) in context.moving.iter().zip(&gradient.weights) {
+            let index = tensor.parameter;
+            rows[index] = inner_products(pool, index, |start, out| weights.read(start, out));
         }
         Ok(CoefficientGradient {
             fit: Fit {
@@ -258,19 +272,19 @@ impl DifferentiableLoss for Gradients<'_> {
         let outcomes = self.runner.share(samples, |own, batches| {
             let mut outcomes = Vec::new();
             for places in batches {
-                self.runner.engine.check_stop()?;
-                let part = self.runner.part(own, places)?;
+                self.runner.context.setup.check_stop()?;
+                let shard = self.runner.shard(own, places)?;
                 let model = own.forward.model_again(mix, outcomes.is_empty())?;
                 let mut batch = Vec::with_capacity(places.len());
                 model.logits(
-                    self.runner.engine,
+                    self.runner.context,
                     Some(mix),
-                    &part,
+                    &shard,
                     (0, places.len()),
                     |row, logits| {
                         let logits: Vec<f64> =
                             logits.iter().map(|&z| beta * f64::from(z)).collect();
-                        batch.push(Outcome::of(&logits, part.labels[row]));
+                        batch.push(Outcome::of(&logits, shard.labels[row]));
                     },
                 )?;
                 outcomes.push(batch);

@@ -1,4 +1,4 @@
-//! Looking at every value of a graph once: what type and shape it has.
+//! Running a graph once to learn of what type and shape each of its values is.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub fn expose_values(mut model: ModelProto) -> ModelProto {
     model
 }
 
-/// Runs an exposed model once and tells what its values are.
+/// Runs a session over a model of [`expose_values`] once and tells what its values are, by name.
 ///
 /// # Errors
 /// When it cannot be run.

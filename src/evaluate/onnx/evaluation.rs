@@ -1,20 +1,23 @@
-//! Running models on all data: each once, what is known already not again.
+//! Evaluating models on all data: each once, what is known already not again. Reads and writes the
+//! engine's journal, cache and counts.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::chunk_cache::Shards;
+use super::engine::Engine;
+use super::layout::{Layout, Timing};
+use super::memory::{self, RESIDENT_BYTES};
 use super::options::Losses;
+use super::original::OriginalModel;
 use super::shard::Shard;
+use super::tuning;
 use super::worker::Worker;
-use super::{Engine, Layout, OriginalModel, Timing, layout};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
-use crate::evaluate::lock::lock;
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::{Limits, Schedule, ends};
 use crate::evaluate::work::Work;
@@ -23,25 +26,28 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
 impl Engine<'_> {
-    /// The layout of an earlier run, whose bytes are wanted again, or of this one's choice.
+    /// The layout recorded by an interrupted run, so that results stay the same to the last bit;
+    /// otherwise a newly chosen one. Its chunks are for so many models.
     pub(super) fn lay_out(&self, models: usize) -> Result<(Layout, Timing)> {
-        let (mut layout, measured) = match self.chosen.get() {
-            Some(chosen) => *chosen,
-            None => match self.journal.layout().and_then(Layout::parse) {
-                Some(mut layout) => {
-                    layout.workers = self.request.workers.unwrap_or(layout.workers);
-                    let part =
-                        self.part_of(0, 0..self.datasets[0].len().min(layout.batch), layout.batch)?;
-                    let budget = Duration::from_millis(30);
-                    (layout, layout::measure(self, &part, &layout, budget)?)
-                }
-                None => layout::choose(self, models)?,
-            },
+        let (mut layout, timing) = match self.tuned.get() {
+            Some(tuned) => *tuned,
+            None => self.tune(models)?,
         };
-        let _ = self.chosen.set((layout, measured));
-        layout.chunks = layout::chunks(self, models, &layout, &measured)?;
+        let _ = self.tuned.set((layout, timing));
+        let models = (models, self.originals.len());
+        layout.chunks = tuning::chunks(&self.context, models, &layout, &timing)?;
         self.journal.begin(&layout.to_string())?;
-        Ok((layout, measured))
+        Ok((layout, timing))
+    }
+
+    fn tune(&self, models: usize) -> Result<(Layout, Timing)> {
+        let context = &self.context;
+        let Some(layout) = self.journal.layout().and_then(Layout::parse) else {
+            return tuning::choose(context, models);
+        };
+        let workers = context.setup.options.workers.unwrap_or(layout.workers);
+        let layout = Layout { workers, ..layout };
+        Ok((layout, tuning::time(context, &layout)?))
     }
 
     /// Scores of files as they are on the first samples of the first data set, at most so many;
@@ -55,12 +61,13 @@ impl Engine<'_> {
         samples: usize,
     ) -> Result<Vec<Vec<Score>>> {
         let (layout, _) = self.lay_out(files.len())?;
-        let mut sizes = vec![0; self.datasets.len()];
-        sizes[0] = samples.min(self.datasets[0].len());
+        let datasets = self.context.setup.datasets;
+        let mut sizes = vec![0; datasets.len()];
+        sizes[0] = samples.min(datasets[0].len());
         let schedule = self.schedule((0..files.len()).map(file_key).collect(), &sizes, &layout);
-        let run = Run {
+        let run = EvaluationRun {
             engine: self,
-            sources: files.iter().map(Source::File).collect(),
+            sources: files.iter().map(ModelSource::Original).collect(),
             ends: sizes,
             layout,
             observer: &(),
@@ -86,32 +93,24 @@ impl Engine<'_> {
         }
     }
 
-    /// What it took so far.
-    pub fn counts(&self) -> Counts {
-        *lock(&self.counts)
-    }
-
-    /// Adds to what it took.
-    pub fn count(&self, add: impl FnOnce(&mut Counts)) {
-        add(&mut lock(&self.counts));
-    }
-
-    /// Every model that is asked for, each once: what of the files and mixes it is, by its key.
-    fn models<'m>(&'m self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<Source<'m>>) {
-        let files = self.files.iter().enumerate();
-        let files = files.map(|(index, file)| (file_key(index), Source::File(file)));
-        let mixes = mixes.iter().map(|mix| (mix_key(mix), Source::Mix(mix)));
+    /// Every model that is asked for, each once: its key, and what of the originals and mixes it is.
+    fn models<'m>(&'m self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<ModelSource<'m>>) {
+        let files = self.originals.iter().enumerate();
+        let files = files.map(|(index, file)| (file_key(index), ModelSource::Original(file)));
+        let mixes = mixes
+            .iter()
+            .map(|mix| (mix_key(mix), ModelSource::Mix(mix)));
         let mut seen = HashSet::new();
         let all = files.chain(mixes);
         all.filter(|(key, _)| seen.insert(*key)).unzip()
     }
 
+    /// What is known beforehand of a run.
     pub(super) fn estimate(
         &self,
         schedule: &Schedule,
         journal: &Journal,
-        layout: &Layout,
-        measured: &Timing,
+        (layout, timing): (&Layout, &Timing),
     ) -> RunEstimate {
         let models = schedule.models.len();
         let whole = schedule.whole();
@@ -127,29 +126,29 @@ impl Engine<'_> {
         let done: usize = known.sum();
         let all = models * samples;
         let chunks = schedule.ends.len();
-        let seconds = measured.seconds(models, samples, layout) + self.once_seconds(layout);
-        let _ = self.layout.set(layout.to_string());
+        let _ = self.first_layout.set(layout.to_string());
+        let context = &self.context;
+        let seconds = timing.seconds(models, samples, layout)
+            + timing.frozen_seconds(context.setup.samples(), self.originals.len(), layout);
         RunEstimate {
             models,
             samples,
             done,
             chunks,
             seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
-            memory: self.session_bytes(layout) + self.data_bytes() / chunks.max(1) as u64,
+            memory: memory::session_bytes(context, layout)
+                + memory::data_bytes(context) / chunks.max(1) as u64,
             frozen_nodes: self.frozen_nodes(),
         }
     }
 
     /// Scores of files and mixes from the tallies of the models that they are.
     fn answers(&self, mixes: &[Mix], models: &[ModelKey], tallies: &[Vec<Tally>]) -> Answers {
-        let infos = self
-            .datasets
-            .iter()
-            .enumerate()
-            .map(|(set, data)| DatasetInfo {
-                samples: tallies.first().map_or(0, |sets| sets[set].samples()),
-                ..data.info()
-            });
+        let datasets = self.context.setup.datasets;
+        let infos = datasets.iter().enumerate().map(|(set, data)| DatasetInfo {
+            samples: tallies.first().map_or(0, |sets| sets[set].samples()),
+            ..data.info()
+        });
         let places = models.iter().zip(tallies);
         let tallies: HashMap<&ModelKey, &Vec<Tally>> = places.collect();
         let score = |key: ModelKey| -> Vec<Score> {
@@ -159,7 +158,7 @@ impl Engine<'_> {
         Answers {
             datasets: infos.collect(),
             scores: mixes.iter().map(|mix| score(mix_key(mix))).collect(),
-            files: (0..self.files.len())
+            files: (0..self.originals.len())
                 .map(|file| score(file_key(file)))
                 .collect(),
         }
@@ -167,8 +166,10 @@ impl Engine<'_> {
 }
 
 /// What a model is made of.
-pub enum Source<'m> {
-    File(&'m OriginalModel<'m>),
+pub enum ModelSource<'m> {
+    /// It is run as it is.
+    Original(&'m OriginalModel<'m>),
+    /// Members of the pool.
     Mix(&'m Mix),
 }
 
@@ -184,27 +185,15 @@ pub fn mix_key(mix: &Mix) -> ModelKey {
         .fold(0, |key, byte| key << 8 | ModelKey::from(*byte))
 }
 
-/// Names an untouched file; no mix's hash is so small.
+/// Names an original model; no mix's hash is so small.
 fn file_key(file: usize) -> ModelKey {
     file as ModelKey
 }
 
-/// What it took to answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Models that were asked for.
-    pub models: usize,
-    /// Those of them of which everything was known.
-    pub remembered: usize,
-    /// Samples that went through the network, over all models.
-    pub samples: usize,
-    /// Samples of which gradients were taken, or losses beside them.
-    pub learning: usize,
-}
-
 impl Evaluator for Engine<'_> {
     fn datasets(&self) -> Vec<DatasetInfo> {
-        self.datasets.iter().map(Dataset::info).collect()
+        let datasets = self.context.setup.datasets.iter();
+        datasets.map(Dataset::info).collect()
     }
 
     fn evaluate_on(
@@ -215,15 +204,16 @@ impl Evaluator for Engine<'_> {
     ) -> Result<Answers> {
         let (models, sources) = self.models(mixes);
         let journal = &self.journal;
-        let (layout, measured) = self.lay_out(models.len())?;
-        let sets = self.datasets.iter().zip(wanted);
+        let (layout, timing) = self.lay_out(models.len())?;
+        let sets = self.context.setup.datasets.iter().zip(wanted);
         let sizes: Vec<usize> = sets
             .map(|(data, wanted)| if *wanted { data.len() } else { 0 })
             .collect();
+        let options = &self.context.setup.options;
         let schedule = Schedule {
             limits: Limits {
-                max_time: self.request.max_time,
-                tolerance: self.request.tolerance,
+                max_time: options.max_time,
+                tolerance: options.tolerance,
             },
             ..self.schedule(models, &sizes, &layout)
         };
@@ -236,12 +226,12 @@ impl Evaluator for Engine<'_> {
             })
         };
         let remembered = models.iter().filter(is_known).count();
-        self.count(|counts| {
+        self.counters.add(|counts| {
             counts.models += models.len();
             counts.remembered += remembered;
         });
-        observer.begins(&self.estimate(&schedule, journal, &layout, &measured));
-        let run = Run {
+        observer.begins(&self.estimate(&schedule, journal, (&layout, &timing)));
+        let run = EvaluationRun {
             engine: self,
             sources,
             ends: sizes.clone(),
@@ -255,88 +245,51 @@ impl Evaluator for Engine<'_> {
     }
 }
 
-/// Samples that were made ready last.
-pub struct Held {
-    ranges: Vec<Range<usize>>,
-    batch: usize,
-    parts: Arc<Vec<Shard>>,
-}
-
 /// One evaluation, as the schedule sees it.
-pub struct Run<'r> {
+pub struct EvaluationRun<'r> {
     pub engine: &'r Engine<'r>,
-    pub sources: Vec<Source<'r>>,
+    /// `sources[model]`.
+    pub sources: Vec<ModelSource<'r>>,
     /// Samples of each data set that are wanted.
     pub ends: Vec<usize>,
     pub layout: Layout,
     pub observer: &'r dyn EvaluationObserver,
 }
 
-impl<'r> Work for Run<'r> {
-    type Chunk = Arc<Vec<Shard>>;
+impl<'r> Work for EvaluationRun<'r> {
+    type Chunk = Shards;
     type Worker = Worker<'r>;
 
-    /// The same as of the call before, where it is: a greedy soup asks for the same samples again
-    /// and again.
-    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Arc<Vec<Shard>>> {
-        let engine = self.engine;
-        let batch = self.layout.batch;
-        let mut held = lock(&engine.held);
-        if let Some(held) = held
-            .as_ref()
-            .filter(|held| held.ranges == ranges && held.batch == batch)
-        {
-            return Ok(Arc::clone(&held.parts));
-        }
-        // Before others take as much memory.
-        *held = None;
-        let wanted = ranges.to_vec();
-        let ranges = ranges.iter().cloned().enumerate();
-        let parts = ranges.map(|(dataset, range)| engine.part_of(dataset, range, batch));
-        let mut parts = parts.collect::<Result<Vec<Shard>>>()?;
-        let bytes = engine.data_bytes() / self.layout.chunks.max(1) as u64;
-        if engine.request.losses == Losses::Graph && bytes <= layout::RESIDENT_BYTES {
-            for part in &mut parts {
-                // Where a device's memory is too small for it, data goes there with each model.
-                if part.settle(engine, self.layout.batch).is_err() {
-                    engine.check_stop()?;
-                }
-            }
-        }
-        let parts = Arc::new(parts);
-        *held = Some(Held {
-            ranges: wanted,
-            batch,
-            parts: Arc::clone(&parts),
-        });
-        Ok(parts)
+    fn chunk(&self, ranges: &[Range<usize>]) -> Result<Shards> {
+        let cache = &self.engine.cache;
+        cache.get_or_load(ranges, self.layout.batch, || self.load(ranges))
     }
 
-    fn worker(&self, _number: usize) -> Result<Worker<'r>> {
-        Ok(Worker::new(self.engine, &self.layout))
+    fn worker(&self, number: usize) -> Result<Worker<'r>> {
+        Ok(Worker::new(&self.engine.context, &self.layout, number))
     }
 
     fn evaluate(
         &self,
         worker: &mut Worker<'r>,
         index: usize,
-        chunk: &Arc<Vec<Shard>>,
+        chunk: &Shards,
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>> {
-        let engine = self.engine;
-        engine.check_stop()?;
-        let mut own;
+        let context = &self.engine.context;
+        context.setup.check_stop()?;
+        let mut original;
         let (model, mix) = match self.sources[index] {
-            Source::Mix(mix) => (worker.model(mix)?, Some(mix)),
-            Source::File(file) => {
-                own = worker.file(file)?;
-                (&mut own, None)
+            ModelSource::Mix(mix) => (worker.model(mix)?, Some(mix)),
+            ModelSource::Original(file) => {
+                original = worker.file(file)?;
+                (&mut original, None)
             }
         };
-        let parts = chunk.iter().zip(places);
-        let outcomes = parts.map(|(part, places)| {
+        let shards = chunk.iter().zip(places);
+        let outcomes = shards.map(|(shard, places)| {
             let batch = self.layout.batch;
-            let outcomes = model.outcomes(engine, mix, part, places.clone(), batch)?;
+            let outcomes = model.outcomes(context, mix, shard, places.clone(), batch)?;
             self.evaluated(outcomes.len());
             Ok(outcomes)
         });
@@ -350,10 +303,28 @@ impl<'r> Work for Run<'r> {
     }
 }
 
-impl Run<'_> {
+impl EvaluationRun<'_> {
     /// Tells that samples went through the network.
     pub fn evaluated(&self, samples: usize) {
-        self.engine.count(|counts| counts.samples += samples);
+        self.engine.counters.add(|counts| counts.samples += samples);
         self.observer.progress(0, samples);
+    }
+
+    /// Makes samples ready, and puts them into the devices' memory where they fit.
+    fn load(&self, ranges: &[Range<usize>]) -> Result<Vec<Shard>> {
+        let (context, batch) = (&self.engine.context, self.layout.batch);
+        let ranges = ranges.iter().cloned().enumerate();
+        let shards = ranges.map(|(dataset, range)| Ok(context.shard(dataset, range, batch)?.0));
+        let mut shards = shards.collect::<Result<Vec<Shard>>>()?;
+        let bytes = memory::data_bytes(context) / self.layout.chunks.max(1) as u64;
+        if context.setup.options.losses == Losses::Graph && bytes <= RESIDENT_BYTES {
+            for shard in &mut shards {
+                // Where a device's memory is too small for it, data goes there with each model.
+                if shard.upload(&context.setup, batch).is_err() {
+                    context.setup.check_stop()?;
+                }
+            }
+        }
+        Ok(shards)
     }
 }

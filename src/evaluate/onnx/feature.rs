@@ -1,0 +1,45 @@
+//! A value that the frozen part of the network hands to the moving part: its name, type and shape.
+
+use crate::checkpoint::onnx::proto::{
+    Dimension, DimensionValue, TensorShapeProto, TensorType, TypeProto, TypeValue,
+};
+use crate::data::InputDtype;
+
+use super::buffer::onnx_type;
+
+/// A value that the frozen part hands to the moving part.
+#[derive(Debug, Clone)]
+pub struct Feature {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its type.
+    pub dtype: InputDtype,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+}
+
+impl Feature {
+    /// Its ONNX type, the batch axis free.
+    pub fn onnx_type(&self) -> TypeProto {
+        let fixed = self
+            .shape
+            .iter()
+            .map(|&dim| DimensionValue::DimValue(dim as i64));
+        let dims = std::iter::once(DimensionValue::DimParam("landscape.batch".to_string()))
+            .chain(fixed)
+            .map(|value| Dimension {
+                value: Some(value),
+                ..Dimension::default()
+            });
+        let tensor = TensorType {
+            elem_type: Some(onnx_type(self.dtype)),
+            shape: Some(TensorShapeProto {
+                dim: dims.collect(),
+            }),
+        };
+        TypeProto {
+            value: Some(TypeValue::Tensor(tensor)),
+            ..TypeProto::default()
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! How much memory an evaluation takes, and how much it may take. Estimates in bytes; nothing is
+//! reserved.
+
+use super::binding::Binding;
+use super::context::Context;
+use super::layout::Layout;
+use crate::base::human::size;
+use crate::base::machine::Memory;
+use crate::error::{Error, Result};
+
+/// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
+pub const RESIDENT_BYTES: u64 = 4 << 30;
+
+/// Bytes that may be taken.
+pub fn budget(context: &Context<'_>) -> u64 {
+    // Half of what is free; where the system does not tell, what any machine has.
+    let usual = || Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2);
+    context.setup.options.memory.unwrap_or_else(usual)
+}
+
+/// Bytes of one sample in the first data set's shape, features included.
+pub fn sample_bytes(context: &Context<'_>) -> u64 {
+    let inputs = (0..context.setup.signature.inputs.len()).map(|k| {
+        let data = &context.setup.datasets[0];
+        data.sample_len(k) * data.dtype(k).size()
+    });
+    let features = context.features().iter();
+    let features =
+        features.map(|feature| feature.shape.iter().product::<usize>() * feature.dtype.size());
+    inputs.chain(features).sum::<usize>() as u64 + 8
+}
+
+/// Bytes of all samples.
+pub fn data_bytes(context: &Context<'_>) -> u64 {
+    sample_bytes(context) * context.setup.samples() as u64
+}
+
+/// Bytes of all sessions: weights as handed over, as packed, and once more while a session is
+/// built; or a copy a member.
+pub fn session_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
+    let parameters = context.setup.pool.parameters.iter();
+    let weights = parameters.map(|it| it.len() * it.dtype.size().unwrap_or(4));
+    let copies = match layout.binding {
+        Binding::InGraph => context.members() + 2,
+        Binding::Baked | Binding::Inputs => 3,
+    };
+    (weights.sum::<usize>() * copies * layout.workers) as u64
+}
+
+/// Bytes that the budget leaves for samples.
+///
+/// # Errors
+/// When the sessions leave no room for a batch.
+pub fn room(context: &Context<'_>, layout: &Layout) -> Result<u64> {
+    let budget = budget(context);
+    let sessions = session_bytes(context, layout);
+    let least = sample_bytes(context) * layout.batch as u64;
+    if budget < sessions + least {
+        return Err(Error::flag(
+            "--memory",
+            format!(
+                "{} are too little: the sessions of {} workers take about {} and a batch {}",
+                size(budget),
+                layout.workers,
+                size(sessions),
+                size(least)
+            ),
+        )
+        .help("fewer --workers or a smaller --batch need less"));
+    }
+    Ok(budget - sessions)
+}

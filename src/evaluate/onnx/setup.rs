@@ -1,0 +1,119 @@
+//! What an evaluation is given, before any graph is written: the runtime, the checkpoints, the data and
+//! what was asked for. Builds sessions on the devices; knows no graph.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ort::ep;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+use super::options::{Device, EvaluationOptions};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::evaluate::runtime::Runtime;
+use crate::evaluate::signature::Signature;
+use crate::space::pool::Pool;
+
+/// What an evaluation is given.
+pub struct Setup<'a> {
+    /// Builds and runs sessions.
+    pub runtime: &'a Runtime,
+    /// The checkpoints, tensor by tensor.
+    pub pool: &'a Pool,
+    /// Inputs and output of the network.
+    pub signature: Signature,
+    /// The data sets; there is one at least.
+    pub datasets: &'a [Dataset],
+    /// How to run.
+    pub options: EvaluationOptions,
+    /// Whether the user wants the run to end.
+    pub stop: &'a AtomicBool,
+}
+
+impl Setup<'_> {
+    /// Fails once the user stopped the run.
+    ///
+    /// # Errors
+    /// As soon as that is so.
+    pub fn check_stop(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        Ok(())
+    }
+
+    /// Samples of all data sets.
+    pub fn samples(&self) -> usize {
+        self.datasets.iter().map(Dataset::len).sum()
+    }
+
+    /// Builds sessions of `threads` threads for the worker of a number; workers take the devices in
+    /// turn.
+    ///
+    /// # Errors
+    /// When ONNX Runtime cannot use the device.
+    pub fn builder(&self, threads: usize, worker: usize) -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(self.runtime.environment())?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(threads)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?;
+        let Device::Cuda(devices) = &self.options.device else {
+            // A plan of the activations' places takes memory beside them and saves no time here.
+            return Ok(builder.with_memory_pattern(false)?);
+        };
+        let cuda = ep::CUDA::default()
+            .with_device_id(devices[worker % devices.len()])
+            .with_tf32(self.options.tf32);
+        // Without this it would compute on the processor and say nothing.
+        Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
+    }
+
+    /// A session over a whole model, the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses it.
+    pub fn session(&self, bytes: &[u8], threads: usize, worker: usize) -> Result<Session> {
+        let session = self
+            .builder(threads, worker)
+            .and_then(|mut builder| builder.commit_from_memory(bytes));
+        session.map_err(|error| failed("building the session", &error))
+    }
+
+    /// Whether ONNX Runtime can use the device that was asked for.
+    ///
+    /// # Errors
+    /// When it cannot, with what is missing.
+    pub fn check_device(&self) -> Result<()> {
+        let Device::Cuda(devices) = &self.options.device else {
+            return Ok(());
+        };
+        let providers = self.runtime.providers();
+        if !providers.iter().any(|name| name == "CUDAExecutionProvider") {
+            return Err(Error::flag(
+                "--device",
+                format!(
+                    "{} has no CUDA provider; it has {}",
+                    self.runtime.library().display(),
+                    providers.join(", ")
+                ),
+            )
+            .help(
+                "pip install onnxruntime-gpu in the active environment, or name its library with \
+                 --onnxruntime PATH",
+            ));
+        }
+        let mut built = (0..devices.len()).map(|device| self.builder(1, device).map(|_| ()));
+        built.try_for_each(|built| built).map_err(|error| {
+            Error::runtime("--device", format!("CUDA cannot be used: {error}")).help(
+                "the message names what is missing: a driver, CUDA or cuDNN on the loader's path",
+            )
+        })
+    }
+}
+
+/// A failure of ONNX Runtime at a step.
+pub fn failed(step: &str, error: &ort::Error) -> Error {
+    Error::runtime(format!("ONNX Runtime, {step}"), error)
+}
