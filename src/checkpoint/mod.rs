@@ -1,4 +1,7 @@
 //! Reading checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
+//!
+//! Nothing is copied: a [`tensor::Tensor`] is a slice of the mapped file, and its elements are decoded
+//! when they are used.
 
 pub mod onnx;
 pub mod safetensors;

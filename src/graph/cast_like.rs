@@ -3,7 +3,7 @@
 //! PyTorch's exporter writes the bias of a convolution without one as zeros cast like the
 //! convolution's input. ONNX Runtime takes them for something that depends on the data: it neither
 //! folds batch norm into such a convolution nor picks its faster layout. Graphs that are run are
-//! changed; those that are saved stay the network that they were.
+//! changed; those that are saved keep their nodes.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! One session for all mixes: weights mixed by the graph itself, or inputs of it.
+//! Graphs of which one session serves all mixes: the weights are mixed by the graph, or are inputs
+//! of it.
 //!
 //! Where the graph mixes, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ: W0 is θ0's tensor, Dᵢ the
 //! difference of checkpoint i from it, and the coefficients cᵢ are scalar inputs.

@@ -19,12 +19,13 @@ pub struct Split {
     pub suffix: ModelProto,
 }
 
-/// Which nodes depend on what.
+/// Which nodes depend on a moving tensor, and which on the network's inputs.
 pub struct Dependence {
-    /// The nodes that depend on a moving tensor, or were put with them.
+    /// Indices of the nodes that depend on a moving tensor, or were put with them.
     moving: HashSet<usize>,
-    /// The nodes that depend on an input of the network.
+    /// Indices of the nodes that depend on an input of the network.
     live: HashSet<usize>,
+    /// The node that makes a value.
     producer: HashMap<String, usize>,
 }
 

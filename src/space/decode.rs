@@ -1,4 +1,4 @@
-//! Reading the elements of a source in the graph's order, as f64.
+//! Reading the elements of a stored tensor in the graph's order, as f64.
 //!
 //! Files are mapped and their tensors lie at any alignment, in any of four float types, and
 //! sometimes transposed; everything that reads weights goes through [`add`], block by block.

@@ -1,5 +1,8 @@
-//! The space the checkpoints span: the pool, its geometry, and mixes of its members, also as
-//! files.
+//! The space that the checkpoints span.
+//!
+//! [`matching`] finds each checkpoint's tensors and makes a [`pool`] of models over the same
+//! parameters; [`gram`] and [`plane`] are its geometry; a [`mix`] is a model of it, and [`save`] writes
+//! one as a file. [`decode`] is the only reader of elements.
 
 pub mod decode;
 pub mod gram;

@@ -1,4 +1,4 @@
-//! A tensor where a model of the pool keeps it.
+//! A tensor as a model of the pool stores it.
 
 use crate::checkpoint::tensor::Tensor;
 

@@ -2,7 +2,7 @@
 //!
 //! Averaging tensors that do not belong together gives plausible, false pictures, so nothing is
 //! matched by position, every match is exact in shape, and nothing may stay unmatched on either
-//! side. The rules for named tensors are in [`named`]; ONNX checkpoints are matched by aligning
+//! side. The rules for named tensors are in `named`; ONNX checkpoints are matched by aligning
 //! the two graphs ([`crate::graph::align`]).
 
 mod aligned;
