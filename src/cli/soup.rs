@@ -13,9 +13,9 @@ use super::table::table;
 use super::{draw, note, print, print_json, print_lines, statistics, warn};
 use crate::analysis::learned::Moment;
 use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::evaluate::Evaluator;
-use crate::evaluate::onnx::gradient::Precision;
+use crate::evaluate::onnx::gradient::{Precision, lacks_derivative};
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning, Settings};
@@ -56,7 +56,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         };
         let validation = validation(&engine.datasets()).unwrap_or(0);
         match engine.check_gradients(validation, settings.batch, Precision::Own) {
-            Err(error) if !asked && error.kind() == Kind::Input => {
+            Err(error) if !asked && lacks_derivative(&error) => {
                 left_out.replace(Some(format!("learned soups are left out: {error}")));
                 Ok(())
             }
