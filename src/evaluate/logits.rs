@@ -1,5 +1,5 @@
 //! Logits of several models on every sample, computed once and kept in a scratch file, and the
-//! ensembles that they make.
+//! ensembles that they make. Reads and writes that file alone.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};

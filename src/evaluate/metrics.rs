@@ -1,8 +1,9 @@
-//! Loss and error from logits.
+//! Loss and error from logits: of a sample, and their mean and standard error over many. The one place
+//! that says what a loss or an error is.
 
 use crate::result::score::Score;
 
-/// What a model makes of one sample.
+/// Loss and error of a model on one sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// Cross-entropy in nats; NaN or infinite where the logits say so.

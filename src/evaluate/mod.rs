@@ -1,8 +1,9 @@
 //! Evaluating mixes on data: one trait, two implementations.
 //!
 //! [`onnx`] runs the network; [`quadratic`] is a loss with a closed form, on which analyses are
-//! tested without a runtime. [`schedule`] says in which order mixes and chunks of data are taken,
-//! and [`journal`] keeps what is finished.
+//! tested without a runtime. [`work`] is what is computed, [`schedule`] says in which order mixes and
+//! chunks of data are taken, and [`journal`] keeps what is finished. [`differentiable_loss`] and
+//! [`linear_operator`] are the seams for gradients and for products with the Hessian.
 
 mod chunk_run;
 pub mod differentiable_loss;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod onnx;
 mod output_lock;
 pub mod quadratic;
+mod remaining;
 pub mod runtime;
 pub mod schedule;
 pub mod signature;
@@ -29,7 +31,8 @@ pub trait Evaluator {
     /// The data sets, with all their samples.
     fn datasets(&self) -> Vec<DatasetInfo>;
 
-    /// Scores of all mixes on the data sets that are `wanted`; of the others, what is known.
+    /// Scores of all mixes on the data sets that are wanted, `wanted[data set]`; of the others, what
+    /// is known.
     ///
     /// # Errors
     /// When the network cannot be run, or the user stopped the run.
@@ -50,21 +53,21 @@ pub trait Evaluator {
     }
 }
 
-/// What is known after all samples, or after the first chunks of them.
+/// Scores after all samples, or after the first chunks of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answers {
     /// The data sets, with the samples that were evaluated.
     pub datasets: Vec<DatasetInfo>,
     /// `scores[mix][data set]`.
     pub scores: Vec<Vec<Score>>,
-    /// Scores of the untouched files, `[file][data set]`, where the evaluator has some.
+    /// `files[file][data set]`: scores of the original models, where the evaluator has some.
     pub files: Vec<Vec<Score>>,
 }
 
-/// Told how a long evaluation goes on.
+/// Is told how a long evaluation goes on.
 pub trait EvaluationObserver: Sync {
-    /// Called from any worker each time some samples of a model are done: (models finished by
-    /// this step, samples evaluated by this step).
+    /// Called from any worker each time some samples of a model are done, with the models finished
+    /// and the samples evaluated by this step.
     fn progress(&self, models: usize, samples: usize);
 
     /// Called before the work, with its size.
@@ -74,24 +77,24 @@ pub trait EvaluationObserver: Sync {
     /// fewer samples.
     ///
     /// # Errors
-    /// What makes going on pointless.
+    /// When going on is pointless.
     fn on_partial(&self, _answers: &Answers) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a run is going to take.
+/// What a run is expected to take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunEstimate {
     /// Models to evaluate.
     pub models: usize,
     /// Samples of each.
     pub samples: usize,
-    /// Models × samples that an earlier run finished.
+    /// Evaluations (models × samples) that an earlier run finished.
     pub done: usize,
     /// Chunks that the samples are taken in.
     pub chunks: usize,
-    /// Estimated seconds, from the first evaluations.
+    /// Estimated seconds for what is left, from the first evaluations.
     pub seconds: f64,
     /// Estimated bytes of memory.
     pub memory: u64,
@@ -99,7 +102,7 @@ pub struct RunEstimate {
     pub frozen_nodes: Option<(usize, usize)>,
 }
 
-/// Nobody watches.
+/// Nobody is told.
 impl EvaluationObserver for () {
     fn progress(&self, _models: usize, _samples: usize) {}
 }

@@ -1,4 +1,4 @@
-//! An exact quadratic loss, whose surface is known in closed form.
+//! An exact quadratic loss, whose surface is known in closed form: an evaluator to test analyses with.
 
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::linear_operator::LinearOperator;

@@ -1,11 +1,12 @@
-//! What goes into the network and what comes out, as its file says.
+//! The signature of the network: what goes in and which output holds the logits, as its file says.
+//! Reads the graph; runs nothing.
 
 use crate::checkpoint::onnx::proto::{DataType, DimensionValue, TypeValue, ValueInfoProto};
 use crate::data::{InputDtype, InputSpec};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 
-/// Inputs and the output that holds the logits.
+/// The network's inputs, and the output that holds the logits.
 #[derive(Debug, Clone)]
 pub struct Signature {
     /// One entry an input.

@@ -1,4 +1,5 @@
-//! Typed buffers of what goes into a network, and logits that come out.
+//! Typed buffers of what goes into a network, and logits that come out: the one place that turns
+//! numbers into tensors of ONNX Runtime and back.
 
 use std::borrow::Cow;
 

@@ -9,7 +9,7 @@
 //! session does, too, and the runtime cannot pack them, which costs convolutions much and
 //! transformers nothing. What no moving weight touches is computed once for each chunk of data.
 //!
-//! Lowest first: values ([`options`], `binding`, `layout`, `feed`), what is given (`setup`), data made
+//! Lowest first: values (`options`, `binding`, `layout`, `feed`), what is given (`setup`), data made
 //! ready (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the immutable `context` of a
 //! run, models in sessions (`model`, `worker`), the experiment that chooses a layout (`tuning`), the
 //! check of θ0 (`origin_check`), and the `engine` that answers. No file uses one above it.

@@ -9,9 +9,9 @@ use ort::value::{DynValue, Tensor};
 use super::gradient_buffer::GradientBuffer;
 use super::gradient_graph::{self, Precision, lacks_derivative};
 use super::gradient_layout::gradient_layout;
+use super::gradients::{Gradient, Gradients};
 use super::runner::{Runner, sample_batches};
 use super::weights::{Shared, Weights};
-use super::{Gradient, Gradients};
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::evaluate::linear_operator::LinearOperator;
@@ -34,7 +34,7 @@ pub struct Curvature<'e> {
     samples: Vec<usize>,
 }
 
-/// Where a moving tensor stands in a vector.
+/// Where a moving tensor stands in a vector of the Hessian.
 struct Slot {
     /// Index among the moving tensors.
     moving: usize,
@@ -42,7 +42,7 @@ struct Slot {
     start: usize,
     len: usize,
     /// For a tied tensor that is the other's transpose: its shape, [rows, columns].
-    turned: Option<[usize; 2]>,
+    transposed: Option<[usize; 2]>,
 }
 
 /// How the Hessian is multiplied with vectors.
@@ -241,7 +241,7 @@ impl Slot {
     /// Place in the vector of element k of the tensor.
     fn place(&self, k: usize) -> usize {
         self.start
-            + match self.turned {
+            + match self.transposed {
                 Some([rows, columns]) => (k % columns) * rows + k / columns,
                 None => k,
             }
@@ -270,7 +270,7 @@ fn slots(context: &Context<'_>) -> (Vec<Slot>, usize) {
                 moving,
                 start: dim,
                 len: parameter.len(),
-                turned: None,
+                transposed: None,
             });
             dim += parameter.len();
         }
@@ -291,7 +291,7 @@ fn slots(context: &Context<'_>) -> (Vec<Slot>, usize) {
             moving,
             start,
             len: parameter.len(),
-            turned: pool
+            transposed: pool
                 .is_transpose(index, other)
                 .then(|| [parameter.shape[0], parameter.shape[1]]),
         });
