@@ -2,7 +2,7 @@
 //! what section 4 of "Model soups" says of the difference.
 
 use super::stage::Stage;
-use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
+use crate::analysis::theory::{InterpolationPoint, PathModel, STEP, calibrate, compare};
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
 use crate::result::pairs::TheoryPoint;
@@ -95,18 +95,18 @@ impl Both<'_> {
         set: usize,
         (beta, calibrated): (f64, bool),
     ) -> TheoryPoint {
-        let place = Place {
+        let place = InterpolationPoint {
             alpha,
             step: STEP,
             beta,
         };
         let first = AROUND.len() * index;
-        let read = |model: Model, sample: usize, row: &mut [f64]| match model {
-            Model::A => fill(row, self.ends.row(self.members.0, set, sample)),
-            Model::B => fill(row, self.ends.row(self.members.1, set, sample)),
-            Model::Below => fill(row, self.soups.row(first, set, sample)),
-            Model::Soup => fill(row, self.soups.row(first + 1, set, sample)),
-            Model::Above => fill(row, self.soups.row(first + 2, set, sample)),
+        let read = |model: PathModel, sample: usize, row: &mut [f64]| match model {
+            PathModel::A => fill(row, self.ends.row(self.members.0, set, sample)),
+            PathModel::B => fill(row, self.ends.row(self.members.1, set, sample)),
+            PathModel::Below => fill(row, self.soups.row(first, set, sample)),
+            PathModel::Soup => fill(row, self.soups.row(first + 1, set, sample)),
+            PathModel::Above => fill(row, self.soups.row(first + 2, set, sample)),
         };
         let found = compare(&place, self.ends.labels(set), self.ends.classes(), read);
         TheoryPoint {
