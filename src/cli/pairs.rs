@@ -9,7 +9,7 @@ use super::selection::Selection;
 use super::stage::Stage;
 use super::theory::compared;
 use super::{print, print_json, warn};
-use crate::analysis::pairs::{self as analysis, Four};
+use crate::analysis::pairs::{self as analysis, PairScores};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::result::models::Individual;
@@ -74,7 +74,7 @@ fn assemble(
     let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
         let sets = 0..stage.datasets.len();
         let ensemble = sets.map(|set| stage.logits.ensemble(&halves((a, b)), set));
-        let four = Four {
+        let four = PairScores {
             a: &stage.singles[a + 1],
             b: &stage.singles[b + 1],
             soup,
@@ -83,9 +83,9 @@ fn assemble(
         Pair {
             a: models[a].name.clone(),
             b: models[b].name.clone(),
-            angle_deg: analysis::angle(&gram.total, a, b),
-            norm_a: analysis::norm(&gram.total, a),
-            norm_b: analysis::norm(&gram.total, b),
+            angle_deg: gram.angle(a, b),
+            norm_a: gram.norm(a),
+            norm_b: gram.norm(b),
             differ: differ(&models[a], &models[b], &columns),
             rows: analysis::rows(&stage.datasets, four),
         }
@@ -126,16 +126,16 @@ fn layers(
     places: &[(usize, usize)],
     names: &[String],
 ) -> Vec<LayerAngle> {
-    let parameters = pool.parameters.iter().zip(&gram.per_parameter);
-    let moving = parameters.filter(|(parameter, _)| parameter.counts() && !parameter.frozen);
-    let angles = moving.flat_map(|(parameter, products)| {
+    let parameters = pool.parameters.iter().enumerate();
+    let moving = parameters.filter(|(_, parameter)| parameter.counts() && !parameter.frozen);
+    let angles = moving.flat_map(|(index, parameter)| {
         places.iter().map(move |&(a, b)| LayerAngle {
             a: names[a].clone(),
             b: names[b].clone(),
             tensor: parameter.name.clone(),
-            angle_deg: analysis::angle(products, a, b),
-            norm_a: analysis::norm(products, a),
-            norm_b: analysis::norm(products, b),
+            angle_deg: gram.parameter_angle(index, a, b),
+            norm_a: gram.parameter_norm(index, a),
+            norm_b: gram.parameter_norm(index, b),
         })
     });
     angles.collect()

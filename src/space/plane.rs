@@ -102,7 +102,8 @@ impl PlaneBasis {
     }
 
     /// Coordinates of a mix with these coefficients: the inverse of [`PlaneBasis::coefficients`].
-    pub fn point(&self, coefficients: [f64; 3]) -> (f64, f64) {
+    #[cfg(test)]
+    fn point(&self, coefficients: [f64; 3]) -> (f64, f64) {
         let [_, a, b] = coefficients;
         let [along, across] = self.geometry.b;
         (a * self.geometry.norm_a + b * along, b * across)
