@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::note;
 use super::progress::LINE_EVERY;
-use crate::analysis::learned::Moment;
+use crate::analysis::learned::TrainingStep;
 
 /// The steps of one soup; the bar goes with it.
 pub struct Course {
@@ -39,7 +39,7 @@ impl Course {
     }
 
     /// A step was taken.
-    pub fn step(&mut self, moment: &Moment) {
+    pub fn step(&mut self, moment: &TrainingStep) {
         let text = text(self.name, moment);
         if let Some(bar) = &self.bar {
             bar.set_length(moment.steps as u64);
@@ -65,7 +65,7 @@ impl Drop for Course {
     }
 }
 
-fn text(name: &str, moment: &Moment) -> String {
+fn text(name: &str, moment: &TrainingStep) -> String {
     let accuracy = 100.0 * (1.0 - moment.error);
     format!(
         "{name}: step {}/{}, loss {:.4}, accuracy {accuracy:.1} %",
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_step_is_told_with_its_loss_and_accuracy() {
-        let moment = Moment {
+        let moment = TrainingStep {
             step: 3,
             steps: 20,
             loss: 0.123_45,

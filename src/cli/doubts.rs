@@ -1,6 +1,6 @@
 //! What the reader of any result should know of its inputs, beside what matching says.
 
-use crate::analysis::chance::{self, Labels};
+use crate::analysis::chance::{self, LabelCoverage};
 use crate::analysis::origin;
 use crate::evaluate::onnx::Engine;
 use crate::result::score::{DatasetInfo, Score};
@@ -17,8 +17,10 @@ pub fn doubts(
     scores: &[Vec<Score>],
 ) -> Vec<String> {
     let (classes, named) = engine.coverage();
-    let labels = named.into_iter().map(|named| Labels { classes, named });
-    let labels: Vec<Labels> = labels.collect();
+    let labels = named
+        .into_iter()
+        .map(|named| LabelCoverage { classes, named });
+    let labels: Vec<LabelCoverage> = labels.collect();
     let mut doubts = engine.warnings().to_vec();
     doubts.extend(chance::warnings(datasets, &labels, scores));
     if pool.members.len() > 2 {

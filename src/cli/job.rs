@@ -9,8 +9,8 @@ use super::draw;
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::analysis::adaptive::Refinement;
-use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
+use crate::analysis::self_check;
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Outlook, Watch};
@@ -66,7 +66,7 @@ impl Job<'_> {
         let surface = analysis::arrange(answers, &self.basis, &self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
         let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
-        let checks = check::against_files(datasets, &self.names, &answers.files, &as_mixes);
+        let checks = self_check::against_files(datasets, &self.names, &answers.files, &as_mixes);
         let mut warnings = warnings(self.aligned, &checks, &surface);
         let marks = self.marks(datasets, &surface.others);
         warnings.extend(marks.iter().filter_map(|mark| self.outside(mark)));

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::stage::Stage;
 use super::units;
 use crate::analysis::learned::Preset;
-use crate::analysis::soup::Wanted;
+use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::slope::Slopes;
@@ -83,7 +83,7 @@ impl LearnArgs {
     ///
     /// # Errors
     /// When a value is impossible, or a flag is given that serves no method.
-    pub fn settings(&self, wanted: &[Wanted]) -> Result<Option<Settings>> {
+    pub fn settings(&self, wanted: &[MethodSpec]) -> Result<Option<Settings>> {
         let has = |method: Method| wanted.iter().any(|wanted| wanted.method == method);
         let by_layer = has(Method::LearnedByLayer);
         let learns = by_layer || has(Method::Learned);
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &LearnArgs, methods: &[Method]) -> Result<Option<Settings>> {
-        let wanted: Vec<Wanted> = methods.iter().copied().map(Wanted::plain).collect();
+        let wanted: Vec<MethodSpec> = methods.iter().copied().map(MethodSpec::plain).collect();
         arguments.settings(&wanted)
     }
 

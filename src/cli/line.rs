@@ -9,8 +9,8 @@ use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::window::{check_steps, range};
 use super::{check, draw, print, print_json, print_lines, statistics, warn};
-use crate::analysis::check::against_files;
-use crate::analysis::line::{Base, Path};
+use crate::analysis::line::{Base, CheckpointPath};
+use crate::analysis::self_check::against_files;
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
@@ -82,7 +82,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
 }
 
 /// Where models are evaluated.
-fn path(arguments: &LineArgs) -> Result<Path> {
+fn path(arguments: &LineArgs) -> Result<CheckpointPath> {
     let first = usize::from(arguments.a.is_some());
     let nodes: Vec<usize> = (first..first + arguments.through.len() + 2).collect();
     let pieces = nodes.len() - 1;
@@ -104,13 +104,13 @@ fn path(arguments: &LineArgs) -> Result<Path> {
     alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
     alphas.sort_by(f64::total_cmp);
     alphas.dedup();
-    Ok(Path { nodes, alphas })
+    Ok(CheckpointPath { nodes, alphas })
 }
 
 /// Scores of the ensembles, `[data set][α]`, on as many samples as the soups were evaluated on.
 fn ensembles(
     engine: &Engine<'_>,
-    path: &Path,
+    path: &CheckpointPath,
     datasets: &[DatasetInfo],
     inputs: &Inputs,
     progress: &Progress,
@@ -130,7 +130,12 @@ fn ensembles(
 }
 
 /// Arranges the answers to the path's mixes, which the single models follow.
-fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[String]) -> Line {
+fn arrange(
+    path: &CheckpointPath,
+    answers: &Answers,
+    ensemble: Vec<Vec<Score>>,
+    names: &[String],
+) -> Line {
     let datasets = &answers.datasets;
     let (points, rest) = answers.scores.split_at(path.alphas.len());
     let (nodes, models) = rest.split_at(path.nodes.len());

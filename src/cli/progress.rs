@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::course::Course;
 use super::note;
-use crate::analysis::learned::Moment;
+use crate::analysis::learned::TrainingStep;
 use crate::evaluate::onnx::size;
 use crate::evaluate::{Outlook, Watch};
 use crate::result::provenance::Provenance;
@@ -43,7 +43,7 @@ impl Progress {
     }
 
     /// A step of learning was taken: a bar of its own.
-    pub fn learned(&self, method: Method, moment: &Moment) {
+    pub fn learned(&self, method: Method, moment: &TrainingStep) {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         if moment.step == 1 {
             *course = None;

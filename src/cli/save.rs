@@ -8,7 +8,7 @@ use super::args::SoupArgs;
 use super::methods::parse;
 use super::prepare::Inputs;
 use super::stage::Stage;
-use crate::analysis::soup::{Recipe, Wanted};
+use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::result::atomic;
@@ -20,7 +20,7 @@ use crate::space::save;
 /// A model to be written.
 pub struct Save {
     /// Which.
-    pub wanted: Wanted,
+    pub wanted: MethodSpec,
     path: PathBuf,
 }
 

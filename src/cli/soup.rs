@@ -11,8 +11,10 @@ use super::save::{self, saves};
 use super::stage::Stage;
 use super::table::table;
 use super::{draw, note, print, print_json, print_lines, statistics, warn};
-use crate::analysis::learned::Moment;
-use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
+use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
+use crate::analysis::learned::TrainingStep;
+use crate::analysis::recipe::{MethodSpec, Recipe};
+use crate::analysis::soup::{Ensemble, Learner, SoupBuilder};
 use crate::error::{Kind, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
@@ -30,7 +32,7 @@ use crate::space::mix::Mix;
 pub fn run(arguments: &SoupArgs) -> Result<()> {
     let start = Instant::now();
     let saves = saves(arguments)?;
-    let saved: Vec<Wanted> = saves.iter().map(|save| save.wanted).collect();
+    let saved: Vec<MethodSpec> = saves.iter().map(|save| save.wanted).collect();
     let wanted = wanted(arguments.methods.as_deref(), &saved)?;
     let learning = arguments.learn.settings(&wanted)?;
     let lineup = Lineup::open(
@@ -64,10 +66,10 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         }
     };
     lineup.evaluated(&arguments.name, probe, ready, |stage| {
-        let tell = |method: Method, moment: Moment| stage.progress.learned(method, &moment);
+        let tell = |method: Method, moment: TrainingStep| stage.progress.learned(method, &moment);
         let left_out = left_out.take();
-        let is_possible = |wanted: &&Wanted| left_out.is_none() || !wanted.method.is_learned();
-        let wanted: Vec<Wanted> = wanted.iter().filter(is_possible).copied().collect();
+        let is_possible = |wanted: &&MethodSpec| left_out.is_none() || !wanted.method.is_learned();
+        let wanted: Vec<MethodSpec> = wanted.iter().filter(is_possible).copied().collect();
         let learning = learning.as_ref().filter(|_| left_out.is_none());
         let learner = learning.map(|it| learner(stage, it, &tell)).transpose()?;
         let (recipes, traces) = chosen(arguments, stage, &wanted, learner)?;
@@ -98,15 +100,15 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
 fn chosen(
     arguments: &SoupArgs,
     stage: &Stage<'_>,
-    wanted: &[Wanted],
+    wanted: &[MethodSpec],
     learner: Option<Learner<'_>>,
-) -> Result<(Vec<Recipe>, Vec<Trace>)> {
+) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
     let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
     let seed = stage.inputs.plan.seed;
-    let cook = Cook {
+    let cook = SoupBuilder {
         rule: match arguments.rule {
-            RuleArg::Ge => Rule::AtLeast,
-            RuleArg::Gt => Rule::Above,
+            RuleArg::Ge => GreedyRule::AtLeast,
+            RuleArg::Gt => GreedyRule::Above,
         },
         seeds: (0..arguments.orders)
             .map(|order| seed.wrapping_add(order))
@@ -145,7 +147,7 @@ fn chosen(
 fn learner<'l>(
     stage: &'l Stage<'_>,
     settings: &Settings,
-    tell: &'l dyn Fn(Method, Moment),
+    tell: &'l dyn Fn(Method, TrainingStep),
 ) -> Result<Learner<'l>> {
     Ok(Learner {
         slopes: slopes(
@@ -163,14 +165,14 @@ fn learner<'l>(
     })
 }
 
-fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> Cook<'c> {
-    Cook {
+fn cook<'c>(stage: &'c Stage<'_>, ensemble: &'c Ensemble<'c>) -> SoupBuilder<'c> {
+    SoupBuilder {
         evaluator: stage.engine,
         ensemble,
         watch: stage.progress,
         members: stage.singles.len(),
         validation: validation(&stage.datasets).unwrap_or(0),
-        rule: Rule::AtLeast,
+        rule: GreedyRule::AtLeast,
         seeds: Vec::new(),
         learner: None,
     }
@@ -187,7 +189,7 @@ fn assemble(
     lineup: &Lineup,
     stage: &Stage<'_>,
     recipes: &[Recipe],
-    traces: &[Trace],
+    traces: &[GreedyTrace],
 ) -> Result<Soups> {
     let ensemble = |weights: &[(usize, f64)], set: usize| stage.logits.ensemble(weights, set);
     let served = cook(stage, &ensemble).scores(recipes)?;
@@ -210,8 +212,8 @@ fn assemble(
 }
 
 /// What is to be said of methods that made nothing.
-fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
-    let made = |wanted: &&Wanted| recipes.iter().any(|recipe| recipe.method == wanted.method);
+fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
+    let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| recipe.method == wanted.method);
     let missing = wanted.iter().filter(|wanted| !made(wanted));
     missing
         .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
@@ -317,12 +319,17 @@ fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
 }
 
 fn decisions(
-    traces: &[Trace],
+    traces: &[GreedyTrace],
     names: &[String],
     validation: Option<&DatasetInfo>,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
-    for (method, seed, trials) in traces {
+    for GreedyTrace {
+        method,
+        seed,
+        trials,
+    } in traces
+    {
         let mut members = 0;
         for (step, trial) in trials.iter().enumerate() {
             members += usize::from(trial.added);
@@ -405,7 +412,7 @@ fn write(
 mod tests {
     use super::*;
     use crate::analysis::learned::{Preset, learn};
-    use crate::analysis::soup::mean;
+    use crate::analysis::recipe::mean;
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::learned::Layers;
     use crate::space::testing::random_pool;

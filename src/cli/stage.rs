@@ -7,7 +7,7 @@ use super::lineup::Lineup;
 use super::prepare::{Inputs, Material, untouched};
 use super::progress::Progress;
 use super::statistics;
-use crate::analysis::check;
+use crate::analysis::self_check;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Logits;
@@ -123,7 +123,7 @@ fn against_files(
     let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);
     let mixes: Vec<Vec<Score>> = mixes.collect();
     let set = DatasetInfo { samples, ..set };
-    let checks = check::against_files(&[set], &inputs.names(), &files, &mixes);
+    let checks = self_check::against_files(&[set], &inputs.names(), &files, &mixes);
     let doubts = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {samples} samples of {}: its file gives loss {:.6}, its tensors in the \
