@@ -105,13 +105,13 @@ pub fn learn(
     settings: &Settings,
     tell: &dyn Fn(TrainingStep),
 ) -> Result<Learned> {
-    let mut run = LearningRun::new(slopes, pool, settings);
+    let mut run = Run::new(slopes, pool, settings);
     run.judge(0)?;
     run.learning.ended = run.epochs(tell)?;
     run.finish()
 }
 
-struct LearningRun<'a> {
+struct Run<'a> {
     slopes: &'a dyn Slopes,
     settings: &'a Settings,
     coefficients: Coefficients,
@@ -126,7 +126,7 @@ struct LearningRun<'a> {
     learning: Learning,
 }
 
-impl<'a> LearningRun<'a> {
+impl<'a> Run<'a> {
     fn new(slopes: &'a dyn Slopes, pool: &Pool, settings: &'a Settings) -> Self {
         let coefficients = Coefficients::new(slopes, pool, settings);
         let mut free = vec![0.0; coefficients.len()];
