@@ -11,14 +11,14 @@ const CLASSES: usize = 10;
 
 /// What the labels of a data set are, beside what the network knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Labels {
+pub struct LabelCoverage {
     /// Classes of the network.
     pub classes: usize,
     /// How many of them the labels name.
     pub named: usize,
 }
 
-impl Labels {
+impl LabelCoverage {
     /// Error of a guess, 1 − 1/C.
     pub fn chance(&self) -> f64 {
         1.0 - 1.0 / self.classes as f64
@@ -44,13 +44,17 @@ impl Labels {
     }
 }
 
-/// What is to be said of data sets on which no model is better than chance, and of those whose
-/// labels cover few of the network's classes; `scores[model][data set]`.
-pub fn warnings(datasets: &[DatasetInfo], labels: &[Labels], scores: &[Vec<Score>]) -> Vec<String> {
+/// Warnings about data sets on which no model is better than chance, and about those whose labels cover
+/// few of the network's classes; `scores[model][data set]`.
+pub fn warnings(
+    datasets: &[DatasetInfo],
+    labels: &[LabelCoverage],
+    scores: &[Vec<Score>],
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut at_chance = Vec::new();
     for (set, (data, labels)) in datasets.iter().zip(labels).enumerate() {
-        let Labels { classes, named } = *labels;
+        let LabelCoverage { classes, named } = *labels;
         let (name, samples) = (&data.name, data.samples);
         let is_subset = labels.is_subset(samples);
         if is_subset {
@@ -83,25 +87,13 @@ pub fn warnings(datasets: &[DatasetInfo], labels: &[Labels], scores: &[Vec<Score
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::score::Role;
+    use crate::analysis::testing::{score, test_set};
 
     fn told(classes: usize, named: usize, samples: usize, errors: &[f64]) -> Vec<String> {
-        let set = DatasetInfo {
-            name: "test".into(),
-            role: Role::Test,
-            samples,
-        };
-        let score = |&error: &f64| {
-            vec![Score {
-                loss: 1.0,
-                loss_se: 0.0,
-                error,
-                error_se: 0.0,
-                nonfinite: 0,
-            }]
-        };
-        let scores: Vec<Vec<Score>> = errors.iter().map(score).collect();
-        warnings(&[set], &[Labels { classes, named }], &scores)
+        let scores = errors.iter().map(|error| vec![score(1.0, *error)]);
+        let scores: Vec<Vec<Score>> = scores.collect();
+        let labels = [LabelCoverage { classes, named }];
+        warnings(&[test_set(samples)], &labels, &scores)
     }
 
     #[test]

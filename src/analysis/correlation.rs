@@ -14,7 +14,7 @@ use crate::result::pairs::Correlation;
 
 /// Two quantities of a pair of models.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct PairPoint {
     /// One model of the pair: an index below the number of models.
     pub a: usize,
     /// The other.
@@ -44,7 +44,7 @@ const FEWEST: usize = 3;
 ///
 /// # Panics
 /// When a point names a model that is not below `models`.
-pub fn pearson(points: &[Point], models: usize, seed: u64) -> Correlation {
+pub fn pearson(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs: Vec<f64> = points.iter().map(|point| point.x).collect();
     let ys: Vec<f64> = points.iter().map(|point| point.y).collect();
@@ -58,7 +58,7 @@ pub fn pearson(points: &[Point], models: usize, seed: u64) -> Correlation {
 ///
 /// # Panics
 /// When a point names a model that is not below `models`.
-pub fn spearman(points: &[Point], models: usize, seed: u64) -> Correlation {
+pub fn spearman(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs = Sorted::new(points.iter().map(|point| point.x).collect());
     let ys = Sorted::new(points.iter().map(|point| point.y).collect());
@@ -67,14 +67,14 @@ pub fn spearman(points: &[Point], models: usize, seed: u64) -> Correlation {
     })
 }
 
-fn finite(points: &[Point]) -> Vec<Point> {
-    let finite = |point: &&Point| point.x.is_finite() && point.y.is_finite();
+fn finite(points: &[PairPoint]) -> Vec<PairPoint> {
+    let finite = |point: &&PairPoint| point.x.is_finite() && point.y.is_finite();
     points.iter().filter(finite).copied().collect()
 }
 
 /// A correlation of weighted points, and what it is when models are drawn anew.
 fn bootstrap(
-    points: &[Point],
+    points: &[PairPoint],
     models: usize,
     seed: u64,
     of: impl Fn(&[f64]) -> f64,
@@ -193,21 +193,21 @@ mod tests {
     use super::*;
 
     /// A quantity of each pair of `models` models.
-    fn pairs(models: usize, value: impl Fn(usize, usize) -> (f64, f64)) -> Vec<Point> {
+    fn pairs(models: usize, value: impl Fn(usize, usize) -> (f64, f64)) -> Vec<PairPoint> {
         let all = (0..models).flat_map(|a| (a + 1..models).map(move |b| (a, b)));
         all.map(|(a, b)| {
             let (x, y) = value(a, b);
-            Point { a, b, x, y }
+            PairPoint { a, b, x, y }
         })
         .collect()
     }
 
     /// Points of which each is a pair of its own two models.
-    fn apart(xs: &[f64], ys: &[f64]) -> (Vec<Point>, usize) {
+    fn apart(xs: &[f64], ys: &[f64]) -> (Vec<PairPoint>, usize) {
         let values = xs.iter().zip(ys).enumerate();
         let points = values.map(|(k, (&x, &y))| {
             let (a, b) = (2 * k, 2 * k + 1);
-            Point { a, b, x, y }
+            PairPoint { a, b, x, y }
         });
         (points.collect(), 2 * xs.len())
     }
@@ -223,7 +223,7 @@ mod tests {
             let x = (a * a + 3 * b) as f64;
             (x, x.exp())
         });
-        let falling: Vec<Point> = rising.iter().map(|p| Point { y: -p.x, ..*p }).collect();
+        let falling: Vec<PairPoint> = rising.iter().map(|p| PairPoint { y: -p.x, ..*p }).collect();
         let near = |found: Correlation, expected: f64| {
             let ends = [found.value, found.low, found.high];
             assert!(ends.iter().all(|end| (end - expected).abs() < 1e-12));

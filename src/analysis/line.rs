@@ -10,14 +10,14 @@ use crate::space::mix::Mix;
 /// α = k stands at the k-th checkpoint (the first being 0); between k and k + 1 the model is
 /// (1−t)·θ_k + t·θ_{k+1} with t = α − k. Outside, the first and the last piece go on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Path {
+pub struct CheckpointPath {
     /// Members of the pool.
     pub nodes: Vec<usize>,
     /// Ascending.
     pub alphas: Vec<f64>,
 }
 
-impl Path {
+impl CheckpointPath {
     /// The two checkpoints around α, by their places on the path, with their weights.
     pub fn weights(&self, alpha: f64) -> [(usize, f64); 2] {
         let last = self.nodes.len() - 2;
@@ -56,7 +56,7 @@ type Value = (f64, f64);
 /// a point at 5.6e-17.
 const SAME: f64 = 1e-9;
 
-impl Path {
+impl CheckpointPath {
     /// The barrier of a quantity: the largest rise over `base`, negative or not, of the soups
     /// strictly between two checkpoints; NaN where there is no such point. At a checkpoint the soup
     /// is the checkpoint, and its rise over the chord is 0 without any measurement.
@@ -131,9 +131,10 @@ fn rise(alpha: f64, terms: &[(f64, Value)]) -> Barrier {
 /// measure: the first such stays.
 fn higher(first: Barrier, second: Barrier) -> Barrier {
     let replaces = second.height > first.height || second.height.is_nan();
-    match replaces && !first.height.is_nan() {
-        true => second,
-        false => first,
+    if replaces && !first.height.is_nan() {
+        second
+    } else {
+        first
     }
 }
 
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn mixes_run_through_all_checkpoints_and_beyond() {
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![1, 0, 2],
             alphas: vec![-0.5, 0.0, 0.25, 1.0, 1.5, 2.0, 2.5],
         };
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn barriers_by_both_definitions_in_closed_form() {
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![0, 1],
             alphas: vec![-1.0, 0.0, 0.25, 0.5, 0.75, 1.0],
         };
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_largest_rise_is_told_where_it_is_negative_too() {
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![0, 1],
             alphas: vec![0.0, 0.25, 0.5, 0.75, 1.0],
         };
@@ -235,7 +236,7 @@ mod tests {
         for alphas in [vec![0.0, 1.0, 2.0], vec![-0.5, 2.5], rounded] {
             let soups: Vec<Score> = alphas.iter().map(|_| score(9.0)).collect();
             let nodes = vec![0, 1, 2];
-            let path = Path { nodes, alphas };
+            let path = CheckpointPath { nodes, alphas };
             for base in [Base::Chord, Base::Mean] {
                 let barrier = path.barrier(&soups, &ends, base, loss);
                 assert!(barrier.height.is_nan() && barrier.se.is_nan() && barrier.alpha.is_nan());
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn every_checkpoint_of_a_path_is_an_end_of_both_its_pieces() {
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![0, 1, 2],
             alphas: vec![0.0, 0.5, 1.0, 1.5, 2.0],
         };
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_rise_that_cannot_be_measured_is_no_number() {
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![0, 1],
             alphas: vec![0.25, 0.5, 0.75],
         };
@@ -280,7 +281,7 @@ mod tests {
     fn a_quadratic_loss_has_no_barrier_and_bends_as_its_formula() {
         let pool = pool(&[&[0.0, 0.0], &[2.0, 1.0], &[-1.0, 3.0]]);
         let evaluator = Quadratic::new(&pool, vec![0.5, 0.5], vec![2.0, 1.0], 0.1);
-        let path = Path {
+        let path = CheckpointPath {
             nodes: vec![1, 2],
             alphas: linspace(0.0, 1.0, 9),
         };

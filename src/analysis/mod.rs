@@ -4,13 +4,17 @@ pub mod adaptive;
 pub mod arrows;
 pub mod averages;
 pub mod chance;
-pub mod check;
 pub mod correlation;
+pub mod greedy;
 pub mod learned;
 pub mod line;
 pub mod origin;
 pub mod pairs;
 pub mod plane;
+pub mod recipe;
+pub mod self_check;
 pub mod soup;
 pub mod spectrum;
+#[cfg(test)]
+mod testing;
 pub mod theory;

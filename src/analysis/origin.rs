@@ -9,7 +9,7 @@
 //! tensor to tensor. On the fine-tunes of `examples/digits` the mean of −⟨δᵢ, θ0⟩/‖δᵢ‖² reaches
 //! 0.45 over all pairs; with a random r of ‖r‖ ≥ ‖δ‖ it is 0.5 to 1. A smaller r is not seen.
 
-use super::chance::Labels;
+use super::chance::LabelCoverage;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
 use crate::space::pool::Pool;
@@ -43,12 +43,12 @@ struct Offset {
     everywhere: bool,
 }
 
-/// What is to be said of the origin, from the inner products of the checkpoints, and where θ0 and
-/// they have scores, `[model][data set]`, from these.
+/// Warnings about the origin: from the inner products of the checkpoints, and where θ0 and they have
+/// scores, `scores[model][data set]`, from these.
 pub fn warnings(
     pool: &Pool,
     gram: &Gram,
-    (datasets, labels): (&[DatasetInfo], &[Labels]),
+    (datasets, labels): (&[DatasetInfo], &[LabelCoverage]),
     scores: &[Vec<Score>],
 ) -> Vec<String> {
     let Some(offset) = offset(pool, gram).filter(|offset| offset.cosine >= COSINE) else {
@@ -138,7 +138,7 @@ fn offset(pool: &Pool, gram: &Gram) -> Option<Offset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::score::Role;
+    use crate::analysis::testing::{score, test_set};
     use crate::space::testing::pool;
 
     const N: usize = 4000;
@@ -172,29 +172,15 @@ mod tests {
         }
         let slices: Vec<&[f64]> = members.iter().map(Vec::as_slice).collect();
         let pool = pool(&slices);
-        let set = DatasetInfo {
-            name: "test".into(),
-            role: Role::Test,
-            samples: 1000,
-        };
-        let score = |error: f64| {
-            vec![Score {
-                loss: 1.0,
-                loss_se: 0.0,
-                error,
-                error_se: 0.0,
-                nonfinite: 0,
-            }]
-        };
-        let labels = Labels {
+        let labels = LabelCoverage {
             classes: 10,
             named: 10,
         };
         warnings(
             &pool,
             &Gram::of(&pool),
-            (&[set], &[labels]),
-            &errors.map(score),
+            (&[test_set(1000)], &[labels]),
+            &errors.map(|error| vec![score(1.0, error)]),
         )
     }
 

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
-use super::correlation::{Point, pearson, spearman};
+use super::correlation::{PairPoint, pearson, spearman};
 use crate::result::pairs::{Correlation, Pair, PairRow};
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::gram::Gram;
@@ -32,16 +32,9 @@ pub fn drawn(mut pairs: Vec<(usize, usize)>, count: usize, seed: u64) -> Vec<(us
     pairs
 }
 
-/// Angle in degrees between two checkpoints seen from θ0; `k` counts from 0 without θ0. NaN where
-/// one of them is θ0.
-pub fn angle(products: &ndarray::Array2<f64>, a: usize, b: usize) -> f64 {
-    let cosine = products[[a, b]] / (products[[a, a]].sqrt() * products[[b, b]].sqrt());
-    cosine.clamp(-1.0, 1.0).acos().to_degrees()
-}
-
-/// Scores of a pair's four models, `[data set]` each.
+/// The scores of a pair's four models, `scores[data set]` each.
 #[derive(Debug, Clone, Copy)]
-pub struct Four<'s> {
+pub struct PairScores<'s> {
     /// The first checkpoint.
     pub a: &'s [Score],
     /// The second.
@@ -54,12 +47,13 @@ pub struct Four<'s> {
 
 /// A row a data set, and the unweighted means `shifts`, over the shift sets, and `all`, over these
 /// and the test set, where there are such sets.
-pub fn rows(datasets: &[DatasetInfo], four: Four<'_>) -> Vec<PairRow> {
+pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
     let row = |(set, dataset): (usize, &DatasetInfo)| {
         let accuracy = |scores: &[Score]| dataset.accuracy(scores[set].error);
-        let [a, b, soup] = [four.a, four.b, four.soup].map(|scores| scores[set].error_se);
-        let (accuracy_a, accuracy_b) = (accuracy(four.a), accuracy(four.b));
-        let accuracy_soup = accuracy(four.soup);
+        let models = [scores.a, scores.b, scores.soup];
+        let [a, b, soup] = models.map(|scores| scores[set].error_se);
+        let (accuracy_a, accuracy_b) = (accuracy(scores.a), accuracy(scores.b));
+        let accuracy_soup = accuracy(scores.soup);
         PairRow {
             dataset: dataset.name.clone(),
             role: dataset.role.name().to_string(),
@@ -67,7 +61,7 @@ pub fn rows(datasets: &[DatasetInfo], four: Four<'_>) -> Vec<PairRow> {
             accuracy_a,
             accuracy_b,
             accuracy_soup,
-            accuracy_ensemble: accuracy(four.ensemble),
+            accuracy_ensemble: accuracy(scores.ensemble),
             advantage: accuracy_soup - f64::midpoint(accuracy_a, accuracy_b),
             advantage_se: (soup * soup + (a * a + b * b) / 4.0).sqrt(),
         }
@@ -113,11 +107,11 @@ pub fn correlations(
     models: usize,
     seed: u64,
 ) -> [Correlation; 3] {
-    let points = |of: &dyn Fn(&Pair) -> Option<(f64, f64)>| -> Vec<Point> {
+    let points = |of: &dyn Fn(&Pair) -> Option<(f64, f64)>| -> Vec<PairPoint> {
         let both = pairs.iter().zip(places);
         both.filter_map(|(pair, &(a, b))| {
             let (x, y) = of(pair)?;
-            Some(Point { a, b, x, y })
+            Some(PairPoint { a, b, x, y })
         })
         .collect()
     };
@@ -134,12 +128,7 @@ pub fn correlations(
     ]
 }
 
-/// ‖δ‖ of a checkpoint in the same products as [`angle`].
-pub fn norm(products: &ndarray::Array2<f64>, k: usize) -> f64 {
-    products[[k, k]].sqrt()
-}
-
-/// What is to be said of checkpoints that are θ0 or that are equal, by their names.
+/// Warnings about checkpoints that are equal to θ0 or to each other; `names[checkpoint]`, without θ0.
 pub fn twins(gram: &Gram, names: &[String]) -> Vec<String> {
     let products = &gram.total;
     let k = names.len();
@@ -202,7 +191,7 @@ mod tests {
         let a = [0.5, 0.1, 0.2, 0.4].map(|error| score(error, 0.02));
         let b = [0.5, 0.3, 0.2, 0.6].map(|error| score(error, 0.02));
         let soup = [0.5, 0.1, 0.1, 0.3].map(|error| score(error, 0.01));
-        let four = Four {
+        let four = PairScores {
             a: &a,
             b: &b,
             soup: &soup,
@@ -229,12 +218,12 @@ mod tests {
             let (sin, cos) = degrees.to_radians().sin_cos();
             let pool = pool(&[&[0.0, 0.0], &[r, 0.0], &[r * cos, r * sin]]);
             let gram = Gram::of(&pool);
-            assert!((angle(&gram.total, 0, 1) - degrees).abs() < 1e-6);
+            assert!((gram.angle(0, 1) - degrees).abs() < 1e-6);
             let bowl = Quadratic::new(&pool, vec![0.0; 2], vec![1.0; 2], 0.0);
             let mixes = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]];
             let mixes = mixes.map(|mix| Mix::new(mix.to_vec()));
             let scores = bowl.evaluate(&mixes, &()).unwrap().scores;
-            let four = Four {
+            let four = PairScores {
                 a: &scores[0],
                 b: &scores[1],
                 soup: &scores[2],
@@ -258,9 +247,9 @@ mod tests {
             &[1.0, 2.0],
         ]);
         let gram = Gram::of(&pool);
-        assert!(angle(&gram.total, 0, 1).is_nan());
-        assert_eq!(angle(&gram.total, 1, 2), 0.0);
-        assert!((angle(&gram.total, 1, 3) - 90.0).abs() < 1e-12);
+        assert!(gram.angle(0, 1).is_nan());
+        assert_eq!(gram.angle(1, 2), 0.0);
+        assert!((gram.angle(1, 3) - 90.0).abs() < 1e-12);
         let names = ["a", "b", "c", "d"].map(String::from);
         let said = twins(&gram, &names);
         assert_eq!(said.len(), 2);

@@ -1,6 +1,6 @@
 //! Warnings about the inputs of a result, beside those of matching.
 
-use crate::analysis::chance::{self, Labels};
+use crate::analysis::chance::{self, LabelCoverage};
 use crate::analysis::origin;
 use crate::evaluate::onnx::Engine;
 use crate::result::score::{DatasetInfo, Score};
@@ -19,8 +19,10 @@ pub fn of_inputs(
     scores: &[Vec<Score>],
 ) -> Vec<String> {
     let (classes, named) = engine.coverage();
-    let labels = named.into_iter().map(|named| Labels { classes, named });
-    let labels: Vec<Labels> = labels.collect();
+    let labels = named
+        .into_iter()
+        .map(|named| LabelCoverage { classes, named });
+    let labels: Vec<LabelCoverage> = labels.collect();
     let mut warnings = engine.warnings().to_vec();
     warnings.extend(chance::warnings(datasets, &labels, scores));
     if pool.members.len() > 2 {

@@ -2,8 +2,8 @@
 
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings};
-use crate::analysis::check::against_files;
-use crate::analysis::line::{Base, Path};
+use crate::analysis::line::{Base, CheckpointPath};
+use crate::analysis::self_check::against_files;
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
@@ -33,7 +33,7 @@ pub struct LineSettings {
 
 impl LineSettings {
     /// The path through the models of a session, and the points on it.
-    fn path(&self, members: usize) -> Path {
+    fn path(&self, members: usize) -> CheckpointPath {
         let nodes: Vec<usize> = (usize::from(!self.from_origin)..members).collect();
         let pieces = nodes.len() - 1;
         let mut alphas = match &self.alphas {
@@ -52,7 +52,7 @@ impl LineSettings {
         alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
         alphas.sort_by(f64::total_cmp);
         alphas.dedup();
-        Path { nodes, alphas }
+        CheckpointPath { nodes, alphas }
     }
 }
 
@@ -89,7 +89,7 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
 }
 
 /// Warnings about batch norm on the path.
-fn of_batch_norm(session: &Session, network: &Network<'_>, path: &Path) -> Vec<String> {
+fn of_batch_norm(session: &Session, network: &Network<'_>, path: &CheckpointPath) -> Vec<String> {
     let aligned = session.aligned();
     let mixes = path.mixes(session.members());
     let points = &mixes[..path.alphas.len()];
@@ -106,7 +106,7 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, path: &Path) -> Vec<S
 fn ensembles(
     session: &Session,
     engine: &Engine<'_>,
-    path: &Path,
+    path: &CheckpointPath,
     datasets: &[DatasetInfo],
     observer: &dyn Observer,
 ) -> Result<Vec<Vec<Score>>> {
@@ -125,7 +125,12 @@ fn ensembles(
 }
 
 /// Arranges the answers to the path's mixes, which the single models follow.
-fn arrange(path: &Path, answers: &Answers, ensemble: Vec<Vec<Score>>, names: &[String]) -> Line {
+fn arrange(
+    path: &CheckpointPath,
+    answers: &Answers,
+    ensemble: Vec<Vec<Score>>,
+    names: &[String],
+) -> Line {
     let datasets = &answers.datasets;
     let (points, rest) = answers.scores.split_at(path.alphas.len());
     let (nodes, models) = rest.split_at(path.nodes.len());
@@ -168,7 +173,12 @@ fn on_set(scores: &[Vec<Score>], set: usize) -> Vec<Score> {
 }
 
 /// The barriers of loss and error on a data set.
-fn barriers_on(path: &Path, dataset: &DatasetInfo, soups: &[Score], ends: &[Score]) -> Barriers {
+fn barriers_on(
+    path: &CheckpointPath,
+    dataset: &DatasetInfo,
+    soups: &[Score],
+    ends: &[Score],
+) -> Barriers {
     let barrier = |base, value| path.barrier(soups, ends, base, value);
     let loss = |score: &Score| (score.loss, score.loss_se);
     let error = |score: &Score| (score.error, score.error_se);

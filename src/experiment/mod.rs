@@ -31,7 +31,7 @@ mod soup_result;
 pub mod spectrum;
 mod theory;
 
-use crate::analysis::learned::Moment;
+use crate::analysis::learned::TrainingStep;
 use crate::error::Result;
 use crate::evaluate::EvaluationObserver;
 use crate::result::method::Method;
@@ -55,7 +55,7 @@ pub trait Observer: EvaluationObserver {
     fn steps_end(&self) {}
 
     /// The optimizer of a learned soup took a step.
-    fn learning_step(&self, _method: Method, _step: &Moment) {}
+    fn learning_step(&self, _method: Method, _step: &TrainingStep) {}
 
     /// The whole plane as it is known from the samples so far.
     ///

@@ -6,7 +6,7 @@ use super::evaluated::EvaluatedModels;
 use super::pair_selection::PairSelection;
 use super::session::Session;
 use super::theory::compared;
-use crate::analysis::pairs::{self as analysis, Four};
+use crate::analysis::pairs::{self as analysis, PairScores};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
@@ -82,7 +82,7 @@ fn assemble(
     let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
         let sets = 0..evaluated.datasets.len();
         let ensemble = sets.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
-        let four = Four {
+        let scores = PairScores {
             a: &evaluated.scores[a + 1],
             b: &evaluated.scores[b + 1],
             soup,
@@ -91,11 +91,11 @@ fn assemble(
         Pair {
             a: models[a].name.clone(),
             b: models[b].name.clone(),
-            angle_deg: analysis::angle(&gram.total, a, b),
-            norm_a: analysis::norm(&gram.total, a),
-            norm_b: analysis::norm(&gram.total, b),
+            angle_deg: gram.angle(a, b),
+            norm_a: gram.norm(a),
+            norm_b: gram.norm(b),
             differ: Vec::new(),
-            rows: analysis::rows(&evaluated.datasets, four),
+            rows: analysis::rows(&evaluated.datasets, scores),
         }
     };
     let pairs: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();
@@ -133,16 +133,16 @@ fn layers(
     places: &[(usize, usize)],
     names: &[String],
 ) -> Vec<LayerAngle> {
-    let parameters = pool.parameters.iter().zip(&gram.per_parameter);
-    let moving = parameters.filter(|(parameter, _)| parameter.counts() && !parameter.frozen);
-    let angles = moving.flat_map(|(parameter, products)| {
+    let parameters = pool.parameters.iter().enumerate();
+    let moving = parameters.filter(|(_, parameter)| parameter.counts() && !parameter.frozen);
+    let angles = moving.flat_map(|(index, parameter)| {
         places.iter().map(move |&(a, b)| LayerAngle {
             a: names[a].clone(),
             b: names[b].clone(),
             tensor: parameter.name.clone(),
-            angle_deg: analysis::angle(products, a, b),
-            norm_a: analysis::norm(products, a),
-            norm_b: analysis::norm(products, b),
+            angle_deg: gram.parameter_angle(index, a, b),
+            norm_a: gram.parameter_norm(index, a),
+            norm_b: gram.parameter_norm(index, b),
         })
     });
     angles.collect()

@@ -6,8 +6,8 @@ use super::data::LoadedData;
 use super::session::Session;
 use super::{Observer, input_warnings};
 use crate::analysis::adaptive::Refinement;
-use crate::analysis::check;
 use crate::analysis::plane::{self as analysis, Surface};
+use crate::analysis::self_check;
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
@@ -83,7 +83,7 @@ impl<'r> PlaneRun<'r> {
         let surface = analysis::arrange(answers, self.basis, self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
         let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
-        let checks = check::against_files(datasets, &self.names, &answers.files, &as_mixes);
+        let checks = self_check::against_files(datasets, &self.names, &answers.files, &as_mixes);
         let mut warnings = self.session.aligned().warnings.clone();
         warnings.extend(disagreeing(&checks));
         warnings.extend(nonfinite(&surface));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::data::LoadedData;
 use super::session::Session;
-use crate::analysis::soup::{Recipe, Wanted};
+use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::base::atomic;
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
@@ -18,7 +18,7 @@ use crate::space::save;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Save {
     /// Which method.
-    pub wanted: Wanted,
+    pub wanted: MethodSpec,
     /// Where: a `.safetensors` or `.onnx` file.
     pub path: PathBuf,
 }

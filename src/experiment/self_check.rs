@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::session::Session;
-use crate::analysis::check;
+use crate::analysis::self_check;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Logits;
@@ -39,7 +39,7 @@ pub fn against_files(
     let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);
     let mixes: Vec<Vec<Score>> = mixes.collect();
     let set = DatasetInfo { samples, ..set };
-    let checks = check::against_files(&[set], &session.names(), &files, &mixes);
+    let checks = self_check::against_files(&[set], &session.names(), &files, &mixes);
     let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {samples} samples of {}: its file gives loss {:.6}, its tensors in the \

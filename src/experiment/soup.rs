@@ -4,8 +4,10 @@ use super::evaluated::{EvaluatedModels, validation};
 use super::save::{self, Save, ToSave};
 use super::session::Session;
 use super::{Observer, soup_result};
-use crate::analysis::learned::Moment;
-use crate::analysis::soup::{Cook, Ensemble, Learner, Recipe, Rule, Trace, Wanted, ranked};
+use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
+use crate::analysis::learned::TrainingStep;
+use crate::analysis::recipe::{MethodSpec, Recipe};
+use crate::analysis::soup::{Ensemble, Learner, SoupBuilder};
 use crate::error::{Cause, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
@@ -18,12 +20,12 @@ use crate::space::gram::Gram;
 /// Which averages are made, and how.
 pub struct SoupSettings {
     /// The methods, in the order of the table.
-    pub methods: Vec<Wanted>,
+    pub methods: Vec<MethodSpec>,
     /// Whether the methods were asked for. Learned soups that were not are left out, with a
     /// warning, where the network has no gradient.
     pub asked: bool,
     /// When a greedy soup takes a model.
-    pub rule: Rule,
+    pub rule: GreedyRule,
     /// Random orders of the method `greedy-random`.
     pub orders: u64,
     /// How soups are learned, where some are.
@@ -58,20 +60,20 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let left_out = no_gradients(&engine, settings)?;
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
-    let tell = |method: Method, step: Moment| observer.learning_step(method, &step);
+    let tell = |method: Method, step: TrainingStep| observer.learning_step(method, &step);
     let ensemble = |weights: &[(usize, f64)], set: usize| models.logits.ensemble(weights, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
     let learner = learning.map(|learning| learner(session, &engine, &models, learning, &tell));
-    let cook = Cook {
+    let builder = SoupBuilder {
         learner: learner.transpose()?,
-        ..cook((session, &engine, &models), settings, &ensemble, observer)
+        ..builder((session, &engine, &models), settings, &ensemble, observer)
     };
-    let is_possible = |wanted: &&Wanted| left_out.is_none() || !wanted.method.is_learned();
+    let is_possible = |wanted: &&MethodSpec| left_out.is_none() || !wanted.method.is_learned();
     let methods = settings.methods.iter().filter(is_possible).copied();
-    let methods: Vec<Wanted> = methods.collect();
-    let (recipes, traces) = chosen(&cook, session, &models, &methods)?;
-    let scores = cook.scores(&recipes)?;
-    drop(cook);
+    let methods: Vec<MethodSpec> = methods.collect();
+    let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
+    let scores = builder.scores(&recipes)?;
+    drop(builder);
     let mut soups = soup_result::assemble(session, &models, &recipes, scores, &traces);
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
@@ -98,13 +100,13 @@ fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<S
 
 /// What the methods make of the models.
 fn chosen(
-    cook: &Cook<'_>,
+    builder: &SoupBuilder<'_>,
     session: &Session,
     models: &EvaluatedModels,
-    methods: &[Wanted],
-) -> Result<(Vec<Recipe>, Vec<Trace>)> {
-    cook.check_start()?;
-    let checkpoints: Vec<usize> = (1..cook.members).collect();
+    methods: &[MethodSpec],
+) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
+    builder.check_start()?;
+    let checkpoints: Vec<usize> = (1..builder.members).collect();
     let ranked = match models.validation() {
         Some(set) => ranked(&checkpoints, |member| models.scores[member][set]),
         None => checkpoints,
@@ -114,7 +116,7 @@ fn chosen(
     let gram: Option<&Gram> = needs_angles.then(|| session.gram());
     let (mut recipes, mut traces) = (Vec::new(), Vec::new());
     for wanted in methods {
-        let (made, traced) = cook.recipes(wanted, &ranked, gram)?;
+        let (made, traced) = builder.recipes(wanted, &ranked, gram)?;
         // A sweep may hold a point that was asked for by itself.
         let known = |recipe: &Recipe| {
             let same = |other: &Recipe| {
@@ -136,7 +138,7 @@ fn learner<'l>(
     engine: &'l Engine<'_>,
     models: &EvaluatedModels,
     learning: &LearningSettings,
-    tell: &'l dyn Fn(Method, Moment),
+    tell: &'l dyn Fn(Method, TrainingStep),
 ) -> Result<Learner<'l>> {
     let set = models.validation().unwrap_or(0);
     let gradients = engine.gradients(set, learning.batch, Precision::Own)?;
@@ -152,14 +154,14 @@ fn learner<'l>(
     })
 }
 
-fn cook<'c>(
+fn builder<'c>(
     (session, engine, models): (&'c Session, &'c Engine<'_>, &'c EvaluatedModels),
     settings: &SoupSettings,
     ensemble: &'c Ensemble<'c>,
     observer: &'c dyn Observer,
-) -> Cook<'c> {
+) -> SoupBuilder<'c> {
     let seeds = (0..settings.orders).map(|order| session.seed().wrapping_add(order));
-    Cook {
+    SoupBuilder {
         evaluator: engine,
         ensemble,
         observer,

@@ -3,7 +3,8 @@
 use super::batch_norm;
 use super::evaluated::EvaluatedModels;
 use super::session::Session;
-use crate::analysis::soup::{Recipe, Trace, Wanted};
+use crate::analysis::greedy::GreedyTrace;
+use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning};
@@ -19,7 +20,7 @@ pub fn assemble(
     models: &EvaluatedModels,
     recipes: &[Recipe],
     scores: Vec<Vec<Score>>,
-    traces: &[Trace],
+    traces: &[GreedyTrace],
 ) -> Soups {
     let (origin, individuals) = session.individuals(models.scores.clone());
     let names = session.names();
@@ -44,7 +45,7 @@ pub fn warn(
     soups: &mut Soups,
     session: &Session,
     network: &Network<'_>,
-    methods: &[Wanted],
+    methods: &[MethodSpec],
     recipes: &[Recipe],
 ) {
     let learned = soups.learned.iter();
@@ -59,8 +60,8 @@ pub fn warn(
 }
 
 /// Warnings about methods that made nothing.
-fn missing(wanted: &[Wanted], recipes: &[Recipe]) -> Vec<String> {
-    let made = |wanted: &&Wanted| recipes.iter().any(|recipe| recipe.method == wanted.method);
+fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
+    let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| recipe.method == wanted.method);
     let missing = wanted.iter().filter(|wanted| !made(wanted));
     missing
         .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
@@ -171,18 +172,18 @@ fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
 }
 
 fn decisions(
-    traces: &[Trace],
+    traces: &[GreedyTrace],
     names: &[String],
     validation: Option<&DatasetInfo>,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
-    for (method, seed, trials) in traces {
+    for trace in traces {
         let mut members = 0;
-        for (step, trial) in trials.iter().enumerate() {
+        for (step, trial) in trace.trials.iter().enumerate() {
             members += usize::from(trial.added);
             decisions.push(Decision {
-                method: *method,
-                seed: *seed,
+                method: trace.method,
+                seed: trace.seed,
                 step: step + 1,
                 model: names[trial.member].clone(),
                 val_accuracy: validation.map_or(f64::NAN, |set| set.accuracy(trial.error)),
@@ -210,7 +211,7 @@ pub fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
 mod tests {
     use super::*;
     use crate::analysis::learned::{Preset, learn};
-    use crate::analysis::soup::mean;
+    use crate::analysis::recipe::mean;
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::learned::Layers;
     use crate::result::learned::LearningSettings;

@@ -4,7 +4,7 @@
 use super::Observer;
 use super::evaluated::EvaluatedModels;
 use super::session::Session;
-use crate::analysis::theory::{Model, Place, STEP, calibrate, compare};
+use crate::analysis::theory::{InterpolationPoint, PathModel, STEP, calibrate, compare};
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
@@ -99,18 +99,18 @@ impl PairLogits<'_> {
         set: usize,
         (beta, calibrated): (f64, bool),
     ) -> TheoryPoint {
-        let place = Place {
+        let place = InterpolationPoint {
             alpha,
             step: STEP,
             beta,
         };
         let first = AROUND.len() * index;
-        let read = |model: Model, sample: usize, row: &mut [f64]| match model {
-            Model::A => widen_into(row, self.ends.row(self.members.0, set, sample)),
-            Model::B => widen_into(row, self.ends.row(self.members.1, set, sample)),
-            Model::Below => widen_into(row, self.soups.row(first, set, sample)),
-            Model::Soup => widen_into(row, self.soups.row(first + 1, set, sample)),
-            Model::Above => widen_into(row, self.soups.row(first + 2, set, sample)),
+        let read = |model: PathModel, sample: usize, row: &mut [f64]| match model {
+            PathModel::A => widen_into(row, self.ends.row(self.members.0, set, sample)),
+            PathModel::B => widen_into(row, self.ends.row(self.members.1, set, sample)),
+            PathModel::Below => widen_into(row, self.soups.row(first, set, sample)),
+            PathModel::Soup => widen_into(row, self.soups.row(first + 1, set, sample)),
+            PathModel::Above => widen_into(row, self.soups.row(first + 2, set, sample)),
         };
         let found = compare(&place, self.ends.labels(set), self.ends.classes(), read);
         TheoryPoint {

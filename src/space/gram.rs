@@ -81,10 +81,32 @@ impl Gram {
         self.total[[k, k]].sqrt()
     }
 
+    /// The angle in degrees between δ of two checkpoints (0-based, the origin not counted), in [0, 180];
+    /// NaN where one of them is θ0.
+    pub fn angle(&self, a: usize, b: usize) -> f64 {
+        angle(&self.total, a, b)
+    }
+
+    /// The same within one parameter.
+    pub fn parameter_angle(&self, parameter: usize, a: usize, b: usize) -> f64 {
+        angle(&self.per_parameter[parameter], a, b)
+    }
+
+    /// ‖δ‖ of checkpoint `k` within one parameter.
+    pub fn parameter_norm(&self, parameter: usize, k: usize) -> f64 {
+        self.per_parameter[parameter][[k, k]].sqrt()
+    }
+
     /// ‖θ0‖ over the parameters that count.
     pub fn norm_origin(&self) -> f64 {
         self.squared_origin.iter().sum::<f64>().sqrt()
     }
+}
+
+/// The angle in degrees whose cosine is ⟨δa, δb⟩/(‖δa‖·‖δb‖), by their inner products.
+fn angle(products: &Array2<f64>, a: usize, b: usize) -> f64 {
+    let cosine = products[[a, b]] / (products[[a, a]].sqrt() * products[[b, b]].sqrt());
+    cosine.clamp(-1.0, 1.0).acos().to_degrees()
 }
 
 fn segment_sums(pool: &Pool, index: usize, range: Range<usize>) -> SegmentSums {

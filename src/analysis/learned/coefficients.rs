@@ -50,10 +50,7 @@ impl Coefficients {
     /// α, `[row][model]`.
     pub fn alpha(&self, free: &[f64]) -> Vec<Vec<f64>> {
         let rows = free[..self.len()].chunks_exact(self.models);
-        let row = |row: &[f64]| match self.softmax {
-            true => softmax(row),
-            false => centred(row),
-        };
+        let row = if self.softmax { softmax } else { centred };
         rows.map(row).collect()
     }
 
@@ -87,9 +84,10 @@ impl Coefficients {
     /// ∂αⱼ/∂zᵢ = αⱼ (δᵢⱼ − αᵢ) of a softmax, else δᵢⱼ − 1/k; symmetric both.
     fn through(&self, slopes: &[f64], alpha: &[f64]) -> Vec<f64> {
         let count = self.models as f64;
-        let mean: f64 = match self.softmax {
-            true => slopes.iter().zip(alpha).map(|(s, a)| s * a).sum(),
-            false => slopes.iter().sum::<f64>() / count,
+        let mean: f64 = if self.softmax {
+            slopes.iter().zip(alpha).map(|(s, a)| s * a).sum()
+        } else {
+            slopes.iter().sum::<f64>() / count
         };
         let weight = |alpha: &f64| if self.softmax { *alpha } else { 1.0 };
         let all = slopes.iter().zip(alpha);

@@ -66,9 +66,9 @@ impl Preset {
     }
 }
 
-/// A step was taken.
+/// A step that an optimizer took.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment {
+pub struct TrainingStep {
     /// Its number, from 1.
     pub step: usize,
     /// Steps of all epochs.
@@ -105,7 +105,7 @@ pub fn learn(
     slopes: &dyn DifferentiableLoss,
     pool: &Pool,
     settings: &LearningSettings,
-    tell: &dyn Fn(Moment),
+    tell: &dyn Fn(TrainingStep),
 ) -> Result<Learned> {
     let mut run = Run::new(slopes, pool, settings);
     run.judge(0)?;
@@ -152,9 +152,10 @@ impl<'a> Run<'a> {
             best: 0,
             ended: Ended::Done,
         };
-        let selection = match held_out.is_empty() {
-            true => training.clone(),
-            false => held_out,
+        let selection = if held_out.is_empty() {
+            training.clone()
+        } else {
+            held_out
         };
         let moved = free.len() - usize::from(!settings.learns_beta);
         Self {
@@ -174,7 +175,7 @@ impl<'a> Run<'a> {
         self.free[self.coefficients.len()]
     }
 
-    fn epochs(&mut self, tell: &dyn Fn(Moment)) -> Result<Ended> {
+    fn epochs(&mut self, tell: &dyn Fn(TrainingStep)) -> Result<Ended> {
         let batch = self.settings.batch.max(1);
         for epoch in 1..=self.settings.epochs {
             let mut order = self.training.clone();
@@ -194,7 +195,12 @@ impl<'a> Run<'a> {
     }
 
     /// One step on these samples; `false` where it cannot be taken.
-    fn step(&mut self, epoch: usize, samples: &[usize], tell: &dyn Fn(Moment)) -> Result<bool> {
+    fn step(
+        &mut self,
+        epoch: usize,
+        samples: &[usize],
+        tell: &dyn Fn(TrainingStep),
+    ) -> Result<bool> {
         let alpha = self.coefficients.alpha(&self.free);
         let mix = self.coefficients.mix(&alpha);
         let slope = self
@@ -221,7 +227,7 @@ impl<'a> Run<'a> {
             beta: self.beta(),
         });
         let batches = self.training.len().div_ceil(self.settings.batch.max(1));
-        tell(Moment {
+        tell(TrainingStep {
             step,
             steps: self.settings.epochs * batches,
             loss: slope.fit.loss,

@@ -98,10 +98,12 @@ fn quadrature(products: &mut Products<'_>, mut krylov: Krylov, steps: usize) -> 
 /// all the same, but for rounding, have no range of their own.
 fn width(low: f64, high: f64, apart: f64) -> f64 {
     let (range, largest) = (high - low, low.abs().max(high.abs()));
-    match range > 1e-9 * largest {
-        true => (GAP * apart).clamp(WIDTH.0 * range, WIDTH.1 * range),
-        false if largest > 0.0 => WIDTH.0 * largest,
-        false => WIDTH.0,
+    if range > 1e-9 * largest {
+        (GAP * apart).clamp(WIDTH.0 * range, WIDTH.1 * range)
+    } else if largest > 0.0 {
+        WIDTH.0 * largest
+    } else {
+        WIDTH.0
     }
 }
 

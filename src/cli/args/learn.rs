@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::units;
 use crate::analysis::learned::Preset;
-use crate::analysis::soup::Wanted;
+use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
 use crate::result::learned::{Layers, LearningSettings};
 use crate::result::method::Method;
@@ -47,7 +47,7 @@ impl LearnArgs {
     ///
     /// # Errors
     /// When a value is impossible, or a flag is given that serves no method.
-    pub fn settings(&self, wanted: &[Wanted]) -> Result<Option<LearningSettings>> {
+    pub fn settings(&self, wanted: &[MethodSpec]) -> Result<Option<LearningSettings>> {
         let has = |method: Method| wanted.iter().any(|wanted| wanted.method == method);
         let by_layer = has(Method::LearnedByLayer);
         let learns = by_layer || has(Method::Learned);
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &LearnArgs, methods: &[Method]) -> Result<Option<LearningSettings>> {
-        let wanted: Vec<Wanted> = methods.iter().copied().map(Wanted::plain).collect();
+        let wanted: Vec<MethodSpec> = methods.iter().copied().map(MethodSpec::plain).collect();
         arguments.settings(&wanted)
     }
 

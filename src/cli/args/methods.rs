@@ -1,6 +1,6 @@
 //! `--methods` and what `--save` adds to it: which averages are made.
 
-use crate::analysis::soup::Wanted;
+use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
 use crate::result::method::Method;
 
@@ -8,16 +8,16 @@ use crate::result::method::Method;
 ///
 /// # Errors
 /// When there is no such method, or it takes no number.
-pub fn wanted(list: Option<&str>, saved: &[Wanted]) -> Result<Vec<Wanted>> {
+pub fn wanted(list: Option<&str>, saved: &[MethodSpec]) -> Result<Vec<MethodSpec>> {
     let mut wanted = match list {
         Some(list) => list
             .split(',')
             .map(|text| parse("--methods", text.trim()))
             .collect::<Result<Vec<_>>>()?,
-        None => PAPER.map(Wanted::plain).to_vec(),
+        None => PAPER.map(MethodSpec::plain).to_vec(),
     };
     wanted.extend(saved);
-    let number = |wanted: &Wanted| wanted.setting.unwrap_or(f64::INFINITY);
+    let number = |wanted: &MethodSpec| wanted.setting.unwrap_or(f64::INFINITY);
     wanted.sort_by(|a, b| {
         let methods = a.method.cmp(&b.method);
         methods.then(number(a).total_cmp(&number(b)))
@@ -30,9 +30,13 @@ pub fn wanted(list: Option<&str>, saved: &[Wanted]) -> Result<Vec<Wanted>> {
 ///
 /// # Errors
 /// When there is none; the message names the first method that needs it.
-pub fn check_validation(wanted: &[Wanted], saved: &[Wanted], has_validation: bool) -> Result<()> {
+pub fn check_validation(
+    wanted: &[MethodSpec],
+    saved: &[MethodSpec],
+    has_validation: bool,
+) -> Result<()> {
     let selecting = wanted.iter().find(|wanted| wanted.method.selects());
-    let swept = |saved: &&Wanted| saved.method.has_setting() && saved.setting.is_none();
+    let swept = |saved: &&MethodSpec| saved.method.has_setting() && saved.setting.is_none();
     match (selecting, saved.iter().find(swept)) {
         _ if has_validation => Ok(()),
         (Some(wanted), _) => {
@@ -73,7 +77,7 @@ const PAPER: [Method; 9] = [
 ///
 /// # Errors
 /// When there is no such method, or it takes no number.
-pub fn parse(flag: &str, text: &str) -> Result<Wanted> {
+pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
     let (name, setting) = match text.split_once(':') {
         Some((name, setting)) => (name, Some(setting)),
         None => (text, None),
@@ -100,5 +104,5 @@ pub fn parse(flag: &str, text: &str) -> Result<Wanted> {
                 .ok_or_else(|| fault("a number is needed behind the colon"))?,
         ),
     };
-    Ok(Wanted { method, setting })
+    Ok(MethodSpec { method, setting })
 }

@@ -4,7 +4,7 @@
 use clap::Args;
 use serde::Deserialize;
 
-use crate::analysis::soup::Rule;
+use crate::analysis::greedy::GreedyRule;
 use crate::result::panels::Panels;
 
 /// `[plane]`, and flags of `landscape plane`.
@@ -94,7 +94,7 @@ pub struct SoupOptions {
     pub(super) methods: Option<String>,
     /// When a greedy soup adds a model [default: ge]
     #[arg(long, value_enum)]
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Option<GreedyRule>,
     /// Number of random orders for greedy-random [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) orders: Option<u64>,

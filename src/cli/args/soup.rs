@@ -11,7 +11,7 @@ use super::learn::LearnArgs;
 use super::methods::{check_validation, parse, wanted};
 use super::options::SoupOptions;
 use super::run::RunArgs;
-use crate::analysis::soup::Wanted;
+use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
 use crate::experiment::save::Save;
 use crate::experiment::settings::SessionSettings;
@@ -69,7 +69,7 @@ impl SoupArgs {
         let config = Config::load(self.run.output.config.as_deref())?;
         let (typed, configured) = (&self.options, &config.soup);
         let saves = saves(&self.save, self.force)?;
-        let saved: Vec<Wanted> = saves.iter().map(|save| save.wanted).collect();
+        let saved: Vec<MethodSpec> = saves.iter().map(|save| save.wanted).collect();
         let list = typed.methods.as_ref().or(configured.methods.as_ref());
         let methods = wanted(list.map(String::as_str), &saved)?;
         let settings = SoupSettings {

@@ -3,7 +3,7 @@
 use indicatif::MultiProgress;
 
 use super::ticker::Ticker;
-use crate::analysis::learned::Moment;
+use crate::analysis::learned::TrainingStep;
 
 /// The steps of one soup; the bar goes with it.
 pub struct LearningProgress {
@@ -21,7 +21,7 @@ impl LearningProgress {
     }
 
     /// A step was taken.
-    pub fn step(&self, step: &Moment) {
+    pub fn step(&self, step: &TrainingStep) {
         let text = text(self.name, step);
         self.ticker.set_length(step.steps);
         self.ticker.tick(step.step, &text, |seconds| {
@@ -32,7 +32,7 @@ impl LearningProgress {
     }
 }
 
-fn text(name: &str, step: &Moment) -> String {
+fn text(name: &str, step: &TrainingStep) -> String {
     let accuracy = 100.0 * (1.0 - step.error);
     format!(
         "{name}: step {}/{}, loss {:.4}, accuracy {accuracy:.1} %",
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_step_is_told_with_its_loss_and_accuracy() {
-        let step = Moment {
+        let step = TrainingStep {
             step: 3,
             steps: 20,
             loss: 0.123_45,

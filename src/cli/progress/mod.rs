@@ -13,7 +13,7 @@ use self::evaluation::EvaluationProgress;
 use self::learning::LearningProgress;
 use self::steps::StepProgress;
 use super::terminal;
-use crate::analysis::learned::Moment;
+use crate::analysis::learned::TrainingStep;
 use crate::base::human::{duration, size};
 use crate::error::Result;
 use crate::evaluate::{EvaluationObserver, RunEstimate};
@@ -145,7 +145,7 @@ impl Observer for Progress<'_> {
         *lock(&self.steps) = None;
     }
 
-    fn learning_step(&self, method: Method, step: &Moment) {
+    fn learning_step(&self, method: Method, step: &TrainingStep) {
         let mut learning = lock(&self.learning);
         if step.step == 1 {
             *learning = None;

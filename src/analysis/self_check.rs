@@ -7,7 +7,8 @@ use crate::result::score::{DatasetInfo, Score};
 /// operations explains: a hundred times what was seen on the tested networks.
 const ROUNDING: f64 = 1e-4;
 
-/// Holds `[model][data set]` of the space against that of the files.
+/// Compares the scores of models evaluated from their files with those of the same models as points
+/// of the space: `files[model][data set]` and `space[model][data set]`.
 pub fn against_files(
     datasets: &[DatasetInfo],
     names: &[String],
@@ -44,22 +45,11 @@ fn check(name: &str, dataset: &DatasetInfo, file: &Score, space: &Score) -> Chec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::score::Role;
+    use crate::analysis::testing::{score, test_set};
 
     #[test]
     fn rounding_agrees_and_another_network_does_not() {
-        let dataset = DatasetInfo {
-            name: "test".into(),
-            role: Role::Test,
-            samples: 1000,
-        };
-        let score = |loss: f64, error: f64| Score {
-            loss,
-            loss_se: 0.0,
-            error,
-            error_se: 0.0,
-            nonfinite: 0,
-        };
+        let dataset = test_set(1000);
         let agrees = |a: Score, b: Score| check("ft", &dataset, &a, &b).agrees;
         assert!(agrees(score(0.5, 0.1), score(0.500_04, 0.102)));
         assert!(!agrees(score(0.5, 0.1), score(0.501, 0.1)));

@@ -1,0 +1,225 @@
+//! Section 4 of "PathModel soups": how the loss of a soup of two models differs from that of their
+//! ensemble, and the approximation of the difference from the soup's curvature and the variance of
+//! the logits between the two.
+//!
+//! With θ_α = (1−α)·θa + α·θb and f_α = f(x; θ_α), the soup's loss is L_α = E ℓ(β·f_α, y) and the
+//! ensemble's E ℓ(β·[(1−α)·f_a + α·f_b], y), with ℓ the cross-entropy. Then, to first order in the
+//! difference of their logits,
+//!
+//! `L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y])`,
+//! Δf = f_b − f_a.
+//!
+//! Above 0 the ensemble is better. Everything is in f64, sample by sample.
+
+use crate::evaluate::metrics::{Outcome, Tally, cross_entropy};
+use crate::result::score::Score;
+
+#[cfg(test)]
+mod tests;
+
+/// The models whose logits the comparison needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathModel {
+    /// θa: α = 0.
+    A,
+    /// θb: α = 1.
+    B,
+    /// The soup at α − h.
+    Below,
+    /// The soup at α.
+    Soup,
+    /// The soup at α + h.
+    Above,
+}
+
+/// Where a soup and an ensemble are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InterpolationPoint {
+    /// Share of θb: 0 is θa.
+    pub alpha: f64,
+    /// h, the distance in α to the soups on both sides: [`STEP`] unless there is a reason.
+    pub step: f64,
+    /// Factor of all logits (inverse temperature), above 0.
+    pub beta: f64,
+}
+
+/// h for derivatives by central differences: a fraction of the path that is small, and large enough
+/// for logits in f32.
+///
+/// The truncation error of d²L/dα² is h²/12·d⁴L/dα⁴; rounding logits of size 10 to f32 moves a
+/// loss by about 1e-6 and the second difference by 2e-6/h², which is 2e-3 here before it is
+/// averaged over samples. A power of 2, so that α ± h is exact.
+pub const STEP: f64 = 1.0 / 32.0;
+
+/// A soup and an ensemble, and the approximation of what their losses differ by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Comparison {
+    /// The soup at α; the loss is that of β times its logits.
+    pub soup: Score,
+    /// The ensemble, likewise.
+    pub ensemble: Score,
+    /// α(1−α)/2·(−d²L_α/dα² + β²·`E_x Var[Δf_Y]`), in nats; d²L_α/dα² is taken as
+    /// (L(α+h) − 2L(α) + L(α−h))/h².
+    pub approximation: f64,
+    /// The same with ∂f/∂α, as (f(α+h) − f(α−h))/2h, in the place of Δf. Without the step from ∂f/∂α
+    /// to Δf this stays good away from α = ½, where that step is a poor one.
+    pub approximation_path: f64,
+    /// What the approximations are made of.
+    #[cfg(test)]
+    parts: Parts,
+}
+
+/// The parts of the approximations.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Parts {
+    /// d²L_α/dα².
+    curvature: f64,
+    /// `E_x Var[Δf_Y]`, without β².
+    variance: f64,
+    /// The same with ∂f/∂α.
+    variance_path: f64,
+}
+
+/// Compares the soup of two models with their ensemble on samples with these labels, whose logits
+/// `read(model, sample, row)` puts into a row of `classes`.
+///
+/// A logit that is NaN or +∞ makes its losses and the approximations not finite; a row with a NaN
+/// is wrong.
+///
+/// # Panics
+/// When a label is not below `classes`.
+pub fn compare(
+    place: &InterpolationPoint,
+    labels: &[usize],
+    classes: usize,
+    mut read: impl FnMut(PathModel, usize, &mut [f64]),
+) -> Comparison {
+    let InterpolationPoint { alpha, step, beta } = *place;
+    let mut rows: [Vec<f64>; 5] = std::array::from_fn(|_| vec![0.0; classes]);
+    let mut other = vec![0.0; classes];
+    let mut probabilities = vec![0.0; classes];
+    let (mut soups, mut ensembles) = (Tally::default(), Tally::default());
+    let mut sums = [0.0; 3];
+    for (sample, &label) in labels.iter().enumerate() {
+        use PathModel::{A, Above, B, Below, Soup};
+        for (model, row) in [A, B, Below, Soup, Above].into_iter().zip(&mut rows) {
+            read(model, sample, row);
+            // ℓ takes β·f; Δf is taken from these as well and divided by β in the end.
+            row.iter_mut().for_each(|logit| *logit *= beta);
+        }
+        let [a, b, below, soup, above] = &rows;
+        let outcome = Outcome::of(soup, label);
+        soups.add(outcome);
+        combine(&mut other, (1.0 - alpha, a), (alpha, b));
+        ensembles.add(Outcome::of(&other, label));
+        // Differenced sample by sample: the means are nearly equal.
+        let [before, after] = [below, above].map(|row| cross_entropy(row, label));
+        sums[0] += (after - outcome.loss) + (before - outcome.loss);
+        softmax(soup, 1.0, &mut probabilities);
+        combine(&mut other, (1.0, b), (-1.0, a));
+        sums[1] += variance(&probabilities, &other);
+        combine(&mut other, (0.5 / step, above), (-0.5 / step, below));
+        sums[2] += variance(&probabilities, &other);
+    }
+    let [bend, between, path] = sums.map(|sum| sum / labels.len() as f64);
+    let curvature = bend / (step * step);
+    let approximation = |variance: f64| alpha * (1.0 - alpha) / 2.0 * (variance - curvature);
+    Comparison {
+        soup: soups.score(),
+        ensemble: ensembles.score(),
+        approximation: approximation(between),
+        approximation_path: approximation(path),
+        #[cfg(test)]
+        parts: Parts {
+            curvature,
+            variance: between / (beta * beta),
+            variance_path: path / (beta * beta),
+        },
+    }
+}
+
+/// `out` = c·x + d·y.
+fn combine(out: &mut [f64], (c, x): (f64, &[f64]), (d, y): (f64, &[f64])) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = c * x + d * y;
+    }
+}
+
+/// softmax(β·z).
+fn softmax(logits: &[f64], beta: f64, out: &mut [f64]) {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for (probability, logit) in out.iter_mut().zip(logits) {
+        *probability = (beta * (logit - max)).exp();
+        sum += *probability;
+    }
+    out.iter_mut().for_each(|probability| *probability /= sum);
+}
+
+/// Σ p·g over the classes that have a probability: a class that the network masks with −∞ has
+/// none, and no value either.
+fn mean(probabilities: &[f64], value: impl Fn(usize) -> f64) -> f64 {
+    let terms = probabilities.iter().enumerate().filter(|(_, p)| **p != 0.0);
+    terms.map(|(class, p)| p * value(class)).sum()
+}
+
+/// Variance of g_Y with Y drawn from p.
+fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
+    let centre = mean(probabilities, |class| values[class]);
+    mean(probabilities, |class| (values[class] - centre).powi(2))
+}
+
+/// Bounds of [`calibrate`].
+const BETAS: [f64; 2] = [1e-3, 1e3];
+
+/// The β that calibrates logits: the one at which the mean cross-entropy of β·z is smallest, z
+/// being the logits that `read(sample, row)` puts into a row of `classes` (temperature scaling,
+/// Guo et al. 2017, with β = 1/T).
+///
+/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]` where
+/// p = softmax(β·z). Its root is bracketed in 0.001 to 1000 and found by Newton's steps, or by
+/// halving (of log β) where a step leaves the bracket. Where the slope has one sign throughout, β is
+/// the bound: 1000 when the logits separate the samples without an error. It is 1 where a logit is
+/// NaN or +∞ or a label's is −∞, where every β does as well (no logits differ), and without a sample.
+///
+/// # Panics
+/// When a label is not below `classes`.
+pub fn calibrate(labels: &[usize], classes: usize, mut read: impl FnMut(usize, &mut [f64])) -> f64 {
+    let mut row = vec![0.0; classes];
+    let mut probabilities = vec![0.0; classes];
+    let mut derivatives = |beta: f64| {
+        let (mut slope, mut curvature) = (0.0, 0.0);
+        for (sample, &label) in labels.iter().enumerate() {
+            read(sample, &mut row);
+            softmax(&row, beta, &mut probabilities);
+            // As differences: of equal logits exactly 0, whatever the probabilities sum to.
+            slope += mean(&probabilities, |class| row[class] - row[label]);
+            curvature += variance(&probabilities, &row);
+        }
+        (slope, curvature)
+    };
+    let [mut low, mut high] = BETAS;
+    let [at_low, at_high] = BETAS.map(|beta| derivatives(beta).0);
+    match (at_low, at_high) {
+        _ if !at_low.is_finite() || !at_high.is_finite() => return 1.0,
+        (0.0, 0.0) => return 1.0,
+        _ if at_low >= 0.0 => return low,
+        _ if at_high <= 0.0 => return high,
+        _ => {}
+    }
+    let mut beta = 1.0;
+    // Halving alone gets there in about 40.
+    for _ in 0..100 {
+        let (slope, curvature) = derivatives(beta);
+        *if slope > 0.0 { &mut high } else { &mut low } = beta;
+        let newton = beta - slope / curvature;
+        let inside = low <= newton && newton <= high;
+        let next = if inside { newton } else { (low * high).sqrt() };
+        if (next - beta).abs() <= 1e-10 * beta {
+            return next;
+        }
+        beta = next;
+    }
+    beta
+}

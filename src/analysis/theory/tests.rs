@@ -1,0 +1,275 @@
+use super::*;
+
+impl Comparison {
+    /// What is approximated: the soup's loss less the ensemble's.
+    fn difference(&self) -> f64 {
+        self.soup.loss - self.ensemble.loss
+    }
+}
+
+/// Logits c0 + c1·α + c2·α² of each class: `[sample][class]`.
+type Toy = Vec<Vec<[f64; 3]>>;
+
+/// Some logits, of three classes, that bend by `bend` times as much.
+fn toy(samples: usize, bend: f64) -> (Toy, Vec<usize>) {
+    let part = |sample: usize, class: usize| {
+        let at = |factor: f64| (factor * (3 * sample + class + 1) as f64).sin();
+        [2.0 * at(1.3), 1.5 * at(2.9), bend * at(5.3)]
+    };
+    let rows = (0..samples).map(|sample| (0..3).map(|class| part(sample, class)).collect());
+    (
+        rows.collect(),
+        (0..samples).map(|sample| sample % 3).collect(),
+    )
+}
+
+fn at([c0, c1, c2]: [f64; 3], alpha: f64) -> f64 {
+    c0 + alpha * (c1 + alpha * c2)
+}
+
+fn compared(toy: &Toy, labels: &[usize], place: InterpolationPoint) -> Comparison {
+    compare(&place, labels, toy[0].len(), |model, sample, row| {
+        let alpha = match model {
+            PathModel::A => 0.0,
+            PathModel::B => 1.0,
+            PathModel::Below => place.alpha - place.step,
+            PathModel::Soup => place.alpha,
+            PathModel::Above => place.alpha + place.step,
+        };
+        for (logit, coefficients) in row.iter_mut().zip(&toy[sample]) {
+            *logit = at(*coefficients, alpha);
+        }
+    })
+}
+
+fn place(alpha: f64, beta: f64) -> InterpolationPoint {
+    let step = 1e-3;
+    InterpolationPoint { alpha, step, beta }
+}
+
+#[test]
+fn where_logits_are_linear_soup_and_ensemble_are_the_same() {
+    let (toy, labels) = toy(7, 0.0);
+    for (alpha, beta) in [(0.5, 1.0), (0.25, 2.5), (0.0, 1.0), (1.0, 0.5)] {
+        let found = compared(&toy, &labels, place(alpha, beta));
+        assert!(found.difference().abs() < 1e-12);
+        // The curvature is Var[Δf] but for h²/12 of the fourth derivative and 1e-16/h².
+        assert!(found.approximation.abs() < 1e-6, "{found:?}");
+        assert!(found.approximation_path.abs() < 1e-6);
+        assert!((found.parts.variance - found.parts.variance_path).abs() < 1e-9);
+        assert!(found.parts.variance > 0.1);
+    }
+    // Nothing rounds: one class has all the probability, and logits are dyadic.
+    let certain = vec![vec![[900.0, 4.0, 0.0], [-900.0, 8.0, 0.0]]];
+    let found = compared(
+        &certain,
+        &[1],
+        InterpolationPoint {
+            step: STEP,
+            ..place(0.25, 1.0)
+        },
+    );
+    assert_eq!(found.difference(), 0.0);
+    assert_eq!((found.approximation, found.approximation_path), (0.0, 0.0));
+    assert_eq!((found.soup.loss, found.soup.error), (1799.0, 1.0));
+}
+
+/// d²L/dα² and the variances as their formulas say.
+fn analytic(toy: &Toy, labels: &[usize], alpha: f64, beta: f64) -> [f64; 3] {
+    let mut sums = [0.0; 3];
+    for (row, &label) in toy.iter().zip(labels) {
+        let weights: Vec<f64> = row.iter().map(|c| (beta * at(*c, alpha)).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let expected = |value: &dyn Fn(&[f64; 3]) -> f64| {
+            let terms = weights.iter().zip(row);
+            terms.map(|(w, c)| w / total * value(c)).sum::<f64>()
+        };
+        let variance = |value: &dyn Fn(&[f64; 3]) -> f64| {
+            expected(&|c| value(c).powi(2)) - expected(value).powi(2)
+        };
+        let slope = variance(&|c| c[1] + 2.0 * alpha * c[2]);
+        // β²·Var[f′] + β·Σ (p − e_y)·f″
+        let bend = 2.0 * (expected(&|c| c[2]) - row[label][2]);
+        sums[0] += beta * beta * slope + beta * bend;
+        sums[1] += variance(&|c| c[1] + c[2]);
+        sums[2] += slope;
+    }
+    sums.map(|sum| sum / labels.len() as f64)
+}
+
+#[test]
+fn the_parts_are_their_formulas_and_the_curvature_to_second_order() {
+    let (toy, labels) = toy(11, 0.8);
+    for (alpha, beta) in [(0.5, 1.0), (0.25, 1.7), (0.8, 0.4)] {
+        let [curvature, variance, path] = analytic(&toy, &labels, alpha, beta);
+        let error = |step: f64| {
+            let found = compared(
+                &toy,
+                &labels,
+                InterpolationPoint {
+                    step,
+                    ..place(alpha, beta)
+                },
+            );
+            assert!((found.parts.variance - variance).abs() < 1e-12);
+            // Exact for logits that are quadratic in α.
+            assert!((found.parts.variance_path - path).abs() < 1e-9);
+            let factor = alpha * (1.0 - alpha) / 2.0;
+            let both = [
+                (found.approximation, variance),
+                (found.approximation_path, path),
+            ];
+            for (approximation, variance) in both {
+                let expected = factor * (beta * beta * variance - found.parts.curvature);
+                assert!((approximation - expected).abs() < 1e-9);
+            }
+            found.parts.curvature - curvature
+        };
+        let (coarse, fine) = (error(1.0 / 16.0), error(1.0 / 32.0));
+        assert!(coarse.abs() < 0.05, "{coarse}");
+        assert!((coarse / fine - 4.0).abs() < 0.1, "{coarse} {fine}");
+        // At the default.
+        assert!(error(STEP).abs() < 0.01);
+    }
+}
+
+#[test]
+fn losses_and_errors_are_those_of_soup_and_ensemble() {
+    // The soup of the first sample is (0, 1 − ½·2): a tie, so the first class.
+    let toy = vec![
+        vec![[0.0, 0.0, 0.0], [0.0, -1.0, 2.0]],
+        vec![[0.0, 0.0, 0.0], [0.0, -4.0, 2.0]],
+    ];
+    let found = compared(&toy, &[1, 0], place(0.5, 3.0));
+    let loss = |margin: f64| (1.0 + (-3.0 * margin).exp()).ln();
+    let soup = f64::midpoint(loss(0.0), loss(1.5));
+    assert!((found.soup.loss - soup).abs() < 1e-12);
+    assert_eq!(found.soup.error, 0.5);
+    let ensemble = f64::midpoint(loss(0.5), loss(1.0));
+    assert!((found.ensemble.loss - ensemble).abs() < 1e-12);
+    assert_eq!(found.ensemble.error, 0.0);
+    assert!((found.difference() - (soup - ensemble)).abs() < 1e-15);
+}
+
+#[test]
+fn the_sign_says_which_is_better() {
+    // The soup's logits sag below the chord by ¼ of the bend: at the label that is a loss.
+    for (bend, better_is_ensemble) in [(0.5, true), (-0.5, false)] {
+        let toy = vec![vec![[0.3, 0.4, bend], [0.0, 0.1, 0.0], [-0.2, 0.0, 0.0]]];
+        let found = compared(&toy, &[0], place(0.5, 1.5));
+        assert_eq!(found.difference() > 0.0, better_is_ensemble);
+        assert_eq!(found.approximation > 0.0, better_is_ensemble);
+        assert_eq!(found.approximation_path > 0.0, better_is_ensemble);
+    }
+}
+
+#[test]
+fn the_approximation_is_first_order_in_the_bend() {
+    // Its error falls as the square of the bend: always with the path's derivative, at ½
+    // with Δf as well, which is that derivative there.
+    let errors = |alpha: f64, bend: f64| {
+        let (toy, labels) = toy(5, bend);
+        let found = compared(&toy, &labels, place(alpha, 1.2));
+        let truth = found.difference();
+        assert!(truth.abs() > 1e-4);
+        [
+            found.approximation - truth,
+            found.approximation_path - truth,
+        ]
+    };
+    for alpha in [0.25, 0.5, 0.7] {
+        let ([delta, path], [half_delta, half_path]) = (errors(alpha, 0.2), errors(alpha, 0.1));
+        assert!((path / half_path - 4.0).abs() < 0.5, "{path} {half_path}");
+        if alpha == 0.5 {
+            assert!((delta - path).abs() < 1e-9);
+        } else {
+            assert!(
+                (delta / half_delta - 2.0).abs() < 0.5,
+                "{delta} {half_delta}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nan_is_wrong_and_makes_no_approximation() {
+    let toy = vec![
+        vec![[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+        vec![[f64::NAN, 0.0, 0.0], [0.0, 0.0, 0.0]],
+    ];
+    let found = compared(&toy, &[0, 0], place(0.5, 1.0));
+    assert_eq!((found.soup.error, found.ensemble.error), (0.5, 0.5));
+    assert_eq!((found.soup.nonfinite, found.ensemble.nonfinite), (1, 1));
+    assert!(found.difference().is_nan());
+    assert!(found.approximation.is_nan() && found.approximation_path.is_nan());
+}
+
+#[test]
+fn a_masked_class_does_no_harm() {
+    let masked = [f64::NEG_INFINITY, 0.0, 0.0];
+    let (with, labels) = (vec![vec![[0.0, 1.0, 0.5], [0.2, 0.0, 0.0], masked]], [0]);
+    let without = vec![with[0][..2].to_vec()];
+    let [with, without] = [with, without].map(|toy| compared(&toy, &labels, place(0.5, 1.0)));
+    assert!((with.approximation - without.approximation).abs() < 1e-12);
+    assert!((with.difference() - without.difference()).abs() < 1e-12);
+}
+
+fn calibrated(rows: &[&[f64]], labels: &[usize]) -> f64 {
+    let classes = rows.first().map_or(2, |row| row.len());
+    calibrate(labels, classes, |sample, row| {
+        row.copy_from_slice(rows[sample]);
+    })
+}
+
+#[test]
+fn calibration_is_the_closed_form_of_two_classes() {
+    // Of 10 samples with margin 2z, 10·p are right: softmax gives p at β = ln(p/(1−p))/2z.
+    for (right, z) in [(9, 0.5), (6, 0.01), (7, 20.0), (6, 40.0)] {
+        let row = [z, -z];
+        let labels: Vec<usize> = (0..10).map(|sample| usize::from(sample >= right)).collect();
+        let p = f64::from(right as u32) / 10.0;
+        let expected = (p / (1.0 - p)).ln() / (2.0 * z);
+        let found = calibrated(&[row.as_slice(); 10], &labels);
+        assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
+    }
+}
+
+#[test]
+fn calibration_is_where_many_classes_have_no_slope() {
+    let (toy, labels) = toy(40, 0.0);
+    let rows: Vec<Vec<f64>> = toy
+        .iter()
+        .zip(&labels)
+        .map(|(row, &label)| {
+            let class = |(class, c): (usize, &[f64; 3])| c[0] + f64::from(class == label);
+            row.iter().enumerate().map(class).collect()
+        })
+        .collect();
+    let slices: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+    let beta = calibrated(&slices, &labels);
+    let loss = |beta: f64| -> f64 {
+        let scaled = |row: &Vec<f64>| row.iter().map(|z| beta * z).collect::<Vec<_>>();
+        let losses = rows.iter().zip(&labels);
+        losses
+            .map(|(row, &label)| cross_entropy(&scaled(row), label))
+            .sum()
+    };
+    assert!(loss(beta) < loss(beta * 1.001) && loss(beta) < loss(beta * 0.999));
+    let slope = (loss(beta + 1e-5) - loss(beta - 1e-5)) / 2e-5;
+    assert!(slope.abs() < 1e-6, "{slope}");
+}
+
+#[test]
+fn calibration_stops_at_its_bounds_and_where_it_says_nothing() {
+    assert_eq!(calibrated(&[&[1.0, 0.0], &[0.0, 0.1]], &[0, 1]), 1e3);
+    assert_eq!(calibrated(&[&[1.0, 0.0], &[0.0, 0.1]], &[1, 0]), 1e-3);
+    assert_eq!(calibrated(&[[0.3; 3].as_slice(); 2], &[0, 2]), 1.0);
+    assert_eq!(calibrated(&[&[f64::NAN, 0.0], &[0.0, 0.1]], &[1, 0]), 1.0);
+    assert_eq!(calibrated(&[&[f64::INFINITY, 0.0]], &[0]), 1.0);
+    assert_eq!(calibrated(&[&[f64::NEG_INFINITY, 0.0]], &[0]), 1.0);
+    assert_eq!(calibrated(&[], &[]), 1.0);
+    // A masked class; and a sample so certain that β does not matter.
+    let masked = [f64::NEG_INFINITY, 3.0, 0.0];
+    assert_eq!(calibrated(&[&masked], &[1]), 1e3);
+    assert_eq!(calibrated(&[&[3e38, 0.0]], &[0]), 1.0);
+}
