@@ -14,6 +14,7 @@ mod evaluated;
 mod identity;
 mod input_warnings;
 pub mod inputs;
+pub mod inspection;
 pub mod layouts;
 pub mod line;
 mod originals;

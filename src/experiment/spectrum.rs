@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Observer, batch_norm};
-use crate::analysis::spectrum::{Plan, spectrum};
+use crate::analysis::spectrum::{Found, Plan, spectrum};
 use crate::base::human::size;
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
@@ -127,13 +127,7 @@ fn measured(
     reference.hold(gradient.loss)?;
     let along = curvature.vector(&gradient);
     drop(gradients);
-    observer.steps_begin("products", products);
-    let mut done = 0;
-    let found = spectrum(&curvature, &plan, &mut |products| {
-        observer.steps_done(products - done);
-        done = products;
-    })?;
-    observer.steps_end();
+    let found = found(&curvature, &plan, products, observer)?;
     let mut warnings = found.warnings;
     warnings.extend(by_differences(&curvature));
     Ok(Spectrum {
@@ -156,6 +150,23 @@ fn measured(
         warnings,
         provenance: Default::default(),
     })
+}
+
+/// The spectrum of the Hessian, within so many products; the observer hears of each.
+fn found(
+    curvature: &Curvature<'_>,
+    plan: &Plan,
+    products: usize,
+    observer: &dyn Observer,
+) -> Result<Found> {
+    observer.steps_begin("products", products);
+    let mut done = 0;
+    let found = spectrum(curvature, plan, &mut |products| {
+        observer.steps_done(products - done);
+        done = products;
+    })?;
+    observer.steps_end();
+    Ok(found)
 }
 
 /// The evaluator's loss at the point, which the gradients' is held against.

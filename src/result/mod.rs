@@ -7,6 +7,7 @@
 pub mod check;
 pub mod contour_levels;
 pub mod grid;
+pub mod kind;
 pub mod learned;
 pub mod line;
 pub mod method;

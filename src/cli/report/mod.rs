@@ -1,6 +1,7 @@
 //! What is said of results: files, figures, and words at the terminal.
 
 pub mod figures;
+pub mod inspection;
 mod line;
 mod pairs;
 mod plane;

@@ -1,0 +1,109 @@
+//! What is said of a network's parameters and of how checkpoints match them.
+
+use std::fmt::Write as _;
+
+use crate::checkpoint::tensor::Tensor;
+use crate::experiment::inspection::InspectedNetwork;
+use crate::space::matching::Verified;
+use crate::space::pool::Role;
+
+/// A tensor of a state dict: name, shape, type, norm.
+pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
+    let norm = norm.map_or("-".to_string(), |norm| format!("{norm:.6}"));
+    let shape = format!("{:?}", tensor.shape);
+    let dtype = tensor.dtype.name();
+    format!("{name:<44} {shape:<18} {dtype:<5} {norm:>12}")
+}
+
+/// A network: its parameters, then its checkpoints.
+pub fn network(of: &InspectedNetwork) -> Vec<String> {
+    let members = &of.aligned.pool.members[1..];
+    let mut header = format!(
+        "{:<44} {:<18} {:<5} {:>12}",
+        "parameter", "shape", "dtype", "‖θ0‖"
+    );
+    for member in members {
+        let _ = write!(header, "  ‖δ {}‖ (found by)", member.name);
+    }
+    let mut lines = vec![header];
+    let parameters = 0..of.aligned.pool.parameters.len();
+    lines.extend(parameters.map(|index| parameter(of, index)));
+    lines.push(format!("‖θ0‖ = {:.6}", of.gram.norm_origin()));
+    if !members.is_empty() {
+        lines.push(frozen(of));
+    }
+    lines.extend((0..members.len()).map(|k| checkpoint(of, k)));
+    if !of.aligned.constants.is_empty() {
+        let constants = of.aligned.constants.join(", ");
+        lines.push(format!("constants of the network: {constants}"));
+    }
+    for (member, ignored) in members.iter().zip(&of.aligned.passed_over) {
+        if !ignored.is_empty() {
+            lines.push(format!("{}: ignored: {}", member.name, ignored.join(", ")));
+        }
+    }
+    lines
+}
+
+/// A parameter: name, shape, type, θ0's norm, and the distance to it of each checkpoint, with how
+/// its tensor was found.
+fn parameter(of: &InspectedNetwork, index: usize) -> String {
+    let (aligned, pool) = (&of.aligned, &of.aligned.pool);
+    let parameter = &pool.parameters[index];
+    let mut line = format!(
+        "{:<44} {:<18} {:<5} {:>12.6}",
+        parameter.name,
+        format!("{:?}", parameter.shape),
+        parameter.dtype.name(),
+        of.gram.squared_origin[index].sqrt()
+    );
+    for (k, method) in aligned.methods[index].iter().enumerate() {
+        let source = &pool.members[k + 1].sources[index];
+        let norm = of.gram.parameter_norm(index, k);
+        let _ = write!(line, "  {norm:.6} ({}", method.name());
+        if source.name != parameter.name {
+            let _ = write!(line, " {}", source.name);
+        }
+        line.push_str(if source.transposed {
+            ", transposed)"
+        } else {
+            ")"
+        });
+    }
+    if parameter.role == Role::Buffer {
+        line.push_str("  running statistic: moves with the mix, counts in no norm");
+    }
+    if let Some(other) = parameter.tied_to {
+        let _ = write!(line, "  tied to {}", pool.parameters[other].name);
+    }
+    if parameter.frozen && !aligned.methods[index].is_empty() {
+        line.push_str("  frozen");
+    }
+    line
+}
+
+/// How much of the network no checkpoint moved.
+fn frozen(of: &InspectedNetwork) -> String {
+    let parameters = &of.aligned.pool.parameters;
+    let (frozen, all) = of.frozen_nodes;
+    format!(
+        "frozen: {} of {} parameters; {frozen} of {all} nodes depend on no other and can be run once",
+        parameters.iter().filter(|one| one.frozen).count(),
+        parameters.len()
+    )
+}
+
+/// A checkpoint: its distance to θ0, and how its match was verified.
+fn checkpoint(of: &InspectedNetwork, k: usize) -> String {
+    let (norm, origin) = (of.gram.norm(k), of.gram.norm_origin());
+    let verified = match of.aligned.verified[k] {
+        Verified::Value => "verified by value: θ0's state dict holds what the graph holds",
+        Verified::Graph => "verified by its graph, which is the origin's node by node",
+        Verified::Name => "matched by name only, not verified",
+    };
+    format!(
+        "{}: ‖δ‖ = {norm:.6}, ‖δ‖/‖θ0‖ = {:.4}; {verified}",
+        of.aligned.pool.members[k + 1].name,
+        norm / origin
+    )
+}

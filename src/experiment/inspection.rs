@@ -1,0 +1,74 @@
+//! What a file holds, or how checkpoints match a network; nothing is evaluated.
+
+use std::path::PathBuf;
+
+use super::inputs::open_origin;
+use crate::checkpoint::tensor::Tensor;
+use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
+use crate::error::Result;
+use crate::evaluate::onnx::frozen_nodes;
+use crate::graph::network::Network;
+use crate::space::decode;
+use crate::space::gram::Gram;
+use crate::space::matching::{self, Aligned, Options};
+use crate::space::stored_tensor::StoredTensor;
+
+/// What was found.
+pub enum Inspection {
+    /// The tensors of a state dict, each with its norm where it holds floats.
+    Tensors(Vec<(String, Tensor, Option<f64>)>),
+    /// A network, and checkpoints aligned with it.
+    Network(Box<InspectedNetwork>),
+}
+
+/// A network and its checkpoints.
+pub struct InspectedNetwork {
+    /// θ0 and the checkpoints over the same parameters.
+    pub aligned: Aligned,
+    /// Inner products of the checkpoints' differences to θ0.
+    pub gram: Gram,
+    /// Nodes of the network that depend on no tensor that moves, and all its nodes.
+    pub frozen_nodes: (usize, usize),
+}
+
+/// Opens a network and checkpoints, or a state dict alone.
+///
+/// # Errors
+/// When a file cannot be used, or a checkpoint does not fit the network.
+pub fn run(
+    files: &[PathBuf],
+    origin_weights: Option<PathBuf>,
+    options: &Options,
+) -> Result<Inspection> {
+    let (first, others) = (&files[0], &files[1..]);
+    if others.is_empty()
+        && let Content::Safetensors(tensors) = Checkpoint::open(first)?.content
+    {
+        let stored = tensors.into_iter().map(|(name, tensor)| {
+            let norm = norm(&tensor);
+            (name, tensor, norm)
+        });
+        return Ok(Inspection::Tensors(stored.collect()));
+    }
+    let (name, model) = open_origin(first)?;
+    let network = Network::of(&model);
+    let checkpoints = others.iter().map(|path| Checkpoint::open(path));
+    let checkpoints = checkpoints.collect::<Result<Vec<_>>>()?;
+    let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
+    let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
+    let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
+    Ok(Inspection::Network(Box::new(InspectedNetwork {
+        gram: Gram::of(&aligned.pool),
+        frozen_nodes: frozen_nodes(&network, &aligned),
+        aligned,
+    })))
+}
+
+/// The norm of a tensor of floats.
+fn norm(tensor: &Tensor) -> Option<f64> {
+    tensor.dtype.is_float().then(|| {
+        let stored = StoredTensor::nameless(tensor, false);
+        let squares = decode::values(&stored).into_iter().map(|x| x * x);
+        squares.sum::<f64>().sqrt()
+    })
+}

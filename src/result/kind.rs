@@ -1,0 +1,39 @@
+//! Which result a CSV is of.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::base::files;
+
+/// The results that are written and read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultKind {
+    /// Values on a grid.
+    Plane,
+    /// Values on a path.
+    Line,
+    /// Soups and ensembles.
+    Soup,
+    /// Pairs of models.
+    Pairs,
+    /// Eigenvalues.
+    Spectrum,
+}
+
+impl ResultKind {
+    /// The kind of a CSV, by its first columns. Any other file counts as a plane's: reading it says
+    /// what it lacks.
+    pub fn of(csv: &Path) -> Self {
+        let mut start = [0; 12];
+        // What cannot be opened is told by whoever reads it.
+        let opened = files::open(csv).ok();
+        let read = opened.and_then(|mut file| file.read_exact(&mut start).ok());
+        match (read, &start) {
+            (Some(()), start) if start.starts_with(b"alpha,") => Self::Line,
+            (Some(()), start) if start.starts_with(b"method,") => Self::Soup,
+            (Some(()), start) if start.starts_with(b"a,b,angle") => Self::Pairs,
+            (Some(()), start) if start.starts_with(b"rank,end,") => Self::Spectrum,
+            _ => Self::Plane,
+        }
+    }
+}
