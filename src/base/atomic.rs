@@ -1,10 +1,15 @@
 //! Writing files so that nobody ever sees half of one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use super::lock::lock;
 
 use crate::error::{Error, Result};
 
@@ -17,6 +22,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
     let attempt = || -> io::Result<()> {
         let folder = folder_of(path);
         let mut file = temporary(folder)?;
+        let _unfinished = UNFINISHED.add(file.path());
         let mut buffered = BufWriter::new(file.as_file_mut());
         content(&mut buffered)?;
         buffered.flush()?;
@@ -55,6 +61,45 @@ pub fn probe(path: &Path) -> Result<()> {
     }
 }
 
+/// Temporary files that are being written.
+static UNFINISHED: Unfinished = Unfinished(Mutex::new(BTreeSet::new()));
+
+/// Removes the temporary files that are being written: the program is about to end at once.
+pub fn remove_unfinished() {
+    UNFINISHED.remove();
+}
+
+struct Unfinished(Mutex<BTreeSet<PathBuf>>);
+
+impl Unfinished {
+    /// Adds a file, until what is returned goes.
+    fn add(&self, path: &Path) -> BeingWritten<'_> {
+        lock(&self.0).insert(path.to_path_buf());
+        BeingWritten {
+            all: self,
+            path: path.to_path_buf(),
+        }
+    }
+
+    fn remove(&self) {
+        for path in lock(&self.0).iter() {
+            // It may have been renamed a moment ago.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+struct BeingWritten<'u> {
+    all: &'u Unfinished,
+    path: PathBuf,
+}
+
+impl Drop for BeingWritten<'_> {
+    fn drop(&mut self) {
+        lock(&self.all.0).remove(&self.path);
+    }
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -62,7 +107,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
     builder
@@ -93,6 +138,20 @@ impl OrdinaryPermissions for tempfile::Builder<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_are_being_written_go_when_the_program_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let [done, begun] = ["done", "begun"].map(|name| folder.path().join(name));
+        let unfinished = Unfinished(Mutex::default());
+        for path in [&done, &begun] {
+            fs::write(path, "half").unwrap();
+        }
+        drop(unfinished.add(&done));
+        let _guard = unfinished.add(&begun);
+        unfinished.remove();
+        assert!(done.exists() && !begun.exists());
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {

@@ -5,6 +5,7 @@ pub mod dtype;
 pub mod files;
 pub mod hash;
 pub mod human;
+pub mod lock;
 pub mod machine;
 pub mod map;
 pub mod number;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::atomic;
 use crate::error::{Error, Result};
 
 /// Set when the user asks the run to end.
@@ -20,6 +21,7 @@ pub fn handle() -> Result<()> {
     let ignored = unix::ignored();
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
+            atomic::remove_unfinished();
             std::process::exit(1);
         }
     };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
+use crate::base::lock::lock;
 use crate::error::{Error, Result, visible};
 
 /// The first failure of [`print()`]; a command ends with it.
@@ -42,7 +43,7 @@ pub fn print_json(result: &impl Serialize) -> Result<()> {
 
 fn write(text: &str) {
     if let Err(error) = writeln!(io::stdout(), "{text}") {
-        let mut first = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&UNPRINTED);
         first.get_or_insert(error);
     }
 }
@@ -53,7 +54,7 @@ fn write(text: &str) {
 /// When some of it did not, as on a full disk.
 pub fn finish() -> Result<()> {
     let flushed = io::stdout().flush();
-    let mut first = UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut first = lock(&UNPRINTED);
     match first.take().or(flushed.err()) {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::write("standard output", &error))
@@ -66,7 +67,7 @@ pub fn finish() -> Result<()> {
 /// stands in the results' list, too.
 pub fn warn(text: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut said = lock(&SAID);
     if said.insert(text.to_string()) {
         note(&format!("warning: {text}"));
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::journal::{Journal, ModelKey};
-use super::lock::lock;
 use super::metrics::{Outcome, Tally};
 use super::work::Work;
+use crate::base::lock::lock;
 use crate::error::Result;
 
 /// The tasks of a chunk, `ranges[data set]`, for the models `todo` of `tallies[model][data set]`:

@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::lock::lock;
 use super::metrics::{Tally, WORDS};
 use super::output_lock;
 use crate::base::files;
+use crate::base::lock::lock;
 use crate::error::{Error, Result};
 
 /// The folder of journals within the output folder.

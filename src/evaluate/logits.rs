@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::lock::lock;
 use super::metrics::{Outcome, Tally};
 use crate::base::files;
+use crate::base::lock::lock;
 use crate::base::map;
 use crate::error::{Error, Result};
 use crate::result::score::Score;

@@ -10,7 +10,6 @@ pub mod differentiable_loss;
 pub mod doctor;
 pub mod journal;
 pub mod linear_operator;
-mod lock;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;

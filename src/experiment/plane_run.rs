@@ -1,6 +1,6 @@
 //! A plane being measured: which points of the grid are asked for, and what the answers make.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::data::LoadedData;
 use super::session::Session;
@@ -8,6 +8,7 @@ use super::{Observer, input_warnings};
 use crate::analysis::adaptive::Refinement;
 use crate::analysis::plane::{self as analysis, Surface};
 use crate::analysis::self_check;
+use crate::base::lock::lock;
 use crate::error::Result;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
@@ -56,8 +57,7 @@ impl<'r> PlaneRun<'r> {
 
     /// The measured points so far.
     pub fn refinement(&self) -> MutexGuard<'_, Refinement> {
-        let points = self.refinement.lock();
-        points.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.refinement)
     }
 
     /// The mixes to be evaluated: the measured points, then the models.

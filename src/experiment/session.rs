@@ -1,7 +1,7 @@
 //! A session: the network and the checkpoints, opened and aligned.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use indexmap::IndexMap;
@@ -12,6 +12,7 @@ use super::inputs::Inputs;
 use super::output::Output;
 use super::settings::SessionSettings;
 use super::{Observer, identity};
+use crate::base::lock::lock;
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -260,16 +261,14 @@ impl Session {
         if checked.is_err() {
             engine.forget();
         } else if is_whole {
-            let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-            *finished = Some(engine.into_journal());
+            *lock(&self.finished) = Some(engine.into_journal());
         }
         checked
     }
 
     /// Forgets what was kept of a run: its results are written.
     pub fn forget(&self) {
-        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(journal) = finished.take() {
+        if let Some(journal) = lock(&self.finished).take() {
             journal.remove();
         }
     }

@@ -5,7 +5,7 @@ mod learning;
 mod steps;
 mod ticker;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use indicatif::MultiProgress;
 
@@ -15,6 +15,7 @@ use self::steps::StepProgress;
 use super::terminal;
 use crate::analysis::learned::TrainingStep;
 use crate::base::human::{duration, size};
+use crate::base::lock::lock;
 use crate::error::Result;
 use crate::evaluate::{EvaluationObserver, RunEstimate};
 use crate::experiment::Observer;
@@ -157,8 +158,4 @@ impl Observer for Progress<'_> {
     fn partial_plane(&self, plane: &Plane) -> Result<()> {
         self.on_partial.map_or(Ok(()), |write| write(plane))
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::shard::Shard;
+use crate::base::lock::lock;
 use crate::error::Result;
-use crate::evaluate::lock::lock;
 
 /// Samples made ready, `shards[data set]`, shared by all workers.
 pub type Shards = Arc<Vec<Shard>>;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::evaluate::lock::lock;
+use crate::base::lock::lock;
 
 /// What it took to answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

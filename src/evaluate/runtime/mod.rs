@@ -16,7 +16,7 @@ use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::lock::lock;
+use crate::base::lock::lock;
 use crate::error::{Error, Result};
 use places::{Source, Surroundings};
 use search::{Found, Search};
