@@ -125,6 +125,12 @@ impl Error {
         self
     }
 
+    /// Place and problem in one line, without help: to be told within another text.
+    pub fn first_line(&self) -> String {
+        let text = self.to_string();
+        text.lines().next().unwrap_or_default().to_string()
+    }
+
     /// What happened.
     pub fn cause(&self) -> &Cause {
         &self.cause

@@ -92,7 +92,8 @@ fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<S
     let set = validation(&engine.datasets()).unwrap_or(0);
     match engine.check_gradients(set, learning.batch, Precision::Own) {
         Err(error) if !settings.asked && matches!(error.cause(), Cause::NoDerivative) => {
-            Ok(Some(format!("learned soups are left out: {error}")))
+            let why = error.first_line();
+            Ok(Some(format!("learned soups are left out: {why}")))
         }
         checked => checked.map(|()| None),
     }

@@ -184,7 +184,6 @@ fn reference(engine: &Engine<'_>, mix: &Mix, dataset: &str, samples: usize) -> R
 /// A warning where products are not derivatives.
 fn by_differences(curvature: &Curvature<'_>) -> Option<String> {
     let why = curvature.differences()?;
-    let why = why.lines().next().unwrap_or_default();
     Some(format!(
         "products are differences of gradients in float64, not derivatives: {why}"
     ))

@@ -24,34 +24,12 @@ const LONG_FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Functions that are longer: file, name and the reason.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
-
-/// Files and functions that are too long today and are being split.
-const FILES_TO_SPLIT: &[&str] = &["src/space/matching/named.rs"];
-const FUNCTIONS_TO_SPLIT: &[&str] = &[
-    // cli
-    "table",
-    "request",
-    "run",
-    "measured",
-    // evaluate
-    "new",
-    // graph
-    "differentiate",
-    "model",
-    // space
-    "pool",
-    "folded",
-];
-
 #[test]
 fn files_are_short() {
     let mut wrong = String::new();
     for source in sources() {
         let file = source.file.as_str();
-        let excepted =
-            FILES_TO_SPLIT.contains(&file) || LONG_FILES.iter().any(|(long, _)| *long == file);
+        let excepted = LONG_FILES.iter().any(|(long, _)| *long == file);
         if source.code_lines > FILE && !excepted {
             let _ = writeln!(wrong, "{file}: {} lines", source.code_lines);
         }
@@ -67,12 +45,7 @@ fn functions_are_short() {
     let mut wrong = String::new();
     for source in sources() {
         for (name, lines) in functions(&source.code) {
-            let named = |(file, function, _): &(&str, &str, &str)| {
-                *file == source.file && *function == name
-            };
-            let excepted =
-                FUNCTIONS_TO_SPLIT.contains(&name.as_str()) || LONG_FUNCTIONS.iter().any(named);
-            if lines > FUNCTION && !excepted {
+            if lines > FUNCTION {
                 let _ = writeln!(wrong, "{}: {name} has {lines} lines", source.file);
             }
         }

@@ -28,7 +28,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
                 row(&format!("{rate:.1}"), "", &format!("{layout}: {what}"));
             }
         }
-        Err(error) => note(&format!("gradients: {error}")),
+        Err(why) => note(&format!("no gradients: {why}")),
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl<'e> Engine<'e> {
                 let weights = Weights::of_mix(context, mix, Precision::Double)?;
                 let size = norm_of(&weights).map_err(|e| failed("reading weights", &e))?;
                 let (gradients, step) = (Box::new(gradients), STEP * size.max(1.0));
-                let why = error.to_string();
+                let why = error.first_line();
                 (HvpMethod::Differences(gradients, step, why), weights)
             }
             Err(error) => return Err(error),
