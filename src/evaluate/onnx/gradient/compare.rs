@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::gradient_graph::Precision;
 use super::gradient_layout::gradient_layout;
+use super::precision::Precision;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::evaluate::onnx::binding::Binding;

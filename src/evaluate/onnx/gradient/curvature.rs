@@ -7,9 +7,10 @@ use std::sync::Arc;
 use ort::value::{DynValue, Tensor};
 
 use super::gradient_buffer::GradientBuffer;
-use super::gradient_graph::{self, Precision, lacks_derivative};
+use super::gradient_graph::{self, lacks_derivative};
 use super::gradient_layout::gradient_layout;
 use super::gradients::{Gradient, Gradients};
+use super::precision::Precision;
 use super::runner::{Runner, sample_batches};
 use super::weights::{Shared, Weights};
 use crate::checkpoint::tensor::Dtype;

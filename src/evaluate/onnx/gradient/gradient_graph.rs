@@ -7,6 +7,7 @@ use ort::session::Session;
 use prost::Message;
 
 use super::loss_batch::LossBatch;
+use super::precision::Precision;
 use super::value_probe::{expose_values, probe_values};
 use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
 use crate::error::{Cause, Error, Result};
@@ -23,15 +24,6 @@ use crate::graph::gradient::values::{Value, Values};
 use crate::graph::gradient::widen::widened;
 use crate::graph::gradient::{Differentiated, differentiate, giving};
 use crate::graph::{gradient, in_graph};
-
-/// In what the gradient is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// The types of the network.
-    Own,
-    /// Doubles throughout.
-    Double,
-}
 
 /// A graph that gives the loss and tensors that are sums over the samples.
 pub struct GradientGraph {

@@ -1,6 +1,6 @@
 //! How gradients and products with the Hessian are laid out on the machine. Nothing is measured.
 
-use super::gradient_graph::Precision;
+use super::precision::Precision;
 use crate::evaluate::onnx::binding::Binding;
 use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::layout::Layout;

@@ -2,8 +2,9 @@
 //! coefficients.
 
 use super::gradient_buffer::GradientBuffer;
-use super::gradient_graph::{self, GradientGraph, Precision};
+use super::gradient_graph::{self, GradientGraph};
 use super::gradient_layout::gradient_layout;
+use super::precision::Precision;
 use super::runner::{Runner, sample_batches};
 use super::weights::Weights;
 use crate::checkpoint::tensor::Dtype;

@@ -19,11 +19,13 @@ mod gradient_graph;
 mod gradient_layout;
 mod gradients;
 mod loss_batch;
+mod precision;
 mod runner;
 pub mod value_probe;
 mod weights;
 
 pub use self::curvature::Curvature;
 pub use self::gradient_buffer::GradientBuffer;
-pub use self::gradient_graph::{Precision, lacks_derivative};
+pub use self::gradient_graph::lacks_derivative;
 pub use self::gradients::{Gradient, Gradients};
+pub use self::precision::Precision;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ort::value::DynValue;
 use rayon::prelude::*;
 
-use super::gradient_graph::Precision;
+use super::precision::Precision;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
 use crate::evaluate::onnx::context::Context;
