@@ -21,6 +21,7 @@ use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
+use serde::Deserialize;
 
 use self::adamw::AdamW;
 use self::coefficients::Coefficients;
@@ -36,7 +37,8 @@ use crate::space::pool::Pool;
 //
 // The paper's are as remembered (its appendix was not at hand); its batch size and weight decay
 // are not known. The released code is `learned_bylayer.py`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// 3 epochs, learning rate 0.1; the rest, which the paper does not say, from the released code
     Paper,

@@ -145,6 +145,29 @@ mod tests {
     }
 
     #[test]
+    fn every_command_has_a_section_and_enums_have_the_names_of_their_flags() {
+        let text = "binding = \"in-graph\"\nlosses = \"graph\"\nprecision = \"tf32\"\n\
+                    [line]\nsteps = 5\npanels = \"all\"\n[soup]\nrule = \"gt\"\n\
+                    [soup.learn]\npreset = \"paper\"\nlearn-batch = 8\n\
+                    [pairs]\nby-layer = true\n[spectrum]\nprobe-steps = 9\n";
+        let config = load(text).unwrap();
+        assert_eq!(config.binding, Some(BindingChoice::InGraph));
+        assert_eq!(config.precision, Some(GpuPrecision::Tf32));
+        assert_eq!(config.losses, Some(Losses::Graph));
+        let written = format!("{:?} {:?}", config.line, config.soup);
+        assert!(
+            written.contains("steps: Some(5)") && written.contains("Above"),
+            "{written}"
+        );
+        assert!(written.contains("Paper") && written.contains("learn_batch: Some(8)"));
+        let message = load("[soup]\nrule = \"ne\"\n").unwrap_err().to_string();
+        assert!(
+            message.contains("line 2") && message.contains("`ge` or `gt`"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn unknown_keys_and_wrong_types_name_the_line() {
         let message = load("limit = 5\nlimt = 6\n").unwrap_err().to_string();
         assert!(

@@ -1,6 +1,7 @@
 //! The flags of learned soups.
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::units;
 use crate::analysis::learned::Preset;
@@ -10,9 +11,10 @@ use crate::result::learned::{Layers, LearningSettings};
 use crate::result::method::Method;
 
 /// How soups are learned.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
-pub struct LearnArgs {
+pub struct LearnOptions {
     /// LearningSettings to start from [default: released]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
@@ -42,26 +44,49 @@ pub struct LearnArgs {
     pub holdout: Option<String>,
 }
 
-impl LearnArgs {
-    /// The settings, all but the seed; `None` where nothing is to be learned.
+impl LearnOptions {
+    /// Flags, and what the configuration says where they are silent.
+    pub(super) fn or(&self, config: &Self) -> Self {
+        Self {
+            preset: self.preset.or(config.preset),
+            layers: self.layers.or(config.layers),
+            epochs: self.epochs.or(config.epochs),
+            lr: self.lr.or(config.lr),
+            learn_batch: self.learn_batch.or(config.learn_batch),
+            weight_decay: self.weight_decay.or(config.weight_decay),
+            unconstrained: self.unconstrained || config.unconstrained,
+            fixed_beta: self.fixed_beta || config.fixed_beta,
+            holdout: self.holdout.clone().or_else(|| config.holdout.clone()),
+        }
+    }
+
+    /// Refuses flags that serve none of the methods.
     ///
     /// # Errors
-    /// When a value is impossible, or a flag is given that serves no method.
-    pub fn settings(&self, wanted: &[MethodSpec]) -> Result<Option<LearningSettings>> {
-        let has = |method: Method| wanted.iter().any(|wanted| wanted.method == method);
-        let by_layer = has(Method::LearnedByLayer);
-        let learns = by_layer || has(Method::Learned);
+    /// When there is such a flag.
+    pub fn refuse_idle(&self, methods: &[MethodSpec]) -> Result<()> {
+        let by_layer = has(methods, Method::LearnedByLayer);
+        let learns = by_layer || has(methods, Method::Learned);
         let idle = match self.layers {
             _ if !learns => self.given().map(|flag| (flag, Method::Learned)),
             Some(_) if !by_layer => Some(("--layers", Method::LearnedByLayer)),
             _ => None,
         };
         match idle {
+            None => Ok(()),
             Some((flag, method)) => Err(Error::flag(flag, "serves none of the methods").help(
                 format!("--methods {} makes a soup that it is for", method.name()),
             )),
-            None => learns.then(|| self.checked()).transpose(),
         }
+    }
+
+    /// The settings, all but the seed; `None` where nothing is to be learned.
+    ///
+    /// # Errors
+    /// When a value is impossible.
+    pub fn settings(&self, methods: &[MethodSpec]) -> Result<Option<LearningSettings>> {
+        let learns = has(methods, Method::Learned) || has(methods, Method::LearnedByLayer);
+        learns.then(|| self.checked()).transpose()
     }
 
     /// The first flag that is given.
@@ -96,6 +121,10 @@ impl LearnArgs {
             ..default
         })
     }
+}
+
+fn has(methods: &[MethodSpec], method: Method) -> bool {
+    methods.iter().any(|wanted| wanted.method == method)
 }
 
 fn count(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
@@ -133,18 +162,19 @@ fn holdout(text: &str) -> Result<f64> {
 mod tests {
     use super::*;
 
-    fn settings(arguments: &LearnArgs, methods: &[Method]) -> Result<Option<LearningSettings>> {
+    fn settings(arguments: &LearnOptions, methods: &[Method]) -> Result<Option<LearningSettings>> {
         let wanted: Vec<MethodSpec> = methods.iter().copied().map(MethodSpec::plain).collect();
+        arguments.refuse_idle(&wanted)?;
         arguments.settings(&wanted)
     }
 
     #[test]
     fn flags_beat_the_preset() {
-        let plain = settings(&LearnArgs::default(), &[Method::LearnedByLayer]).unwrap();
+        let plain = settings(&LearnOptions::default(), &[Method::LearnedByLayer]).unwrap();
         let mut expected = Preset::Released.settings();
         expected.layers = Layers::Tensor;
         assert_eq!(plain.unwrap(), expected);
-        let arguments = LearnArgs {
+        let arguments = LearnOptions {
             preset: Some(Preset::Paper),
             layers: Some(Layers::Block),
             epochs: Some(7),
@@ -152,7 +182,7 @@ mod tests {
             unconstrained: true,
             fixed_beta: true,
             holdout: Some("20%".to_string()),
-            ..LearnArgs::default()
+            ..LearnOptions::default()
         };
         let made = settings(&arguments, &[Method::LearnedByLayer])
             .unwrap()
@@ -164,23 +194,23 @@ mod tests {
 
     #[test]
     fn flags_that_serve_nothing_and_impossible_values_are_told() {
-        let none = LearnArgs::default();
+        let none = LearnOptions::default();
         assert_eq!(settings(&none, &[Method::Greedy]).unwrap(), None);
-        let message = |arguments: LearnArgs, methods: &[Method]| {
+        let message = |arguments: LearnOptions, methods: &[Method]| {
             settings(&arguments, methods).unwrap_err().to_string()
         };
-        let epochs = |count| LearnArgs {
+        let epochs = |count| LearnOptions {
             epochs: Some(count),
-            ..LearnArgs::default()
+            ..LearnOptions::default()
         };
         let text = message(epochs(3), &[Method::Greedy]);
         assert!(
             text.starts_with("--epochs: serves none of the methods"),
             "{text}"
         );
-        let layers = LearnArgs {
+        let layers = LearnOptions {
             layers: Some(Layers::Tensor),
-            ..LearnArgs::default()
+            ..LearnOptions::default()
         };
         let text = message(layers, &[Method::Learned]);
         assert!(
@@ -189,16 +219,16 @@ mod tests {
         );
         assert!(message(epochs(0), &[Method::Learned]).contains("at least 1"));
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let lr = LearnArgs {
+            let lr = LearnOptions {
                 lr: Some(rate),
-                ..LearnArgs::default()
+                ..LearnOptions::default()
             };
             assert!(message(lr, &[Method::Learned]).starts_with("--lr: is"));
         }
         for part in ["0", "100%", "1", "x", "1.5"] {
-            let holdout = LearnArgs {
+            let holdout = LearnOptions {
                 holdout: Some(part.to_string()),
-                ..LearnArgs::default()
+                ..LearnOptions::default()
             };
             assert!(message(holdout, &[Method::Learned]).starts_with("--holdout: `"));
         }

@@ -4,6 +4,7 @@
 use clap::Args;
 use serde::Deserialize;
 
+use super::learn::LearnOptions;
 use crate::analysis::greedy::GreedyRule;
 use crate::result::panels::Panels;
 
@@ -98,6 +99,9 @@ pub struct SoupOptions {
     /// Number of random orders for greedy-random [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) orders: Option<u64>,
+    /// `[soup.learn]`.
+    #[command(flatten)]
+    pub(super) learn: LearnOptions,
 }
 
 /// `[pairs]`, and flags of `landscape pairs`.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::config::Config;
-use super::learn::LearnArgs;
 use super::methods::{check_validation, parse, wanted};
 use super::options::SoupOptions;
 use super::run::RunArgs;
@@ -42,8 +41,6 @@ pub struct SoupArgs {
     /// Format of the table that is printed
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub table: TableFormat,
-    #[command(flatten)]
-    learn: LearnArgs,
     /// What all commands share.
     #[command(flatten)]
     pub run: RunArgs,
@@ -72,11 +69,13 @@ impl SoupArgs {
         let saved: Vec<MethodSpec> = saves.iter().map(|save| save.wanted).collect();
         let list = typed.methods.as_ref().or(configured.methods.as_ref());
         let methods = wanted(list.map(String::as_str), &saved)?;
+        typed.learn.refuse_idle(&methods)?;
+        let learn = typed.learn.or(&configured.learn);
         let settings = SoupSettings {
             asked: list.is_some() || saved.iter().any(|it| it.method.is_learned()),
             rule: typed.rule.or(configured.rule).unwrap_or_default(),
             orders: orders(typed.orders.or(configured.orders))?,
-            learning: self.learn.settings(&methods)?,
+            learning: learn.settings(&methods)?,
             methods,
             saves,
         };
