@@ -9,7 +9,7 @@ const SAMPLES: usize = 100;
 /// Fewest classes of which labels may cover too few.
 const CLASSES: usize = 10;
 
-/// What the labels of a data set are, beside what the network knows.
+/// How many of the network's classes the labels of a data set name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LabelCoverage {
     /// Classes of the network.

@@ -40,7 +40,7 @@ impl CheckpointPath {
     }
 }
 
-/// What a rise is measured from.
+/// The line that a rise is measured from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     /// The straight line between the ends: Entezari et al.

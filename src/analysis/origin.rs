@@ -24,13 +24,13 @@ const COSINE: f64 = 0.5;
 /// The least mean of −⟨δᵢ, θ0⟩/‖δᵢ‖²: above ½ the checkpoints are shorter than θ0.
 const SHORTER: f64 = 0.5;
 
-/// What the offset's part in the common square of a tensor may be.
+/// Range of the offset's share of the common square of a tensor.
 const PART: std::ops::RangeInclusive<f64> = 0.4..=1.25;
 
 /// Most checkpoints that are needed to tell.
 pub const CHECKPOINTS: usize = 8;
 
-/// What the geometry says.
+/// The offset that the geometry suggests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Offset {
     /// Median cosine of two δ.

@@ -1,4 +1,4 @@
-//! Recipes: what a method makes one model, or one ensemble, of.
+//! Recipes: the members and weights that a method puts into one soup or one ensemble.
 
 use super::learned::Learned;
 use crate::result::method::Method;
@@ -9,7 +9,7 @@ use crate::space::mix::Mix;
 pub struct MethodSpec {
     /// Which method.
     pub method: Method,
-    /// Its number; where there is none, its usual ones.
+    /// Its α, λ or t; the usual ones where there is none.
     pub setting: Option<f64>,
 }
 
@@ -36,7 +36,7 @@ impl MethodSpec {
     }
 }
 
-/// What a method makes one model, or one ensemble, of.
+/// The members and weights of one soup or one ensemble.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Which method.
@@ -50,7 +50,7 @@ pub struct Recipe {
     /// Weights of members of the pool, θ0's too where it has one; the mean over the tensors where
     /// each has its own.
     pub weights: Vec<(usize, f64)>,
-    /// What was learned, where something was.
+    /// The learned coefficients, of a learned soup.
     pub learned: Option<Learned>,
 }
 

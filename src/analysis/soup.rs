@@ -95,7 +95,7 @@ impl SoupBuilder<'_> {
         hold(&*learner.slopes, &mix, learner.settings.batch, &reference)
     }
 
-    /// What a method makes of members that are sorted by validation error, the best first: one
+    /// The recipes of a method for members that are sorted by validation error, the best first: one
     /// recipe a seed or a setting, none where there are too few members or, for those by angles
     /// (which need `gram`), where the angles leave it undefined.
     ///

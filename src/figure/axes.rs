@@ -117,7 +117,7 @@ impl Axes {
         (start < end).then(|| [at(start), at(end)])
     }
 
-    /// Frame, title, names of the axes and ticks at round values.
+    /// Draws the frame, its title, the names of the axes and ticks at round values.
     pub fn frame<B: DrawingBackend>(
         &self,
         canvas: &Canvas<'_, B>,
@@ -127,7 +127,7 @@ impl Axes {
         self.frame_with(canvas, title, names, &[ticks(self.x), ticks(self.y)])
     }
 
-    /// The same with these ticks.
+    /// Draws the frame with these ticks along x and y.
     pub fn frame_with<B: DrawingBackend>(
         &self,
         canvas: &Canvas<'_, B>,

@@ -1,4 +1,4 @@
-//! What figures are drawn on: lengths in pixels of the layout, for a bitmap or an SVG.
+//! The canvas that figures are drawn on: a bitmap or an SVG. Lengths are in pixels of the layout.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -15,7 +15,7 @@ pub type Pixel = (f64, f64);
 /// Width and height in pixels of the layout.
 pub type Size = (f64, f64);
 
-/// What drawing gives back.
+/// The outcome of drawing: the error is the canvas's.
 pub type DrawResult<B> =
     std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 

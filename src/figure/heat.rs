@@ -10,7 +10,7 @@ use super::ticks::Ticks;
 // Lengths in pixels of the layout.
 /// Width of all columns that have numbers.
 const NUMBERED_WIDTH: f64 = 900.0;
-/// Of a column that has a name, and of all of them.
+/// Width of a column that has a name, and limits of the width of all of them.
 const NAMED_COLUMN: f64 = 64.0;
 const NARROWEST_NAMED: f64 = 560.0;
 const WIDEST_NAMED: f64 = 1300.0;
@@ -38,7 +38,7 @@ pub struct Heat {
     pub title: String,
     /// From above; as they are, so that `_1` is no lowered digit.
     pub rows: Vec<String>,
-    /// What the columns are.
+    /// The labels and the name of the columns.
     pub columns: Columns,
     /// `cells[row][column]`; one that is not finite is grey.
     pub cells: Vec<Vec<f64>>,
@@ -46,7 +46,7 @@ pub struct Heat {
     pub scale: ColorScale,
 }
 
-/// What stands below the columns.
+/// The text below the columns.
 pub struct Columns {
     /// One each.
     pub labels: ColumnLabels,

@@ -17,7 +17,7 @@ const NAME_GAP: f64 = 14.0;
 /// Room to the next entry, at the least.
 const ENTRY_GAP: f64 = 50.0;
 
-/// What an entry shows.
+/// The sample that an entry shows.
 #[derive(Debug, Clone, Copy)]
 pub enum Key {
     /// A line.
@@ -65,7 +65,7 @@ impl Legend {
         )
     }
 
-    /// Draws it along the lower edge of a canvas of this size.
+    /// Draws the legend along the lower edge of a canvas of this size.
     pub fn draw<B: DrawingBackend>(
         &self,
         canvas: &Canvas<'_, B>,

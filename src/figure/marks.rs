@@ -8,7 +8,7 @@ use super::theme;
 /// About half the width of a marker.
 pub const SIZE: f64 = 12.0;
 
-/// What a marker stands for.
+/// The thing that a marker stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mark {
     /// θ0.

@@ -148,7 +148,7 @@ fn advantage_row(pair: &Pair) -> Option<&PairRow> {
     pair.row("all").or_else(|| pair.rows.first())
 }
 
-/// What the advantage is of.
+/// The data that the advantage is measured on.
 fn advantage_title(pairs: &Pairs) -> String {
     let row = pairs.pairs.first().and_then(advantage_row);
     match row.map(|row| row.dataset.as_str()) {

@@ -4,7 +4,7 @@ use super::text::short;
 use crate::result::panels::{Panel, Quantity};
 use crate::result::score::DatasetInfo;
 
-/// What a panel shows, with its unit.
+/// The title of a panel: the data set, the quantity and its unit.
 pub fn title(panel: &Panel, datasets: &[DatasetInfo]) -> String {
     let quantity = match panel.quantity {
         Quantity::Loss => "loss",

@@ -20,7 +20,7 @@ pub struct Plot {
     pub diagonal: bool,
     /// Whether the lines x = 0 and y = 0 are drawn.
     pub zero: [bool; 2],
-    /// What the axes show, x and y; everything where there is none. Points beyond are drawn at
+    /// The ranges of x and y that the axes show; all points where there is none. Points beyond are drawn at
     /// the frame.
     pub window: Option<[Interval; 2]>,
     /// Lines through points, below the series.

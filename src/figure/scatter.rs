@@ -14,7 +14,7 @@ use super::ticks::{AxisScale, ticks_width};
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Role};
 
-/// What is drawn.
+/// Plots in rows and columns, with a legend below.
 #[derive(Debug, Clone)]
 pub struct Scatter {
     /// The panels, row by row.

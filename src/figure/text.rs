@@ -42,7 +42,7 @@ pub fn ends(name: &str, most: usize) -> String {
     )
 }
 
-/// What stands before the first lowered digit, the digit, and what follows.
+/// Splits a text at its first lowered digit: the text before it, the digit, and the text after it.
 pub fn split(text: &str) -> Option<(&str, &str, &str)> {
     let (head, rest) = text.split_once('_')?;
     let digit = rest.chars().next().filter(char::is_ascii_digit)?;

@@ -20,9 +20,9 @@ pub const SECOND: RGBColor = RGBColor(230, 159, 0);
 pub const SOUP: RGBColor = RGBColor(204, 60, 90);
 /// Ensembles: bluish green of the Okabe–Ito palette.
 pub const ENSEMBLE: RGBColor = RGBColor(0, 158, 115);
-/// What lies between a barrier and the line it rises above.
+/// The area between a barrier and the line it rises above.
 pub const SHADE: RGBColor = RGBColor(245, 222, 227);
-/// What lies under a density: the blue of its line, light.
+/// The area under a density: the blue of its line, light.
 pub const UNDER: RGBColor = RGBColor(205, 226, 240);
 /// Lines of zeros and of equal values.
 pub const GUIDE: RGBColor = RGBColor(190, 190, 190);

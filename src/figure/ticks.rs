@@ -1,4 +1,4 @@
-//! Scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
+//! Ticks and scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
 //! (WiSE-FT): h(p) = ln(p / (1 − p)).
 
 use super::numbers::{fixed, nice_at_most};
@@ -19,10 +19,10 @@ pub fn ticks_width(ticks: &Ticks) -> f64 {
 /// How values become places on an axis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AxisScale {
-    /// As they are.
+    /// Values as they are.
     #[default]
     Linear,
-    /// Fractions by their logit, ticks in percent.
+    /// Fractions by their logit, with ticks in percent.
     Logit,
 }
 
@@ -125,7 +125,7 @@ pub fn ticks((min, max): Interval) -> Ticks {
         .collect()
 }
 
-/// As many of the ticks below an axis as have room for their numbers, zero among them.
+/// Leaves out ticks below an axis until their numbers have room; zero stays.
 pub fn spaced(ticks: Ticks, scale: f64) -> Ticks {
     let fits = |ticks: &Ticks| {
         ticks.windows(2).all(|pair| {

@@ -12,7 +12,7 @@ use crate::space::pool::Pool;
 /// With a softmax αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
 /// to 1 and no model is singled out, as it would be if its own were 1 less the others.
 pub struct Coefficients {
-    /// What each row serves.
+    /// The tensors that each row of α serves.
     pub rows: Vec<Row>,
     /// Row of each parameter of the pool.
     row_of: Vec<Option<usize>>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::result::learned::{Layers, Row};
 use crate::space::pool::Pool;
 
-/// What stands between the parts of a name.
+/// Separators between the parts of a name.
 const PARTS: [char; 2] = ['.', '/'];
 
 /// The rows of α, and the row of each parameter of the pool; of one that moves in no model, none.

@@ -81,12 +81,12 @@ pub struct TrainingStep {
     pub error: f64,
 }
 
-/// What was learned.
+/// A learned soup.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     /// The soup.
     pub mix: Mix,
-    /// What its logits are multiplied by.
+    /// The factor of its logits (inverse temperature).
     pub beta: f64,
     /// Loss of β·logits and error on the whole validation set.
     pub fit: Fit,

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::linear_operator::LinearOperator;
 use crate::result::spectrum::{Density, Eigenvalue, Trace};
 
-/// What is to be found, and what it may take.
+/// The parts of a spectrum to compute, and the work that each may take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// How many of the largest eigenvalues.
@@ -125,7 +125,7 @@ impl Quadrature {
     }
 }
 
-/// What was found.
+/// The parts of a spectrum that were computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The largest eigenvalues, descending, then the smallest, ascending: fewer of each where
@@ -197,7 +197,7 @@ fn check(operator: &dyn LinearOperator, plan: &Plan) -> Result<()> {
     Err(Error::runtime(PLACE, problem))
 }
 
-/// What is to be said of eigenvalues that have not converged.
+/// A warning about eigenvalues that have not converged.
 fn unconverged(eigenvalues: &[Eigenvalue]) -> Option<String> {
     let rough = eigenvalues.iter().filter(|of| !of.converged);
     let (count, worst) = rough.fold((0, 0.0_f64), |(count, worst), of| {

@@ -9,7 +9,7 @@ use crate::result::spectrum::Density;
 const END_ROOM: f64 = 0.04;
 /// Points of a density that is smoothed here.
 const SMOOTHED_POINTS: usize = 1001;
-/// Its Gaussian's standard deviation, as a part of the nodes' range.
+/// Standard deviation of the Gaussian that smooths it, as a fraction of the nodes' range.
 const SMOOTHING: f64 = 1.0 / 150.0;
 /// Fewest and most decades of a density.
 const SHOWN_DECADES: Interval = (1.5, 12.0);
@@ -23,8 +23,8 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Of a Hessian of so many dimensions. On a scale that is not linear it is smoothed anew from
-    /// its nodes, as a density of places.
+    /// The curve of the density of a Hessian with `dimension` eigenvalues; `None` without points. On a
+    /// scale that is not linear it is smoothed anew from its nodes, as a density of places.
     pub fn of(density: &Density, dimension: usize, scale: SignedScale) -> Option<Self> {
         let (points, width) = match scale {
             SignedScale::Linear => {

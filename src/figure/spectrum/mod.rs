@@ -34,9 +34,9 @@ pub fn draw(spectrum: &Spectrum) -> Result<Option<Drawing>> {
 
 // Lengths in pixels of the layout.
 const AXES_WIDTH: f64 = 1000.0;
-/// Of the density.
+/// Height of the density.
 const DENSITY_HEIGHT: f64 = 520.0;
-/// Of the eigenvalues of an end, above it.
+/// Height of the row of eigenvalues of one end, above it.
 const END_ROW_HEIGHT: f64 = 48.0;
 /// Between the frame and the longest number of the y axis, its name included.
 const Y_NAME_ROOM: f64 = 80.0;
@@ -242,7 +242,7 @@ impl<'a> SpectrumFigure<'a> {
         to - from > 2.0 * MARKER_SIZE
     }
 
-    /// What stands below the axes.
+    /// The lines of text below the axes.
     fn captions(&self, axes: &Axes) -> Vec<String> {
         let mut lines = words::captions(self.spectrum);
         let mut eigenvalues = self.spectrum.eigenvalues.iter();
