@@ -89,7 +89,7 @@ impl Error {
             "",
             "stopped before the end; what is finished is kept",
         )
-        .help("the same command (without --fresh) goes on where it was")
+        .help("run the same command again (without --fresh) to resume")
     }
 
     /// Replaces the advice to resume an interrupted run: this command keeps no partial results.

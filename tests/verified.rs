@@ -108,10 +108,10 @@ fn by_name_alone_is_said_in_the_terminal_the_json_and_the_figure() {
             assert_eq!(summary["provenance"]["verified"][model], "name");
         }
         let warning = summary["warnings"][0].as_str().unwrap();
-        assert!(warning.contains("by name alone") && warning.contains("--origin-weights FILE"));
+        assert!(warning.contains("by name only") && warning.contains("--origin-weights FILE"));
         assert!(stderr(&output).contains(warning));
         let svg = fs::read_to_string(folder.path().join("plots/plane.svg")).unwrap();
-        assert!(svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name alone"));
+        assert!(svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only, not verified"));
         assert!(
             stdout(&output).contains("not the matching"),
             "{}",
@@ -129,7 +129,7 @@ fn a_state_dict_beside_the_origin_is_found_and_verifies_by_value() {
         agrees(network, &losses(&summary));
         assert_eq!(summary["provenance"]["verified"]["ft1"], "value");
         let told = summary["warnings"].to_string() + &stderr(&output);
-        assert!(!told.contains("by name alone"), "{told}");
+        assert!(!told.contains("by name only"), "{told}");
         // It is one of the inputs that the result depends on.
         let files = summary["provenance"]["files"].as_object().unwrap();
         assert!(files.contains_key("zs.safetensors"));

@@ -198,7 +198,7 @@ impl Kept {
     fn write(&mut self, text: &str) -> Result<()> {
         self.output.write(line(text).as_bytes()).map_err(|error| {
             Error::write(&self.path, &error)
-                .help("make room and run the same command again (without --fresh): it goes on where it was")
+                .help("free some space and run the same command again (without --fresh): it resumes where it stopped")
         })
     }
 }

@@ -228,7 +228,7 @@ impl Quiet for assert_cmd::Command {
         // That nothing was gained, and that no state dict of θ0 is there, may be said.
         let mut lines = message.lines();
         let quiet = |line: &str| {
-            let known = ["no epoch has a lower", "by name alone"];
+            let known = ["no epoch has a lower", "by name only"];
             !line.contains("warning") || known.iter().any(|it| line.contains(it))
         };
         assert!(lines.all(quiet), "{what}: {message}");

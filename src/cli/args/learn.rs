@@ -15,7 +15,7 @@ use crate::result::method::Method;
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
 pub struct LearnOptions {
-    /// LearningSettings to start from [default: released]
+    /// Settings to start from [default: released]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// What gets its own coefficients in learned-by-layer [default: tensor]

@@ -42,7 +42,7 @@ pub struct PlaneOptions {
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "7", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(super) arrows: Option<u64>,
     /// Which panels the figure shows [default: paper]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Figure")]
     pub(super) panels: Option<Panels>,
 }
 
@@ -81,7 +81,7 @@ pub struct LineOptions {
     )]
     pub(super) alpha: Option<String>,
     /// Which panels the figure shows [default: paper]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Figure")]
     pub(super) panels: Option<Panels>,
 }
 

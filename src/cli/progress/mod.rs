@@ -83,7 +83,7 @@ impl<'p> Progress<'p> {
         if *done > 0 {
             let part = 100.0 * *done as f64 / (models * samples) as f64;
             line.push_str(&format!(
-                "; {part:.0} % were done before (--fresh begins anew)"
+                "; {part:.0} % were done before (--fresh starts over)"
             ));
         }
         line

@@ -62,11 +62,11 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
             checkpoints[first].name
         ),
         None if keeps_all => format!(
-            "{names}: tensors are matched by name alone; the exporter's record shows no folding, \
+            "{names}: tensors are matched by name only, not verified; the exporter's record shows no folding, \
              but their values are not verified; {cure}"
         ),
         None => format!(
-            "{names}: tensors are matched by name alone; had the exporter folded a computation \
+            "{names}: tensors are matched by name only, not verified; had the exporter folded a computation \
              into one under its own name, values would be wrong; {cure}"
         ),
     })

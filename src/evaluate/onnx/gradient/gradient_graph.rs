@@ -19,6 +19,7 @@ use crate::evaluate::onnx::moving::MovingTensor;
 use crate::evaluate::onnx::setup::failed;
 use crate::graph::build::described;
 use crate::graph::build::node;
+use crate::graph::editor::GraphEditor;
 use crate::graph::gradient::loss;
 use crate::graph::gradient::values::{Value, Values};
 use crate::graph::gradient::widen::widened;
@@ -70,13 +71,11 @@ pub fn product(
     precision: Precision,
 ) -> Result<GradientGraph> {
     let Differentiated {
-        mut model,
+        model,
         mut values,
         gradients,
     } = differentiated(context, batches, binding)?;
-    let Some(graph) = model.graph.as_mut() else {
-        return Err(Error::runtime("gradient", "the network is empty"));
-    };
+    let mut editor = GraphEditor::open(model);
     let all = context.moving.iter().zip(&gradients);
     let mut parts = Vec::new();
     for (MovingTensor { name, .. }, gradient) in all.filter(|(it, _)| names.contains(&it.name)) {
@@ -86,10 +85,8 @@ pub fn product(
             format!("{name}.part"),
             direction(name),
         );
-        graph
-            .input
-            .push(described(&along, value.dtype, &value.shape));
-        graph.node.extend([
+        editor.add_inputs([described(&along, value.dtype, &value.shape)]);
+        editor.append_nodes([
             node("Mul", &[gradient, &along], &product, &[]),
             node("ReduceSum", &[&product], &part, &[("keepdims", 0)]),
         ]);
@@ -104,14 +101,14 @@ pub fn product(
         parts.push(part);
     }
     let inputs: Vec<&str> = parts.iter().map(String::as_str).collect();
-    graph.node.push(node("Sum", &inputs, ALONG, &[]));
+    editor.append_nodes([node("Sum", &inputs, ALONG, &[])]);
     let dtype = values.of(inputs[0])?.dtype;
     values.insert(ALONG, Value::new(dtype, Vec::new()));
     let Differentiated {
         model,
         values,
         gradients,
-    } = differentiate(model, values, ALONG, names, "landscape.h")?;
+    } = differentiate(editor.finish(), values, ALONG, names, "landscape.h")?;
     finished(context, (model, &values), gradients, None, precision)
 }
 

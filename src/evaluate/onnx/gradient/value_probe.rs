@@ -6,20 +6,17 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorElementType};
 
 use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
+use crate::graph::editor::{GraphEditor, named};
 use crate::graph::gradient::values::{FEW, FEW_FLOATS, Value};
 
 /// The model with every value that a node makes as an output.
-pub fn expose_values(mut model: ModelProto) -> ModelProto {
-    if let Some(graph) = model.graph.as_mut() {
-        let made = graph.node.iter().flat_map(|node| &node.output);
-        let made = made.filter(|name| !name.is_empty());
-        let outputs = made.map(|name| ValueInfoProto {
-            name: Some(name.clone()),
-            ..ValueInfoProto::default()
-        });
-        graph.output = outputs.collect();
-    }
-    model
+pub fn expose_values(model: ModelProto) -> ModelProto {
+    let mut editor = GraphEditor::open(model);
+    let made = editor.graph().node.iter().flat_map(|node| &node.output);
+    let made = made.filter(|name| !name.is_empty());
+    let outputs: Vec<ValueInfoProto> = made.map(|name| named(name)).collect();
+    editor.set_outputs(outputs);
+    editor.finish()
 }
 
 /// Runs a session over a model of [`expose_values`] once and tells what its values are, by name.
