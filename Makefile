@@ -1,5 +1,5 @@
-# What people run while working on landscape. `make` alone lists it.
-# CARGO_FLAGS reaches every cargo command (CI passes --locked).
+# What people run while they work on landscape. `make` alone lists the targets.
+# Every cargo command gets CARGO_FLAGS (CI passes --locked).
 
 CARGO ?= cargo
 CARGO_FLAGS ?=
@@ -12,8 +12,8 @@ help: ## list the targets
 build: ## build the program (target/release/landscape)
 	$(CARGO) build --release $(CARGO_FLAGS)
 
-# A relative CARGO_TARGET_DIR means the folder make was started in, not the example's.
-demo: runtime-if-needed ## draw the figures of the bundled example into plots/
+# A relative CARGO_TARGET_DIR is relative to the folder in which make was started, not to the example's.
+demo: runtime-if-needed ## draw the figures of the example into plots/, their data into notebooks-data/
 	@case "$${CARGO_TARGET_DIR:-/}" in \
 	  /*) ;; \
 	  *) CARGO_TARGET_DIR=$$PWD/$$CARGO_TARGET_DIR; export CARGO_TARGET_DIR ;; \
@@ -29,22 +29,22 @@ demo: runtime-if-needed ## draw the figures of the bundled example into plots/
 	$$landscape soup --origin zs.onnx --models basin.csv --limit 0 --name basin --out ../.. && \
 	$$landscape plane --origin zs.onnx --a ft1 --b ft2 --steps 15 --arrows --name arrows --out ../.. && \
 	$$landscape spectrum --origin zs.onnx --at ft1 --on test --limit 250 --out ../..
-	@echo "The figures are in plots/, their numbers in notebooks-data/"
+	@echo "The figures are in plots/, their data in notebooks-data/."
 
 test: runtime-if-needed ## run all tests
 	$(CARGO) test $(CARGO_FLAGS)
 
-check: ## formatting, lints, documentation and tests: all that CI asks for
+check: ## check formatting, lints and documentation, and run all tests, as CI does
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items $(CARGO_FLAGS)
 	@$(MAKE) --no-print-directory test
 
-# PyTorch and the rest go into an environment of the bench's own; CI needs none of them.
+# PyTorch and the other packages go into an environment of their own; CI needs none of them.
 BENCH ?= $(CURDIR)/.cache/bench
 PYTHON ?= python3
 
-bench: runtime-if-needed ## time the plane against other tools (a quarter of an hour)
+bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env
 	$(BENCH)/env/bin/pip install --quiet torch numpy onnx onnxscript onnxruntime safetensors matplotlib loss-landscape-3d==0.1.3
@@ -57,12 +57,12 @@ bench: runtime-if-needed ## time the plane against other tools (a quarter of an 
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)
 
-runtime: ## put ONNX Runtime into the cache folder, unless it is there
+runtime: ## download ONNX Runtime into the cache folder, unless it is there
 	@scripts/get-onnxruntime.sh
 
-# Nothing to do when ORT_DYLIB_PATH or the active Python environment gives a library.
+# Does nothing if ORT_DYLIB_PATH or the active Python environment provides a library.
 runtime-if-needed:
 	@scripts/get-onnxruntime.sh --if-needed
 
-clean: ## remove what was built (the cache folder with ONNX Runtime stays)
+clean: ## remove what was built (ONNX Runtime stays in the cache folder)
 	$(CARGO) clean

@@ -3,9 +3,9 @@
 #
 # usage: scripts/get-onnxruntime.sh [--if-needed]
 #
-# The library comes out of the `onnxruntime` wheel, which the ordinary Python package client
-# downloads and whose SHA-256 must be the one beside this script. It is the same library for
-# every Python, so one wheel a platform is pinned. With --if-needed nothing happens when the
+# The library comes from the `onnxruntime` wheel. The ordinary Python package client downloads the
+# wheel, whose SHA-256 must be the one beside this script. The library is the same for every
+# Python version, so one wheel per platform is pinned. With --if-needed, nothing happens if the
 # environment already has a library that the program would use.
 set -eu
 
@@ -20,19 +20,19 @@ fail() {
     exit 1
 }
 
-# The folder landscape caches in; `cache_folder` in src/evaluate/runtime/places.rs is the same rule.
+# The cache folder of landscape, by the same rule as `cache_folder` in src/evaluate/runtime/places.rs.
 cache_folder() {
     case ${LANDSCAPE_CACHE:-} in
     "") ;;
     /*) echo "$LANDSCAPE_CACHE" && return ;;
-    *) fail "LANDSCAPE_CACHE is '$LANDSCAPE_CACHE', which means another folder in each working folder" "make it an absolute path" ;;
+    *) fail "LANDSCAPE_CACHE is '$LANDSCAPE_CACHE', a relative path, which depends on the working folder" "make it an absolute path" ;;
     esac
     case ${XDG_CACHE_HOME:-} in
     /*) echo "$XDG_CACHE_HOME/landscape" ;;
     *)
         case ${HOME:?is not set, so there is no cache folder; set LANDSCAPE_CACHE} in
         /*) echo "$HOME/.cache/landscape" ;;
-        *) fail "HOME is '$HOME', which means another folder in each working folder" "set LANDSCAPE_CACHE to an absolute path" ;;
+        *) fail "HOME is '$HOME', a relative path, which depends on the working folder" "set LANDSCAPE_CACHE to an absolute path" ;;
         esac
         ;;
     esac
@@ -91,7 +91,7 @@ download() {
         --abi "$python_tag" --platform "$wheel_platform" --dest "$1" "onnxruntime==$version" \
         >"$1/log" 2>&1 </dev/null ||
         fail "'$pip' could not download onnxruntime $version: $(pip_reason "$1/log")"
-    [ -f "$1/$wheel" ] || fail "'$pip' downloaded another file than $wheel"
+    [ -f "$1/$wheel" ] || fail "'$pip' did not download $wheel"
 }
 
 # Prints a file's SHA-256.
@@ -110,7 +110,7 @@ verify() {
     expected=$(sed -n "s/^\([0-9a-f]*\)  $wheel\$/\1/p" "$checksums")
     found=$(sha256 "$1")
     [ -n "$expected" ] && [ "$found" = "$expected" ] ||
-        fail "$wheel has SHA-256 ${found:-unknown}, and ${expected:-nothing} is pinned in $checksums; nothing was installed" \
+        fail "$wheel has SHA-256 ${found:-unknown}, but ${expected:-nothing} is pinned in $checksums; nothing was installed" \
             "try again without a proxy or package mirror that changes files"
 }
 
@@ -144,7 +144,7 @@ if [ -f "$folder/$library" ]; then
     exit 0
 fi
 
-mkdir -p "$cache" 2>/dev/null || fail "cannot make the folder $cache" "set LANDSCAPE_CACHE to a folder you can write to"
+mkdir -p "$cache" 2>/dev/null || fail "cannot create the folder $cache" "set LANDSCAPE_CACHE to a folder you can write to"
 work=$(mktemp -d "$cache/.download-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -153,8 +153,8 @@ verify "$work/$wheel"
 mkdir "$work/unpacked"
 unpack "$work/$wheel" "$work/unpacked"
 mkdir -p "$folder"
-# Each file is renamed into place, the library last: whoever sees it sees the whole, and two
-# runs at once only replace equal files by equal files.
+# Each file is renamed into place, the library last. So nobody sees half a library, and two
+# simultaneous runs only replace files by equal ones.
 mv -f "$work/unpacked/LICENSE" "$work/unpacked/ThirdPartyNotices.txt" "$folder"
 mv -f "$work/unpacked/$library" "$folder"
 echo "ONNX Runtime $version is in $folder"

@@ -125,7 +125,7 @@ def table(header, rows):
 
 
 def against(rows, reference):
-    """A row a model: accuracy less the reference's, in points; on the test set who is right alone, and McNemar's p."""
+    """One row per model: its accuracy minus the reference's in points; on the test set also `right alone` and p."""
     def row(name, z):
         d = right(z, "test") - right(reference, "test")
         only, lost = int((d > 0).sum()), int((d < 0).sum())
@@ -136,8 +136,8 @@ def against(rows, reference):
 
 
 def less(one, others):
-    """A row a model: its accuracy taken from that of `one`."""
-    table(["less", "test", "mean of the three", OWN],
+    """One row per model: the accuracy of `one` minus its own, in points."""
+    table(["Δ vs", "test", "mean of the three", OWN],
           [[name, *(points(gain(one, z, s)) for s in (["test"], SHIFTS, ["fonts"]))] for name, z in others.items()])
 
 
@@ -173,19 +173,21 @@ def soups(all16, basin):
         "ensemble of 14": ensemble(basin["ensemble", None][1]),
         f"greedy ensemble ({', '.join(few[1])})": ensemble(few[1]),
     }
-    say(f"## Soups and ensembles, less the best individual model by validation ({BEST})\n")
-    say("Accuracy in points, ± one paired standard error. `right alone`: test images that only the row, and that only "
-        f"{BEST} has right; p: McNemar's exact test of these, two-sided. No p is corrected for the others.\n")
+    say(f"## Soups and ensembles, compared with the best individual model by validation ({BEST})\n")
+    say("Differences in accuracy in points, ± one paired standard error. `right alone`: the number of test images that "
+        f"only the row's model classifies correctly, and the number that only {BEST} does. p: McNemar's exact test of "
+        "these two numbers, two-sided. The p values are not corrected for multiple tests.\n")
     against(of, ft)
     say(f"## The control: {BEST} shortened\n")
     say(f"An average of k models also lies nearer to θ0. So does θ0 + α({BEST} − θ0), which averages nothing. α "
-        f"was picked after looking at these images. First less {BEST} itself, then less the soups and ensembles.\n")
+        f"was picked after looking at these images. The first table compares it with {BEST} itself, the others with the "
+        "soups and ensembles.\n")
     shorter = {a: soup({"zs": 1 - a, BEST: a}) for a in (0.9, 0.8)}
     against({f"α = {a}": z for a, z in shorter.items()}, ft)
     for a, z in shorter.items():
         say(f"α = {a}:\n")
         less(z, of)
-    say("## The uniform soup of 14, less others\n")
+    say("## The uniform soup of 14, compared with others\n")
     less(of["uniform soup of 14"], {n: z for n, z in of.items() if n.startswith(("greedy", "ensemble"))})
     return of
 
@@ -201,7 +203,7 @@ def temperatures(of, all16, basin):
         d = loss(z, "test", beta) - loss(ft, "test", own)
         return [name, f"{loss(z, 'val').mean():.4f}", f"{beta:.2f}", f"{loss(z, 'val', beta).mean():.4f}",
                 f"{loss(z, 'test').mean():.4f}", f"{loss(z, 'test', beta).mean():.4f}", nats(estimate(d))]
-    table(["", "val, β = 1", "β", "val, β", "test, β = 1", "test, β", f"test, β: less {BEST}"],
+    table(["", "val, β = 1", "β", "val, β", "test, β = 1", "test, β", f"test, β: Δ vs {BEST}"],
           [row(name, z) for name, z in each.items()])
     bound = {n: loss(z, "val", calibrated(z)).mean() for n, z in logits_of.items() if n != "zs"}
     low = min(bound, key=bound.get)
@@ -247,9 +249,10 @@ def pairs(names):
     header = ["", "midpoint − mean of the ends", "pairs", "midpoint − end better by validation", "pairs",
               "midpoint − end better there", "ensemble − midpoint", "pairs, signs", "pairs"]
     say(f"## The {len(advantage['test'])} pairs within the basin\n")
-    say("Means over the pairs in points, ± one paired standard error of the images; after each, of how many pairs the "
-        "difference is more than two standard errors above 0, and below. `better by validation`: the end with the "
-        "higher validation accuracy; `better there`: the end that is better on these very images, which flatters it.\n")
+    say("Means over the pairs in points, ± one paired standard error of the images. `pairs`: for how many pairs the "
+        "difference is more than two standard errors above 0, and for how many below. `better by validation`: the end "
+        "with the higher validation accuracy. `better there`: the end that is better on these very images, which is a "
+        "choice in its favour.\n")
     table(header, rows)
 
 
@@ -295,7 +298,7 @@ def plane():
         cells = [show(estimate(*(sign * (measure(z, s) - measure(other, s))[unseen[s]] for s in of)))
                  for other in ends.values()]
         rows.append([title, ", ".join(f"{c:+.2f}" for c in at), str(len(tied)), *cells])
-    table(["lowest", "coefficients of zs, ft1, ft2", "tied points", *(f"less {n}" for n in ends)], rows)
+    table(["lowest", "coefficients of zs, ft1, ft2", "tied points", *(f"Δ vs {n}" for n in ends)], rows)
     # The same choice on a line from θ0: what shortening alone gives.
     best = soup(dict(zip(names, at)), SHIFTS)
     seen = {s: np.setdiff1d(np.arange(len(data[s][1])), unseen[s]) for s in SETS}
@@ -304,7 +307,7 @@ def plane():
         chosen = max(ray, key=lambda a: sum(right(ray[a], s)[seen[s]].mean() for s in SHIFTS))
         more = estimate(*((right(best, s) - right(ray[chosen], s))[unseen[s]] for s in SHIFTS))
         say(f"- the lowest of twelve points on the line from zs through {name} (at {chosen:.1f} of its length, chosen "
-            f"on the same images), less the lowest of the plane: mean error over the three {points(more)}")
+            f"on the same images), minus the lowest of the plane: mean error over the three {points(more)}")
     say()
 
 
