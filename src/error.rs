@@ -87,7 +87,7 @@ impl Error {
         Self::new(
             Cause::Interrupted,
             "",
-            "stopped before the end; what is finished is kept",
+            "stopped before the end; finished work is kept",
         )
         .help("run the same command again (without --fresh) to resume")
     }

@@ -111,7 +111,9 @@ fn by_name_alone_is_said_in_the_terminal_the_json_and_the_figure() {
         assert!(warning.contains("by name only") && warning.contains("--origin-weights FILE"));
         assert!(stderr(&output).contains(warning));
         let svg = fs::read_to_string(folder.path().join("plots/plane.svg")).unwrap();
-        assert!(svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only, not verified"));
+        assert!(
+            svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only, not verified")
+        );
         assert!(
             stdout(&output).contains("not the matching"),
             "{}",

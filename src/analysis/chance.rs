@@ -60,8 +60,8 @@ pub fn warnings(
         if is_subset {
             warnings.push(format!(
                 "labels of {name} name {named} of the network's {classes} classes, and every class \
-                 counts as an answer. Where only those of the set should, as for ImageNet-A and \
-                 -R: export logits[:, classes] and number the labels anew"
+                 counts as a possible answer. To allow only those of the set, as for ImageNet-A \
+                 and -R, export logits[:, classes] and renumber the labels"
             ));
         }
         let errors = scores.iter().map(|sets| sets[set].error);

@@ -120,9 +120,9 @@ impl Stamp {
         }
         Err(Error::runtime(
             self.path.display(),
-            "was written to while the run read it, so that its values are of no one file; no result is kept",
+            "changed while the run read it, so its values belong to no single file; no result is kept",
         )
-        .help("repeat the run; a training run that writes a new file and renames it disturbs nothing"))
+        .help("repeat the run; a training run that writes a new file and renames it does no harm"))
     }
 }
 

@@ -92,9 +92,8 @@ impl Reference {
         Err(Error::runtime(
             "gradients",
             format!(
-                "of {what}, on {samples} samples of {dataset}, the loss is {found:.6} nats where it \
-                 is differentiated and {loss:.6} where it is evaluated; do not trust what follows \
-                 from its gradients"
+                "the gradient's loss of {what} on {samples} samples of {dataset} is {found:.6} nats, \
+                 the evaluated loss {loss:.6}; do not trust results that use the gradient"
             ),
         )
         .help(

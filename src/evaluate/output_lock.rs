@@ -47,7 +47,7 @@ pub fn take(out: &Path, lock: &Path) -> Result<File> {
     }
     Err(Error::runtime(
         lock.display(),
-        "is removed as often as it is made; do other runs begin and end there?",
+        "is removed as often as it is created; do other runs start and end there?",
     ))
 }
 

@@ -75,7 +75,7 @@ pub fn read(csv: &Path) -> Result<Vec<Candidate>> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text);
-    let broken = |error: csv::Error| Error::input(csv, format!("is no list of models: {error}"));
+    let broken = |error: csv::Error| Error::input(csv, format!("is not a list of models: {error}"));
     let columns = columns(csv, reader.headers().map_err(broken)?)?;
     let folder = csv.parent().unwrap_or(Path::new(""));
     let mut models: Vec<Candidate> = Vec::new();
@@ -129,7 +129,7 @@ fn listed(
     }
     if name.contains(';') {
         return Err(format!(
-            "the name `{name}` holds a `;`, which parts names in the results"
+            "the name `{name}` contains a `;`, which separates names in the results"
         ));
     }
     let path = checkpoint::find(&folder.join(&given)).map_err(|error| error.to_string())?;
@@ -158,7 +158,7 @@ fn twice(models: &[Candidate], model: &Candidate) -> Option<String> {
     models.iter().find_map(|other| {
         let other_name = name_of(other);
         if other_name == name {
-            return Some(format!("the name `{name}` stands in the list twice"));
+            return Some(format!("the name `{name}` is in the list twice"));
         }
         (real(&other.path) == path).then(|| {
             format!(

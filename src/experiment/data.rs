@@ -62,7 +62,7 @@ impl LoadedData {
         let whole: usize = self.datasets.iter().map(Dataset::len).sum();
         let done: usize = evaluated.iter().map(|set| set.samples).sum();
         (done < whole).then(|| {
-            format!("stopped by a limit after {done} of {whole} samples; every value is of these")
+            format!("stopped by a limit after {done} of {whole} samples; all values are from these samples")
         })
     }
 }

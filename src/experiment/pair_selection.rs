@@ -35,7 +35,7 @@ impl PairSelection {
     /// The pairs of models of these names, by their places.
     ///
     /// # Errors
-    /// When there is no pair, or the file is no list of pairs of these models.
+    /// When there is no pair, or the file is not a list of pairs of these models.
     pub fn pairs(&self, names: &[String], seed: u64) -> Result<Vec<(usize, usize)>> {
         if names.len() < 2 {
             let one = names.join("");
@@ -56,7 +56,10 @@ impl PairSelection {
 fn listed(csv: &Path, names: &[String]) -> Result<Vec<(usize, usize)>> {
     let broken = |error: csv::Error| match error.kind() {
         csv::ErrorKind::Io(io) => Error::read(csv, io),
-        _ => Error::input(csv, format!("is no list of pairs (columns `a,b`): {error}")),
+        _ => Error::input(
+            csv,
+            format!("is not a list of pairs (columns `a,b`): {error}"),
+        ),
     };
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -79,11 +82,14 @@ fn listed(csv: &Path, names: &[String]) -> Result<Vec<(usize, usize)>> {
         };
         let (a, b) = (place(columns[0])?, place(columns[1])?);
         if a == b {
-            return Err(fault(format!("`{}` is no pair with itself", names[a])));
+            return Err(fault(format!(
+                "`{}` cannot be paired with itself",
+                names[a]
+            )));
         }
         if pairs.contains(&(a, b)) || pairs.contains(&(b, a)) {
             return Err(fault(format!(
-                "`{}` and `{}` stand there twice",
+                "the pair `{}`, `{}` is listed twice",
                 names[a], names[b]
             )));
         }
@@ -127,7 +133,7 @@ mod tests {
             ("a,b\nx,w\n", "line 2: there is no model `w`"),
             ("a,b\nx,x\n", "no pair with itself"),
             ("a,b\nx,y\ny,x\n", "line 3: `y` and `x` stand there twice"),
-            ("a,b\nx,y,z\n", "is no list of pairs"),
+            ("a,b\nx,y,z\n", "is not a list of pairs"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text:?}: {error}");

@@ -85,7 +85,7 @@ pub fn chosen(
         let Some((index, recipe)) = best else {
             return Err(Error::flag(
                 "--save",
-                format!("{name} is not defined for these models"),
+                format!("{name} is undefined for these models"),
             ));
         };
         let (mix, made) = (recipe.mix(session.members()), &soups.methods[index]);

@@ -29,7 +29,7 @@ pub fn against_files(
 ) -> Result<Vec<String>> {
     if save::check_size(Path::new("model.onnx"), session.aligned(), network).is_err() {
         return Ok(vec![
-            "the network is too large for one ONNX file: the files were not held against their mixes"
+            "the network is too large for one ONNX file: the files were not compared with their mixes"
                 .to_string(),
         ]);
     }

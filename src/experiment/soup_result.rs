@@ -64,7 +64,7 @@ fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
     let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| recipe.method == wanted.method);
     let missing = wanted.iter().filter(|wanted| !made(wanted));
     missing
-        .map(|wanted| format!("{} is not defined for these models", wanted.method.name()))
+        .map(|wanted| format!("{} is undefined for these models", wanted.method.name()))
         .collect()
 }
 
@@ -91,8 +91,8 @@ fn broken(learning: &Learning) -> Option<String> {
     let kept = learning.kept()?.epoch;
     (learning.ended == Ended::NotFinite).then(|| {
         format!(
-            "{}: a loss or a slope is NaN or infinite at step {last}; the soup is that after \
-             epoch {kept}",
+            "{}: a loss or gradient became NaN or infinite at step {last}; the soup of \
+             epoch {kept} is kept",
             learning.method.name()
         )
     })
@@ -106,8 +106,8 @@ fn unimproved(learning: &Learning) -> Option<String> {
     };
     (learning.best == 0).then(|| {
         format!(
-            "{}: no epoch has a lower loss on {judged} than the uniform soup, where learning began: \
-             the soup is the uniform one",
+            "{}: no epoch improved on the uniform soup's loss on {judged}; the result is the \
+             uniform soup",
             learning.method.name()
         )
     })

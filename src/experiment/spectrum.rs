@@ -117,7 +117,7 @@ fn measured(
     check_memory(&plan, curvature.dim(), engine)?;
     let products = plan.products(curvature.dim());
     observer.note(&format!(
-        "{} parameters, {} samples of {}: {products} products with the Hessian at most",
+        "{} parameters, {} samples of {}: at most {products} Hessian-vector products",
         curvature.dim(),
         samples.len(),
         dataset.name
@@ -203,5 +203,5 @@ fn check_memory(plan: &Plan, dim: usize, engine: &Engine<'_>) -> Result<()> {
             size(free)
         ),
     )
-    .help("fewer --steps and --probe-steps need less, --memory allows more"))
+    .help("reduce --steps or --probe-steps, or allow more with --memory"))
 }

@@ -1,4 +1,4 @@
-//! Section 4 of "PathModel soups": how the loss of a soup of two models differs from that of their
+//! Section 4 of "Model soups": how the loss of a soup of two models differs from that of their
 //! ensemble, and the approximation of the difference from the soup's curvature and the variance of
 //! the logits between the two.
 //!

@@ -19,7 +19,7 @@ pub fn spec(options: &PlaneOptions) -> Result<GridSpec> {
     if !(0.0..=MOST_MARGIN).contains(&margin) {
         return Err(Error::flag(
             "--margin",
-            format!("is {margin:?}; 0 to {MOST_MARGIN} is possible"),
+            format!("is {margin:?}; expected 0 to {MOST_MARGIN}"),
         ));
     }
     match (&options.x, &options.y) {
@@ -42,7 +42,7 @@ pub fn check_steps(steps: usize) -> Result<()> {
     }
     Err(Error::flag(
         "--steps",
-        format!("is {steps}; 2 to 10000 are possible"),
+        format!("is {steps}; expected 2 to 10000"),
     ))
 }
 
@@ -51,7 +51,7 @@ pub fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
     let fault = || {
         Error::flag(
             flag,
-            format!("is `{text}`; MIN:MAX:N with MIN < MAX and N from 2 on is needed"),
+            format!("is `{text}`; expected MIN:MAX:N with MIN < MAX and N at least 2"),
         )
     };
     let parts: Vec<&str> = text.split(':').collect();

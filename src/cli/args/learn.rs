@@ -74,8 +74,8 @@ impl LearnOptions {
         };
         match idle {
             None => Ok(()),
-            Some((flag, method)) => Err(Error::flag(flag, "serves none of the methods").help(
-                format!("--methods {} makes a soup that it is for", method.name()),
+            Some((flag, method)) => Err(Error::flag(flag, "applies to none of the methods").help(
+                format!("add --methods {}, to which it applies", method.name()),
             )),
         }
     }
@@ -205,7 +205,7 @@ mod tests {
         };
         let text = message(epochs(3), &[Method::Greedy]);
         assert!(
-            text.starts_with("--epochs: serves none of the methods"),
+            text.starts_with("--epochs: applies to none of the methods"),
             "{text}"
         );
         let layers = LearnOptions {

@@ -15,10 +15,10 @@ use crate::experiment::settings::SessionSettings;
 use crate::result::panels::Panels;
 
 pub(super) const EXAMPLES: &str = "A barrier is the largest rise of a soup strictly between two \
-checkpoints above the straight line between them; it is negative where all soups lie below that line. \
+checkpoints above the straight line between them; it is negative if all soups lie below that line. \
 Its standard error is unpaired: as if the soup and the ends had been evaluated on different samples. \
 The paired one may be much smaller, or larger. A rise of two standard errors or less is not called a \
-barrier, which does not show that there is none.
+barrier; this does not show that there is none.
 
 Examples:
   landscape line --origin zs.onnx --b ft1 --test test.npz

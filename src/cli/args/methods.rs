@@ -46,7 +46,7 @@ pub fn check_validation(
             };
             let name = wanted.method.name();
             Err(Error::flag("--val", format!("is needed: `{name}` {why}"))
-                .help("--methods uniform,ensemble chooses nothing"))
+                .help("--methods uniform,ensemble needs no validation set"))
         }
         (None, Some(saved)) => {
             let name = saved.method.name();
@@ -54,7 +54,7 @@ pub fn check_validation(
                 "--val",
                 format!("is needed to choose which `{name}` to save"),
             )
-            .help(format!("--save {name}:NUMBER=FILE chooses none")))
+            .help(format!("--save {name}:NUMBER=FILE needs no choice")))
         }
         (None, None) => Ok(()),
     }
@@ -87,7 +87,7 @@ pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
         let all = Method::ALL.map(Method::name).join(", ");
         return Err(Error::flag(
             flag,
-            format!("there is no `{name}`; there are {all}"),
+            format!("there is no method `{name}`; the methods are {all}"),
         ));
     };
     let fault = |problem: &str| Error::flag(flag, format!("`{text}`: {problem}"));
@@ -101,7 +101,7 @@ pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
                 .parse::<f64>()
                 .ok()
                 .filter(|setting| setting.abs() <= 1e6)
-                .ok_or_else(|| fault("a number is needed behind the colon"))?,
+                .ok_or_else(|| fault("expected a number after the colon"))?,
         ),
     };
     Ok(MethodSpec { method, setting })

@@ -67,8 +67,8 @@ impl PlaneArgs {
         if options.adaptive && (limits.max_time.is_some() || limits.tolerance.is_some()) {
             return Err(Error::flag(
                 "--adaptive",
-                "cannot go with --max-time or --tolerance: points refined later would have other \
-                 samples",
+                "cannot be combined with --max-time or --tolerance: points that are refined later \
+                 would be evaluated on other samples",
             ));
         }
         Ok(PlanePlan {
@@ -88,7 +88,7 @@ fn arrows(steps: u64) -> Result<usize> {
     if (1..=100).contains(&steps) {
         return Ok(steps as usize);
     }
-    let problem = format!("is {steps}; 1 to 100 are possible");
+    let problem = format!("is {steps}; expected 1 to 100");
     Err(Error::flag("--arrows", problem))
 }
 

@@ -78,19 +78,19 @@ impl RunArgs {
                 "is needed: the checkpoints, as a .csv with `name,path`",
             )
         })?;
-        self.refuse_limits("choices between models need all samples", "each data set")?;
+        self.refuse_limits("choosing between models needs all samples", "each data set")?;
         let mut session = self.session(config, Candidates::List(models), name)?;
         let options = &mut session.options;
         if options.max_time.is_some() || options.tolerance.is_some() {
             note(
-                "max-time and tolerance of the configuration do not apply: all samples are needed",
+                "max-time and tolerance in the configuration are ignored: this command needs all samples",
             );
         }
         (options.max_time, options.tolerance) = (None, None);
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
             return Err(
-                Error::flag("data", "no data set was named that models are compared on")
+                Error::flag("data", "there is no data set to compare models on")
                     .help("give at least one of --val, --test, --shift NAME=PATH"),
             );
         }
@@ -108,7 +108,8 @@ impl RunArgs {
         ];
         match limits.into_iter().find(|(_, limit)| limit.is_some()) {
             Some((flag, _)) => {
-                Err(Error::flag(flag, why).help(format!("--limit N takes so many of {sets}")))
+                Err(Error::flag(flag, why)
+                    .help(format!("use --limit N to draw N samples from {sets}")))
             }
             None => Ok(()),
         }
@@ -135,20 +136,22 @@ impl RunArgs {
         match (&self.evaluation.onnxruntime, &config.onnxruntime) {
             (Some(typed), _) => Ok(Some(typed.clone())),
             // By the environment variable.
-            (None, Some(_)) if found && std::env::var_os(VARIABLE).is_some_and(|it| !it.is_empty()) => {
+            (None, Some(_))
+                if found && std::env::var_os(VARIABLE).is_some_and(|it| !it.is_empty()) =>
+            {
                 Ok(None)
             }
             (None, Some(named)) if found => Err(Error::input(
                 config::DEFAULT,
                 format!(
-                    "names a library to load, {}, but was itself only found in this folder; nothing \
-                     was loaded",
+                    "names a library to load, {}, but the file was merely found in this folder; \
+                     nothing was loaded",
                     named.display()
                 ),
             )
             .help(format!(
-                "name the library with --onnxruntime or {VARIABLE}, or say with --config {} that the \
-                 file is yours",
+                "name the library with --onnxruntime or {VARIABLE}, or confirm with --config {} \
+                 that the file is yours",
                 config::DEFAULT
             ))),
             (None, configured) => Ok(configured.clone()),
@@ -217,10 +220,7 @@ fn options(run: &EvaluationArgs, limits: &LimitArgs, config: &Config) -> Result<
     let device = device.map_or("cpu", String::as_str);
     let device = Device::parse(device).ok_or_else(|| {
         let possible = "cpu, cuda, cuda:N or cuda:N,M";
-        Error::flag(
-            "--device",
-            format!("is `{device}`; {possible} are possible"),
-        )
+        Error::flag("--device", format!("is `{device}`; expected {possible}"))
     })?;
     let on_a_gpu = device != Device::Cpu;
     let default = if on_a_gpu {
@@ -265,7 +265,7 @@ fn check_counts(options: &EvaluationOptions) -> Result<()> {
         if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             return Err(Error::flag(
                 flag,
-                format!("is {value}; 1 to {most} are possible"),
+                format!("is {value}; expected 1 to {most}"),
             ));
         }
     }

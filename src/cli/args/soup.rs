@@ -91,7 +91,7 @@ fn orders(orders: Option<u64>) -> Result<u64> {
         orders @ 1..=10_000 => Ok(orders),
         orders => Err(Error::flag(
             "--orders",
-            format!("is {orders}; 1 to 10000 are possible"),
+            format!("is {orders}; expected 1 to 10000"),
         )),
     }
 }
@@ -110,18 +110,20 @@ fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
             .ok_or_else(|| fault("METHOD=FILE is needed"))?;
         let wanted = parse("--save", method)?;
         if wanted.method.is_ensemble() {
-            return Err(fault("an ensemble is many models, not one"));
+            return Err(fault(
+                "an ensemble is many models and cannot be saved as one",
+            ));
         }
         let path = PathBuf::from(path);
         save::check(&path)?;
         if path.exists() && !force {
             return Err(
                 Error::flag("--save", format!("{} exists already", path.display()))
-                    .help("--force writes over it"),
+                    .help("--force overwrites it"),
             );
         }
         if saves.iter().any(|save| place(&save.path) == place(&path)) {
-            return Err(fault("two models cannot go into one file"));
+            return Err(fault("two models cannot be saved to the same file"));
         }
         saves.push(Save { wanted, path });
     }

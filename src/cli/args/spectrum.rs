@@ -70,12 +70,12 @@ fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
     if let Some((flag, count)) = counts.iter().find(|(_, count)| *count > MOST) {
         return Err(Error::flag(
             flag,
-            format!("is {count}; at most {MOST} are possible"),
+            format!("is {count}; expected at most {MOST}"),
         ));
     }
     if counts.iter().all(|(_, count)| *count == 0) {
         let flags = "--top, --bottom, --trace, --probes";
-        return Err(Error::flag(flags, "are all 0: nothing is left to find"));
+        return Err(Error::flag(flags, "are all 0: there is nothing to compute"));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ fn steps(flag: &str, steps: u64) -> Result<usize> {
     if (1..=100_000).contains(&steps) {
         return Ok(steps as usize);
     }
-    let problem = format!("is {steps}; 1 to 100000 are possible");
+    let problem = format!("is {steps}; expected 1 to 100000");
     Err(Error::flag(flag, problem))
 }
 
@@ -96,7 +96,7 @@ impl SpectrumArgs {
     /// When a value is missing or impossible.
     pub fn plan(&self) -> Result<(SessionSettings, SpectrumSettings)> {
         // Or they are products with different Hessians.
-        let why = "every product is over the same samples, all of them";
+        let why = "every Hessian-vector product needs all samples";
         self.run.refuse_limits(why, "the data set")?;
         let config = Config::load(self.run.output.config.as_deref())?;
         let options = self.options.or(&config.spectrum);
@@ -130,7 +130,7 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
                 Ok(weight) if weight.abs() <= 1e6 => Ok((PathBuf::from(path), Some(weight))),
                 _ => Err(Error::flag(
                     "--at",
-                    format!("`{text}`: a number is needed behind the colon"),
+                    format!("`{text}`: expected a number after the colon"),
                 )),
             },
             _ => Ok((PathBuf::from(text), None)),
@@ -147,7 +147,7 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
                 parts.len()
             ),
         )
-        .help("for a point between θ0 and a checkpoint name the origin's file as one of them"));
+        .help("for a point between θ0 and a checkpoint, name the origin's file as one of them"));
     }
     let each = 1.0 / parts.len().max(1) as f64;
     let weight = |weight: Option<f64>| weight.map_or(each, |weight| weight / sum);

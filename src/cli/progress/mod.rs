@@ -78,7 +78,9 @@ impl<'p> Progress<'p> {
             ));
         }
         if *chunks > 1 && self.on_partial.is_some() {
-            line.push_str(&format!("; the map shows after 1/{chunks} of the samples"));
+            line.push_str(&format!(
+                "; the whole map appears after 1/{chunks} of the samples"
+            ));
         }
         if *done > 0 {
             let part = 100.0 * *done as f64 / (models * samples) as f64;

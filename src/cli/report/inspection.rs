@@ -71,7 +71,7 @@ fn parameter(of: &InspectedNetwork, index: usize) -> String {
         });
     }
     if parameter.role == Role::Buffer {
-        line.push_str("  running statistic: moves with the mix, counts in no norm");
+        line.push_str("  running statistic: moves with the mix, not part of norms");
     }
     if let Some(other) = parameter.tied_to {
         let _ = write!(line, "  tied to {}", pool.parameters[other].name);
@@ -97,7 +97,7 @@ fn frozen(of: &InspectedNetwork) -> String {
 fn checkpoint(of: &InspectedNetwork, k: usize) -> String {
     let (norm, origin) = (of.gram.norm(k), of.gram.norm_origin());
     let verified = match of.aligned.verified[k] {
-        Verified::Value => "verified by value: θ0's state dict holds what the graph holds",
+        Verified::Value => "verified by value: θ0's state dict holds the values of the graph",
         Verified::Graph => "verified by its graph, which is the origin's node by node",
         Verified::Name => "matched by name only, not verified",
     };

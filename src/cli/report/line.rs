@@ -71,15 +71,15 @@ fn rises(barriers: &[Barriers]) -> Vec<String> {
     }
     lines.extend(
         [
-            "±: one standard error, unpaired: as if the soup and the ends had seen different samples. The paired one may",
-            "be much smaller, or larger. A rise of more than two of them is called a barrier. Where it is less, none is",
-            "established, which does not show that there is none.",
+            "±: one standard error, unpaired: as if the soup and the ends had seen different samples. The paired",
+            "error may be much smaller, or larger. A rise of more than two standard errors is called a barrier.",
+            "A smaller one is \"not established\"; this does not show that there is no barrier.",
         ]
         .map(String::from),
     );
     if barriers.iter().any(|of| of.frankle_at_end) {
         lines.push(
-            "at an end: no soup is above the higher end, and the number is half the ends' difference"
+            "at an end: no soup is above the higher end; the number is half the difference between the ends"
                 .to_string(),
         );
     }

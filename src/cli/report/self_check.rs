@@ -25,8 +25,8 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     );
     if !dicts.is_empty() {
         text.push_str(&format!(
-            "; the origin's network with the tensors of {dicts} inside (that checks the mixing, \
-             not the matching)"
+            "; for {dicts}, the origin's network with their tensors inside (this checks the \
+             mixing, not the matching)"
         ));
     }
     text

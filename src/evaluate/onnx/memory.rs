@@ -59,14 +59,14 @@ pub fn room(context: &Context<'_>, layout: &Layout) -> Result<u64> {
         return Err(Error::flag(
             "--memory",
             format!(
-                "{} are too little: the sessions of {} workers take about {} and a batch {}",
+                "{} is too little: the sessions of {} workers take about {} and a batch {}",
                 size(budget),
                 layout.workers,
                 size(sessions),
                 size(least)
             ),
         )
-        .help("fewer --workers or a smaller --batch need less"));
+        .help("use fewer --workers or a smaller --batch"));
     }
     Ok(budget - sessions)
 }

@@ -156,8 +156,8 @@ pub(super) fn warnings(
     let (names, models) = of(|left| left.replaced.keys().cloned().collect());
     if !names.is_empty() {
         warnings.push(format!(
-            "--ignore leaves out {}: {origin}'s stand in for those of {}, so values of these \
-             models are not the files' own",
+            "--ignore leaves out {}; {origin}'s tensors replace those of {}, so the values of \
+             these models are not those of their files",
             some(names),
             some(models)
         ));

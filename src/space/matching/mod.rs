@@ -139,7 +139,7 @@ fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Opti
     match options.ignore.iter().find(idle) {
         Some(pattern) if !checkpoints.is_empty() => Err(Error::flag(
             "--ignore",
-            format!("`{pattern}` fits no tensor of the network or of a checkpoint"),
+            format!("`{pattern}` matches no tensor of the network or of a checkpoint"),
         )
         .help("a pattern is a whole name, or has a `*` for anything: --ignore 'fc.*'; repeat the flag for more")),
         _ => Ok(()),

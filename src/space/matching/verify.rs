@@ -43,9 +43,11 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
     let names = found.iter().map(|&k| checkpoints[k].name.clone());
     let names = some(names.collect());
     let cure = match origin.weights_path {
-        None => "--origin-weights FILE with θ0's own state dict settles it (FILE.safetensors \
-                 beside FILE.onnx is found by itself)"
-            .to_string(),
+        None => {
+            "to settle this, give θ0's own state dict with --origin-weights FILE (FILE.safetensors \
+                 beside FILE.onnx is found automatically)"
+                .to_string()
+        }
         Some(weights) => format!(
             "{} lacks some of these tensors; a whole state dict of θ0 settles it",
             file_name(weights)
@@ -57,17 +59,17 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
     Some(match evidence {
         Some(evidence) => format!(
             "{names}: do NOT trust these values before this is settled: tensors are matched by name \
-             alone, and some lie as far from θ0's as if the exporter had folded a computation into \
+             only, and some lie as far from θ0's as if the exporter had folded a computation into \
              them (a head trained from scratch looks the same), in {}: {evidence}; {cure}",
             checkpoints[first].name
         ),
         None if keeps_all => format!(
-            "{names}: tensors are matched by name only, not verified; the exporter's record shows no folding, \
-             but their values are not verified; {cure}"
+            "{names}: tensors are matched by name only; the exporter's record shows no \
+             folding, but their values are not verified; {cure}"
         ),
         None => format!(
-            "{names}: tensors are matched by name only, not verified; had the exporter folded a computation \
-             into one under its own name, values would be wrong; {cure}"
+            "{names}: tensors are matched by name only, not verified; if the exporter \
+             folded a computation into one of them and kept its name, the values are wrong; {cure}"
         ),
     })
 }
