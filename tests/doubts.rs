@@ -2,9 +2,7 @@
 //! results where they may be.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[allow(dead_code)]
-#[path = "slopes/small.rs"]
-mod small;
+mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +13,9 @@ use landscape::checkpoint::onnx::proto::{
 };
 use landscape::graph::build::{ints, node};
 use prost::Message;
-use serde_json::Value;
 
-use crate::small::{Folder, Small, number, program};
+use crate::common::small::{Folder, Small};
+use crate::common::{json, list, number, program, result};
 
 const PLANE: &str = "--steps 3";
 
@@ -74,12 +72,10 @@ fn refused(mut command: Command) -> String {
 }
 
 /// What a run that ends well warns of: on the terminal, once each, and in the results alike.
-fn warned(mut command: Command, json: &Path) -> Vec<String> {
+fn warned(mut command: Command, path: &Path) -> Vec<String> {
     let output = command.assert().success().get_output().clone();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let json: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
-    let listed = json["warnings"].as_array().unwrap().iter();
-    let listed: Vec<String> = listed.map(|it| it.as_str().unwrap().to_string()).collect();
+    let listed = common::warnings(&json(path));
     for warning in &listed {
         let said = stderr.matches(&format!("warning: {warning}")).count();
         assert_eq!(said, 1, "{warning} in {stderr}");
@@ -93,8 +89,8 @@ fn warned(mut command: Command, json: &Path) -> Vec<String> {
 }
 
 fn planes_warnings(folder: &Folder) -> Vec<String> {
-    let json = folder.path("out/notebooks-data/plane.json");
-    warned(folder.plane(PLANE), &json)
+    let path = result(&folder.path("out"), "plane.json");
+    warned(folder.plane(PLANE), &path)
 }
 
 fn has(text: &str, parts: &[&str]) {
@@ -292,11 +288,11 @@ fn float_data_beside_preprocessing_is_told_once_and_stands_in_the_results() {
         "would make 9 to 19",
     ];
     has(&planes_warnings(&folder).join("\n"), &told);
-    let json = |name: &str| folder.path("out/notebooks-data").join(name);
+    let path = |name: &str| result(&folder.path("out"), name);
     let soup = folder.soup("--methods uniform");
-    has(&warned(soup, &json("soup.json")).join("\n"), &told);
+    has(&warned(soup, &path("soup.json")).join("\n"), &told);
     let spectrum = folder.spectrum("--top 1 --bottom 0 --trace 0 --probes 0");
-    has(&warned(spectrum, &json("spectrum.json")).join("\n"), &told);
+    has(&warned(spectrum, &path("spectrum.json")).join("\n"), &told);
     // −5 to 5 may be: a word at the terminal, none in the results.
     configuration(0.5);
     let mut plane = folder.plane("--steps 3 --fresh");
@@ -312,9 +308,7 @@ fn float_data_beside_preprocessing_is_told_once_and_stands_in_the_results() {
 }
 
 fn digits(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/digits")
-        .join(name)
+    common::example().join(name)
 }
 
 /// The example's network in a folder, its weights changed.
@@ -351,10 +345,8 @@ fn on_digits(out: &Path, origin: &Path, words: &str) -> Command {
 /// The warnings of each command that knows several checkpoints.
 fn of_each_command(origin: &Path) -> Vec<Vec<String>> {
     let out = tempfile::tempdir().unwrap();
-    let list = out.path().join("list.csv");
-    let line = |name: &str| format!("{name},{}\n", digits(name).display());
-    fs::write(&list, format!("name,path\n{}{}", line("ft1"), line("ft2"))).unwrap();
-    let models = format!("--models {}", list.display());
+    let models = ["ft1", "ft2"].map(|name| (name, digits(name)));
+    let models = format!("--models {}", list(out.path().join("list.csv"), &models));
     let commands = [
         ("plane", "plane --a ft1 --b ft2 --steps 3".to_string()),
         ("line", "line --a ft1 --b ft2 --steps 3".to_string()),
@@ -362,8 +354,8 @@ fn of_each_command(origin: &Path) -> Vec<Vec<String>> {
         ("soup", format!("soup --methods uniform {models}")),
     ];
     let warnings = commands.map(|(name, words)| {
-        let json = out.path().join(format!("notebooks-data/{name}.json"));
-        warned(on_digits(out.path(), origin, &words), &json)
+        let path = result(out.path(), &format!("{name}.json"));
+        warned(on_digits(out.path(), origin, &words), &path)
     });
     warnings.into()
 }
@@ -402,9 +394,9 @@ fn an_origin_at_chance_beside_good_checkpoints_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let origin = changed_origin(folder.path(), |_, value| 0.01 * value);
     let out = tempfile::tempdir().unwrap();
-    let json = out.path().join("notebooks-data/plane.json");
+    let path = result(out.path(), "plane.json");
     let command = on_digits(out.path(), &origin, "plane --a ft1 --b ft2 --steps 3");
-    let warnings = warned(command, &json).join("\n");
+    let warnings = warned(command, &path).join("\n");
     has(
         &warnings,
         &[
@@ -422,13 +414,13 @@ fn models_at_chance_are_told() {
     let config = folder.path().join("dark.toml");
     fs::write(&config, "[preprocess]\nscale = 1e-9\n").unwrap();
     let out = tempfile::tempdir().unwrap();
-    let json = out.path().join("notebooks-data/plane.json");
+    let path = result(out.path(), "plane.json");
     let mut command = on_digits(
         out.path(),
         Path::new("zs.onnx"),
         "plane --a ft1 --b ft2 --steps 3",
     );
     command.arg("--config").arg(config);
-    let warnings = warned(command, &json).join("\n");
+    let warnings = warned(command, &path).join("\n");
     has(&warnings, &["better than chance on test", "chance 90.0 %"]);
 }

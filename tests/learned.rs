@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod engine;
+mod common;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ use landscape::space::matching::Aligned;
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
-use crate::engine::with_engine;
+use crate::common::engine::with_engine;
+use crate::common::{json, numbers};
 
 /// The slopes on some of the samples.
 struct Part<'g> {
@@ -59,14 +60,11 @@ impl DifferentiableLoss for Part<'_> {
 }
 
 fn example(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/digits")
-        .join(file)
+    common::example().join(file)
 }
 
 fn oracle() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/learned.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    json(common::oracle("learned.json"))
 }
 
 /// The example's models of these names, and the first images of its validation set.
@@ -89,15 +87,6 @@ fn with_models(
         BindingChoice::Auto,
         then,
     );
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|x| x.as_f64().unwrap())
-        .collect()
 }
 
 /// Full-batch steps, as the oracle takes them.

@@ -4,36 +4,29 @@
 //! sample.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::HashMap;
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
-use serde_json::Value;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::common::{Row, draw, example, json, number, oracle, program, result};
 
 fn line(out: &Path, more: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("landscape").unwrap();
+    let mut command = program();
     command
-        .current_dir(root().join("examples/digits"))
+        .current_dir(example())
         .args(["line", "--origin", "zs.onnx", "--out"])
         .arg(out)
         .args(more);
     command
 }
 
-fn rows(out: &Path) -> Vec<HashMap<String, String>> {
-    let mut reader = csv::Reader::from_path(out.join("notebooks-data/line.csv")).unwrap();
-    reader.deserialize().map(Result::unwrap).collect()
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+fn rows(out: &Path) -> Vec<Row> {
+    common::rows(result(out, "line.csv"))
 }
 
 #[test]
@@ -50,15 +43,15 @@ fn soups_and_ensembles_are_those_of_pytorch() {
     .success()
     .stdout(contains("self-check: 3 of 3"));
     let rows = rows(out.path());
-    let expected = json(&root().join("tests/oracle/line.json"));
+    let expected = json(oracle("line.json"));
     for point in expected.as_array().unwrap() {
         let alpha = point["alpha"].as_f64().unwrap();
         let row = rows
             .iter()
-            .find(|row| row["alpha"].parse::<f64>().unwrap() == alpha)
+            .find(|row| number(row, "alpha") == alpha)
             .unwrap();
         for kind in ["soup", "ensemble"] {
-            let number = |key: &str| row[&format!("{kind}_{key}")].parse::<f64>().unwrap();
+            let number = |key: &str| number(row, &format!("{kind}_{key}"));
             let loss = point[format!("{kind}_loss")].as_f64().unwrap();
             let off = (number("loss") / loss - 1.0).abs();
             assert!(off < 1e-5, "{kind} {alpha}: {} {loss}", number("loss"));
@@ -76,18 +69,13 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
         "--a", "ft1", "--b", "ft16", "--limit", "300", "--steps", "11",
     ];
     line(out.path(), &path).assert().success();
-    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let summary = json(result(out.path(), "line.json"));
     let rows = rows(out.path());
     for barrier in summary["barriers"].as_array().unwrap() {
         let rows: Vec<(f64, f64)> = rows
             .iter()
             .filter(|row| row["dataset"] == barrier["dataset"].as_str().unwrap())
-            .map(|row| {
-                (
-                    row["alpha"].parse().unwrap(),
-                    row["soup_error"].parse().unwrap(),
-                )
-            })
+            .map(|row| (number(row, "alpha"), number(row, "soup_error")))
             .collect();
         let (first, last) = (rows[0].1, rows[rows.len() - 1].1);
         // The rises of the points between the ends.
@@ -113,12 +101,7 @@ fn barriers_are_what_the_csv_says_and_a_model_outside_the_basin_has_one() {
     }
     // Drawn again from the files alone, they are the same.
     let again = tempfile::tempdir().unwrap();
-    Command::cargo_bin("landscape")
-        .unwrap()
-        .arg("draw")
-        .arg(out.path().join("notebooks-data/line.csv"))
-        .arg("--out")
-        .arg(again.path())
+    draw(result(out.path(), "line.csv"), again.path())
         .assert()
         .success();
     for name in ["line.png", "line.svg", "line-shift.png", "line-shift.svg"] {
@@ -146,7 +129,7 @@ fn a_rise_within_the_noise_is_no_barrier_in_words_or_colour() {
     let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
     assert!(said.contains("loss (nats, ± unpaired)") && said.contains("error (%, ± unpaired)"));
     assert!(said.contains("not established") && !said.contains("0.0000 ± 0.0000"));
-    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let summary = json(result(out.path(), "line.json"));
     for barrier in summary["barriers"].as_array().unwrap() {
         let number = |key: &str| barrier[key].as_f64().unwrap();
         // Training loss bends down between these two, so that its largest rise is negative.
@@ -181,7 +164,7 @@ fn without_a_point_between_the_ends_no_barrier_is_told() {
         .assert()
         .success()
         .stdout(contains("no point between the checkpoints"));
-    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let summary = json(result(out.path(), "line.json"));
     for barrier in summary["barriers"].as_array().unwrap() {
         for key in [
             "barrier_loss",
@@ -193,12 +176,7 @@ fn without_a_point_between_the_ends_no_barrier_is_told() {
         }
     }
     // The file is read back.
-    Command::cargo_bin("landscape")
-        .unwrap()
-        .arg("draw")
-        .arg(out.path().join("notebooks-data/line.csv"))
-        .arg("--out")
-        .arg(out.path())
+    draw(result(out.path(), "line.csv"), out.path())
         .assert()
         .success();
 }
@@ -213,7 +191,7 @@ fn a_path_that_only_falls_has_half_the_difference_of_its_ends_over_their_mean_an
     .assert()
     .success()
     .stdout(contains("(at an end)").and(contains("half the ends' difference")));
-    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let summary = json(result(out.path(), "line.json"));
     let mut barriers = summary["barriers"].as_array().unwrap().iter();
     let test = barriers.find(|of| of["dataset"] == "test").unwrap();
     assert_eq!(test["frankle_at_end"], true);
@@ -247,10 +225,10 @@ fn a_path_from_the_origin_through_others_stands_at_whole_numbers() {
     let alphas: Vec<f64> = rows(out.path())
         .iter()
         .filter(|row| row["dataset"] == "test")
-        .map(|row| row["alpha"].parse().unwrap())
+        .map(|row| number(row, "alpha"))
         .collect();
     assert_eq!(alphas, [0.0, 0.5, 1.0, 1.5, 2.0]);
-    let summary = json(&out.path().join("notebooks-data/line.json"));
+    let summary = json(result(out.path(), "line.json"));
     let names: Vec<&str> = summary["checkpoints"]
         .as_array()
         .unwrap()
@@ -284,17 +262,13 @@ fn a_damaged_csv_and_a_missing_json_are_told() {
     )
     .assert()
     .success();
-    let csv = out.path().join("notebooks-data/line.csv");
+    let csv = result(out.path(), "line.csv");
     let text = fs::read_to_string(&csv).unwrap();
-    let draw = || {
-        let mut command = Command::cargo_bin("landscape").unwrap();
-        command.arg("draw").arg(&csv).arg("--out").arg(out.path());
-        command.assert()
-    };
+    let draw = || draw(&csv, out.path()).assert();
     let cut = &text[..text.len() - 40];
     fs::write(&csv, cut).unwrap();
     draw().code(2).stderr(contains("line.csv"));
     fs::write(&csv, &text).unwrap();
-    fs::remove_file(out.path().join("notebooks-data/line.json")).unwrap();
+    fs::remove_file(result(out.path(), "line.json")).unwrap();
     draw().code(2).stderr(contains("line.json"));
 }

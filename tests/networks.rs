@@ -7,10 +7,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod engine;
+mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use landscape::evaluate::differentiable_loss::DifferentiableLoss;
 use landscape::evaluate::onnx::BindingChoice;
@@ -18,13 +18,8 @@ use landscape::evaluate::onnx::gradient::{GradientBuffer, Precision};
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
-use crate::engine::with_engine;
-
-fn folder(network: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/oracle")
-        .join(network)
-}
+use crate::common::engine::with_engine;
+use crate::common::{example, json, numbers, oracle};
 
 /// How weights get into the graph, and in what it computes.
 const WAYS: [(BindingChoice, Precision); 3] = [
@@ -42,8 +37,7 @@ struct Expected {
 
 impl Expected {
     fn of(network: &str) -> Self {
-        let folder = folder(network);
-        let text = std::fs::read_to_string(folder.join("gradients.json")).unwrap();
+        let folder = oracle(network);
         let mut tensors = BTreeMap::new();
         if let Ok(bytes) = std::fs::read(folder.join("gradients.safetensors")) {
             let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -54,7 +48,7 @@ impl Expected {
             }
         }
         Self {
-            json: serde_json::from_str(&text).unwrap(),
+            json: json(folder.join("gradients.json")),
             tensors,
         }
     }
@@ -90,12 +84,7 @@ fn agrees(
         Precision::Double => 1e-9,
     };
     let number = |value: &Value| value.as_f64().unwrap();
-    let c: Vec<f64> = expected.json["c"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(number)
-        .collect();
+    let c = numbers(&expected.json["c"]);
     let samples = expected.json["samples"].as_u64().unwrap() as usize;
     with_engine(
         &files,
@@ -191,7 +180,7 @@ fn exports_agree(network: &str, exports: &[&str]) {
 }
 
 fn export_agrees(network: &str, export: &str, way: (BindingChoice, Precision)) {
-    let folder = folder(network);
+    let folder = oracle(network);
     let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
     let origin = folder.join(format!("zs_{export}.onnx"));
     agrees(network, [&origin, &a, &b], &data, None, way);
@@ -200,9 +189,8 @@ fn export_agrees(network: &str, export: &str, way: (BindingChoice, Precision)) {
 /// Holds the product of the Hessian with a vector against PyTorch's (`tests/oracle/spectrum.py`):
 /// elements sin(i) over the trained tensors in the order of their names.
 fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<&Path>) {
-    let text = std::fs::read_to_string(folder("spectrum.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let mut products = json["products"].as_array().unwrap().iter();
+    let oracle = json(oracle("spectrum.json"));
+    let mut products = oracle["products"].as_array().unwrap().iter();
     let expected = products
         .find(|product| product["network"] == network)
         .unwrap();
@@ -278,7 +266,7 @@ fn product_agrees(network: &str, files: [&Path; 3], data: &Path, config: Option<
 }
 
 fn products_agree(network: &str, export: &str) {
-    let folder = folder(network);
+    let folder = oracle(network);
     let [a, b, data] = ["ft1.safetensors", "ft2.safetensors", "data.npz"].map(|f| folder.join(f));
     let origin = folder.join(format!("zs_{export}.onnx"));
     product_agrees(network, [&origin, &a, &b], &data, None);
@@ -330,7 +318,7 @@ fn a_convnext_like_network() {
 
 #[test]
 fn the_digits_network() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
+    let example = example();
     let [origin, a, b, data, config] = [
         "zs.onnx",
         "ft1.safetensors",

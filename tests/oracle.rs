@@ -5,20 +5,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::fs;
 
 use assert_cmd::Command;
 use serde_json::Value;
 
-fn folder(network: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/oracle")
-        .join(network)
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::common::{json, oracle, program, result, table};
 
 fn range(grid: &Value, axis: &str) -> String {
     let part = |k: usize| grid[axis][k].to_string();
@@ -28,10 +22,10 @@ fn range(grid: &Value, axis: &str) -> String {
 /// Runs `landscape plane` on the oracle's grid; returns the output folder.
 fn plane(network: &str, files: [&str; 3], more: &[&str]) -> (Command, tempfile::TempDir) {
     let out = tempfile::tempdir().unwrap();
-    let expected = json(&folder(network).join("expected.json"));
-    let mut command = Command::cargo_bin("landscape").unwrap();
+    let expected = json(oracle(network).join("expected.json"));
+    let mut command = program();
     command
-        .current_dir(folder(network))
+        .current_dir(oracle(network))
         .args([
             "plane", "--origin", files[0], "--a", files[1], "--b", files[2],
         ])
@@ -47,19 +41,13 @@ fn plane(network: &str, files: [&str; 3], more: &[&str]) -> (Command, tempfile::
     (command, out)
 }
 
-fn csv_of(out: &tempfile::TempDir) -> String {
-    std::fs::read_to_string(out.path().join("notebooks-data/plane.csv")).unwrap()
-}
-
 /// Holds a finished run against the oracle.
 fn agrees(network: &str, files: [&str; 3], more: &[&str]) -> String {
     let (mut command, out) = plane(network, files, more);
     command.assert().success();
-    let expected = json(&folder(network).join("expected.json"));
-    let csv = csv_of(&out);
-    let mut rows = csv::Reader::from_reader(csv.as_bytes());
-    let rows: Vec<std::collections::HashMap<String, String>> =
-        rows.deserialize().map(Result::unwrap).collect();
+    let expected = json(oracle(network).join("expected.json"));
+    let csv = fs::read_to_string(result(out.path(), "plane.csv")).unwrap();
+    let rows = table(&csv);
     let points = expected["points"].as_array().unwrap();
     assert_eq!(rows.len(), points.len());
     for point in points {
@@ -68,7 +56,7 @@ fn agrees(network: &str, files: [&str; 3], more: &[&str]) -> String {
             .iter()
             .find(|row| row["i"] == i && row["j"] == j)
             .unwrap();
-        let number = |key: &str| row[key].parse::<f64>().unwrap();
+        let number = |key: &str| common::number(row, key);
         let loss = point["loss"].as_f64().unwrap();
         let off = (number("loss") / loss - 1.0).abs();
         assert!(
@@ -83,7 +71,7 @@ fn agrees(network: &str, files: [&str; 3], more: &[&str]) -> String {
             "{files:?} ({i}, {j})"
         );
     }
-    let summary = json(&out.path().join("notebooks-data/plane.json"));
+    let summary = json(result(out.path(), "plane.json"));
     let value = |of: &Value, key: &str| of["geometry"][key].as_f64().unwrap();
     for key in ["norm_a", "norm_b"] {
         let off = value(&summary, key) / value(&expected, key) - 1.0;

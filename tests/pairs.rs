@@ -2,21 +2,20 @@
 //! held against PyTorch in `pool.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::HashMap;
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use assert_cmd::Command;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-fn example() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/digits")
-}
+use crate::common::{Row, draw, example, list, number, program, result};
 
 fn pairs(out: &Path, more: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("landscape").unwrap();
+    let mut command = program();
     command
         .current_dir(example())
         .args(["pairs", "--origin", "zs.onnx", "--limit", "200", "--out"])
@@ -25,19 +24,12 @@ fn pairs(out: &Path, more: &[&str]) -> Command {
     command
 }
 
-fn rows(out: &Path, file: &str) -> Vec<HashMap<String, String>> {
-    let path = out.join("notebooks-data").join(file);
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    reader.deserialize().map(Result::unwrap).collect()
+fn rows(out: &Path, file: &str) -> Vec<Row> {
+    common::rows(result(out, file))
 }
 
 fn json(out: &Path) -> Value {
-    let path = out.join("notebooks-data/pairs.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn number(row: &HashMap<String, String>, column: &str) -> f64 {
-    row[column].parse().unwrap()
+    common::json(result(out, "pairs.json"))
 }
 
 #[test]
@@ -145,8 +137,7 @@ fn the_theory_s_sides_agree_where_the_models_are_close() {
     let points = rows(out.path(), "pairs.theory.csv");
     // Pairs × α × (test and four others) × (β = 1 and calibrated).
     assert_eq!(points.len(), 2 * 3 * 5 * 2);
-    let side =
-        |row: &HashMap<String, String>| number(row, "loss_soup") - number(row, "loss_ensemble");
+    let side = |row: &Row| number(row, "loss_soup") - number(row, "loss_ensemble");
     for row in &points {
         assert!((row["calibrated"] == "true") || number(row, "beta") == 1.0);
         assert!(number(row, "approximation_path").is_finite());
@@ -167,20 +158,16 @@ fn equal_models_are_reported_and_a_still_one_has_no_angle() {
     let copy = |from: &str, to: &str| {
         let to = out.path().join(to);
         fs::copy(example().join(from), &to).unwrap();
-        to.display().to_string()
+        to
     };
     let (still, twin) = (
         copy("zs.safetensors", "s.safetensors"),
         copy("ft1.safetensors", "t.safetensors"),
     );
     let first = example().join("ft1.safetensors");
-    let list = out.path().join("models.csv");
-    let text = format!(
-        "name,path\none,{}\ntwin,{twin}\nstill,{still}\n",
-        first.display()
-    );
-    fs::write(&list, text).unwrap();
-    pairs(out.path(), &["--models", list.to_str().unwrap()])
+    let models = [("one", first), ("twin", twin), ("still", still)];
+    let models = list(out.path().join("models.csv"), &models);
+    pairs(out.path(), &["--models", &models])
         .assert()
         .success()
         .stderr(contains("still is equal to θ0").and(contains("one and twin are equal")));
@@ -199,19 +186,11 @@ fn equal_models_are_reported_and_a_still_one_has_no_angle() {
 #[test]
 fn what_cannot_be_used_is_told() {
     let out = tempfile::tempdir().unwrap();
-    let one = out.path().join("one.csv");
-    fs::write(
-        &one,
-        format!(
-            "name,path\nx,{}\n",
-            example().join("ft1.safetensors").display()
-        ),
-    )
-    .unwrap();
-    let one = one.to_str().unwrap();
+    let models = [("x", example().join("ft1.safetensors"))];
+    let one = list(out.path().join("one.csv"), &models);
     for (more, message) in [
         (
-            &["--models", one][..],
+            &["--models", &one][..],
             "a pair needs two models; there is x",
         ),
         (&["--models", "models.csv", "--pairs", "0"], "--pairs: is 0"),
@@ -242,10 +221,9 @@ fn figures_are_drawn_again_from_their_files() {
         .assert()
         .success();
     let again = tempfile::tempdir().unwrap();
-    let mut draw = Command::cargo_bin("landscape").unwrap();
-    draw.arg("draw")
-        .arg(out.path().join("notebooks-data/pairs.csv"));
-    draw.arg("--out").arg(again.path()).assert().success();
+    draw(result(out.path(), "pairs.csv"), again.path())
+        .assert()
+        .success();
     for file in ["pairs-angle-advantage.svg", "pairs-soup-ensemble.png"] {
         let first = fs::read(out.path().join("plots").join(file)).unwrap();
         assert_eq!(first, fs::read(again.path().join(file)).unwrap());

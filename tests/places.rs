@@ -6,18 +6,18 @@
 //! A value read for another sample moves the loss by over 1 nat (`stale`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod engine;
+mod common;
 
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use landscape::evaluate::differentiable_loss::DifferentiableLoss;
 use landscape::evaluate::onnx::BindingChoice;
 use landscape::evaluate::onnx::gradient::Precision;
 use landscape::space::mix::Mix;
 use serde_json::Value;
 
-use crate::engine::with_engine;
+use crate::common::engine::with_engine;
+use crate::common::{json, number, numbers, oracle, program, result, rows};
 
 /// With any batch size, by either exporter, and with a batch size of 7.
 const EXPORTS: [&str; 3] = ["noopt", "ts", "fixed"];
@@ -25,18 +25,11 @@ const EXPORTS: [&str; 3] = ["noopt", "ts", "fixed"];
 const SAMPLES: usize = 40;
 
 fn fixture(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/oracle/places")
-        .join(file)
+    oracle("places").join(file)
 }
 
 fn expected() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(fixture("expected.json")).unwrap()).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    let numbers = value.as_array().unwrap().iter();
-    numbers.map(|x| x.as_f64().unwrap()).collect()
+    json(fixture("expected.json"))
 }
 
 fn close(found: f64, expected: f64, what: &str) {
@@ -114,8 +107,7 @@ fn the_soups_that_are_learned_begin_at_the_loss_that_is_evaluated() {
     let loss = expected()["loss"].as_f64().unwrap();
     for export in EXPORTS {
         let out = tempfile::tempdir().unwrap();
-        Command::cargo_bin("landscape")
-            .unwrap()
+        program()
             .current_dir(fixture(""))
             .args(["soup", "--origin", &format!("zs_{export}.onnx")])
             .args(["--models", "models.csv", "--val", "data.npz"])
@@ -123,21 +115,15 @@ fn the_soups_that_are_learned_begin_at_the_loss_that_is_evaluated() {
             .arg(out.path())
             .assert()
             .success();
-        let data = out.path().join("notebooks-data");
-        let rows = |name: &str| -> Vec<std::collections::HashMap<String, String>> {
-            let mut reader = csv::Reader::from_path(data.join(name)).unwrap();
-            reader.deserialize().map(Result::unwrap).collect()
-        };
-        let number = |text: &String| text.parse::<f64>().unwrap();
-        let steps = rows("soup.learned.csv");
+        let steps = rows(result(out.path(), "soup.learned.csv"));
         let first: Vec<_> = steps.iter().filter(|row| row["step"] == "1").collect();
         assert_eq!(first.len(), 2);
         // One step takes all samples, in an order of its own.
         for row in first {
-            close(number(&row["batch_loss"]), loss, export);
+            close(number(row, "batch_loss"), loss, export);
         }
-        let losses = rows("soup.csv");
-        let losses: Vec<f64> = losses.iter().map(|row| number(&row["val_loss"])).collect();
+        let losses = rows(result(out.path(), "soup.csv"));
+        let losses: Vec<f64> = losses.iter().map(|row| number(row, "val_loss")).collect();
         close(losses[0], loss, export);
         assert!(losses[1] < loss && losses[2] < loss, "{losses:?}");
     }
@@ -147,8 +133,7 @@ fn the_soups_that_are_learned_begin_at_the_loss_that_is_evaluated() {
 fn a_batch_of_another_size_reads_the_same_values() {
     let run = |batch: &str| {
         let out = tempfile::tempdir().unwrap();
-        Command::cargo_bin("landscape")
-            .unwrap()
+        program()
             .current_dir(fixture(""))
             .args([
                 "line",
@@ -165,13 +150,8 @@ fn a_batch_of_another_size_reads_the_same_values() {
             .arg(out.path())
             .assert()
             .success();
-        let csv = out.path().join("notebooks-data/line.csv");
-        let mut reader = csv::Reader::from_path(csv).unwrap();
-        let rows = reader.deserialize();
-        let losses = rows.map(|row| {
-            let row: std::collections::HashMap<String, String> = row.unwrap();
-            row["soup_loss"].parse::<f64>().unwrap()
-        });
+        let rows = rows(result(out.path(), "line.csv"));
+        let losses = rows.iter().map(|row| number(row, "soup_loss"));
         losses.collect::<Vec<f64>>()
     };
     let whole = run("40");

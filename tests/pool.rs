@@ -7,27 +7,23 @@
 //! difference of float32 losses over h² = 1/1024, averaged over 10,000 samples.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common;
 
-use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::common::{example, program, result, rows};
 
 fn oracle() -> Value {
-    let path = root().join("tests/oracle/soup.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    common::json(common::oracle("soup.json"))
 }
 
 /// Runs a command on all samples of the example.
 fn run(command: &str, out: &Path, more: &[&str]) {
-    Command::cargo_bin("landscape")
-        .unwrap()
-        .current_dir(root().join("examples/digits"))
+    program()
+        .current_dir(example())
         .args([command, "--origin", "zs.onnx", "--models", "models.csv"])
         .args(["--limit", "0", "--out"])
         .arg(out)
@@ -37,8 +33,7 @@ fn run(command: &str, out: &Path, more: &[&str]) {
 }
 
 fn json(out: &Path, file: &str) -> Value {
-    let path = out.join("notebooks-data").join(file);
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    common::json(result(out, file))
 }
 
 fn names(list: &Value) -> Vec<&str> {
@@ -137,25 +132,18 @@ fn the_table_of_soups_is_that_of_pytorch() {
 #[test]
 fn averages_of_three_models_are_those_of_pytorch() {
     let out = tempfile::tempdir().unwrap();
-    let example = root().join("examples/digits");
-    let list = |file: &str, models: &[&str]| {
-        let line = |name: &&str| {
-            let path = example.join(format!("{name}.safetensors"));
-            format!("{name},{}\n", path.display())
-        };
-        let lines: String = models.iter().map(line).collect();
-        let path = out.path().join(file);
-        fs::write(&path, format!("name,path\n{lines}")).unwrap();
-        path.to_str().unwrap().to_string()
+    let list = |file: &str, models: &[&'static str]| {
+        let model = |name| (name, example().join(format!("{name}.safetensors")));
+        let models: Vec<_> = models.iter().copied().map(model).collect();
+        common::list(out.path().join(file), &models)
     };
     let (three, two) = (
         list("3.csv", &["ft1", "ft2", "ft3"]),
         list("2.csv", &["ft1", "ft2"]),
     );
     let made = |models: &str, methods: &str| {
-        Command::cargo_bin("landscape")
-            .unwrap()
-            .current_dir(&example)
+        program()
+            .current_dir(example())
             .args([
                 "soup",
                 "--origin",
@@ -206,12 +194,7 @@ fn pairs_are_those_of_pytorch() {
     let lines: String = wanted.iter().map(line).collect();
     fs::write(&list, format!("a,b\n{lines}")).unwrap();
     run("pairs", out.path(), &["--pairs", list.to_str().unwrap()]);
-    let path = out.path().join("notebooks-data/pairs.csv");
-    let rows: Vec<HashMap<String, String>> = csv::Reader::from_path(path)
-        .unwrap()
-        .deserialize()
-        .map(Result::unwrap)
-        .collect();
+    let rows = rows(result(out.path(), "pairs.csv"));
     for pair in wanted {
         let of_pair = rows
             .iter()
@@ -219,7 +202,7 @@ fn pairs_are_those_of_pytorch() {
         let of_pair: Vec<_> = of_pair.collect();
         assert_eq!(of_pair.len(), 7);
         for row in of_pair {
-            let number = |column: &str| row[column].parse::<f64>().unwrap();
+            let number = |column: &str| common::number(row, column);
             let expected = |key: &str| pair[key].as_f64().unwrap();
             assert!((number("angle_deg") - expected("angle_deg")).abs() < 1e-6);
             assert!((number("norm_a") / expected("norm_a") - 1.0).abs() < 1e-12);

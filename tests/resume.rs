@@ -1,6 +1,8 @@
 //! Runs that are killed, limited, or laid out otherwise: the same bytes at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
-use safetensors::SafeTensors;
+
+use crate::common::{Row, example, head_alone, json, number, process, result, root, table};
 
 fn plane(out: &Path, more: &[&str]) -> Command {
-    let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape"));
+    let mut command = process();
     command
-        .current_dir(example)
+        .current_dir(example())
         .args(["plane", "--origin", "zs.onnx", "--a", "ft1", "--b", "ft2"])
         .args(["--limit", "300", "--out"])
         .arg(out)
@@ -32,7 +34,7 @@ fn finish(out: &Path, more: &[&str]) -> String {
 }
 
 fn csv(out: &Path) -> String {
-    fs::read_to_string(out.join("notebooks-data/plane.csv")).unwrap()
+    fs::read_to_string(result(out, "plane.csv")).unwrap()
 }
 
 fn journal(out: &Path) -> Option<PathBuf> {
@@ -102,13 +104,10 @@ fn a_limit_ends_the_run_with_honest_counts_and_more_time_goes_on() {
     let out = tempfile::tempdir().unwrap();
     let message = finish(out.path(), &["--steps", "4", "--tolerance", "3%"]);
     assert!(message.contains("stopped by a limit after"), "{message}");
-    let text = csv(out.path());
-    let mut rows = csv::Reader::from_reader(text.as_bytes());
-    for row in rows.deserialize::<std::collections::HashMap<String, String>>() {
-        let row = row.unwrap();
+    for row in table(&csv(out.path())) {
         let samples: usize = row["samples"].parse().unwrap();
         assert!(samples < 300, "{samples}");
-        assert!(row["error_se"].parse::<f64>().unwrap() <= 0.03);
+        assert!(number(&row, "error_se") <= 0.03);
     }
     let message = finish(out.path(), &["--steps", "4"]);
     assert!(message.contains("were done before"), "{message}");
@@ -117,41 +116,27 @@ fn a_limit_ends_the_run_with_honest_counts_and_more_time_goes_on() {
     assert_eq!(csv(out.path()), csv(whole.path()));
 }
 
-/// Writes θ0's tensors, those whose name begins with `head` from a fine-tune.
-fn head_only(network: &Path, [origin, tuned]: [&str; 2], head: &str, to: &Path) {
-    let read = |name: &str| fs::read(network.join(name)).unwrap();
-    let (origin, tuned) = (read(origin), read(tuned));
-    let [origin, tuned] = [&origin, &tuned].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
-    let views = origin
-        .iter()
-        .map(|(name, view)| match name.starts_with(head) {
-            true => (name.to_string(), tuned.tensor(name).unwrap()),
-            false => (name.to_string(), view),
-        });
-    safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, to).unwrap();
-}
-
 #[test]
 fn a_frozen_part_is_run_once_and_gives_what_the_whole_files_give() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let vit = ["zs.safetensors", "zs_noopt.onnx", "data.npz", "head"];
     let digits = ["zs.safetensors", "zs.onnx", "test.npz", "fc"];
     for (folder, [origin, graph, data, head]) in
         [("tests/oracle/vit", vit), ("examples/digits", digits)]
     {
-        let folder = root.join(folder);
+        let folder = root().join(folder);
         let out = tempfile::tempdir().unwrap();
         for name in ["ft1", "ft2"] {
             let tuned = format!("{name}.safetensors");
-            head_only(&folder, [origin, &tuned], head, &out.path().join(&tuned));
+            let (from, to) = (folder.join(&tuned), out.path().join(&tuned));
+            head_alone(&folder.join(origin), &from, head, &to);
         }
-        let output = Command::new(env!("CARGO_BIN_EXE_landscape"))
+        let output = process()
             .current_dir(out.path())
             .args([
                 "plane", "--a", "ft1", "--b", "ft2", "--limit", "200", "--steps", "3",
             ])
             .arg("--config")
-            .arg(root.join("tests/data/digits.toml"))
+            .arg(root().join("tests/data/digits.toml"))
             .arg("--origin")
             .arg(folder.join(graph))
             .arg("--test")
@@ -161,8 +146,7 @@ fn a_frozen_part_is_run_once_and_gives_what_the_whole_files_give() {
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{message}");
         assert!(message.contains("nodes are frozen"), "{message}");
-        let json = fs::read_to_string(out.path().join("notebooks-data/plane.json")).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let json = json(result(out.path(), "plane.json"));
         for check in json["checks"].as_array().unwrap() {
             let (file, plane) = (check["loss_file"].as_f64(), check["loss_plane"].as_f64());
             let off = (plane.unwrap() / file.unwrap() - 1.0).abs();
@@ -186,13 +170,9 @@ fn a_frozen_part_is_run_once_and_gives_what_the_whole_files_give() {
 fn numbers(more: &[&str]) -> Vec<(f64, f64)> {
     let out = tempfile::tempdir().unwrap();
     finish(out.path(), more);
-    let text = csv(out.path());
-    let mut rows = csv::Reader::from_reader(text.as_bytes());
-    let rows = rows.records().map(|row| {
-        let row = row.unwrap();
-        (row[10].parse().unwrap(), row[12].parse().unwrap())
-    });
-    rows.collect()
+    let rows = table(&csv(out.path()));
+    let pair = |row: &Row| (number(row, "loss"), number(row, "error"));
+    rows.iter().map(pair).collect()
 }
 
 #[test]
@@ -246,10 +226,7 @@ fn an_adaptive_grid_measures_some_points_of_the_whole_one_and_says_which() {
         let out = tempfile::tempdir().unwrap();
         let grid = ["--steps", "18", "--binding", "baked"];
         finish(out.path(), &[&grid, &LAID_OUT[..], more].concat());
-        let text = csv(out.path());
-        let mut rows = csv::Reader::from_reader(text.as_bytes());
-        let rows = rows.deserialize::<std::collections::HashMap<String, String>>();
-        rows.map(Result::unwrap).collect::<Vec<_>>()
+        table(&csv(out.path()))
     };
     let (whole, adaptive) = (rows(&[]), rows(&["--adaptive"]));
     assert_eq!(whole.len(), adaptive.len());
@@ -259,9 +236,7 @@ fn an_adaptive_grid_measures_some_points_of_the_whole_one_and_says_which() {
             assert_eq!(whole, adaptive);
             measured += 1;
         } else {
-            let place = |row: &std::collections::HashMap<String, String>| {
-                ["i", "j", "x", "y", "dataset"].map(|key| row[key].clone())
-            };
+            let place = |row: &Row| ["i", "j", "x", "y", "dataset"].map(|key| row[key].clone());
             assert_eq!(place(whole), place(adaptive));
             assert_eq!((&*adaptive["samples"], &*adaptive["loss_se"]), ("0", "NaN"));
         }

@@ -2,11 +2,12 @@
 //! that reads checkpoints. The networks and exports are those of the PyTorch oracle.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use half::f16;
 use landscape::checkpoint::onnx::Model;
 use landscape::checkpoint::onnx::proto::entries;
@@ -19,6 +20,8 @@ use landscape::space::matching::{self, Aligned, Options};
 use landscape::space::mix::{Mix, mixed_bytes};
 use landscape::space::save::{Recipe, recipe, save};
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView};
+
+use crate::common::{example, number, program, result, rows};
 
 /// Networks and exports: names kept, or weights transposed and equal tensors merged.
 const EXPORTS: [(&str, &str); 8] = [
@@ -33,8 +36,7 @@ const EXPORTS: [(&str, &str); 8] = [
 ];
 
 fn oracle(network: &str, file: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/oracle").join(network).join(file)
+    common::oracle(network).join(file)
 }
 
 /// The origin and checkpoints of a test.
@@ -334,16 +336,14 @@ fn a_written_network_is_read_as_checkpoint_and_as_origin() {
 /// The soup's loss on the line between two models, and at the end of a line from its own file.
 #[test]
 fn a_written_soup_is_evaluated_as_the_mix_was() {
-    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
     let folder = tempfile::tempdir().unwrap();
-    let at = |file: &str| digits.join(file);
+    let at = |file: &str| example().join(file);
     let files = ["ft1.safetensors", "ft2.safetensors"].map(at);
     let models = Models::new(&at("zs.onnx"), &files);
     let losses = |a: &Path, b: &Path| -> Vec<f64> {
         let out = folder.path().join("out");
-        Command::cargo_bin("landscape")
-            .unwrap()
-            .current_dir(&digits)
+        program()
+            .current_dir(example())
             .args(["line", "--origin", "zs.onnx", "--alpha=0:1:3", "--limit"])
             .args(["200", "--fresh", "--a"])
             .arg(a)
@@ -353,11 +353,10 @@ fn a_written_soup_is_evaluated_as_the_mix_was() {
             .arg(&out)
             .assert()
             .success();
-        let mut rows = csv::Reader::from_path(out.join("notebooks-data/line.csv")).unwrap();
-        let rows = rows.deserialize::<BTreeMap<String, String>>();
-        rows.map(|row| row.unwrap())
+        let rows = rows(result(&out, "line.csv"));
+        rows.iter()
             .filter(|row| row["dataset"] == "test")
-            .map(|row| row["soup_loss"].parse().unwrap())
+            .map(|row| number(row, "soup_loss"))
             .collect()
     };
     let middle = losses(&files[0], &files[1])[1];

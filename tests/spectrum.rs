@@ -1,6 +1,7 @@
 //! A spectrum from its analysis through its files to its figure.
 
-use assert_cmd::Command;
+mod common;
+
 use landscape::analysis::spectrum::{Plan, spectrum};
 use landscape::error::Result;
 use landscape::evaluate::linear_operator::LinearOperator;
@@ -56,7 +57,7 @@ fn a_spectrum_is_drawn_from_its_files() {
     spectrum::file::write(&written, &csv).unwrap();
     assert_eq!(spectrum::file::read(&csv).unwrap(), written);
     let draw = || {
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = common::program();
         command.arg("draw").arg(&csv);
         command.assert()
     };

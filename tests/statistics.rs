@@ -3,25 +3,19 @@
 //! computed by hand from its checkpoints: (1−α)·ft1 + α·ft2 and θ0 + λ·(δ1 + δ2).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common;
 
 use assert_cmd::Command;
-use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::common::{json, list, oracle, result};
 
 const AVERAGED: &str = "batch norm's running statistics were averaged, not re-estimated: a barrier or \
                         a soup's loss may come from stale statistics (REPAIR, Jordan et al. 2023)";
 
-fn oracle(network: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/oracle")
-        .join(network)
-}
-
 /// The program on a network's files.
 fn run(network: &str, command: &str, more: &str, out: &TempDir) -> Command {
-    let mut program = Command::cargo_bin("landscape").unwrap();
+    let mut program = common::program();
     program
         .current_dir(oracle(network))
         .args([command, "--origin", "zs_noopt.onnx", "--test", "data.npz"])
@@ -34,28 +28,17 @@ fn run(network: &str, command: &str, more: &str, out: &TempDir) -> Command {
 /// The warnings of a run that succeeds: the same on the terminal and in its JSON.
 fn warnings(network: &str, command: &str, more: &str) -> Vec<String> {
     let out = tempfile::tempdir().unwrap();
-    let list = out.path().join("models.csv");
-    let models = ["ft1", "ft2"].map(|name| {
-        let path = oracle(network).join(format!("{name}.safetensors"));
-        format!("{name},{}\n", path.display())
-    });
-    fs::write(&list, format!("name,path\n{}", models.concat())).unwrap();
+    let model = |name| (name, oracle(network).join(format!("{name}.safetensors")));
+    let list = list(out.path().join("models.csv"), &["ft1", "ft2"].map(model));
     let models = match command {
-        "soup" | "pairs" => format!("--models {}", list.display()),
+        "soup" | "pairs" => format!("--models {list}"),
         "spectrum" => String::new(),
         _ => "--a ft1 --b ft2".to_string(),
     };
     let mut program = run(network, command, &format!("{models} {more}"), &out);
     let output = program.assert().success().get_output().clone();
     let message = String::from_utf8(output.stderr).unwrap();
-    let json = out.path().join(format!("notebooks-data/{command}.json"));
-    let json: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
-    let of = |json: &Value| -> Vec<String> {
-        let warnings = json["warnings"].as_array().unwrap().iter();
-        let warnings = warnings.map(|warning| warning.as_str().unwrap().to_string());
-        warnings.collect()
-    };
-    let warnings = of(&json);
+    let warnings = common::warnings(&json(result(out.path(), &format!("{command}.json"))));
     for warning in &warnings {
         assert!(
             message.contains(&format!("warning: {warning}")),

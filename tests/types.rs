@@ -1,17 +1,16 @@
 //! Checkpoints of every element type give what their values give in float32.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assert_cmd::Command;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 fn oracle(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/oracle/vit")
-        .join(name)
+    common::oracle("vit").join(name)
 }
 
 /// Writes a float32 checkpoint's tensors, each element put through `convert`.
@@ -35,8 +34,7 @@ fn copy<const N: usize>(from: &str, to: &Path, dtype: Dtype, convert: impl Fn(f3
 
 fn csv(folder: &Path, a: &str) -> String {
     let out = folder.join(a);
-    Command::cargo_bin("landscape")
-        .unwrap()
+    common::program()
         .current_dir(folder)
         .args(["plane", "--steps", "3", "--a", a, "--out"])
         .arg(&out)
@@ -48,7 +46,7 @@ fn csv(folder: &Path, a: &str) -> String {
         .arg(oracle("data.npz"))
         .assert()
         .success();
-    std::fs::read_to_string(out.join("notebooks-data/plane.csv")).unwrap()
+    std::fs::read_to_string(common::result(&out, "plane.csv")).unwrap()
 }
 
 #[test]

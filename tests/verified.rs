@@ -5,24 +5,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use landscape::checkpoint::onnx::proto::ModelProto;
 use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::{json, list, program, result};
+
 const NETWORKS: [&str; 5] = ["gain", "standardized", "scaled", "absolute", "norm"];
 
 fn oracle(network: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/oracle/folded").join(network)
-}
-
-fn json(path: impl AsRef<Path>) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    common::oracle("folded").join(network)
 }
 
 /// A folder with the origin `zs.onnx` of an export, the checkpoints and the data; with θ0's state
@@ -46,7 +44,7 @@ fn folder(network: &str, export: &str, beside: bool) -> TempDir {
 }
 
 fn plane(folder: &TempDir, [a, b]: [&str; 2], more: &[&str]) -> std::process::Output {
-    let mut command = Command::cargo_bin("landscape").unwrap();
+    let mut command = program();
     command
         .current_dir(folder.path())
         .args(["plane", "--origin", "zs.onnx", "--steps", "3"]);
@@ -66,7 +64,7 @@ fn stdout(output: &std::process::Output) -> String {
 
 /// The finished plane's JSON.
 fn summary(folder: &TempDir) -> Value {
-    json(folder.path().join("notebooks-data/plane.json"))
+    json(result(folder.path(), "plane.json"))
 }
 
 fn losses(summary: &Value) -> Vec<f64> {
@@ -194,7 +192,7 @@ fn a_constant_that_was_merged_with_a_parameter_is_refused_and_right_without_merg
 #[test]
 fn a_tensor_of_the_state_dict_that_is_nowhere_in_the_graph_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let vit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
+    let vit = common::oracle("vit");
     for file in [
         "zs_ts.onnx",
         "ft1_ts.onnx",
@@ -208,7 +206,7 @@ fn a_tensor_of_the_state_dict_that_is_nowhere_in_the_graph_is_told() {
     let run = |fresh: &str| {
         let flags = "plane --origin zs_ts.onnx --a ft1_ts.onnx --b ft2_ts.onnx --test data.npz \
             --steps 2 --origin-weights zs.safetensors";
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = program();
         command
             .current_dir(folder.path())
             .args(flags.split_whitespace())
@@ -275,17 +273,14 @@ fn averages_of_folded_tensors_are_told_where_the_values_stand() {
 #[test]
 fn a_line_and_a_soup_of_folded_tensors_say_so_too() {
     let folder = folder("norm", "opt", false);
-    fs::write(
-        folder.path().join("m.csv"),
-        "name,path\na,ft1_opt.onnx\nb,ft2_opt.onnx\n",
-    )
-    .unwrap();
+    let models = [("a", "ft1_opt.onnx"), ("b", "ft2_opt.onnx")];
+    list(folder.path().join("m.csv"), &models);
     for arguments in [
         "line --origin zs.onnx --a ft1_opt.onnx --b ft2_opt.onnx --test test.npz --steps 3",
         "soup --origin zs.onnx --models m.csv --val test.npz --test test.npz --methods uniform",
         "pairs --origin zs.onnx --models m.csv --test test.npz",
     ] {
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = program();
         command
             .current_dir(folder.path())
             .args(arguments.split(' '));
@@ -354,18 +349,18 @@ fn a_state_dict_of_another_model_beside_the_origin_is_refused_with_the_cure() {
 #[test]
 fn ignored_tensors_are_named_and_the_saved_model_is_the_one_that_was_judged() {
     let folder = folder("scaled", "noopt", true);
-    let models = "name,path\nft1,ft1.safetensors\nft2,ft2.safetensors\n";
-    fs::write(folder.path().join("models.csv"), models).unwrap();
+    let models = [("ft1", "ft1.safetensors"), ("ft2", "ft2.safetensors")];
+    list(folder.path().join("models.csv"), &models);
     let run = |extra: &str| {
         let common = "soup --origin zs.onnx --val test.npz --test test.npz --methods uniform";
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = program();
         command
             .current_dir(folder.path())
             .args(common.split(' '))
             .args(extra.split(' '));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
-        (output, json(folder.path().join("notebooks-data/soup.json")))
+        (output, json(result(folder.path(), "soup.json")))
     };
     let (output, judged) = run("--models models.csv --ignore head.* \
         --save uniform=u.safetensors --save uniform=u.onnx");
@@ -376,11 +371,7 @@ fn ignored_tensors_are_named_and_the_saved_model_is_the_one_that_was_judged() {
     let loss = judged["methods"][0]["scores"][0]["loss"].as_f64().unwrap();
     // The saved files, judged by themselves.
     for file in ["u.safetensors", "u.onnx"] {
-        fs::write(
-            folder.path().join("one.csv"),
-            format!("name,path\nu,{file}\n"),
-        )
-        .unwrap();
+        list(folder.path().join("one.csv"), &[("u", file)]);
         let (_, again) = run("--models one.csv");
         let saved = again["methods"][0]["scores"][0]["loss"].as_f64().unwrap();
         assert!((saved - loss).abs() < 1e-6, "{file}: {saved} for {loss}");
@@ -417,11 +408,11 @@ fn a_head_of_another_size_is_named_and_saved_as_it_was_judged() {
         safetensors::serialize(tensors, None).unwrap(),
     )
     .unwrap();
-    fs::write(path.join("m.csv"), "name,path\nnew,new.safetensors\n").unwrap();
+    list(path.join("m.csv"), &[("new", "new.safetensors")]);
     let run = |more: &[&str]| {
         let common = "soup --origin zs.onnx --models m.csv --val test.npz --test test.npz \
             --methods uniform --save uniform=u.safetensors --force";
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = program();
         command
             .current_dir(path)
             .args(common.split_whitespace())
@@ -442,7 +433,7 @@ fn a_head_of_another_size_is_named_and_saved_as_it_was_judged() {
         told.contains("zs's stand in for those of new without head.*"),
         "{told}"
     );
-    let judged = json(path.join("notebooks-data/soup.json"));
+    let judged = json(result(path, "soup.json"));
     assert_eq!(judged["models"][0]["name"], "new without head.*");
     // The file has θ0's head of four classes.
     let bytes = fs::read(path.join("u.safetensors")).unwrap();

@@ -14,6 +14,7 @@ use std::time::Duration;
 use landscape::evaluate::runtime::places::Surroundings;
 use landscape::evaluate::runtime::search::Search;
 
+use crate::common::{list, process, program};
 use crate::folder::Folder;
 
 /// The library that tests run with; a bare name is the system's.
@@ -102,7 +103,7 @@ fn an_empty_home_stays_empty() {
 
 /// Runs the program with another standard output.
 fn printing(folder: &Folder, stdout: Stdio, arguments: &[&str]) -> (Option<i32>, String) {
-    let run = Command::new(env!("CARGO_BIN_EXE_landscape"))
+    let run = process()
         .current_dir(folder.path(""))
         .args(arguments)
         .stdout(stdout)
@@ -116,7 +117,7 @@ fn printing(folder: &Folder, stdout: Stdio, arguments: &[&str]) -> (Option<i32>,
 #[test]
 fn output_that_does_not_get_there_is_a_failure() {
     let folder = Folder::new();
-    fs::write(folder.path("models.csv"), "name,path\none,ft1\ntwo,ft2\n").unwrap();
+    list(folder.path("models.csv"), &[("one", "ft1"), ("two", "ft2")]);
     let network = [
         "--origin",
         "zs_noopt.onnx",
@@ -238,8 +239,8 @@ fn what_never_ends_is_no_input() {
     }
     fs::write(folder.path("p.json"), "{}").unwrap();
     fs::write(folder.path("q.csv"), "rank,end,eigenvalue\n").unwrap();
-    fs::write(folder.path("fifo.csv"), "name,path\na,f.onnx\n").unwrap();
-    fs::write(folder.path("models.csv"), "name,path\none,ft1\ntwo,ft2\n").unwrap();
+    list(folder.path("fifo.csv"), &[("a", "f.onnx")]);
+    list(folder.path("models.csv"), &[("one", "ft1"), ("two", "ft2")]);
     let origin = [
         "--origin",
         "zs_noopt.onnx",
@@ -278,7 +279,7 @@ fn what_never_ends_is_no_input() {
         vec!["draw", "p.csv"],
         vec!["draw", "q.csv"],
     ] {
-        let mut run = assert_cmd::Command::cargo_bin("landscape").unwrap();
+        let mut run = program();
         let run = run.current_dir(folder.path("")).args(&arguments);
         let output = run.timeout(Duration::from_secs(20)).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
@@ -310,7 +311,7 @@ fn an_empty_configuration_says_nothing() {
 fn an_argument_that_is_no_text_is_written_as_well_as_it_can_be() {
     let folder = Folder::new();
     let out = OsStr::from_bytes(b"o\xff");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"));
+    let mut run = process();
     run.current_dir(folder.path(""))
         .args([
             "plane",

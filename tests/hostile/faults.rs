@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Lines, Seek, SeekFrom, Write};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::process;
 use crate::folder::Folder;
 
 /// The files in the output folders, by name.
@@ -32,7 +33,7 @@ fn an_output_folder_that_cannot_be_made_is_a_failure_before_the_run() {
 /// A plane of so many steps that has told a line with `part`, and the lines after it.
 #[cfg(unix)]
 fn begun(folder: &Folder, steps: &str, part: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
-    let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"))
+    let mut run = process()
         .current_dir(folder.path(""))
         .args([
             "plane",

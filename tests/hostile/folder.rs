@@ -1,12 +1,14 @@
 //! A folder of inputs that tests spoil, and the program run on it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use assert_cmd::Command;
 use landscape::checkpoint::onnx::proto::ModelProto;
 use prost::Message;
 use tempfile::TempDir;
+
+use crate::common::{number, oracle, program, result, rows};
 
 /// A folder with the small transformer's files, to be spoiled.
 pub struct Folder(TempDir);
@@ -14,7 +16,7 @@ pub struct Folder(TempDir);
 impl Folder {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
+        let vit = oracle("vit");
         for name in [
             "zs_noopt.onnx",
             "ft1.safetensors",
@@ -22,7 +24,7 @@ impl Folder {
             "ft1_noopt.onnx",
             "data.npz",
         ] {
-            fs::copy(oracle.join(name), folder.path().join(name)).unwrap();
+            fs::copy(vit.join(name), folder.path().join(name)).unwrap();
         }
         Self(folder)
     }
@@ -46,7 +48,7 @@ impl Folder {
     }
 
     pub fn plane(&self, more: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("landscape").unwrap();
+        let mut command = program();
         command
             .current_dir(self.0.path())
             .args([
@@ -87,8 +89,7 @@ impl Folder {
 
     pub fn losses(&self) -> Vec<f64> {
         self.plane(&[]).assert().success();
-        let csv = fs::read_to_string(self.path("out/notebooks-data/plane.csv")).unwrap();
-        let column = |line: &str| line.split(',').nth(10).unwrap().parse().unwrap();
-        csv.lines().skip(1).map(column).collect()
+        let rows = rows(result(&self.path("out"), "plane.csv"));
+        rows.iter().map(|row| number(row, "loss")).collect()
     }
 }

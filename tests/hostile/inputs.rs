@@ -7,8 +7,7 @@ use landscape::checkpoint::onnx::proto::{
     DataLocation, DimensionValue, StringStringEntryProto, TypeValue,
 };
 
-use safetensors::SafeTensors;
-
+use crate::common::{head_alone, oracle};
 use crate::folder::Folder;
 
 #[test]
@@ -185,19 +184,10 @@ fn fix_batch(folder: &Folder, batch: i64) {
 
 /// Makes the fine-tunes θ0's but for the head.
 fn keep_the_head_alone(folder: &Folder) {
-    let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/vit");
-    let origin = fs::read(oracle.join("zs.safetensors")).unwrap();
-    let origin = SafeTensors::deserialize(&origin).unwrap();
     for name in ["ft1.safetensors", "ft2.safetensors"] {
-        let tuned = fs::read(folder.path(name)).unwrap();
-        let tuned = SafeTensors::deserialize(&tuned).unwrap();
-        let views = tuned
-            .iter()
-            .map(|(name, view)| match name.starts_with("head") {
-                true => (name, view),
-                false => (name, origin.tensor(name).unwrap()),
-            });
-        safetensors::serialize_to_file(views, None, &folder.path(name)).unwrap();
+        let vit = oracle("vit");
+        let (origin, tuned) = (vit.join("zs.safetensors"), vit.join(name));
+        head_alone(&origin, &tuned, "head", &folder.path(name));
     }
 }
 

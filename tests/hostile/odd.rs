@@ -4,16 +4,16 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
-use assert_cmd::Command;
 use landscape::checkpoint::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize_to_file};
 
+use crate::common::program;
 use crate::folder::Folder;
 
 /// Status and both outputs of the program in a folder.
 fn run(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::cargo_bin("landscape").unwrap();
+    let mut command = program();
     let command = command.current_dir(folder.path("")).args(arguments);
     let output = command.timeout(Duration::from_secs(60)).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

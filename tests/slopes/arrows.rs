@@ -1,11 +1,11 @@
 //! `plane --arrows`: slopes beside the differences of a plane's own losses.
 
 use std::fs;
-use std::path::Path;
 
 use landscape::checkpoint::onnx::proto::DataType;
 
-use crate::small::{Folder, Row, Small, number, program};
+use crate::common::small::{Folder, Small};
+use crate::common::{Row, example, number, program};
 
 /// Holds the one arrow of each data set of a plane of 3×3 points against the central differences of
 /// the points around it.
@@ -67,10 +67,9 @@ fn arrows_are_the_differences_of_the_losses_around_them() {
 
 #[test]
 fn arrows_of_all_roles_on_the_example_are_differences_of_its_losses() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
     let folder = Folder::empty();
     program()
-        .current_dir(&example)
+        .current_dir(example())
         .args(["plane", "--origin", "zs.onnx", "--a", "ft1", "--b", "ft2"])
         .args(["--limit", "200", "--x=1.98:2.02:3", "--y=0.98:1.02:3"])
         .args(["--arrows", "1", "--json", "--out"])

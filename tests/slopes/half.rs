@@ -3,7 +3,8 @@
 use landscape::checkpoint::onnx::proto::DataType;
 use landscape::graph::build::node;
 
-use crate::small::{Folder, Small, number};
+use crate::common::number;
+use crate::common::small::{Folder, Small};
 
 fn of(dtype: DataType) -> Folder {
     // ReLU, and weights and data that float16 holds: nothing is left of 16 bits but the network's own

@@ -1,14 +1,13 @@
 //! `soup --methods learned,learned-by-layer`: the table, its files, and unusual models and settings.
 
-use std::path::Path;
-
 use landscape::checkpoint::onnx::proto::NodeProto;
 use landscape::graph::build::{ints, node};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::small::{Folder, Row, Small, number, program};
+use crate::common::small::{Folder, Small};
+use crate::common::{Row, example, number, program, warnings};
 
 const LEARNED: &str = "--methods uniform,learned,learned-by-layer";
 
@@ -22,7 +21,7 @@ fn the_example_has_learned_soups_in_its_table_and_in_its_json() {
     let run = |more: &[&str]| {
         let mut command = program();
         command
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits"))
+            .current_dir(example())
             .args(["soup", "--origin", "zs.onnx", "--models", "models.csv"])
             .args(["--methods", "uniform,learned,learned-by-layer"])
             .args(["--limit", "96", "--epochs", "2", "--out"])
@@ -210,8 +209,10 @@ fn learning_that_gains_nothing_is_told() {
         .success()
         .stderr(told);
     let found = folder.json("soup.json");
-    let warnings = found["warnings"].as_array().unwrap().iter();
-    let told = warnings.filter(|it| it.as_str().unwrap().contains("no epoch has a lower"));
+    let warnings = warnings(&found);
+    let told = warnings
+        .iter()
+        .filter(|it| it.contains("no epoch has a lower"));
     assert_eq!(told.count(), 2, "{found}");
 }
 

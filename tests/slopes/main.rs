@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrows;
+#[path = "../common/mod.rs"]
+mod common;
 mod half;
 mod learned;
 mod refused;
-mod small;
 mod spectrum;

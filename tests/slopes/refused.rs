@@ -7,7 +7,7 @@ use landscape::checkpoint::onnx::proto::{
 };
 use landscape::graph::build::node;
 
-use crate::small::{Folder, Small};
+use crate::common::small::{Folder, Small};
 
 /// The message of each command that needs slopes.
 fn refusals(folder: &Folder) -> Vec<String> {

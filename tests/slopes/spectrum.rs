@@ -2,7 +2,6 @@
 //! refuses.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 
 use landscape::graph::build::node;
 use ndarray::{Array1, ArrayD, Axis, Slice};
@@ -10,20 +9,11 @@ use ndarray_npy::{NpzReader, NpzWriter};
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::small::{Folder, Row, Small, number, program};
-
-fn root(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use crate::common::small::{Folder, Small};
+use crate::common::{self, Row, example, json, number, numbers, program};
 
 fn oracle() -> Value {
-    let text = fs::read_to_string(root("tests/oracle/spectrum.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    let values = value.as_array().unwrap().iter();
-    values.map(|value| value.as_f64().unwrap()).collect()
+    json(common::oracle("spectrum.json"))
 }
 
 /// The eigenvalues of an end that were found, in their order, all of them converged.
@@ -53,7 +43,7 @@ fn is_dense(network: &str, export: &str) {
     let dense = dense.find(|dense| dense["network"] == network).unwrap();
     let folder = Folder::empty();
     program()
-        .current_dir(root("tests/oracle").join(network))
+        .current_dir(common::oracle(network))
         .args(["spectrum", "--at", "ft1.safetensors", "--test", "data.npz"])
         .args(["--origin", &format!("zs_{export}.onnx")])
         .args(["--top", "6", "--bottom", "4", "--steps", "200"])
@@ -107,7 +97,7 @@ fn the_example_has_the_eigenvalues_of_pytorch() {
     let expected = points.find(|point| point["point"] == "ft1").unwrap();
     let samples = expected["samples"].as_u64().unwrap() as isize;
     let folder = Folder::empty();
-    let mut all = NpzReader::new(File::open(root("examples/digits/test.npz")).unwrap()).unwrap();
+    let mut all = NpzReader::new(File::open(example().join("test.npz")).unwrap()).unwrap();
     let images: ArrayD<u8> = all.by_name("x").unwrap();
     let labels: Array1<u8> = all.by_name("labels").unwrap();
     let mut first = NpzWriter::new(File::create(folder.path("first.npz")).unwrap());
@@ -120,7 +110,7 @@ fn the_example_has_the_eigenvalues_of_pytorch() {
         .unwrap();
     first.finish().unwrap();
     program()
-        .current_dir(root("examples/digits"))
+        .current_dir(example())
         .args([
             "spectrum", "--origin", "zs.onnx", "--at", "ft1", "--on", "test",
         ])
@@ -237,8 +227,10 @@ fn ctrl_c_ends_a_spectrum_with_one_message_and_no_file() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 
+    use crate::common::process;
+
     let folder = Small::between(vec![node("Relu", &["h"], "a", &[])]).write();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_landscape"))
+    let mut run = process()
         .current_dir(folder.path(""))
         .args(["spectrum", "--origin", "zs.onnx", "--out", "out"])
         .args(["--test", "data.safetensors", "--probes", "1000000"])

@@ -1,8 +1,7 @@
 //! A network of two layers with its checkpoints and data, and the program run on them.
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use assert_cmd::Command;
 use half::f16;
@@ -14,7 +13,10 @@ use landscape::graph::build::described;
 use landscape::graph::build::node;
 use prost::Message;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
 use tempfile::TempDir;
+
+use super::{Row, json, list, program, rows};
 
 pub const SAMPLES: usize = 37;
 const INPUTS: usize = 6;
@@ -187,14 +189,6 @@ fn bytes(dtype: DataType, values: &[f64]) -> Vec<u8> {
     }
 }
 
-/// A row of a CSV by its columns.
-pub type Row = HashMap<String, String>;
-
-/// Numbers of a row.
-pub fn number(row: &Row, column: &str) -> f64 {
-    row[column].parse().unwrap()
-}
-
 /// A folder with the files, and what the program writes into its `out`.
 pub struct Folder(TempDir);
 
@@ -210,9 +204,8 @@ impl Folder {
 
     /// A list of these models.
     pub fn list(&self, names: &[&str]) {
-        let lines = names.iter().map(|name| format!("{name},{name}\n"));
-        let text = format!("name,path\n{}", lines.collect::<String>());
-        fs::write(self.path("models.csv"), text).unwrap();
+        let models: Vec<_> = names.iter().map(|name| (*name, name)).collect();
+        list(self.path("models.csv"), &models);
     }
 
     fn checkpoint(&self, name: &str, dtype: DataType, tensors: &[(&str, &[usize], Vec<f64>)]) {
@@ -267,20 +260,10 @@ impl Folder {
 
     /// The rows of a file of `out/notebooks-data`.
     pub fn rows(&self, name: &str) -> Vec<Row> {
-        rows(&self.path("out/notebooks-data").join(name))
+        rows(self.path("out/notebooks-data").join(name))
     }
 
-    pub fn json(&self, name: &str) -> serde_json::Value {
-        let path = self.path("out/notebooks-data").join(name);
-        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    pub fn json(&self, name: &str) -> Value {
+        json(self.path("out/notebooks-data").join(name))
     }
-}
-
-pub fn program() -> Command {
-    Command::cargo_bin("landscape").unwrap()
-}
-
-pub fn rows(path: &Path) -> Vec<Row> {
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    reader.deserialize().map(Result::unwrap).collect()
 }
