@@ -190,7 +190,7 @@ fn a_path_that_only_falls_has_half_the_difference_of_its_ends_over_their_mean_an
     )
     .assert()
     .success()
-    .stdout(contains("(at an end)").and(contains("half the ends' difference")));
+    .stdout(contains("(at an end)").and(contains("half the difference between the ends")));
     let summary = json(result(out.path(), "line.json"));
     let mut barriers = summary["barriers"].as_array().unwrap().iter();
     let test = barriers.find(|of| of["dataset"] == "test").unwrap();

@@ -91,7 +91,10 @@ fn workers_memory_and_chunks_change_no_byte() {
         other.path(),
         &["--steps", "4", "--workers", "3", "--memory", "2500K"],
     );
-    assert!(message.contains("the map shows after 1/"), "{message}");
+    assert!(
+        message.contains("the whole map appears after 1/"),
+        "{message}"
+    );
     assert_eq!(csv(one.path()), csv(other.path()));
     let left = fs::read_dir(other.path().join("notebooks-data"))
         .unwrap()

@@ -109,9 +109,7 @@ fn by_name_alone_is_said_in_the_terminal_the_json_and_the_figure() {
         assert!(warning.contains("by name only") && warning.contains("--origin-weights FILE"));
         assert!(stderr(&output).contains(warning));
         let svg = fs::read_to_string(folder.path().join("plots/plane.svg")).unwrap();
-        assert!(
-            svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only, not verified")
-        );
+        assert!(svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only"));
         assert!(
             stdout(&output).contains("not the matching"),
             "{}",
@@ -366,7 +364,7 @@ fn ignored_tensors_are_named_and_the_saved_model_is_the_one_that_was_judged() {
         --save uniform=u.safetensors --save uniform=u.onnx");
     assert_eq!(judged["models"][0]["name"], "ft1 without head.*");
     let told = stderr(&output);
-    assert!(told.contains("zs's stand in for those of"), "{told}");
+    assert!(told.contains("zs's tensors replace those of"), "{told}");
     assert_eq!(told.matches("--ignore leaves out").count(), 1, "{told}");
     let loss = judged["methods"][0]["scores"][0]["loss"].as_f64().unwrap();
     // The saved files, judged by themselves.
@@ -422,7 +420,7 @@ fn a_head_of_another_size_is_named_and_saved_as_it_was_judged() {
     assert_eq!(run(&[]).status.code(), Some(2));
     let idle = run(&["--ignore", "fc.*"]);
     assert!(
-        stderr(&idle).contains("`fc.*` fits no tensor"),
+        stderr(&idle).contains("`fc.*` matches no tensor"),
         "{}",
         stderr(&idle)
     );
@@ -430,7 +428,7 @@ fn a_head_of_another_size_is_named_and_saved_as_it_was_judged() {
     assert!(output.status.success(), "{}", stderr(&output));
     let told = stderr(&output);
     assert!(
-        told.contains("zs's stand in for those of new without head.*"),
+        told.contains("zs's tensors replace those of new without head.*"),
         "{told}"
     );
     let judged = json(result(path, "soup.json"));

@@ -212,9 +212,9 @@ mod tests {
             ),
             ("name,path\nx,c\n", "line 2: "),
             ("name,path\nx,sub\n", "no such file"),
-            ("name,path\nx;y,a\n", "holds a `;`"),
+            ("name,path\nx;y,a\n", "contains a `;`"),
             ("name,path\n,a\n", "a name and a path"),
-            ("name,path\nx,a,1\n", "is no list of models"),
+            ("name,path\nx,a,1\n", "is not a list of models"),
         ] {
             let error = list(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text:?}: {error}");

@@ -19,19 +19,6 @@ pub enum PairSelection {
 }
 
 impl PairSelection {
-    /// A number, or a file.
-    ///
-    /// # Errors
-    /// When the number is 0.
-    pub fn parse(text: Option<&str>) -> Result<Self> {
-        match (text, text.map(str::parse::<usize>)) {
-            (None, _) => Ok(Self::All),
-            (_, Some(Ok(0))) => Err(Error::flag("--pairs", "is 0; at least one pair is needed")),
-            (_, Some(Ok(count))) => Ok(Self::Drawn(count)),
-            (Some(path), _) => Ok(Self::Listed(path.into())),
-        }
-    }
-
     /// The pairs of models of these names, by their places.
     ///
     /// # Errors
@@ -106,18 +93,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_a_file_or_all() {
-        let parse = |text| PairSelection::parse(text);
-        assert_eq!(parse(None).unwrap(), PairSelection::All);
-        assert_eq!(parse(Some("12")).unwrap(), PairSelection::Drawn(12));
-        assert_eq!(
-            parse(Some("p.csv")).unwrap(),
-            PairSelection::Listed("p.csv".into())
-        );
-        assert!(parse(Some("0")).is_err());
-    }
-
-    #[test]
     fn listed_pairs_and_lists_that_cannot_be_used() {
         let names = ["x", "y", "z"].map(String::from);
         let folder = tempfile::tempdir().unwrap();
@@ -131,8 +106,11 @@ mod tests {
             ("a\nx\n", "no column `b`"),
             ("a,b\n", "lists no pair"),
             ("a,b\nx,w\n", "line 2: there is no model `w`"),
-            ("a,b\nx,x\n", "no pair with itself"),
-            ("a,b\nx,y\ny,x\n", "line 3: `y` and `x` stand there twice"),
+            ("a,b\nx,x\n", "cannot be paired with itself"),
+            (
+                "a,b\nx,y\ny,x\n",
+                "line 3: the pair `y`, `x` is listed twice",
+            ),
             ("a,b\nx,y,z\n", "is not a list of pairs"),
         ] {
             let error = read(text).unwrap_err().to_string();

@@ -267,7 +267,7 @@ mod tests {
         let loss = Quadratic::new(&pool, vec![0.1], vec![f64::NAN], 0.0);
         let learned = learn(&loss, &pool, &Preset::Paper.settings(), &|_| {}).unwrap();
         let text = broken(&learned.learning).unwrap();
-        assert!(text.starts_with("learned: a loss or a slope is NaN or infinite at step 1"));
-        assert!(text.ends_with("after epoch 0"));
+        assert!(text.starts_with("learned: a loss or gradient became NaN or infinite at step 1"));
+        assert!(text.ends_with("of epoch 0 is kept"));
     }
 }

@@ -254,7 +254,12 @@ fn what_never_ends_is_no_input() {
         &origin,
     ]
     .concat();
-    let soup = [&["soup"][..], &origin, &["--models"]].concat();
+    let soup = [
+        &["soup", "--methods", "uniform"][..],
+        &origin,
+        &["--models"],
+    ]
+    .concat();
     let pairs = [
         &["pairs", "--models", "models.csv"][..],
         &origin,

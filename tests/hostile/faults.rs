@@ -95,7 +95,7 @@ fn a_checkpoint_that_is_written_to_during_the_run_is_an_error_and_nothing_is_kep
     file.write_all(&[1]).unwrap();
     let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
     assert_eq!(run.wait().unwrap().code(), Some(1), "{rest:?}");
-    let told = |line: &String| line.contains("ft1.safetensors: was written to while the run");
+    let told = |line: &String| line.contains("ft1.safetensors: changed while the run");
     assert!(rest.iter().any(told), "{rest:?}");
     let left = written(&folder);
     assert!(!left.iter().any(|name| name == "plane.csv"), "{left:?}");

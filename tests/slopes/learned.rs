@@ -152,7 +152,7 @@ fn diverged_models_are_told() {
     // Finite weights whose products are not: the uniform soup, where learning begins, has no loss.
     folder.scaled("far", 1e30);
     folder.list(&["ft1", "far"]);
-    let told = contains("learned: a loss or a slope is NaN or infinite at step 1")
+    let told = contains("learned: a loss or gradient became NaN or infinite at step 1")
         .and(contains("far: "))
         .and(contains("losses are NaN or infinite"));
     folder.soup(LEARNED).assert().success().stderr(told);
@@ -200,8 +200,8 @@ fn a_layer_that_is_frozen_is_run_once() {
 fn learning_that_gains_nothing_is_told() {
     let folder = Small::new().write();
     let told = contains(
-        "warning: learned: no epoch has a lower loss on the validation set than the uniform soup, \
-         where learning began: the soup is the uniform one",
+        "warning: learned: no epoch improved on the uniform soup's loss on the validation set; the \
+         result is the uniform soup",
     );
     folder
         .soup(&format!("{LEARNED} --unconstrained --lr 500"))
@@ -212,7 +212,7 @@ fn learning_that_gains_nothing_is_told() {
     let warnings = warnings(&found);
     let told = warnings
         .iter()
-        .filter(|it| it.contains("no epoch has a lower"));
+        .filter(|it| it.contains("no epoch improved"));
     assert_eq!(told.count(), 2, "{found}");
 }
 
@@ -229,7 +229,7 @@ impl Quiet for assert_cmd::Command {
         // That nothing was gained, and that no state dict of θ0 is there, may be said.
         let mut lines = message.lines();
         let quiet = |line: &str| {
-            let known = ["no epoch has a lower", "by name only"];
+            let known = ["no epoch improved", "by name only"];
             !line.contains("warning") || known.iter().any(|it| line.contains(it))
         };
         assert!(lines.all(quiet), "{what}: {message}");

@@ -151,7 +151,7 @@ fn a_point_is_named_by_files_and_weights() {
         ("--at ft1:0.5 --at ft2", "1 of 2 weights sum to 0.5"),
         (
             "--at ft1:much",
-            "`ft1:much`: a number is needed behind the colon",
+            "`ft1:much`: expected a number after the colon",
         ),
         ("--at nothing", "nothing: there is no such file"),
     ] {
@@ -180,7 +180,7 @@ fn little_can_be_asked_for_but_not_nothing() {
     for (more, words) in [
         (
             "--top 0 --bottom 0 --trace 0 --probes 0",
-            "nothing is left to find",
+            "there is nothing to compute",
         ),
         (
             "--accuracy 0",
@@ -189,7 +189,7 @@ fn little_can_be_asked_for_but_not_nothing() {
         ("--accuracy nan", "--accuracy: is NaN"),
         (
             "--max-time 1m",
-            "--max-time: every product is over the same samples",
+            "--max-time: every Hessian-vector product needs all samples",
         ),
         ("--tolerance 0.1", "--tolerance: every product"),
         ("--on val", "--on: there is no data set `val`"),

@@ -55,7 +55,7 @@ fn what_cannot_be_used_is_told() {
         (&[], "--models: is needed"),
         (
             &["--models", "models.csv", "--methods", "best,worst"],
-            "there is no `worst`",
+            "there is no method `worst`",
         ),
         (
             &["--models", "models.csv", "--methods", "best:2"],
@@ -63,7 +63,7 @@ fn what_cannot_be_used_is_told() {
         ),
         (
             &["--models", "models.csv", "--methods", "slerp:x"],
-            "a number is needed",
+            "expected a number after the colon",
         ),
         (
             &["--models", "models.csv", "--test", "test.npz"],
@@ -83,7 +83,7 @@ fn what_cannot_be_used_is_told() {
                 "--epochs",
                 "3",
             ],
-            "--epochs: serves none of the methods",
+            "--epochs: applies to none of the methods",
         ),
         (
             &[

@@ -185,7 +185,7 @@ fn one_model_is_its_own_soup() {
     // There is no second, which is said.
     assert!(!methods.contains(&"second") && methods.len() == 10);
     let warnings = json(out.path())["warnings"].to_string();
-    assert!(warnings.contains("second is not defined"), "{warnings}");
+    assert!(warnings.contains("second is undefined"), "{warnings}");
     assert!(table.iter().all(|row| row["members"] == "only"));
     // A learned one has a β of its own.
     let mut plain = table

@@ -68,7 +68,7 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
              folding, but their values are not verified; {cure}"
         ),
         None => format!(
-            "{names}: tensors are matched by name only, not verified; if the exporter \
+            "{names}: tensors are matched by name only; if the exporter \
              folded a computation into one of them and kept its name, the values are wrong; {cure}"
         ),
     })
