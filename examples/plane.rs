@@ -7,7 +7,7 @@ use std::path::Path;
 use landscape::data::{Preprocess, Source};
 use landscape::error::Result;
 use landscape::experiment::candidates::{Candidate, Candidates};
-use landscape::experiment::plane::{self, GridSpec, PlaneSettings};
+use landscape::experiment::plane::{self, PlaneSettings};
 use landscape::experiment::session::Session;
 use landscape::experiment::settings::SessionSettings;
 use landscape::result::score::Role;
@@ -21,20 +21,11 @@ fn main() -> Result<()> {
     settings.preprocess = Some(Preprocess::new(1.0 / 255.0, vec![0.1307], vec![0.3081], 1)?);
     settings.limit = Some(200);
     let session = Session::open(settings, &())?;
-    let grid = GridSpec::Box {
-        steps: 7,
-        margin: 0.25,
-    };
-    let settings = PlaneSettings {
-        grid,
-        ..PlaneSettings::default()
-    };
+    let settings = PlaneSettings::with_steps(7);
     let plane = plane::run(&session, &settings, &())?;
     if let Some(least) = &plane.summary.minimum[0].loss {
-        println!(
-            "least test loss: {:.4} nats at ({:.2}, {:.2})",
-            least.value, least.x, least.y
-        );
+        let (loss, x, y) = (least.value, least.x, least.y);
+        println!("least test loss: {loss:.4} nats at ({x:.2}, {y:.2})");
     }
     Ok(())
 }

@@ -77,5 +77,5 @@ fn the_example_prints_the_minimum_of_the_command_line() {
 #[test]
 fn the_example_fits_on_a_page() {
     let lines = include_str!("../examples/plane.rs").lines().count();
-    assert!(lines <= 40, "{lines} lines");
+    assert!(lines < 40, "{lines} lines");
 }

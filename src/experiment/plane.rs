@@ -20,6 +20,12 @@ use crate::space::plane::PlaneBasis;
 /// Most points of a grid: beyond it nobody could wait, nor open the CSV.
 const MOST_POINTS: usize = 1_000_000;
 
+/// Points along the longer side of the grid, unless others are wanted.
+pub const DEFAULT_STEPS: usize = 21;
+
+/// Margin around the models as a fraction of the longer side, unless another is wanted.
+pub const DEFAULT_MARGIN: f64 = 0.25;
+
 /// Which part of the plane is measured, and how finely.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GridSpec {
@@ -42,8 +48,8 @@ pub enum GridSpec {
 impl Default for GridSpec {
     fn default() -> Self {
         Self::Box {
-            steps: 21,
-            margin: 0.25,
+            steps: DEFAULT_STEPS,
+            margin: DEFAULT_MARGIN,
         }
     }
 }
@@ -82,6 +88,17 @@ pub struct PlaneSettings {
     pub adaptive: Option<Panels>,
     /// Points along the longer side at which gradients are computed, as descent arrows.
     pub arrows: Option<usize>,
+}
+
+impl PlaneSettings {
+    /// A grid around the three models with `steps` points along its longer side.
+    pub fn with_steps(steps: usize) -> Self {
+        let margin = DEFAULT_MARGIN;
+        Self {
+            grid: GridSpec::Box { steps, margin },
+            ..Self::default()
+        }
+    }
 }
 
 /// Measures the plane through θ0 and the session's first two checkpoints; further checkpoints are

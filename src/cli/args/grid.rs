@@ -2,7 +2,7 @@
 
 use super::options::PlaneOptions;
 use crate::error::{Error, Result};
-use crate::experiment::plane::GridSpec;
+use crate::experiment::plane::{DEFAULT_MARGIN, DEFAULT_STEPS, GridSpec};
 use crate::result::grid::linspace;
 
 /// Most margin, in sides of the box: beyond it the box is a point.
@@ -13,8 +13,8 @@ const MOST_MARGIN: f64 = 1000.0;
 /// # Errors
 /// When a value is impossible.
 pub fn spec(options: &PlaneOptions) -> Result<GridSpec> {
-    let steps = options.steps.unwrap_or(21);
-    let margin = options.margin.unwrap_or(0.25);
+    let steps = options.steps.unwrap_or(DEFAULT_STEPS);
+    let margin = options.margin.unwrap_or(DEFAULT_MARGIN);
     check_steps(steps)?;
     if !(0.0..=MOST_MARGIN).contains(&margin) {
         return Err(Error::flag(
