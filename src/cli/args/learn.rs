@@ -13,7 +13,7 @@ use crate::result::method::Method;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
 pub struct LearnArgs {
-    /// LearningSettings to start from [default: released]
+    /// Settings to start from [default: released]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// What gets its own coefficients in learned-by-layer [default: tensor]
@@ -43,10 +43,10 @@ pub struct LearnArgs {
 }
 
 impl LearnArgs {
-    /// The settings, all but the seed; `None` where nothing is to be learned.
+    /// Returns the settings, except the seed; `None` if nothing is learned.
     ///
     /// # Errors
-    /// When a value is impossible, or a flag is given that serves no method.
+    /// When a value is out of range, or a flag is given that applies to no method.
     pub fn settings(&self, wanted: &[MethodSpec]) -> Result<Option<LearningSettings>> {
         let has = |method: Method| wanted.iter().any(|wanted| wanted.method == method);
         let by_layer = has(Method::LearnedByLayer);
@@ -64,7 +64,7 @@ impl LearnArgs {
         }
     }
 
-    /// The first flag that is given.
+    /// The first of these flags that was given.
     fn given(&self) -> Option<&'static str> {
         let flags = [
             ("--preset", self.preset.is_some()),
@@ -112,7 +112,7 @@ fn number(flag: &str, value: Option<f64>, least: f64) -> Result<Option<f64>> {
         "of 0 or more"
     };
     match value {
-        // Beyond, a single step leaves nothing to choose.
+        // Above 1000, a single step leaves nothing to choose.
         Some(value) if !(least..=1e3).contains(&value) => Err(Error::flag(
             flag,
             format!("is {value}; a number {what}, and 1000 at most, is needed"),
