@@ -79,8 +79,8 @@ impl Config {
     /// Reads `given`, or `landscape.toml` in the working folder if it exists.
     ///
     /// # Errors
-    /// When the file cannot be read, or has an unknown key or an invalid value; the message shows the
-    /// line.
+    /// When the file cannot be read, or has an unknown key or an invalid value; the message shows
+    /// the line.
     pub fn load(given: Option<&Path>) -> Result<Self> {
         let path = match given {
             Some(path) => path.to_path_buf(),

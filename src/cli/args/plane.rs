@@ -50,8 +50,8 @@ pub struct PlanePlan {
 }
 
 impl PlaneArgs {
-    /// Checks the flags and the configuration, and makes settings of them; `name` is the default stem
-    /// of the output files.
+    /// Checks the flags and the configuration, and makes settings of them; `name` is the default
+    /// stem of the output files.
     ///
     /// # Errors
     /// When a value is missing or out of range.

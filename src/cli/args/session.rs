@@ -60,8 +60,8 @@ impl RunArgs {
     }
 
     /// Makes the settings of a session over the models of a list. Models are compared on the same
-    /// samples, all of them: limits are refused. Training data, often the largest, is left out: it has
-    /// no place in a table.
+    /// samples, all of them: limits are refused. Training data, often the largest, is left out: it
+    /// has no place in a table.
     ///
     /// # Errors
     /// When a value is missing or out of range.
@@ -100,7 +100,8 @@ impl RunArgs {
     /// Refuses limits on samples for a command that needs all of them.
     ///
     /// # Errors
-    /// When a limit was given as a flag. Limits in the configuration apply to planes and lines only.
+    /// When a limit was given as a flag. Limits in the configuration apply to planes and lines
+    /// only.
     pub(super) fn refuse_limits(&self, why: &str, sets: &str) -> Result<()> {
         let limits = [
             ("--max-time", &self.limits.max_time),

@@ -34,8 +34,8 @@ impl Cell {
         }
     }
 
-    /// The mean as printed, in hundredths; `None` without a value. Values that print alike are marked
-    /// alike.
+    /// The mean as printed, in hundredths; `None` without a value. Values that print alike are
+    /// marked alike.
     fn printed(self) -> Option<i64> {
         let hundredths = 100.0 * self.mean;
         hundredths.is_finite().then_some(hundredths.round() as i64)
