@@ -1,7 +1,7 @@
-//! The command line: arguments become settings, results become words, files and figures.
+//! The command line: turns arguments into settings, and results into text, files and figures.
 //!
 //! ```text
-//! args: what was typed  →  settings  →  experiment::x::run  →  report: what is said of the result
+//! args: what was typed  →  settings  →  experiment::x::run  →  report: presents the result
 //! ```
 
 pub mod args;
@@ -15,10 +15,10 @@ use self::args::{Arguments, Command};
 use self::commands::{bench, doctor, draw, inspect, line, pairs, plane, soup, spectrum};
 use crate::error::Result;
 
-/// Runs a command; returns its exit status when that is not plain success.
+/// Runs a command. Returns its exit status, which is 0 on plain success.
 ///
 /// # Errors
-/// Whatever stopped the command; nothing has been printed about it.
+/// When the command fails; the error has not been printed yet.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     signals::handle()?;
     let mut status = 0;

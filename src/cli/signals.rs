@@ -1,4 +1,4 @@
-//! What ends a run from outside: signals that stop it, and one that is turned into an error.
+//! Signals: some stop a run, and one is turned into an ordinary error.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,14 +8,14 @@ use crate::error::{Error, Result};
 /// Set when the user asks the run to end.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Lets Ctrl-C, a hangup and a request to end stop the run with what is finished kept; a second one
-/// ends the program at once.
+/// Installs the handlers: Ctrl-C, a hangup or a termination request stops the run and keeps what is
+/// finished; a second one ends the program at once.
 ///
-/// What was ignored when the program began stays ignored: `nohup` and the shell of a script say so
-/// of runs that are to go on.
+/// Signals that were ignored when the program started stay ignored: `nohup` and non-interactive
+/// shells do this for runs that should continue.
 ///
 /// # Errors
-/// When the system has no such handlers.
+/// When the handlers cannot be installed.
 pub fn handle() -> Result<()> {
     #[cfg(unix)]
     let ignored = unix::ignored();
@@ -28,7 +28,7 @@ pub fn handle() -> Result<()> {
     ctrlc::set_handler(handler).map_err(|error| Error::runtime("signal handler", error))?;
     #[cfg(unix)]
     ignored.into_iter().for_each(unix::ignore);
-    // A file that grows beyond `ulimit -f` is then an error of the write, with the file's name.
+    // A file that grows beyond `ulimit -f` then fails with a write error that names the file.
     #[cfg(unix)]
     unix::ignore(libc::SIGXFSZ);
     Ok(())
@@ -38,11 +38,11 @@ pub fn handle() -> Result<()> {
 mod unix {
     use libc::{SIGHUP, SIGINT, SIGTERM, c_int};
 
-    /// Those of the signals that stop a run that are ignored now.
+    /// The stop signals that are currently ignored.
     pub fn ignored() -> Vec<c_int> {
         let is_ignored = |signal: &c_int| {
-            // SAFETY: sigaction is plain data, for which zeroes are a value; without a new action
-            // the call only writes the one that is in force to `now`.
+            // SAFETY: sigaction is plain data, so all zeroes is a valid value; without a new action
+            // the call only writes the current one to `now`.
             let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
             let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &raw mut now) };
             asked == 0 && now.sa_sigaction == libc::SIG_IGN
@@ -55,7 +55,7 @@ mod unix {
 
     /// Ignores a signal from now on.
     pub fn ignore(signal: c_int) {
-        // SAFETY: SIG_IGN runs no code of ours, so nothing has to be safe within a handler.
+        // SAFETY: SIG_IGN runs none of our code, so nothing has to be async-signal-safe.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }

@@ -1,4 +1,4 @@
-//! The only place that prints: lines, JSON and warnings.
+//! The only module that prints: lines, JSON and warnings.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::base::lock::lock;
 use crate::error::{Error, Result, visible};
 
-/// The first failure of [`print()`]; a command ends with it.
+/// The first write error of [`print()`]; [`finish`] reports it.
 static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Prints a line to standard output; a line break in it is a name's, and shown. What does not get
-/// there is told by [`finish`].
+/// Prints a line to standard output. A line break inside it comes from a name and is escaped.
+/// Write errors are reported by [`finish`].
 pub fn print(line: &str) {
     write(&visible(line));
 }
@@ -23,13 +23,13 @@ pub fn print_lines(text: &str) {
     text.lines().for_each(print);
 }
 
-/// Prints a result as the one JSON object of `--json`.
+/// Prints a result as the single JSON object of `--json`.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
+/// When the result cannot be serialized.
 pub fn print_json(result: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(result).map_err(|error| Error::runtime("--json", error))?;
-    // Control characters stand only inside strings, where JSON has them written so.
+    // Control characters occur only inside strings, where JSON allows them to be escaped.
     let hidden = |c: char| {
         if c.is_control() {
             format!("\\u{:04x}", u32::from(c))
@@ -48,10 +48,10 @@ fn write(text: &str) {
     }
 }
 
-/// Whether all that was printed got there; a reader that went away is no failure.
+/// Checks that everything printed was written. A reader that closed the pipe is not an error.
 ///
 /// # Errors
-/// When some of it did not, as on a full disk.
+/// When standard output could not be written, e.g. on a full disk.
 pub fn finish() -> Result<()> {
     let flushed = io::stdout().flush();
     let mut first = lock(&UNPRINTED);
@@ -63,8 +63,8 @@ pub fn finish() -> Result<()> {
     }
 }
 
-/// Prints a warning to standard error, once: what is known before a long run is said before it, and
-/// stands in the results' list, too.
+/// Prints a warning to standard error, once. A warning that is known before a long run is printed
+/// before it, and is in the result's list as well.
 pub fn warn(text: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut said = lock(&SAID);
@@ -73,7 +73,7 @@ pub fn warn(text: &str) {
     }
 }
 
-/// Prints a line for the person at the terminal to standard error.
+/// Prints a line for the user to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", visible(text));
 }

@@ -5,7 +5,7 @@ use crate::space::matching::Aligned;
 use crate::space::mix::Mix;
 use crate::space::variance::{Negative, negative, variances};
 
-/// That the statistics are averaged, where the network has some that differ between the models.
+/// Warns that the statistics are averaged, if the network has some that differ between the models.
 pub fn averaged(network: &Network<'_>, aligned: &Aligned) -> Option<String> {
     let has_some = !variances(network, aligned).is_empty();
     has_some.then(|| {
@@ -15,8 +15,8 @@ pub fn averaged(network: &Network<'_>, aligned: &Aligned) -> Option<String> {
     })
 }
 
-/// That a variance is negative in some of the mixes, which are called `points` and stand at `place`
-/// (not asked of a single one); `hull` says where none would be.
+/// Warns that a variance is negative in some of the mixes. `points` is what the mixes are called,
+/// `place` says where one stands (not called for a single mix), and `hull` where none is negative.
 pub fn beyond(
     network: &Network<'_>,
     aligned: &Aligned,

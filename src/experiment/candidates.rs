@@ -1,4 +1,4 @@
-//! The models that an experiment is about: files, or those that a list names.
+//! The models of an experiment: files, or the rows of a list.
 //!
 //! A list is a CSV with the columns `name` and `path`, then hyperparameters.
 
@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 /// A model to be opened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Candidate {
-    /// Its name in the results; without one, the file's.
+    /// Name in the results; by default the file's.
     pub name: Option<String>,
-    /// Its file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its file as a list gives it, relative to the list's folder.
+    /// Path as the list gives it, relative to the list's folder.
     pub given: String,
-    /// A list's other columns, in their order.
+    /// The list's other columns, in their order.
     pub hyperparameters: IndexMap<String, String>,
 }
 
 impl Candidate {
-    /// A file, under its own name.
+    /// Makes a candidate from a file, under the file's own name.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -34,7 +34,7 @@ impl Candidate {
         }
     }
 
-    /// A file under another name.
+    /// Makes a candidate from a file, under another name.
     pub fn named(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self {
             name: Some(name.into()),
@@ -43,17 +43,17 @@ impl Candidate {
     }
 }
 
-/// Which models an experiment is about.
+/// The models of an experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Candidates {
-    /// These files, all of which are needed: NaN in one is an error.
+    /// These files. All are needed: NaN in one is an error.
     Files(Vec<Candidate>),
-    /// A pool, listed in a CSV: a model that holds NaN or infinite values is left out.
+    /// A pool, listed in a CSV. A model that holds NaN or infinite values is left out.
     List(PathBuf),
 }
 
 impl Candidates {
-    /// The models, and the list that names them.
+    /// Returns the models, and the list that names them.
     pub(super) fn read(&self) -> Result<(Vec<Candidate>, Option<&Path>)> {
         match self {
             Self::Files(files) => Ok((files.clone(), None)),
@@ -62,15 +62,15 @@ impl Candidates {
     }
 }
 
-/// Reads the list; paths are relative to its folder.
+/// Reads a list; its paths are relative to its folder.
 ///
 /// # Errors
-/// When it is no such list, a file is missing, or a model stands there twice.
+/// When the file is no such list, a model's file is missing, or a model is listed twice.
 pub fn read(csv: &Path) -> Result<Vec<Candidate>> {
     let mut text = Vec::new();
     let read = files::reader(csv, files::LIST)?.read_to_end(&mut text);
     read.map_err(|error| Error::read(csv, &error))?;
-    // Spreadsheets put a byte-order mark in front.
+    // Spreadsheets start the file with a byte-order mark.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -97,7 +97,7 @@ pub fn read(csv: &Path) -> Result<Vec<Candidate>> {
     Ok(models)
 }
 
-/// The names of the columns, each once, with those that are needed.
+/// Returns the column names; checks that they are unique and include the required ones.
 fn columns(csv: &Path, header: &csv::StringRecord) -> Result<Vec<String>> {
     let columns: Vec<String> = header.iter().map(String::from).collect();
     for (index, column) in columns.iter().enumerate() {
@@ -117,7 +117,7 @@ fn columns(csv: &Path, header: &csv::StringRecord) -> Result<Vec<String>> {
     Ok(columns)
 }
 
-/// A model from its row.
+/// Makes a model from its row.
 fn listed(
     mut row: IndexMap<String, String>,
     folder: &Path,
@@ -149,9 +149,9 @@ fn listed(
     })
 }
 
-/// What is wrong when a model stands in the list already.
+/// Describes the conflict if the model is in the list already.
 fn twice(models: &[Candidate], model: &Candidate) -> Option<String> {
-    // Two ways to write the path of one file.
+    // One file can be written as two different paths.
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let name_of = |model: &Candidate| model.name.clone().unwrap_or_default();
     let (name, path) = (name_of(model), real(&model.path));

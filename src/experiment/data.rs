@@ -1,4 +1,4 @@
-//! The data sets of an experiment, read, and what all inputs are by content.
+//! Loads the data sets of an experiment and hashes its inputs.
 
 use super::inputs::{Inputs, hashes};
 use super::settings::SessionSettings;
@@ -8,14 +8,14 @@ use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
 use crate::result::score::DatasetInfo;
 
-/// Data sets for a network's inputs.
+/// Data sets that fit a network's inputs.
 pub struct LoadedData {
-    /// The network's inputs, and its output that holds the logits.
+    /// The network's inputs, and the output that holds the logits.
     pub(super) signature: Signature,
     pub(super) datasets: Vec<Dataset>,
-    /// SHA-256 of each file of weights or data, by its path.
+    /// Path and SHA-256 of each file of weights or data.
     pub(super) content: Vec<(String, String)>,
-    /// The same of the configuration file.
+    /// Path and SHA-256 of the configuration file.
     pub(super) config_file: Vec<(String, String)>,
 }
 
@@ -47,17 +47,17 @@ impl LoadedData {
         })
     }
 
-    /// SHA-256 of each file of weights or data, by its path.
+    /// Path and SHA-256 of each file of weights or data.
     pub fn hashes(&self) -> &[(String, String)] {
         &self.content
     }
 
-    /// The data sets.
+    /// Describes the data sets.
     pub fn datasets(&self) -> Vec<DatasetInfo> {
         self.datasets.iter().map(Dataset::info).collect()
     }
 
-    /// A warning where a limit stopped the run before all samples were evaluated.
+    /// Warns if a limit stopped the run before all samples were evaluated.
     pub(super) fn cut(&self, evaluated: &[DatasetInfo]) -> Option<String> {
         let whole: usize = self.datasets.iter().map(Dataset::len).sum();
         let done: usize = evaluated.iter().map(|set| set.samples).sum();

@@ -1,5 +1,5 @@
-//! The models of a pool, each evaluated once and its logits kept: where every experiment on a pool
-//! begins.
+//! Evaluates each model of a pool once and keeps its logits: the first step of every experiment on
+//! a pool.
 
 use super::data::LoadedData;
 use super::session::Session;
@@ -11,20 +11,20 @@ use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::mix::Mix;
 
-/// What is known once every model was evaluated.
+/// The models of a pool after evaluation.
 pub struct EvaluatedModels {
     /// The data sets.
     pub datasets: Vec<DatasetInfo>,
     /// Logits of θ0 and the models.
     pub logits: Logits,
-    /// Their scores, `scores[member][data set]`.
+    /// Scores of θ0 and the models, `scores[member][data set]`.
     pub scores: Vec<Vec<Score>>,
     /// Warnings about the inputs.
     pub warnings: Vec<String>,
 }
 
 impl EvaluatedModels {
-    /// Evaluates θ0 and the models, and holds their files against them.
+    /// Evaluates θ0 and the models, and compares them with their original files.
     ///
     /// # Errors
     /// When the network cannot be run, the disk is full, or the user stopped the run.
@@ -66,13 +66,13 @@ impl EvaluatedModels {
         })
     }
 
-    /// The validation set's index among the data sets.
+    /// Index of the validation set among the data sets.
     pub fn validation(&self) -> Option<usize> {
         validation(&self.datasets)
     }
 }
 
-/// The validation set's index among data sets.
+/// Index of the validation set among `datasets`.
 pub fn validation(datasets: &[DatasetInfo]) -> Option<usize> {
     datasets.iter().position(|set| set.role == Role::Val)
 }

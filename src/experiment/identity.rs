@@ -1,5 +1,5 @@
-//! Which runs may share what is finished: those of the same weights, data and settings, by their
-//! content and never by file names.
+//! The identity of a run. An interrupted run is resumed only by one with the same weights, data and
+//! settings; they are compared by content, never by file name.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::settings::SessionSettings;
 use crate::data::Preprocess;
 use crate::result::score::Role;
 
-/// What the values depend on. Its JSON is hashed into the key of a journal: names that are written
-/// stay, whatever types are called.
+/// Everything the values depend on. Its JSON is hashed into the key of a journal, so the names in
+/// it must not change when types are renamed.
 #[derive(Serialize)]
 struct Identity<'i> {
     /// SHA-256 of each file of weights and data.
@@ -23,7 +23,7 @@ struct Identity<'i> {
     settings: BTreeMap<String, String>,
 }
 
-/// The identity of a run, as text.
+/// Returns the identity of a run as text.
 pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
     let sets = settings.data.iter();
     written(&Identity {
@@ -36,7 +36,7 @@ pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
 }
 
 fn written(of: &Identity<'_>) -> String {
-    // Numbers are finite and keys are text: nothing here can fail.
+    // Numbers are finite and keys are text, so this cannot fail.
     serde_json::to_string(of).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! Warnings about the inputs of a result, beside those of matching.
+//! Warnings about the inputs of a result, in addition to those of matching.
 
 use crate::analysis::chance::{self, LabelCoverage};
 use crate::analysis::origin;
@@ -7,8 +7,8 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
 use crate::space::pool::Pool;
 
-/// The engine's warnings, and those that follow from the scores of θ0 and the checkpoints,
-/// `scores[member][data set]`: about the data, and about θ0.
+/// Collects the engine's warnings and those that follow from the scores: about the data, and about
+/// θ0. `scores[member][data set]` holds θ0 and the checkpoints.
 ///
 /// `gram` holds the checkpoints' inner products; without it, those of a few are computed.
 pub fn of_inputs(
@@ -39,7 +39,7 @@ pub fn of_inputs(
     warnings
 }
 
-/// θ0 and the first checkpoints: as many as are needed to tell.
+/// Takes θ0 and the first checkpoints: as many as the warnings need.
 fn few(pool: &Pool) -> Pool {
     let members = pool.members.iter().take(1 + origin::CHECKPOINTS);
     Pool {

@@ -1,4 +1,4 @@
-//! The files of an experiment, opened: the network with θ0, its state dict, and the checkpoints.
+//! Opens the files of an experiment: the network with θ0, its state dict, and the checkpoints.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +16,19 @@ use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
 
-/// What was named, opened.
+/// The opened inputs.
 pub struct Inputs {
-    /// The origin's file.
+    /// Path of the origin.
     pub origin: PathBuf,
-    /// Its name in the results.
+    /// Name of the origin in the results.
     pub origin_name: String,
-    /// The network, with θ0 inside.
+    /// The network, which contains θ0.
     pub model: Model,
-    /// θ0's own state dict.
+    /// A separate state dict of θ0.
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
-    /// What the files were when they were opened.
+    /// State of each file when it was opened.
     stamps: Vec<Stamp>,
 }
 
@@ -70,7 +70,7 @@ impl Inputs {
         origin.chain(checkpoints).collect()
     }
 
-    /// The checkpoints, tensor by tensor beside the network's, whatever they hold.
+    /// Matches each checkpoint's tensors to the network's, without looking at the values.
     ///
     /// # Errors
     /// When a checkpoint does not fit the network.
@@ -80,7 +80,7 @@ impl Inputs {
         matching::pool(&network, &self.origin_name, checkpoints, weights, options)
     }
 
-    /// The files that weights come from.
+    /// The files that hold weights.
     pub fn model_files(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.origin.clone()];
         paths.extend(self.model.external.iter().cloned());
@@ -98,19 +98,19 @@ impl Inputs {
         paths
     }
 
-    /// Holds all files against what they were when they were opened.
+    /// Checks that no file has changed since it was opened.
     ///
     /// # Errors
-    /// When one was written to since.
+    /// When a file has changed.
     pub fn check_unchanged(&self) -> Result<()> {
         self.stamps.iter().try_for_each(Stamp::check)
     }
 }
 
-/// Opens the origin, which must be a network.
+/// Opens the origin, which must be a network. Returns its name and the network.
 ///
 /// # Errors
-/// When it cannot be read or holds no network.
+/// When the file cannot be read or holds no network.
 pub fn open_origin(path: &Path) -> Result<(String, Model)> {
     let checkpoint = Checkpoint::open(path)?;
     match checkpoint.content {
@@ -126,13 +126,13 @@ pub fn open_origin(path: &Path) -> Result<(String, Model)> {
     }
 }
 
-/// SHA-256 of each file's content, in the order given.
+/// Returns the path and SHA-256 of each file, in the given order.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
     let hash = |path: &PathBuf| {
-        // A configuration may be empty, which cannot be mapped.
+        // A configuration may be empty, and an empty file cannot be mapped.
         let empty = path
             .metadata()
             .is_ok_and(|file| file.is_file() && file.len() == 0);

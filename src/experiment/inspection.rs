@@ -1,4 +1,4 @@
-//! What a file holds, or how checkpoints match a network; nothing is evaluated.
+//! Inspects a file, or how checkpoints match a network; nothing is evaluated.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ use crate::space::gram::Gram;
 use crate::space::matching::{self, Aligned, Options};
 use crate::space::stored_tensor::StoredTensor;
 
-/// What was found.
+/// The result of an inspection.
 pub enum Inspection {
-    /// The tensors of a state dict, each with its norm where it holds floats.
+    /// The tensors of a state dict, each with its name, and its norm if it holds floats.
     Tensors(Vec<(String, Tensor, Option<f64>)>),
     /// A network, and checkpoints aligned with it.
     Network(Box<InspectedNetwork>),
@@ -23,15 +23,15 @@ pub enum Inspection {
 
 /// A network and its checkpoints.
 pub struct InspectedNetwork {
-    /// θ0 and the checkpoints over the same parameters.
+    /// θ0 and the checkpoints, over the same parameters.
     pub aligned: Aligned,
-    /// Inner products of the checkpoints' differences to θ0.
+    /// Inner products of the checkpoints' differences from θ0.
     pub gram: Gram,
-    /// Nodes of the network that depend on no tensor that moves, and all its nodes.
+    /// Number of nodes that depend on no moving tensor, and number of all nodes.
     pub frozen_nodes: (usize, usize),
 }
 
-/// Opens a network and checkpoints, or a state dict alone.
+/// Inspects a network and checkpoints, or a single state dict.
 ///
 /// # Errors
 /// When a file cannot be used, or a checkpoint does not fit the network.
@@ -64,7 +64,7 @@ pub fn run(
     })))
 }
 
-/// The norm of a tensor of floats.
+/// The norm of a tensor, if it holds floats.
 fn norm(tensor: &Tensor) -> Option<f64> {
     tensor.dtype.is_float().then(|| {
         let stored = StoredTensor::nameless(tensor, false);

@@ -1,16 +1,16 @@
-//! How the layouts of the work compare on this network and machine.
+//! Compares the layouts of an evaluation on this network and machine.
 
 use super::Observer;
 use super::session::Session;
 use crate::error::{Cause, Result};
 use crate::evaluate::onnx::{Layout, Timing};
 
-/// Rates of the layouts that the settings leave open.
+/// Measured rates of the layouts that the settings leave open.
 pub struct LayoutRates {
-    /// Evaluation.
+    /// Layouts of the evaluation and their timings.
     pub evaluation: Vec<(Layout, Timing)>,
-    /// Gradients and Hessian products: what is computed, how, and samples per second; or why the
-    /// network has no derivative.
+    /// Layouts of gradients and Hessian products: what is computed, the layout, and samples per
+    /// second. An error says why the network has no derivative.
     pub gradients: std::result::Result<Vec<(&'static str, Layout, f64)>, String>,
 }
 

@@ -1,4 +1,4 @@
-//! The path between checkpoints: soups and ensembles on it, and the barriers.
+//! The path between checkpoints: soups and ensembles along it, and the barriers.
 
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings};
@@ -13,16 +13,16 @@ use crate::result::line::{Barriers, Line, Node, Summary};
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
-/// Where models on a path are evaluated.
+/// The points of a path that are evaluated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Alphas {
-    /// This many points from each checkpoint to the next, both included.
+    /// This many points between neighboring checkpoints, both included.
     Steps(usize),
-    /// These, ascending: 0 is the first checkpoint, 1 the next.
+    /// These points, ascending: 0 is the first checkpoint, 1 the next.
     Values(Vec<f64>),
 }
 
-/// How a path is measured.
+/// How to measure a path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineSettings {
     /// Whether the path begins at θ0; otherwise it begins at the session's first checkpoint.
@@ -32,7 +32,7 @@ pub struct LineSettings {
 }
 
 impl LineSettings {
-    /// The path through the models of a session, and the points on it.
+    /// The path through the models of a session, with its points.
     fn path(&self, members: usize) -> CheckpointPath {
         let nodes: Vec<usize> = (usize::from(!self.from_origin)..members).collect();
         let pieces = nodes.len() - 1;
@@ -46,7 +46,7 @@ impl LineSettings {
                 (0..pieces).flat_map(piece).collect()
             }
         };
-        // The checkpoints within the range belong to the picture.
+        // The checkpoints within the range are always measured.
         let ends = (alphas[0], alphas[alphas.len() - 1]);
         let inside = |alpha: &f64| (ends.0..=ends.1).contains(alpha);
         alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
@@ -88,7 +88,7 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     Ok(line)
 }
 
-/// Warnings about batch norm on the path.
+/// Warns about batch norm on the path.
 fn of_batch_norm(session: &Session, network: &Network<'_>, path: &CheckpointPath) -> Vec<String> {
     let aligned = session.aligned();
     let mixes = path.mixes(session.members());
@@ -124,7 +124,7 @@ fn ensembles(
     Ok((0..samples.len()).map(score).collect())
 }
 
-/// Arranges the answers to the path's mixes, which the single models follow.
+/// Arranges the scores of the path's mixes; the single models come after them.
 fn arrange(
     path: &CheckpointPath,
     answers: &Answers,
@@ -167,12 +167,12 @@ fn arrange(
     }
 }
 
-/// Of `scores[model][data set]`, those on one data set.
+/// Extracts the scores on one data set from `scores[model][data set]`.
 fn on_set(scores: &[Vec<Score>], set: usize) -> Vec<Score> {
     scores.iter().map(|sets| sets[set]).collect()
 }
 
-/// The barriers of loss and error on a data set.
+/// Computes the barriers of loss and error on a data set.
 fn barriers_on(
     path: &CheckpointPath,
     dataset: &DatasetInfo,

@@ -1,11 +1,11 @@
-//! Experiments: what a command computes, from opened inputs to a result, without flags, terminal
-//! or figures.
+//! Experiments: each computes a result from opened inputs. They know no flags, terminal or
+//! figures.
 //!
-//! A [`session::Session`] holds what was opened: the network, the checkpoints aligned with it, and
-//! how to evaluate. Each experiment is a function of it,
+//! A [`session::Session`] holds the opened inputs: the network, the checkpoints aligned with it,
+//! and how to evaluate. Each experiment is a function of it,
 //! `run(&Session, &…Settings, &dyn Observer) -> Result<…>`: it loads the data, sets up the engine,
-//! asks it for the mixes that the analysis wants, and arranges the answers as a result, with its
-//! warnings and its provenance. An [`Observer`] hears how it goes on; `&()` hears nothing.
+//! evaluates the mixes that the analysis needs, and arranges the scores into a result with warnings
+//! and provenance. An [`Observer`] follows its progress; pass `&()` to ignore it.
 
 pub mod batch_norm;
 pub mod candidates;
@@ -38,30 +38,30 @@ use crate::evaluate::EvaluationObserver;
 use crate::result::method::Method;
 use crate::result::plane::Plane;
 
-/// Hears how an experiment goes on. Every method has a default that does nothing.
+/// Follows the progress of an experiment. Every method does nothing by default.
 pub trait Observer: EvaluationObserver {
-    /// Something worth knowing that is no warning, such as the size of the work.
+    /// Reports something worth knowing that is not a warning, such as the amount of work.
     fn note(&self, _text: &str) {}
 
-    /// A warning, as soon as it is known. It stands in the result's list, too.
+    /// Reports a warning as soon as it is known. The result lists it as well.
     fn warn(&self, _text: &str) {}
 
-    /// `count` steps of about the same length begin, of what `what` names in the plural.
+    /// Begins `count` steps of about the same length; `what` names them in the plural.
     fn steps_begin(&self, _what: &'static str, _count: usize) {}
 
-    /// `count` more of these steps are done.
+    /// Reports `count` more finished steps.
     fn steps_done(&self, _count: usize) {}
 
-    /// The steps are over.
+    /// Ends the steps.
     fn steps_end(&self) {}
 
-    /// The optimizer of a learned soup took a step.
+    /// Reports a step of the optimizer of a learned soup.
     fn learning_step(&self, _method: Method, _step: &TrainingStep) {}
 
-    /// The whole plane as it is known from the samples so far.
+    /// Shows the whole plane, estimated from the samples so far.
     ///
     /// # Errors
-    /// What makes going on pointless.
+    /// When the observer wants the experiment to end, e.g. because it cannot write a file.
     fn partial_plane(&self, _plane: &Plane) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The models' own files: which can be run as they are, and what that verifies.
+//! The models' original files: which of them can be run as they are, and what that verifies.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::space::mix::Mix;
 use crate::space::save::{Recipe, embedded};
 
 impl Session {
-    /// How each checkpoint was verified, by its name, or by its file where two have one name.
+    /// How each checkpoint was verified, by its name, or by its path if two share a name.
     pub(super) fn verified(&self) -> BTreeMap<String, String> {
         let network = self.network();
         let checkpoints = &self.inputs.checkpoints;
@@ -40,7 +40,7 @@ impl Session {
         checkpoints.iter().enumerate().map(how).collect()
     }
 
-    /// The models as they are, θ0 first, to be run beside their mixes.
+    /// The original models, θ0 first, to be run as well as their mixes.
     pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
         let mut models = vec![OriginalModel::File(&network.model.path)];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
@@ -58,10 +58,10 @@ impl Session {
         models
     }
 
-    /// Whether a checkpoint's file is run as it is: a graph of another precision or batch size
-    /// cannot be fed the same data, and with tensors left out it is another model.
+    /// Whether a checkpoint's file can be run as it is. A graph of another precision or batch size
+    /// cannot be fed the same data, and with tensors left out the file is another model.
     fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
-        // Of each input: its type, and the batch size when it is fixed.
+        // The type of each input, and its batch size if that is fixed.
         let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
             let inputs = signature::inputs(network).ok()?.into_iter();
             let types = inputs.map(|input| (input.dtype, input.shape.first().copied().flatten()));

@@ -1,4 +1,4 @@
-//! Where results go: the folder, and the stem of the files' names.
+//! Where results are written: the folder and the stem of the file names.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,26 +8,26 @@ use crate::error::{Error, Result};
 /// The output of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Holds `plots/`, `notebooks-data/` and, while a run is not finished, `.landscape/`.
+    /// Folder that holds `plots/`, `notebooks-data/` and, while a run is unfinished, `.landscape/`.
     pub folder: PathBuf,
-    /// Stem of the files' names.
+    /// Stem of the file names.
     pub name: String,
-    /// Whether to ignore what an interrupted run left.
+    /// Whether to ignore what an interrupted run saved.
     pub fresh: bool,
 }
 
 impl Output {
-    /// The main CSV, `notebooks-data/NAME.csv`.
+    /// Path of the main CSV, `notebooks-data/NAME.csv`.
     pub fn csv(&self) -> PathBuf {
         self.csv_of(&self.name)
     }
 
-    /// The CSV of another stem.
+    /// Path of the CSV for another stem.
     fn csv_of(&self, name: &str) -> PathBuf {
         self.data_folder().join(format!("{name}.csv"))
     }
 
-    /// The output that a run shows while it goes on.
+    /// The output for partial results.
     #[must_use]
     pub fn partial(&self) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Output {
         }
     }
 
-    /// The folder of numbers.
+    /// The folder of CSV and JSON files.
     pub fn data_folder(&self) -> PathBuf {
         self.folder.join("notebooks-data")
     }
@@ -46,17 +46,17 @@ impl Output {
         self.folder.join("plots")
     }
 
-    /// Finds out before a long run whether results can be written.
+    /// Checks before a long run that results can be written.
     ///
     /// # Errors
-    /// When the stem names no file in the folder, or a folder cannot be written.
+    /// When the stem is not a plain file name, or a folder cannot be written.
     pub fn check(&self) -> Result<()> {
         check_name(&self.name)?;
         atomic::probe(&self.csv())?;
         atomic::probe(&self.plots().join(&self.name))
     }
 
-    /// Removes the output's own files: `NAME.csv`, `NAME.json` and the figure.
+    /// Removes the files of this output: `NAME.csv`, `NAME.json` and the figure.
     pub fn remove(&self) {
         let csv = self.csv();
         let figure = |ending: &str| self.plots().join(format!("{}.{ending}", self.name));
@@ -66,16 +66,16 @@ impl Output {
             figure("png"),
             figure("svg"),
         ] {
-            // Mostly there is none.
+            // Usually there is none.
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-/// Refuses a stem that names no file, or one outside the folder of results.
+/// Refuses a stem that is not a plain file name.
 fn check_name(name: &str) -> Result<()> {
     let mut parts = Path::new(name).components();
-    // Unlike the components, the text has a slash or a dot at its end.
+    // Path components drop a trailing slash or dot; the text keeps it.
     let last = name.rsplit('/').next();
     let is_file = last.is_some_and(|last| !["", "."].contains(&last));
     if is_file && parts.all(|part| matches!(part, Component::Normal(_))) {

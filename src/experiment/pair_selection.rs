@@ -1,4 +1,4 @@
-//! Which pairs of models: all, some drawn at random, or those of a file.
+//! Selects the pairs of models: all, a random sample, or those of a file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,23 +6,23 @@ use crate::analysis::pairs::{all, drawn};
 use crate::base::files;
 use crate::error::{Error, Result};
 
-/// Which pairs are evaluated.
+/// The pairs to evaluate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PairSelection {
     /// Every pair once.
     #[default]
     All,
-    /// This many of them, drawn at random.
+    /// This many pairs, drawn at random.
     Drawn(usize),
-    /// Those of a CSV with the columns `a,b`.
+    /// The pairs in a CSV with the columns `a,b`.
     Listed(PathBuf),
 }
 
 impl PairSelection {
-    /// The pairs of models of these names, by their places.
+    /// Returns the selected pairs as indices into `names`.
     ///
     /// # Errors
-    /// When there is no pair, or the file is not a list of pairs of these models.
+    /// When there are fewer than two models, or the file does not list pairs of them.
     pub fn pairs(&self, names: &[String], seed: u64) -> Result<Vec<(usize, usize)>> {
         if names.len() < 2 {
             let one = names.join("");

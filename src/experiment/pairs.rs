@@ -17,23 +17,23 @@ use crate::space::gram::Gram;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// Which pairs are evaluated, and what else is computed of them.
+/// Which pairs to evaluate, and what else to compute for them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PairsSettings {
     /// The pairs.
     pub selection: PairSelection,
-    /// Columns of the list in which the models of a pair may differ; all, where none are named.
+    /// Columns of the list to compare; `None` compares all.
     pub hyperparameters: Option<Vec<String>>,
-    /// Whether the angles within each tensor are reported, too.
+    /// Whether to report the angles within each tensor as well.
     pub by_layer: bool,
-    /// Whether soup and ensemble are compared by section 4 of the paper.
+    /// Whether to compare soup and ensemble by section 4 of the paper.
     pub theory: bool,
 }
 
-/// Evaluates the session's models in pairs.
+/// Evaluates pairs of the session's models.
 ///
 /// # Errors
-/// When an input cannot be used, or a run fails or is stopped.
+/// When an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer) -> Result<Pairs> {
     let selection = &settings.selection;
     let places = selection.pairs(&session.given_names(), session.seed())?;
@@ -64,7 +64,7 @@ pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer)
     Ok(pairs)
 }
 
-/// Evaluates the midpoint soups, and puts each beside its pair and its ensemble.
+/// Evaluates the midpoint soups, and compares each with its pair and its ensemble.
 fn assemble(
     session: &Session,
     engine: &Engine<'_>,
@@ -72,7 +72,7 @@ fn assemble(
     places: &[(usize, usize)],
     observer: &dyn Observer,
 ) -> Result<Pairs> {
-    // Members of the pool: θ0 comes first.
+    // Indices count members of the pool, where θ0 comes first.
     let halves = |(a, b): (usize, usize)| [(a + 1, 0.5), (b + 1, 0.5)];
     let midpoint = |&pair| Mix::over(&halves(pair), session.members());
     let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
@@ -117,7 +117,7 @@ fn assemble(
     })
 }
 
-/// Columns of the list in which two models differ.
+/// The columns in which two models differ.
 fn differ(a: &Individual, b: &Individual, columns: &[String]) -> Vec<String> {
     let value = |model: &Individual, column: &String| model.hyperparameters.get(column).cloned();
     let differing = columns
@@ -126,7 +126,7 @@ fn differ(a: &Individual, b: &Individual, columns: &[String]) -> Vec<String> {
     differing.cloned().collect()
 }
 
-/// Angles in each tensor that counts and that some checkpoint moved.
+/// The angles within each tensor that counts and that some checkpoint changed.
 fn layers(
     pool: &Pool,
     gram: &Gram,

@@ -17,21 +17,21 @@ use crate::result::plane::{Arrow, Plane};
 use crate::result::score::DatasetInfo;
 use crate::space::plane::PlaneBasis;
 
-/// Most points of a grid: beyond it nobody could wait, nor open the CSV.
+/// Maximum number of grid points: nobody could wait for more, or open the CSV.
 const MOST_POINTS: usize = 1_000_000;
 
-/// Points along the longer side of the grid, unless others are wanted.
+/// Number of points along the longer side of the grid, by default.
 pub const DEFAULT_STEPS: usize = 21;
 
-/// Margin around the models as a fraction of the longer side, unless another is wanted.
+/// Margin around the models as a fraction of the longer side, by default.
 pub const DEFAULT_MARGIN: f64 = 0.25;
 
-/// Which part of the plane is measured, and how finely.
+/// The part of the plane to measure, and its resolution.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GridSpec {
     /// The box around θ0, θ1 and θ2.
     Box {
-        /// Points along its longer side.
+        /// Number of points along the longer side.
         steps: usize,
         /// Margin on every side, as a fraction of the longer side.
         margin: f64,
@@ -55,10 +55,10 @@ impl Default for GridSpec {
 }
 
 impl GridSpec {
-    /// The grid over a plane.
+    /// Lays the grid over a plane.
     ///
     /// # Errors
-    /// When it has more points than anybody could wait for.
+    /// When the grid has too many points.
     fn over(&self, basis: &PlaneBasis) -> Result<Grid> {
         let grid = match self {
             Self::Axes { xs, ys } => Grid {
@@ -78,15 +78,15 @@ impl GridSpec {
     }
 }
 
-/// How a plane is measured.
+/// How to measure a plane.
 #[derive(Debug, Clone, Default)]
 pub struct PlaneSettings {
     /// The grid.
     pub grid: GridSpec,
-    /// Whether a coarse grid is refined where contours pass, those of these panels, and the rest
-    /// interpolated.
+    /// If set, refine a coarse grid where the contours of these panels pass, and interpolate the
+    /// rest.
     pub adaptive: Option<Panels>,
-    /// Points along the longer side at which gradients are computed, as descent arrows.
+    /// If set, compute descent arrows on a grid with this many points along the longer side.
     pub arrows: Option<usize>,
 }
 
@@ -105,7 +105,7 @@ impl PlaneSettings {
 /// projected onto it.
 ///
 /// # Errors
-/// When the three models span no plane, an input cannot be used, or a run fails or is stopped.
+/// When the three models span no plane, an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer) -> Result<Plane> {
     let basis = PlaneBasis::of(session.pool(), session.gram())?;
     let grid = settings.grid.over(&basis)?;
@@ -149,7 +149,7 @@ pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer)
     Ok(plane)
 }
 
-/// The plane in words.
+/// Describes the plane in words.
 fn described(basis: &PlaneBasis, grid: &Grid) -> String {
     let geometry = basis.geometry;
     format!(
@@ -165,7 +165,7 @@ fn described(basis: &PlaneBasis, grid: &Grid) -> String {
 /// Evaluates the grid, or refines it until every contour is measured.
 fn measured(engine: &Engine<'_>, run: &PlaneRun<'_>, adaptive: Option<Panels>) -> Result<Plane> {
     loop {
-        // What was evaluated before is remembered.
+        // The engine remembers points that it has evaluated.
         let answers = engine.evaluate(&run.mixes(), run)?;
         let plane = run.assemble(&answers);
         let Some(panels) = adaptive else {
@@ -177,7 +177,7 @@ fn measured(engine: &Engine<'_>, run: &PlaneRun<'_>, adaptive: Option<Panels>) -
     }
 }
 
-/// Warnings about batch norm on the plane.
+/// Warns about batch norm on the plane.
 fn of_batch_norm(session: &Session, network: &Network<'_>, run: &PlaneRun<'_>) -> Vec<String> {
     let points: Vec<(f64, f64)> = run.grid.points().collect();
     let words = ("points", "the triangle of the three models");
@@ -191,15 +191,15 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, run: &PlaneRun<'_>) -
     averaged.into_iter().chain(beyond).collect()
 }
 
-/// Whether the network can be differentiated on every data set. Before the grid, which takes long:
-/// an operator may have no derivative.
+/// Checks that the network can be differentiated on every data set. This comes before the grid,
+/// which takes long: an operator may have no derivative.
 fn check_gradients(engine: &Engine<'_>) -> Result<()> {
     let mut sets = engine.datasets().into_iter().enumerate();
     sets.try_for_each(|(index, set)| engine.check_gradients(index, set.samples, Precision::Own))
 }
 
-/// The gradients on all data sets at points of a coarse grid, over the samples that the plane is
-/// of.
+/// Computes the gradients on all data sets at the points of a coarse grid, over the samples that
+/// the plane was measured on.
 fn arrows(
     steps: usize,
     (engine, run): (&Engine<'_>, &PlaneRun<'_>),
@@ -212,7 +212,7 @@ fn arrows(
     observer.steps_begin("gradients", count);
     let members = engine.members();
     let mut arrows = Vec::new();
-    // One data set at a time: each may take the memory for what the frozen part makes of it.
+    // One data set at a time: the output of the frozen part may take all the memory for each.
     for (index, set) in datasets.iter().enumerate() {
         let gradients = engine.gradients(index, set.samples, Precision::Own)?;
         let done = || observer.steps_done(1);
@@ -227,7 +227,7 @@ fn arrows(
     Ok(arrows)
 }
 
-/// Holds the loss of a data set's first arrow against the evaluator's.
+/// Compares the loss of a data set's first arrow with the evaluator's.
 fn hold(engine: &Engine<'_>, basis: &PlaneBasis, index: usize, arrow: &Arrow) -> Result<()> {
     let mix = basis.mix(arrow.x, arrow.y, engine.members());
     let sets = 0..engine.datasets().len();
@@ -240,7 +240,7 @@ fn hold(engine: &Engine<'_>, basis: &PlaneBasis, index: usize, arrow: &Arrow) ->
         samples: answers.datasets[index].samples,
         rounding: engine.rounding(),
     };
-    // A limit may have stopped the one and not the other.
+    // A limit may have stopped one but not the other.
     if reference.samples == arrow.samples {
         reference.hold(arrow.loss)
     } else {

@@ -1,4 +1,4 @@
-//! A plane being measured: which points of the grid are asked for, and what the answers make.
+//! A plane being measured: chooses the mixes to evaluate and assembles the scores.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -19,7 +19,7 @@ use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 
-/// Asks for points of a plane's grid and arranges the answers.
+/// Chooses points of a plane's grid to evaluate and arranges their scores.
 pub struct PlaneRun<'r> {
     session: &'r Session,
     data: &'r LoadedData,
@@ -27,16 +27,16 @@ pub struct PlaneRun<'r> {
     observer: &'r dyn Observer,
     /// The plane through θ0, θ1, θ2.
     pub basis: &'r PlaneBasis,
-    /// Its grid.
+    /// The grid on the plane.
     pub grid: &'r Grid,
     /// Names of θ0, θ1, θ2 and the marked models.
     names: Vec<String>,
-    /// Which points of the grid are measured.
+    /// The points of the grid that are measured.
     refinement: Mutex<Refinement>,
 }
 
 impl<'r> PlaneRun<'r> {
-    /// Before the first evaluation.
+    /// Starts before the first evaluation.
     pub fn new(
         (session, data, engine): (&'r Session, &'r LoadedData, &'r Engine<'r>),
         (basis, grid): (&'r PlaneBasis, &'r Grid),
@@ -60,7 +60,7 @@ impl<'r> PlaneRun<'r> {
         lock(&self.refinement)
     }
 
-    /// The mixes to be evaluated: the measured points, then the models.
+    /// The mixes to evaluate: the measured points, then the models.
     pub fn mixes(&self) -> Vec<Mix> {
         analysis::mixes(
             self.basis,
@@ -70,14 +70,14 @@ impl<'r> PlaneRun<'r> {
         )
     }
 
-    /// Mixes of all points of the grid.
+    /// The mixes of all grid points.
     pub fn grid_mixes(&self) -> Vec<Mix> {
         let members = self.session.members();
         let points = self.grid.points();
         points.map(|(x, y)| self.basis.mix(x, y, members)).collect()
     }
 
-    /// The plane that the answers are.
+    /// Assembles the plane from the evaluated scores.
     pub fn assemble(&self, answers: &Answers) -> Plane {
         let refinement = self.refinement();
         let surface = analysis::arrange(answers, self.basis, self.grid, &refinement, &self.names);
@@ -108,10 +108,10 @@ impl<'r> PlaneRun<'r> {
         }
     }
 
-    /// Warnings about the inputs, now that θ0 and the checkpoints have scores.
+    /// Warns about the inputs, given the scores of θ0 and the checkpoints.
     pub fn input_warnings(&self, plane: &Plane) -> Vec<String> {
         let scores = |scores: &[NamedScore]| scores.iter().map(|named| named.score).collect();
-        // The fourth of them is a soup.
+        // The fourth is a soup.
         let models = plane.summary.checkpoints.iter().take(3);
         let mut all: Vec<Vec<Score>> = models.map(|model| scores(&model.scores)).collect();
         all.extend(plane.summary.marks.iter().map(|mark| scores(&mark.scores)));
@@ -124,7 +124,7 @@ impl<'r> PlaneRun<'r> {
         )
     }
 
-    /// The marked models on the plane.
+    /// The marked models, projected onto the plane.
     fn marks(&self, datasets: &[DatasetInfo], scores: &[Vec<Score>]) -> Vec<Projected> {
         let names = self.names[3..].iter().zip(scores).enumerate();
         let mark = |(index, (name, scores)): (usize, (&String, &Vec<Score>))| {
@@ -140,7 +140,7 @@ impl<'r> PlaneRun<'r> {
         names.map(mark).collect()
     }
 
-    /// A warning about a mark that the figure does not show.
+    /// Warns about a marked model that lies outside the figure.
     fn outside(&self, mark: &Projected) -> Option<String> {
         let Projected { name, x, y, .. } = mark;
         let within = |axis: &[f64], at: f64| (axis[0]..=axis[axis.len() - 1]).contains(&at);

@@ -1,4 +1,4 @@
-//! Models that a soup run made, written as checkpoints.
+//! Saves the models that a soup run made as checkpoints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,28 +14,28 @@ use crate::result::soup::Soups;
 use crate::space::mix::Mix;
 use crate::space::save;
 
-/// A method's model to be written to a file.
+/// A request to save a method's model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Save {
-    /// Which method.
+    /// The method.
     pub wanted: MethodSpec,
-    /// Where: a `.safetensors` or `.onnx` file.
+    /// Path of the `.safetensors` or `.onnx` file.
     pub path: PathBuf,
 }
 
-/// A model that was chosen for a file.
+/// A model to be saved.
 pub struct ToSave {
-    /// Where it goes.
+    /// Path of the file.
     pub path: PathBuf,
     mix: Mix,
     recipe: save::Recipe,
 }
 
-/// Tries what can be known of writing before a long run.
+/// Checks before a long run that the models can be saved, as far as that is known.
 ///
 /// # Errors
 /// When a file is one of the inputs, its folder cannot be written, or the model is too large for
-/// its format.
+/// the format.
 pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let mut files = session.inputs.model_files();
@@ -57,8 +57,8 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
     Ok(())
 }
 
-/// The models to be written. Of several that a method made (random orders, a sweep), the one with
-/// the best validation accuracy.
+/// Picks the models to save. If a method made several (random orders, a sweep), it picks the one
+/// with the best validation accuracy.
 ///
 /// # Errors
 /// When a method made no model.
@@ -77,7 +77,7 @@ pub fn chosen(
                 .is_none_or(|setting| recipe.setting == Some(setting));
             recipe.method == wanted.method && setting
         });
-        // Of equals the first.
+        // Among equals the first wins.
         let best = made
             .rev()
             .max_by(|a, b| accuracy(a.0).total_cmp(&accuracy(b.0)));
@@ -101,7 +101,7 @@ pub fn chosen(
     saves.iter().map(choose).collect()
 }
 
-/// Writes a model.
+/// Saves a model.
 ///
 /// # Errors
 /// When the file cannot be written.

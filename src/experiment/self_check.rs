@@ -1,5 +1,5 @@
-//! The self-check of pools: each untouched file is run as it is on a few samples and held against
-//! the model that its tensors make in the origin's network.
+//! The self-check of pools: runs each original file on a few samples and compares it with the model
+//! that its tensors make in the origin's network.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::save;
 
-/// Samples that the untouched files are run on.
+/// Number of samples for the self-check.
 const SAMPLES: usize = 64;
 
-/// Warnings where a file, run as it is on a few samples, does not give what its mix gives: then
-/// its tensors were not put where they belong.
+/// Warns if a file, run as it is on a few samples, gives other values than its mix: then its
+/// tensors were matched wrongly.
 ///
 /// # Errors
 /// When a file cannot be run.

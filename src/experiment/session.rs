@@ -29,7 +29,7 @@ use crate::space::pool::Pool;
 
 /// A network and its checkpoints, opened and aligned, with the settings of evaluation.
 ///
-/// It owns what an [`Engine`] borrows: an experiment's engine is a local variable beside it.
+/// It owns what an [`Engine`] borrows, so an experiment keeps its engine in a local variable.
 pub struct Session {
     pub(super) settings: SessionSettings,
     pub(super) inputs: Inputs,
@@ -39,13 +39,13 @@ pub struct Session {
     warnings: Vec<String>,
     runtime: &'static Runtime,
     start: Instant,
-    /// What a finished run kept, until its results are written.
+    /// Journal of a finished run, kept until its results are written.
     finished: Mutex<Option<Journal>>,
 }
 
 impl Session {
     /// Opens the files, aligns the checkpoints with the network, and checks that their weights are
-    /// finite. Of a list, models whose weights are not are left out, with a warning.
+    /// finite. Listed models with non-finite weights are left out with a warning.
     ///
     /// # Errors
     /// When a file cannot be used, a checkpoint does not fit the network, or no model is left.
@@ -86,8 +86,8 @@ impl Session {
         self.inputs.names()
     }
 
-    /// The models' names as they were given, `names[checkpoint]`: without a word on what was left
-    /// out of them.
+    /// The models' names as given, `names[checkpoint]`: without the suffix for tensors left out by
+    /// `--ignore`.
     pub fn given_names(&self) -> Vec<String> {
         let models = self.candidates.iter().zip(&self.inputs.checkpoints);
         let name = |(candidate, checkpoint): (&Candidate, &Checkpoint)| {
@@ -102,7 +102,7 @@ impl Session {
         Network::of(&self.inputs.model)
     }
 
-    /// θ0 and the checkpoints over the same parameters.
+    /// θ0 and the checkpoints, over the same parameters.
     pub fn aligned(&self) -> &Aligned {
         &self.aligned
     }
@@ -112,22 +112,22 @@ impl Session {
         &self.aligned.pool
     }
 
-    /// The models, θ0 among them.
+    /// Number of models, including θ0.
     pub fn members(&self) -> usize {
         self.aligned.pool.members.len()
     }
 
-    /// Inner products of the checkpoints' differences to θ0; computed when first asked for.
+    /// Inner products of the checkpoints' differences from θ0; computed on first use.
     pub fn gram(&self) -> &Gram {
         self.gram.get_or_init(|| Gram::of(&self.aligned.pool))
     }
 
-    /// The inner products, where they are known already.
+    /// The inner products, if they have been computed.
     pub(super) fn known_gram(&self) -> Option<&Gram> {
         self.gram.get()
     }
 
-    /// Seed of whatever is drawn.
+    /// Seed of all random draws.
     pub fn seed(&self) -> u64 {
         self.settings.seed
     }
@@ -140,7 +140,7 @@ impl Session {
     /// Columns of the list: those named, or all but `name` and `path`.
     ///
     /// # Errors
-    /// When the list has no such column.
+    /// When a named column does not exist.
     pub fn hyperparameters(&self, named: Option<&[String]>) -> Result<Vec<String>> {
         let first = self.candidates.first();
         let columns = first.into_iter().flat_map(|it| it.hyperparameters.keys());
@@ -160,7 +160,7 @@ impl Session {
         }
     }
 
-    /// θ0 and the checkpoints with their scores, `scores[member][data set]`.
+    /// Splits `scores[member][data set]` into those of θ0 and of the checkpoints, with their names.
     pub(super) fn individuals(&self, mut scores: Vec<Vec<Score>>) -> (Individual, Vec<Individual>) {
         let checkpoints = scores.split_off(1);
         let origin = Individual {
@@ -190,10 +190,10 @@ impl Session {
         LoadedData::read(&self.settings, &self.inputs)
     }
 
-    /// Sets up the evaluation of mixes of the models; the observer hears its notes and warnings.
+    /// Sets up the evaluation of mixes of the models; its notes and warnings go to the observer.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses the network.
+    /// When ONNX Runtime cannot load the network.
     pub fn engine<'e>(
         &'e self,
         network: &Network<'e>,
@@ -216,10 +216,10 @@ impl Session {
         Ok(engine)
     }
 
-    /// Lets the engine keep what it finishes, where the settings name an output.
+    /// Makes the engine save finished work, if the settings name an output.
     ///
     /// # Errors
-    /// When nothing can be written there, or another run writes the same output.
+    /// When the output cannot be written, or another run is writing the same output.
     pub fn keep<'e>(&self, engine: Engine<'e>, data: &LoadedData) -> Result<Engine<'e>> {
         let Some(output) = &self.settings.output else {
             return Ok(engine);
@@ -233,7 +233,7 @@ impl Session {
         })
     }
 
-    /// Where results go: the output of the settings, or the working folder.
+    /// Where results are written: the output of the settings, or the working folder.
     pub fn output(&self) -> Output {
         let output = self.settings.output.clone();
         output.unwrap_or_else(|| Output {
@@ -243,7 +243,7 @@ impl Session {
         })
     }
 
-    /// Where scratch files go.
+    /// The folder for scratch files.
     pub(super) fn scratch_folder(&self) -> PathBuf {
         match &self.settings.output {
             Some(output) => output.data_folder(),
@@ -251,11 +251,12 @@ impl Session {
         }
     }
 
-    /// Ends an experiment: the inputs must be what they were when they were opened. What was kept
-    /// of it stays until [`Session::forget`]; of one that a limit cut short it stays beyond.
+    /// Ends an experiment and checks that the inputs have not changed. Its journal is kept until
+    /// [`Session::forget`]; if a limit cut the run short (`is_whole` is false), it is kept for a
+    /// later run.
     ///
     /// # Errors
-    /// When an input was written to meanwhile. What was kept of the run is dropped.
+    /// When an input has changed since it was opened; the journal is then removed.
     pub fn conclude(&self, engine: Engine<'_>, is_whole: bool) -> Result<()> {
         let checked = self.inputs.check_unchanged();
         if checked.is_err() {
@@ -266,14 +267,14 @@ impl Session {
         checked
     }
 
-    /// Forgets what was kept of a run: its results are written.
+    /// Removes the journal of a finished run, once its results are written.
     pub fn forget(&self) {
         if let Some(journal) = lock(&self.finished).take() {
             journal.remove();
         }
     }
 
-    /// Where numbers come from, with the time until now.
+    /// The provenance of a result, with the time elapsed so far.
     pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
         let files = data.content.iter().chain(&data.config_file);
         let mut settings = self.settings.recorded();
@@ -302,7 +303,7 @@ impl Session {
         Ok(())
     }
 
-    /// Leaves out the models of a list whose weights are NaN or infinite.
+    /// Leaves out listed models whose weights are NaN or infinite.
     fn leave_out_diverged(&mut self, csv: &Path, observer: &dyn Observer) -> Result<()> {
         let diverged = diverged(&self.aligned)?;
         for (index, problem) in diverged.iter().enumerate().rev() {
@@ -319,7 +320,7 @@ impl Session {
             return Err(Error::input(csv, first).lines(warnings));
         }
         if !self.warnings.is_empty() {
-            // What is frozen or tied depends on all models.
+            // Which tensors are frozen or tied depends on all models.
             self.aligned = self.inputs.align(&self.settings.matching)?;
         }
         Ok(())
@@ -340,8 +341,7 @@ impl Session {
         .help("did this training run diverge?"))
     }
 
-    /// Gives checkpoints from which --ignore takes something another name: values of such a model
-    /// are not those of its file.
+    /// Renames checkpoints that lose tensors to `--ignore`: their values are not those of the file.
     fn rename_left_out(&mut self) -> Result<()> {
         let patterns = self.settings.matching.ignore.join(",");
         let mut renamed = false;
@@ -353,14 +353,14 @@ impl Session {
             }
         }
         if renamed {
-            // Its members and its warnings bear the names.
+            // Members and warnings contain the names.
             self.aligned = self.inputs.align(&self.settings.matching)?;
         }
         Ok(())
     }
 }
 
-/// What is wrong with each checkpoint, where something is.
+/// Describes the non-finite weights of each checkpoint; `None` for a sound one.
 fn diverged(aligned: &Aligned) -> Result<Vec<Option<String>>> {
     let pool = &aligned.pool;
     let problem = |(member, found): (usize, &Option<(usize, usize)>)| {

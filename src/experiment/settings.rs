@@ -1,4 +1,4 @@
-//! What an experiment is about: the network, the models, the data, and how to evaluate.
+//! The settings of an experiment: the network, the models, the data, and how to evaluate.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,46 +11,46 @@ use crate::evaluate::onnx::EvaluationOptions;
 use crate::result::score::Role;
 use crate::space::matching::Options;
 
-/// What an experiment is about, and how models are evaluated.
+/// The network, the models, the data, and how models are evaluated.
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
     /// The network with θ0, an `.onnx` file.
     pub origin: PathBuf,
-    /// θ0's own state dict; where it is not named, the one beside the network, when there.
+    /// Separate state dict of θ0; by default the one beside the network, if there is one.
     pub origin_weights: Option<PathBuf>,
     /// The models.
     pub candidates: Candidates,
     /// How tensors are matched.
     pub matching: Options,
-    /// Whether every trainable tensor counts as moving, also one that is equal in all checkpoints:
-    /// a Hessian is over all of them.
+    /// Whether every trainable tensor counts as moving, even if it is equal in all checkpoints. A
+    /// Hessian needs this.
     pub every_tensor_moves: bool,
-    /// The ONNX Runtime library or its folder; where it is not named, it is searched for.
+    /// The ONNX Runtime library or its folder; searched for by default.
     pub onnxruntime: Option<PathBuf>,
-    /// The network's output that holds the logits; needed where it has several.
+    /// The output that holds the logits; needed if the network has several.
     pub logits_output: Option<String>,
     /// The data sets, with their roles.
     pub data: Vec<Source>,
     /// Scaling of u8 data.
     pub preprocess: Option<Preprocess>,
-    /// Samples taken of each data set; `None` and 0 take all.
+    /// Number of samples taken from each data set; `None` and 0 take all.
     pub limit: Option<usize>,
-    /// Seed of the samples taken and of whatever else is drawn.
+    /// Seed of the sampling and of all other random draws.
     pub seed: u64,
-    /// Device, batch, workers, limits.
+    /// Device, batch size, workers, limits.
     pub options: EvaluationOptions,
-    /// Where an interrupted run keeps what is finished. Without it, nothing is kept.
+    /// Where results and the work of an interrupted run are saved; `None` saves no unfinished work.
     pub output: Option<Output>,
-    /// The configuration file, which is recorded with the results.
+    /// The configuration file, recorded with the results.
     pub config_file: Option<PathBuf>,
-    /// The command line, which is recorded with the results.
+    /// The command line, recorded with the results.
     pub command: Vec<String>,
-    /// Ends the experiment when it becomes true.
+    /// Stops the experiment when it becomes true.
     pub stop: &'static AtomicBool,
 }
 
 impl SessionSettings {
-    /// Settings with defaults for everything but the network, the models and the data.
+    /// Makes settings with defaults for everything but the network, the models and the data.
     pub fn new(origin: impl Into<PathBuf>, candidates: Candidates, data: Vec<Source>) -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);
         Self {
@@ -73,18 +73,18 @@ impl SessionSettings {
         }
     }
 
-    /// Whether a data set of a role was named.
+    /// Whether there is a data set with this role.
     pub fn has(&self, role: Role) -> bool {
         self.data.iter().any(|set| set.role == role)
     }
 
-    /// Files that are read beside those of models.
+    /// The input files other than models.
     pub(super) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
         let data = self.data.iter().map(|set| set.path.clone());
         data.chain(self.config_file.clone())
     }
 
-    /// Settings that the values depend on.
+    /// The settings that the values depend on.
     pub(super) fn recorded(&self) -> BTreeMap<String, String> {
         let limit = self.limit.unwrap_or(0);
         [

@@ -1,4 +1,4 @@
-//! Averages of a pool of models: soups chosen, learned and fixed, and ensembles beside them.
+//! Averages of a pool of models: fixed, greedy and learned soups, and ensembles for comparison.
 
 use super::evaluated::{EvaluatedModels, validation};
 use super::save::{self, Save, ToSave};
@@ -17,35 +17,35 @@ use crate::result::method::Method;
 use crate::result::soup::Soups;
 use crate::space::gram::Gram;
 
-/// Which averages are made, and how.
+/// Which averages to make, and how.
 pub struct SoupSettings {
     /// The methods, in the order of the table.
     pub methods: Vec<MethodSpec>,
-    /// Whether the methods were asked for. Learned soups that were not are left out, with a
-    /// warning, where the network has no gradient.
+    /// Whether the user asked for the methods. If not, and the network has no gradient, learned
+    /// soups are left out with a warning.
     pub asked: bool,
-    /// When a greedy soup takes a model.
+    /// When a greedy soup adds a model.
     pub rule: GreedyRule,
-    /// Random orders of the method `greedy-random`.
+    /// Number of random orders for `greedy-random`.
     pub orders: u64,
-    /// How soups are learned, where some are.
+    /// How soups are learned, if any are.
     pub learning: Option<LearningSettings>,
-    /// Models to write as checkpoints.
+    /// Models to save as checkpoints.
     pub saves: Vec<Save>,
 }
 
-/// What was made.
+/// The result of [`run`].
 pub struct SoupRun {
-    /// The table, with all that led to it.
+    /// The table and the data behind it.
     pub soups: Soups,
-    /// Models to write once the table is safe, by [`save::write`].
+    /// Models to save with [`save::write`] once the table is written.
     pub to_save: Vec<ToSave>,
 }
 
 /// Makes the averages of the session's models and evaluates them on every data set.
 ///
 /// # Errors
-/// When an input cannot be used, or a run fails or is stopped.
+/// When an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) -> Result<SoupRun> {
     let network = session.network();
     let learns = settings.learning.is_some();
@@ -56,7 +56,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     save::probe(&settings.saves, session, &network)?;
     let data = session.load_data()?;
     let engine = session.engine(&network, &data, observer)?;
-    // What the operators are is not all: some have a derivative for some of their uses alone.
+    // Knowing the operators is not enough: some are differentiable only for some uses.
     let left_out = no_gradients(&engine, settings)?;
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
@@ -84,7 +84,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     Ok(SoupRun { soups, to_save })
 }
 
-/// Why learned soups are left out, where they are.
+/// Returns the reason to leave out learned soups, if there is one.
 fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<String>> {
     let Some(learning) = &settings.learning else {
         return Ok(None);
@@ -99,7 +99,7 @@ fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<S
     }
 }
 
-/// What the methods make of the models.
+/// Makes the recipes of all methods, with the traces of greedy ones.
 fn chosen(
     builder: &SoupBuilder<'_>,
     session: &Session,
@@ -118,7 +118,7 @@ fn chosen(
     let (mut recipes, mut traces) = (Vec::new(), Vec::new());
     for wanted in methods {
         let (made, traced) = builder.recipes(wanted, &ranked, gram)?;
-        // A sweep may hold a point that was asked for by itself.
+        // A sweep may contain a point that was also asked for by itself.
         let known = |recipe: &Recipe| {
             let same = |other: &Recipe| {
                 let of = |recipe: &Recipe| (recipe.method, recipe.setting, recipe.seed);
@@ -133,7 +133,7 @@ fn chosen(
     Ok((recipes, traces))
 }
 
-/// Learns soups of the models on the validation set.
+/// Sets up learning on the validation set.
 fn learner<'l>(
     session: &'l Session,
     engine: &'l Engine<'_>,

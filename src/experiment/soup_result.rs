@@ -1,4 +1,4 @@
-//! What a soup run hands over: recipes and scores as a result, with its warnings.
+//! Turns the recipes and scores of a soup run into a result with warnings.
 
 use super::batch_norm;
 use super::evaluated::EvaluatedModels;
@@ -13,8 +13,7 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::mix::Mix;
 
-/// The result of `scores[recipe][data set]`; what it took and where it comes from is still to be
-/// told.
+/// Assembles a result from `scores[recipe][data set]`. The caller adds effort and provenance.
 pub fn assemble(
     session: &Session,
     models: &EvaluatedModels,
@@ -40,7 +39,7 @@ pub fn assemble(
     }
 }
 
-/// Adds the warnings about what was made.
+/// Adds the warnings about the soups.
 pub fn warn(
     soups: &mut Soups,
     session: &Session,
@@ -59,7 +58,7 @@ pub fn warn(
     soups.warnings.extend(warnings.concat());
 }
 
-/// Warnings about methods that made nothing.
+/// Warns about methods that made nothing.
 fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
     let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| recipe.method == wanted.method);
     let missing = wanted.iter().filter(|wanted| !made(wanted));
@@ -68,7 +67,7 @@ fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
         .collect()
 }
 
-/// A warning about soups beyond the hull of the models.
+/// Warns about soups outside the convex hull of the models.
 fn beyond(
     session: &Session,
     network: &Network<'_>,
@@ -85,7 +84,7 @@ fn beyond(
     batch_norm::beyond(network, session.aligned(), &mixes, words, place)
 }
 
-/// A warning about a soup whose learning broke off.
+/// Warns about a soup whose learning broke off.
 fn broken(learning: &Learning) -> Option<String> {
     let last = learning.steps.last()?.step;
     let kept = learning.kept()?.epoch;
@@ -98,7 +97,7 @@ fn broken(learning: &Learning) -> Option<String> {
     })
 }
 
-/// A warning about a soup that learning left where it began.
+/// Warns about a soup that learning did not improve.
 fn unimproved(learning: &Learning) -> Option<String> {
     let judged = match learning.samples {
         [_, 0] => "the validation set",
@@ -113,7 +112,7 @@ fn unimproved(learning: &Learning) -> Option<String> {
     })
 }
 
-/// Warnings about models whose losses are NaN or infinite on some samples.
+/// Warns about models whose losses are NaN or infinite on some samples.
 fn nonfinite(soups: &Soups) -> Vec<String> {
     let count = |scores: &[Score]| scores.iter().map(|score| score.nonfinite).sum::<usize>();
     let models = std::iter::once(&soups.origin).chain(&soups.models);
@@ -143,7 +142,7 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
     recipes.iter().zip(served).map(result).collect()
 }
 
-/// The weights of a recipe's models, tensor by tensor where each has its own.
+/// The weights of a recipe's models, per tensor if each tensor has its own.
 fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
     let of = |member: usize, tensor: Option<&String>, coefficient: f64| Coefficient {
         model: names[member].clone(),
@@ -195,7 +194,7 @@ fn decisions(
     decisions
 }
 
-/// What it took.
+/// Counts the evaluations of a run.
 pub fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
     let counts = engine.counts();
     Evaluations {
@@ -252,7 +251,7 @@ mod tests {
             [(tensor, "one", row[1]), (tensor, "two", row[2])]
         });
         assert_eq!(made, expected.concat());
-        // One that serves all has no tensor.
+        // Coefficients that apply to all tensors name none.
         let plain = Recipe {
             weights: mean(&[1, 2]),
             ..Recipe::mean(Method::Learned, vec![1, 2])

@@ -1,4 +1,4 @@
-//! The Hessian of the loss at a mix: eigenvalues at both ends, trace and spectral density.
+//! The Hessian of the loss at a mix: extreme eigenvalues, trace and spectral density.
 
 use super::session::Session;
 use super::{Observer, batch_norm};
@@ -13,22 +13,22 @@ use crate::result::soup::Coefficient;
 use crate::result::spectrum::Spectrum;
 use crate::space::mix::Mix;
 
-/// Where the Hessian is, and what of it is found.
+/// Where to compute the Hessian, and which quantities.
 #[derive(Debug, Clone)]
 pub struct SpectrumSettings {
-    /// Weights of the session's checkpoints, `weights[checkpoint]`, which sum to 1; without any,
-    /// the Hessian is at θ0.
+    /// Weights of the session's checkpoints, `weights[checkpoint]`, which sum to 1; if empty, the
+    /// Hessian is at θ0.
     pub weights: Vec<f64>,
-    /// What is found. Its seed is the session's.
+    /// The quantities to compute. The seed is replaced by the session's.
     pub plan: Plan,
-    /// Whether derivatives are computed in float64.
+    /// Whether to compute derivatives in float64.
     pub double: bool,
 }
 
-/// Finds the spectrum on the session's first data set. The session must let every tensor move.
+/// Computes the spectrum on the session's first data set. The session must let every tensor move.
 ///
 /// # Errors
-/// When an input cannot be used, memory does not suffice, or a run fails or is stopped.
+/// When an input cannot be used, memory does not suffice, or the run fails or is stopped.
 pub fn run(
     session: &Session,
     settings: &SpectrumSettings,
@@ -71,7 +71,7 @@ pub fn run(
     Ok(found)
 }
 
-/// The mix of the checkpoints: θ0 without weights.
+/// The mix of the checkpoints; θ0 if there are no weights.
 fn mix(weights: &[f64], members: usize) -> Mix {
     if weights.is_empty() {
         return Mix::unit(0, members);
@@ -81,7 +81,7 @@ fn mix(weights: &[f64], members: usize) -> Mix {
     Mix::over(&weights, members)
 }
 
-/// The coefficients of a mix that are not 0.
+/// The nonzero coefficients of a mix.
 fn coefficients(mix: &Mix, names: &[String]) -> Vec<Coefficient> {
     let members = mix.row(0).iter().zip(names);
     let members = members.filter(|(coefficient, _)| **coefficient != 0.0);
@@ -93,7 +93,7 @@ fn coefficients(mix: &Mix, names: &[String]) -> Vec<Coefficient> {
     coefficients.collect()
 }
 
-/// Finds the spectrum; its name, coefficients and provenance are still to be told.
+/// Computes the spectrum. The caller adds name, coefficients and provenance.
 fn measured(
     session: &Session,
     settings: &SpectrumSettings,
@@ -152,7 +152,7 @@ fn measured(
     })
 }
 
-/// The spectrum of the Hessian, within so many products; the observer hears of each.
+/// Computes the spectrum with at most `products` products; the observer counts them.
 fn found(
     curvature: &Curvature<'_>,
     plan: &Plan,
@@ -169,7 +169,7 @@ fn found(
     Ok(found)
 }
 
-/// The evaluator's loss at the point, which the gradients' is held against.
+/// The evaluator's loss at the point, to compare with the loss from the gradients.
 fn reference(engine: &Engine<'_>, mix: &Mix, dataset: &str, samples: usize) -> Result<Reference> {
     let evaluated = engine.evaluate(std::slice::from_ref(mix), &())?;
     Ok(Reference {
@@ -181,7 +181,7 @@ fn reference(engine: &Engine<'_>, mix: &Mix, dataset: &str, samples: usize) -> R
     })
 }
 
-/// A warning where products are not derivatives.
+/// Warns if products are finite differences.
 fn by_differences(curvature: &Curvature<'_>) -> Option<String> {
     let why = curvature.differences()?;
     Some(format!(

@@ -1,5 +1,5 @@
-//! Soup against ensemble along the path between two checkpoints, and what section 4 of "Model
-//! soups" (Wortsman et al. 2022) says of the difference.
+//! Compares soup and ensemble along the path between two checkpoints with the prediction of
+//! section 4 of "Model soups" (Wortsman et al. 2022).
 
 use super::Observer;
 use super::evaluated::EvaluatedModels;
@@ -12,14 +12,15 @@ use crate::result::pairs::TheoryPoint;
 use crate::result::score::{DatasetInfo, Role};
 use crate::space::mix::Mix;
 
-/// Where on the path: dyadic, so that the soups' weights are exact.
+/// Points on the path; dyadic, so that the soups' weights are exact.
 const ALPHAS: [f64; 3] = [0.25, 0.5, 0.75];
 
-/// Soups at each α: before it, at it, behind it.
+/// Offsets of the soups evaluated at each α, for finite differences.
 const AROUND: [f64; 3] = [-STEP, 0.0, STEP];
 
-/// The comparison for pairs of checkpoints, counted from 0 without θ0, whose logits are known; on
-/// all data sets but the validation set, which β is calibrated on where there is one.
+/// Compares soup and ensemble for pairs of checkpoints whose logits are known. `pairs` counts
+/// checkpoints from 0, without θ0. It covers all data sets except the validation set, which
+/// calibrates β if there is one.
 ///
 /// # Errors
 /// When a soup cannot be evaluated.
@@ -40,7 +41,7 @@ pub fn compared(
         let mixes = ALPHAS
             .iter()
             .flat_map(|alpha| AROUND.map(|step| mix(alpha + step)));
-        // Of each pair alone: of all of them they may fill a disk.
+        // One pair at a time: the logits of all pairs may fill a disk.
         let mixes: Vec<Mix> = mixes.collect();
         let soups = engine.logits(&mixes, &samples, &folder, observer)?;
         let logits = PairLogits {
@@ -67,7 +68,7 @@ struct PairLogits<'l> {
 }
 
 impl PairLogits<'_> {
-    /// The comparison at the index-th α, with β = 1 and calibrated.
+    /// Compares at the `index`-th α, with β = 1 and with the calibrated β.
     fn at(&self, index: usize, alpha: f64) -> Vec<TheoryPoint> {
         let sets = self.datasets.iter().enumerate();
         let mut validation = sets
@@ -84,7 +85,7 @@ impl PairLogits<'_> {
             .collect()
     }
 
-    /// β that calibrates the soup on a data set.
+    /// The β that calibrates the soup on a data set.
     fn calibrated(&self, index: usize, set: usize) -> f64 {
         let soup = AROUND.len() * index + 1;
         calibrate(self.ends.labels(set), self.ends.classes(), |sample, row| {

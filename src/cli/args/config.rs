@@ -1,7 +1,7 @@
 //! `landscape.toml`: data sets, preprocessing, and defaults for flags.
 //!
-//! A flag beats the file. Keys at the top are defaults of the flags that all commands share; a
-//! section such as `[plane]` holds those of a command's own.
+//! A flag overrides the file. Top-level keys are defaults for flags that all commands share; a
+//! section such as `[plane]` holds defaults for the flags of one command.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use crate::data::Preprocess;
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::{BindingChoice, Losses};
 
-/// The file that is read when it stands in the working folder.
+/// The file that is read if it exists in the working folder.
 pub const DEFAULT: &str = "landscape.toml";
 
-/// What the file says; every entry is optional and a flag beats it.
+/// The contents of the file; every entry is optional and overridden by its flag.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[allow(missing_docs)] // each is the default of the flag of its name
@@ -26,7 +26,7 @@ pub struct Config {
     pub origin: Option<PathBuf>,
     pub origin_weights: Option<PathBuf>,
     pub models: Option<PathBuf>,
-    /// Of a file that was named with --config alone.
+    /// Used only if the file was named with --config.
     pub onnxruntime: Option<PathBuf>,
     pub output: Option<String>,
     pub out: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub struct Config {
     #[serde(default)]
     pub data: DataConfig,
     pub preprocess: Option<Preprocess>,
-    /// The file itself, when there is one.
+    /// Path of the file, if one was read.
     #[serde(skip)]
     pub path: Option<PathBuf>,
 }
@@ -70,16 +70,16 @@ pub struct DataConfig {
     pub train: Option<PathBuf>,
     pub val: Option<PathBuf>,
     pub test: Option<PathBuf>,
-    /// In the order of the file.
+    /// Shifted data sets by name, in the order of the file.
     #[serde(default)]
     pub shifts: IndexMap<String, PathBuf>,
 }
 
 impl Config {
-    /// Reads `given`, or `landscape.toml` of the working folder when it is there.
+    /// Reads `given`, or `landscape.toml` in the working folder if it exists.
     ///
     /// # Errors
-    /// When the file cannot be read or has a key or value that means nothing; the message shows
+    /// When the file cannot be read, or has an unknown key or an invalid value; the message shows
     /// the line.
     pub fn load(given: Option<&Path>) -> Result<Self> {
         let path = match given {
@@ -98,7 +98,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes paths as relative to the file's folder.
+    /// Resolves paths relative to the file's folder.
     fn resolve(&mut self, folder: &Path) {
         let data = &mut self.data;
         let named = [
@@ -127,7 +127,7 @@ mod tests {
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
         let mut config = Config::load(Some(&path))?;
-        // Paths made comparable: the folder is another one each time.
+        // Normalizes the paths: the folder differs on every run.
         for shift in config.data.shifts.values_mut() {
             *shift = shift.strip_prefix(folder.path()).unwrap().to_path_buf();
         }

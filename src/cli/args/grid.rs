@@ -1,17 +1,17 @@
-//! Grids and ranges, as they are typed.
+//! Grids and ranges: parsing and checks.
 
 use super::options::PlaneOptions;
 use crate::error::{Error, Result};
 use crate::experiment::plane::{DEFAULT_MARGIN, DEFAULT_STEPS, GridSpec};
 use crate::result::grid::linspace;
 
-/// Most margin, in sides of the box: beyond it the box is a point.
+/// Largest margin, in sides of the box; beyond it the box shrinks to a point.
 const MOST_MARGIN: f64 = 1000.0;
 
-/// The part of the plane that is asked for.
+/// Returns the part of the plane that was asked for.
 ///
 /// # Errors
-/// When a value is impossible.
+/// When a value is out of range.
 pub fn spec(options: &PlaneOptions) -> Result<GridSpec> {
     let steps = options.steps.unwrap_or(DEFAULT_STEPS);
     let margin = options.margin.unwrap_or(DEFAULT_MARGIN);
@@ -32,7 +32,7 @@ pub fn spec(options: &PlaneOptions) -> Result<GridSpec> {
     }
 }
 
-/// Refuses numbers of points along a side that nobody wants.
+/// Checks the number of points along a side.
 ///
 /// # Errors
 /// When there are fewer than 2 or more than 10000.
@@ -46,7 +46,7 @@ pub fn check_steps(steps: usize) -> Result<()> {
     ))
 }
 
-/// `MIN:MAX:N`, ends included.
+/// Parses `MIN:MAX:N`, both ends included.
 pub fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
     let fault = || {
         Error::flag(
@@ -62,7 +62,7 @@ pub fn range(flag: &str, text: &str) -> Result<Vec<f64>> {
     else {
         return Err(fault());
     };
-    // Far beyond any weights; larger ones would overflow on the way.
+    // Far beyond any weights; larger values would overflow later.
     let possible = -1e100..=1e100;
     let is_possible = possible.contains(&min) && possible.contains(&max) && min < max;
     if !is_possible || !(2..=10_000).contains(&n) {

@@ -80,7 +80,7 @@ impl LearnOptions {
         }
     }
 
-    /// The settings, all but the seed; `None` where nothing is to be learned.
+    /// Returns the settings, except the seed; `None` if nothing is learned.
     ///
     /// # Errors
     /// When a value is impossible.
@@ -89,7 +89,7 @@ impl LearnOptions {
         learns.then(|| self.checked()).transpose()
     }
 
-    /// The first flag that is given.
+    /// The first of these flags that was given.
     fn given(&self) -> Option<&'static str> {
         let flags = [
             ("--preset", self.preset.is_some()),
@@ -141,7 +141,7 @@ fn number(flag: &str, value: Option<f64>, least: f64) -> Result<Option<f64>> {
         "of 0 or more"
     };
     match value {
-        // Beyond, a single step leaves nothing to choose.
+        // Above 1000, a single step leaves nothing to choose.
         Some(value) if !(least..=1e3).contains(&value) => Err(Error::flag(
             flag,
             format!("is {value}; a number {what}, and 1000 at most, is needed"),

@@ -25,7 +25,7 @@ Examples:
   landscape line --origin zs.onnx --a ft1 --b ft2 --steps 41
   landscape line --origin zs.onnx --a ft1 --through soup --b ft2 --alpha=-0.5:2.5:61";
 
-/// `landscape line`.
+/// Arguments of `landscape line`.
 #[derive(Debug, Args)]
 pub struct LineArgs {
     /// Start of the path (.onnx or .safetensors) [default: the origin]
@@ -34,31 +34,31 @@ pub struct LineArgs {
     /// End of the path
     #[arg(long, value_name = "CKPT", help_heading = "Models")]
     b: PathBuf,
-    /// A checkpoint on the way; repeatable
+    /// Checkpoint to pass through, between start and end; repeatable
     #[arg(long, value_name = "CKPT", help_heading = "Models")]
     through: Vec<PathBuf>,
     #[command(flatten)]
     options: LineOptions,
-    /// What all commands share.
+    /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// What `landscape line` is to do.
+/// Settings of `landscape line`.
 pub struct LinePlan {
-    /// What is opened.
+    /// Settings of the session.
     pub session: SessionSettings,
-    /// What is measured.
+    /// Settings of the measurement.
     pub line: LineSettings,
-    /// What is drawn.
+    /// Panels of the figure.
     pub panels: Panels,
 }
 
 impl LineArgs {
-    /// Checks what was typed and configured.
+    /// Checks the flags and the configuration, and makes settings of them.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub fn plan(&self) -> Result<LinePlan> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let (typed, configured) = (&self.options, &config.line);

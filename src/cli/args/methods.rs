@@ -1,13 +1,13 @@
-//! `--methods` and what `--save` adds to it: which averages are made.
+//! The methods to run: those of `--methods`, plus any that `--save` needs.
 
 use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
 use crate::result::method::Method;
 
-/// The methods that were asked for, or those of the paper, in the order of the table.
+/// Returns the methods that were asked for, or those of the paper, in the order of the table.
 ///
 /// # Errors
-/// When there is no such method, or it takes no number.
+/// When a method is unknown, or its number is invalid or not allowed.
 pub fn wanted(list: Option<&str>, saved: &[MethodSpec]) -> Result<Vec<MethodSpec>> {
     let mut wanted = match list {
         Some(list) => list
@@ -26,7 +26,7 @@ pub fn wanted(list: Option<&str>, saved: &[MethodSpec]) -> Result<Vec<MethodSpec
     Ok(wanted)
 }
 
-/// Whether there is a validation set where something is chosen by it.
+/// Checks that there is a validation set if a method needs one.
 ///
 /// # Errors
 /// When there is none; the message names the first method that needs it.
@@ -60,7 +60,7 @@ pub fn check_validation(
     }
 }
 
-/// What is made when nothing is asked for: the paper's table.
+/// The default methods: those of the paper's table.
 const PAPER: [Method; 9] = [
     Method::Best,
     Method::Second,
@@ -73,10 +73,10 @@ const PAPER: [Method; 9] = [
     Method::GreedyEnsemble,
 ];
 
-/// `NAME` or `NAME:NUMBER`.
+/// Parses `NAME` or `NAME:NUMBER`.
 ///
 /// # Errors
-/// When there is no such method, or it takes no number.
+/// When the method is unknown, or its number is invalid or not allowed.
 pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
     let (name, setting) = match text.split_once(':') {
         Some((name, setting)) => (name, Some(setting)),

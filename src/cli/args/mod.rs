@@ -1,8 +1,8 @@
-//! What can be typed: the commands and their flags, and how they become settings.
+//! The commands and their flags, and how they become settings.
 //!
-//! Flags are grouped as `--help` shows them. A group whose flags may also stand in
-//! `landscape.toml` is read from both by one struct; [`config`] says how they combine. Each
-//! command's settings are made here, at the door: nothing behind it sees a flag.
+//! Flags are grouped as `--help` shows them. If a group's flags may also stand in `landscape.toml`,
+//! one struct reads both; [`config`] explains how they combine. Each command's settings are made
+//! here: no code behind this module sees a flag.
 
 pub mod config;
 mod grid;
@@ -34,7 +34,7 @@ use crate::result::panels::Panels;
 #[derive(Debug, Parser)]
 #[command(name = "landscape", version, max_term_width = 100)]
 pub struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -76,7 +76,7 @@ const INSPECT_EXAMPLES: &str = "Examples:
   landscape inspect zs.onnx
   landscape inspect zs.onnx ft1.safetensors ft2.safetensors";
 
-/// `landscape draw`.
+/// Arguments of `landscape draw`.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
     /// CSV file of a plane, line, soup, pairs or spectrum; its JSON file must be beside it
@@ -89,7 +89,7 @@ pub struct DrawArgs {
     pub out: Option<PathBuf>,
 }
 
-/// `landscape inspect`.
+/// Arguments of `landscape inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// The network (.onnx), then any checkpoints
@@ -103,7 +103,7 @@ pub struct InspectArgs {
     pub ignore: Vec<String>,
 }
 
-/// `landscape doctor`.
+/// Arguments of `landscape doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// ONNX Runtime library, or the folder that holds it

@@ -1,5 +1,4 @@
-//! The flags that `landscape.toml` may hold in a section of the command's name, too: one struct
-//! serves both.
+//! Flags that can also be set in the command's section of `landscape.toml`. One struct reads both.
 
 use clap::Args;
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use super::learn::LearnOptions;
 use crate::analysis::greedy::GreedyRule;
 use crate::result::panels::Panels;
 
-/// `[plane]`, and flags of `landscape plane`.
+/// Section `[plane]` and flags of `landscape plane`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Plane")]
@@ -47,9 +46,9 @@ pub struct PlaneOptions {
 }
 
 impl PlaneOptions {
-    /// Flags, and what the configuration says where they are silent.
+    /// The flags, completed from the configuration.
     pub(super) fn or(&self, config: &Self) -> Self {
-        // A box that was typed replaces coordinates that were configured.
+        // A box on the command line replaces coordinates in the configuration.
         let boxed = self.steps.is_some() || self.margin.is_some();
         let configured = |value: &Option<String>| value.clone().filter(|_| !boxed);
         Self {
@@ -64,12 +63,12 @@ impl PlaneOptions {
     }
 }
 
-/// `[line]`, and flags of `landscape line`.
+/// Section `[line]` and flags of `landscape line`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Line")]
 pub struct LineOptions {
-    /// Number of points from each checkpoint to the next, both included [default: 21]
+    /// Number of points between neighboring checkpoints, both included [default: 21]
     #[arg(long, value_name = "N")]
     pub(super) steps: Option<usize>,
     /// Points on the path, both ends included: 0 is --a, 1 the next checkpoint; may extend beyond
@@ -85,7 +84,7 @@ pub struct LineOptions {
     pub(super) panels: Option<Panels>,
 }
 
-/// `[soup]`, and flags of `landscape soup`.
+/// Section `[soup]` and flags of `landscape soup`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Soups")]
@@ -104,7 +103,7 @@ pub struct SoupOptions {
     pub(super) learn: LearnOptions,
 }
 
-/// `[pairs]`, and flags of `landscape pairs`.
+/// Section `[pairs]` and flags of `landscape pairs`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Pairs")]
@@ -115,7 +114,7 @@ pub struct PairsOptions {
     /// Color pairs by which of these columns differ, separated by commas [default: all columns]
     #[arg(long, value_name = "LIST")]
     pub(super) hyperparameters: Option<String>,
-    /// Report the angle within each tensor, too, as a CSV file and a heat map
+    /// Also report the angle within each tensor, as a CSV file and a heat map
     #[arg(long)]
     pub(super) by_layer: bool,
     /// Compare soup and ensemble by the paper's section 4 at α = ¼, ½, ¾; nine more models per pair
@@ -123,7 +122,7 @@ pub struct PairsOptions {
     pub(super) theory: bool,
 }
 
-/// `[spectrum]`, and flags of `landscape spectrum`.
+/// Section `[spectrum]` and flags of `landscape spectrum`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Spectrum")]
@@ -158,7 +157,7 @@ pub struct SpectrumOptions {
 }
 
 impl SpectrumOptions {
-    /// Flags, and what the configuration says where they are silent.
+    /// The flags, completed from the configuration.
     pub(super) fn or(&self, config: &Self) -> Self {
         Self {
             on: self.on.clone().or_else(|| config.on.clone()),

@@ -16,7 +16,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   landscape pairs --origin zs.onnx --models models.csv --test test.npz
   landscape pairs --origin zs.onnx --models models.csv --pairs 50 --hyperparameters lr,seed";
 
-/// `landscape pairs`.
+/// Arguments of `landscape pairs`.
 #[derive(Debug, Args)]
 pub struct PairsArgs {
     /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
@@ -24,16 +24,16 @@ pub struct PairsArgs {
     models: Option<PathBuf>,
     #[command(flatten)]
     options: PairsOptions,
-    /// What all commands share.
+    /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
 impl PairsArgs {
-    /// Checks what was typed and configured.
+    /// Checks the flags and the configuration, and makes settings of them.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub fn plan(&self) -> Result<(SessionSettings, PairsSettings)> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let (typed, configured) = (&self.options, &config.pairs);
@@ -52,7 +52,7 @@ impl PairsArgs {
     }
 }
 
-/// A number, or a file.
+/// Parses a number of pairs, or the path of a file.
 ///
 /// # Errors
 /// When the number is 0.

@@ -20,7 +20,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   landscape plane --origin zs.onnx --a ft1 --b ft2 --steps 41 --limit 1000
   landscape plane --origin zs.onnx --a ft1 --b ft2 --mark soup=soup.safetensors --arrows";
 
-/// `landscape plane`.
+/// Arguments of `landscape plane`.
 #[derive(Debug, Args)]
 pub struct PlaneArgs {
     /// First checkpoint θ1 (.onnx or .safetensors; the extension may be left out)
@@ -34,26 +34,27 @@ pub struct PlaneArgs {
     mark: Vec<String>,
     #[command(flatten)]
     options: PlaneOptions,
-    /// What all commands share.
+    /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// What `landscape plane` is to do.
+/// Settings of `landscape plane`.
 pub struct PlanePlan {
-    /// What is opened.
+    /// Settings of the session.
     pub session: SessionSettings,
-    /// What is measured.
+    /// Settings of the measurement.
     pub plane: PlaneSettings,
-    /// What is drawn.
+    /// Panels of the figure.
     pub panels: Panels,
 }
 
 impl PlaneArgs {
-    /// Checks what was typed and configured; `name` is the default stem of the output.
+    /// Checks the flags and the configuration, and makes settings of them; `name` is the default
+    /// stem of the output files.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub fn plan(&self, name: &str) -> Result<PlanePlan> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let options = self.options.or(&config.plane);
@@ -83,7 +84,7 @@ impl PlaneArgs {
     }
 }
 
-/// Points of the arrows' grid; clap has not seen those of a configuration.
+/// Checks the size of the arrows' grid: clap does not check values from a configuration.
 fn arrows(steps: u64) -> Result<usize> {
     if (1..=100).contains(&steps) {
         return Ok(steps as usize);
@@ -92,7 +93,7 @@ fn arrows(steps: u64) -> Result<usize> {
     Err(Error::flag("--arrows", problem))
 }
 
-/// `NAME=FILE` or `FILE`.
+/// Parses `NAME=FILE` or `FILE`.
 fn mark(text: &str) -> Result<Candidate> {
     let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
     match text.split_once('=') {

@@ -1,4 +1,4 @@
-//! The flags that every command that evaluates shares.
+//! The flags shared by every command that evaluates models.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::evaluate::onnx::{BindingChoice, Losses};
 
-/// All of them.
+/// All shared flags.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -18,12 +18,12 @@ pub struct RunArgs {
     pub(super) evaluation: EvaluationArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
-    /// Where results go.
+    /// Where results are written.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// The network and how checkpoints are matched with it.
+/// The network, and how checkpoints are matched to it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Models")]
 pub struct ModelArgs {
@@ -62,7 +62,7 @@ pub struct DataArgs {
     /// Seed for everything that is drawn at random [default: 0]
     #[arg(long, value_name = "S")]
     pub(super) seed: Option<u64>,
-    /// Name of the network's output that holds the logits, if it has several outputs
+    /// Name of the output that holds the logits, if the network has several outputs
     #[arg(long, value_name = "NAME")]
     pub(super) output: Option<String>,
 }
@@ -97,7 +97,7 @@ pub struct EvaluationArgs {
     pub(super) onnxruntime: Option<PathBuf>,
 }
 
-/// Precision of products on a GPU.
+/// Precision of float32 matrix products on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GpuPrecision {
@@ -107,7 +107,7 @@ pub enum GpuPrecision {
     Tf32,
 }
 
-/// What a run may take.
+/// Limits of a run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
@@ -125,7 +125,7 @@ pub struct LimitArgs {
     pub(super) fresh: bool,
 }
 
-/// Where results go.
+/// Where results are written.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {

@@ -1,4 +1,4 @@
-//! From what was typed and configured to the settings of a session.
+//! Makes the settings of a session from the flags and the configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ use crate::result::score::Role;
 use crate::space::matching::Options;
 
 impl RunArgs {
-    /// The settings of a session over these models: flags over the configuration over defaults.
-    /// `name` is the default stem of the output.
+    /// Makes the settings of a session over these models. Flags override the configuration, which
+    /// overrides defaults. `name` is the default stem of the output files.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub(super) fn session(
         &self,
         config: Config,
@@ -59,12 +59,12 @@ impl RunArgs {
         })
     }
 
-    /// The settings of a session over the models of a list. Models are compared on the same
-    /// samples, all of them: limits are refused, and training data, which is often the largest and
-    /// has no place in a table, is left out.
+    /// Makes the settings of a session over the models of a list. Models are compared on the same
+    /// samples, all of them: limits are refused. Training data, often the largest, is left out: it
+    /// has no place in a table.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub(super) fn pool(
         &self,
         config: Config,
@@ -97,10 +97,11 @@ impl RunArgs {
         Ok(session)
     }
 
-    /// Refuses limits on the samples of a command that needs all of them.
+    /// Refuses limits on samples for a command that needs all of them.
     ///
     /// # Errors
-    /// When one was typed. What a configuration says is for planes and lines.
+    /// When a limit was given as a flag. Limits in the configuration apply to planes and lines
+    /// only.
     pub(super) fn refuse_limits(&self, why: &str, sets: &str) -> Result<()> {
         let limits = [
             ("--max-time", &self.limits.max_time),
@@ -129,13 +130,13 @@ impl RunArgs {
         })
     }
 
-    /// The library that was named. A library runs code as soon as it is loaded, and a `landscape.toml`
-    /// that merely stands in the working folder may be anybody's: it names none.
+    /// The ONNX Runtime library that was named. A library runs code as soon as it is loaded, and a
+    /// `landscape.toml` found in the working folder may be anybody's: it cannot name one.
     fn library(&self, config: &Config) -> Result<Option<PathBuf>> {
         let found = self.output.config.is_none();
         match (&self.evaluation.onnxruntime, &config.onnxruntime) {
             (Some(typed), _) => Ok(Some(typed.clone())),
-            // By the environment variable.
+            // Named by the environment variable.
             (None, Some(_))
                 if found && std::env::var_os(VARIABLE).is_some_and(|it| !it.is_empty()) =>
             {
@@ -158,7 +159,7 @@ impl RunArgs {
         }
     }
 
-    /// The data sets by role, those of the flags before those of the file.
+    /// The data sets by role: those of the flags if there are any, else those of the file.
     fn data_sets(&self, config: &Config) -> Result<Vec<Source>> {
         let run = &self.data;
         let roles = [
@@ -211,7 +212,7 @@ impl RunArgs {
     }
 }
 
-/// Names a library.
+/// Environment variable that names a library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// Device, layout and limits of evaluations.
@@ -279,19 +280,19 @@ fn check_counts(options: &EvaluationOptions) -> Result<()> {
     Ok(())
 }
 
-/// Most threads: four for each core of the largest machines.
+/// Maximum number of threads: four for each core of the largest machines.
 const THREADS: usize = 1024;
 
-/// The command line, the program by its name alone: its folder says nothing about the result.
+/// The command line. The program is given by name alone: its folder is irrelevant to the result.
 fn command() -> Vec<String> {
-    // What is not UTF-8 is shown as well as it can be.
+    // Text that is not UTF-8 is shown as well as possible.
     let words = std::env::args_os().skip(1);
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let program = env!("CARGO_PKG_NAME").to_string();
     std::iter::once(program).chain(words).collect()
 }
 
-/// A flag's value over the file's, read by `read`, which names what is possible.
+/// The flag's value or else the file's, parsed by `read`, whose error names the valid values.
 fn quantity<T>(
     typed: &Option<String>,
     configured: &Option<String>,

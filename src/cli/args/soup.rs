@@ -24,7 +24,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   landscape soup --origin zs.onnx --models models.csv --save greedy=soup.safetensors
   landscape soup --origin zs.onnx --models models.csv --table latex > table.tex";
 
-/// `landscape soup`.
+/// Arguments of `landscape soup`.
 #[derive(Debug, Args)]
 pub struct SoupArgs {
     /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
@@ -38,15 +38,15 @@ pub struct SoupArgs {
     /// Let --save overwrite existing files
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Format of the table that is printed
+    /// Format of the printed table
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub table: TableFormat,
-    /// What all commands share.
+    /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// How a table is printed.
+/// Format of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
     /// Aligned columns, for a terminal
@@ -58,10 +58,10 @@ pub enum TableFormat {
 }
 
 impl SoupArgs {
-    /// Checks what was typed and configured.
+    /// Checks the flags and the configuration, and makes settings of them.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub fn plan(&self) -> Result<(SessionSettings, SoupSettings)> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let (typed, configured) = (&self.options, &config.soup);
@@ -85,7 +85,7 @@ impl SoupArgs {
     }
 }
 
-/// Random orders; clap has not seen those of a configuration.
+/// Checks the number of random orders: clap does not check values from a configuration.
 fn orders(orders: Option<u64>) -> Result<u64> {
     match orders.unwrap_or(3) {
         orders @ 1..=10_000 => Ok(orders),
@@ -96,10 +96,10 @@ fn orders(orders: Option<u64>) -> Result<u64> {
     }
 }
 
-/// What is to be written where.
+/// Parses the models to save and their files.
 ///
 /// # Errors
-/// When a method makes no model, or a file may not be written over.
+/// When a method makes no model, or a file exists and may not be overwritten.
 fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
     let mut saves: Vec<Save> = Vec::new();
     for text in texts {
@@ -130,7 +130,7 @@ fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
     Ok(saves)
 }
 
-/// A path without detours, of a file that need not be there.
+/// Canonical folder and file name of a path; the file need not exist.
 fn place(path: &Path) -> (Option<PathBuf>, Option<&OsStr>) {
     let folder = path
         .parent()

@@ -18,21 +18,21 @@ pub(super) const EXAMPLES: &str = "Examples:
   landscape spectrum --origin zs.onnx --train train.npz --limit 1000
   landscape spectrum --origin zs.onnx --at ft1:0.5 --at ft2:0.5 --on test --top 3 --trace 0";
 
-/// `landscape spectrum`.
+/// Arguments of `landscape spectrum`.
 #[derive(Debug, Args)]
 pub struct SpectrumArgs {
-    /// Where to compute it: a checkpoint, or several for their average or, with weights that sum to
-    /// 1, their mix [default: the origin]
+    /// Where to compute it: a checkpoint, or several for their average, or their mix if they have
+    /// weights, which must sum to 1 [default: the origin]
     #[arg(long, value_name = "CKPT[:WEIGHT]", help_heading = "Models")]
     at: Vec<String>,
     #[command(flatten)]
     options: SpectrumOptions,
-    /// What all commands share.
+    /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// What is to be found.
+/// The quantities to compute.
 fn found(options: &SpectrumOptions) -> Result<Plan> {
     let accuracy = options.accuracy.unwrap_or(1e-3);
     if !(accuracy > 0.0 && accuracy.is_finite()) {
@@ -62,10 +62,10 @@ fn found(options: &SpectrumOptions) -> Result<Plan> {
     })
 }
 
-/// Most of anything that is counted: nobody could wait for more.
+/// Maximum of every count: nobody could wait for more.
 const MOST: usize = 1_000_000;
 
-/// Whether something is asked for that can be had.
+/// Checks that something is asked for, and that no count is too large.
 fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
     if let Some((flag, count)) = counts.iter().find(|(_, count)| *count > MOST) {
         return Err(Error::flag(
@@ -80,7 +80,7 @@ fn check_counts(counts: &[(&str, usize)]) -> Result<()> {
     Ok(())
 }
 
-/// A number of Lanczos steps; clap has not seen that of a configuration.
+/// Checks a number of Lanczos steps: clap does not check values from a configuration.
 fn steps(flag: &str, steps: u64) -> Result<usize> {
     if (1..=100_000).contains(&steps) {
         return Ok(steps as usize);
@@ -90,12 +90,12 @@ fn steps(flag: &str, steps: u64) -> Result<usize> {
 }
 
 impl SpectrumArgs {
-    /// Checks what was typed and configured.
+    /// Checks the flags and the configuration, and makes settings of them.
     ///
     /// # Errors
-    /// When a value is missing or impossible.
+    /// When a value is missing or out of range.
     pub fn plan(&self) -> Result<(SessionSettings, SpectrumSettings)> {
-        // Or they are products with different Hessians.
+        // Otherwise the products would be with different Hessians.
         let why = "every Hessian-vector product needs all samples";
         self.run.refuse_limits(why, "the data set")?;
         let config = Config::load(self.run.output.config.as_deref())?;
@@ -104,7 +104,7 @@ impl SpectrumArgs {
         let parts = parts(&self.at)?;
         let (mut models, weights): (Vec<_>, Vec<f64>) = parts.into_iter().unzip();
         if models.is_empty() {
-            // The origin beside itself: what its file names as constants is no part of θ.
+            // The origin is compared with itself: constants in its file are no part of θ.
             models.push(self.run.origin(&config)?);
         }
         let models = Candidates::Files(models.into_iter().map(Candidate::file).collect());
@@ -121,7 +121,7 @@ impl SpectrumArgs {
     }
 }
 
-/// Checkpoints with their weights, from `CKPT` or `CKPT:WEIGHT`; without weights all have the same.
+/// Parses checkpoints and weights from `CKPT` or `CKPT:WEIGHT`; without weights all count equally.
 fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
     let part = |text: &String| {
         let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
@@ -157,7 +157,7 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
         .collect())
 }
 
-/// Keeps the data set that was named, or train, test, val, the first.
+/// Keeps only the named data set; by default train, test, val or else the first.
 fn keep_one(session: &mut SessionSettings, named: Option<&str>) -> Result<()> {
     use crate::result::score::Role;
     let data = &mut session.data;

@@ -1,8 +1,8 @@
-//! Quantities with units, as people type them.
+//! Quantities with units, as users type them.
 
 use std::time::Duration;
 
-/// `512M`, `8G`, `1.5GiB`, or bytes.
+/// Parses `512M`, `8G`, `1.5GiB`, or a number of bytes.
 pub fn bytes(text: &str) -> Result<u64, &'static str> {
     let possible = "a number with K, M, G or T is needed, such as 8G";
     let units = [
@@ -22,7 +22,7 @@ pub fn bytes(text: &str) -> Result<u64, &'static str> {
         .ok_or(possible)?
         .1;
     let value = number * (1_u64 << power) as f64;
-    // Beyond any machine's memory a number means nothing.
+    // Beyond any machine's memory a number is meaningless.
     if (1.0..1e18).contains(&value) {
         Ok(value as u64)
     } else {
@@ -30,7 +30,7 @@ pub fn bytes(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// `90s`, `10m`, `1.5h`, or seconds.
+/// Parses `90s`, `10m`, `1.5h`, or a number of seconds.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     let possible = "a number with s, m, h or d is needed, such as 10m";
     let units = [
@@ -56,7 +56,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// `0.2%` or `0.002`.
+/// Parses `0.2%` or `0.002`.
 pub fn fraction(text: &str) -> Result<f64, &'static str> {
     let possible = "a fraction such as 0.2% or 0.002 is needed";
     let (number, unit) = split(text.trim()).ok_or(possible)?;
@@ -72,7 +72,7 @@ pub fn fraction(text: &str) -> Result<f64, &'static str> {
     }
 }
 
-/// A number and what follows it.
+/// Splits a number from what follows it.
 fn split(text: &str) -> Option<(f64, &str)> {
     let digits = |c: char| c.is_ascii_digit() || c == '.';
     let end = text.find(|c| !digits(c)).unwrap_or(text.len());

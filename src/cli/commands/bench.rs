@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::experiment::layouts;
 use crate::experiment::session::Session;
 
-/// Prints how the layouts of a plane's evaluation compare on this machine.
+/// Prints how fast each layout evaluates a plane on this machine.
 pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let plan = arguments.plan("plane")?;
     let progress = Progress::default();

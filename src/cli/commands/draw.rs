@@ -1,4 +1,4 @@
-//! `landscape draw`: a figure from files alone.
+//! `landscape draw`: draws a figure from files alone.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::result::kind::ResultKind;
 use crate::result::{line, pairs, plane, soup, spectrum};
 
-/// Reads the result and draws it.
+/// Reads a result and draws it.
 pub fn run(arguments: &DrawArgs) -> Result<()> {
     let (csv, panels) = (&arguments.csv, arguments.panels);
     let folder = arguments.out.clone().unwrap_or_else(|| plots_of(csv));
@@ -27,7 +27,7 @@ pub fn run(arguments: &DrawArgs) -> Result<()> {
     Ok(())
 }
 
-/// `DIR/plots` for `DIR/notebooks-data/NAME.csv`, else the CSV's own folder.
+/// `DIR/plots` for `DIR/notebooks-data/NAME.csv`; otherwise the CSV's own folder.
 fn plots_of(csv: &Path) -> PathBuf {
     let folder = csv.parent().unwrap_or(Path::new(""));
     if folder.ends_with("notebooks-data") {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::experiment::inspection::{self, Inspection};
 use crate::space::matching::Options;
 
-/// Prints the tensors of a file, or a network's parameters across its checkpoints.
+/// Prints the tensors of a file, or a network's parameters and how they differ across checkpoints.
 pub fn run(arguments: &InspectArgs) -> Result<()> {
     let options = Options {
         ignore: arguments.ignore.clone(),

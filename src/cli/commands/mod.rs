@@ -1,5 +1,5 @@
-//! The commands: each makes settings of its arguments, runs the experiment and hands its result to
-//! [`finish`](super::report::finish).
+//! The commands: each makes settings from its arguments, runs the experiment and passes its result
+//! to [`finish`](super::report::finish).
 
 pub mod bench;
 pub mod doctor;

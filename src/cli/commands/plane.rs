@@ -9,7 +9,7 @@ use crate::experiment::plane;
 use crate::experiment::session::Session;
 use crate::result::plane::Plane;
 
-/// Measures the plane and draws it; what is known on the way is drawn, too.
+/// Measures the plane and draws it; partial results are drawn on the way.
 pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let plan = arguments.plan("plane")?;
     let panels = plan.panels;

@@ -9,7 +9,7 @@ use crate::experiment::save;
 use crate::experiment::session::Session;
 use crate::experiment::soup;
 
-/// Makes the soups, prints the table and writes the models that are wanted.
+/// Makes the soups, prints the table and saves the models that were asked for.
 pub fn run(arguments: &SoupArgs) -> Result<()> {
     let (session, settings) = arguments.plan()?;
     let progress = Progress::default();
@@ -21,7 +21,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
         caveat: session.aligned().caveat.as_deref(),
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
-    // What is in the tables is safe by now.
+    // By now the results are written.
     for model in &made.to_save {
         save::write(&session, model)?;
         note(&format!("wrote {}", model.path.display()));

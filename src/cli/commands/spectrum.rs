@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::experiment::session::Session;
 use crate::experiment::spectrum;
 
-/// Finds the spectrum and draws it.
+/// Computes the spectrum and draws it.
 pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let (session, settings) = arguments.plan()?;
     let progress = Progress::default();

@@ -1,4 +1,4 @@
-//! How far evaluations are: models and samples.
+//! Progress of evaluations, in models and samples.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +6,7 @@ use indicatif::MultiProgress;
 
 use super::ticker::Ticker;
 
-/// Counts models and samples that are done.
+/// Counts finished models and samples.
 pub struct EvaluationProgress {
     ticker: Ticker,
     models: AtomicUsize,
@@ -16,7 +16,7 @@ pub struct EvaluationProgress {
 }
 
 impl EvaluationProgress {
-    /// Before the first of `models` and, over all of them, `samples`.
+    /// Starts at 0 of `models` and of `samples`, which is summed over all models.
     pub fn new(models: usize, samples: usize, bars: &MultiProgress) -> Self {
         let template = "{bar:30} {msg} {per_sec} samples, {eta} left";
         Self {
@@ -28,14 +28,14 @@ impl EvaluationProgress {
         }
     }
 
-    /// Adds more to do.
+    /// Adds to the total.
     pub fn extend(&self, models: usize, samples: usize) {
         self.models.fetch_add(models, Ordering::Relaxed);
         let before = self.samples.fetch_add(samples, Ordering::Relaxed);
         self.ticker.set_length(before + samples);
     }
 
-    /// Adds what was done; called from any worker.
+    /// Counts finished work; called from any worker.
     pub fn add(&self, models: usize, samples: usize) {
         let models = self.models_done.fetch_add(models, Ordering::Relaxed) + models;
         let samples = self.samples_done.fetch_add(samples, Ordering::Relaxed) + samples;
@@ -47,14 +47,14 @@ impl EvaluationProgress {
         });
     }
 
-    /// Takes the bar away; returns samples per second.
+    /// Removes the bar; returns samples per second.
     pub fn finish(&self) -> f64 {
         self.ticker.clear();
         self.samples_done.load(Ordering::Relaxed) as f64 / self.ticker.elapsed().as_secs_f64()
     }
 }
 
-/// What a line says after `seconds`; before any sample is done nothing is known of the time left.
+/// Formats a progress line after `seconds`. It has no remaining time until a sample is finished.
 fn line(message: &str, samples: usize, left: usize, seconds: f64) -> String {
     let rate = samples as f64 / seconds;
     if samples == 0 {

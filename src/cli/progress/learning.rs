@@ -1,18 +1,18 @@
-//! How far a soup is learned.
+//! Progress of learning a soup.
 
 use indicatif::MultiProgress;
 
 use super::ticker::Ticker;
 use crate::analysis::learned::TrainingStep;
 
-/// The steps of one soup; the bar goes with it.
+/// Counts the steps of one soup; dropping it removes the bar.
 pub struct LearningProgress {
     name: &'static str,
     ticker: Ticker,
 }
 
 impl LearningProgress {
-    /// Before the first step of a soup.
+    /// Starts before the first step of a soup.
     pub fn new(name: &'static str, bars: &MultiProgress) -> Self {
         Self {
             name,
@@ -20,7 +20,7 @@ impl LearningProgress {
         }
     }
 
-    /// A step was taken.
+    /// Counts a step.
     pub fn step(&self, step: &TrainingStep) {
         let text = text(self.name, step);
         self.ticker.set_length(step.steps);

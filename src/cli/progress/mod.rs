@@ -1,4 +1,4 @@
-//! Progress of an experiment, as a person at a terminal or the reader of a log sees it.
+//! Progress of an experiment, shown to a user at a terminal or in a log.
 
 mod evaluation;
 mod learning;
@@ -22,25 +22,25 @@ use crate::experiment::Observer;
 use crate::result::method::Method;
 use crate::result::plane::Plane;
 
-/// What is done with a plane of which more samples are to come.
+/// Called with a plane that is still being sampled.
 type OnPartial<'p> = dyn Fn(&Plane) -> Result<()> + Sync + 'p;
 
-/// Says what a run is going to take, and how far it is.
+/// Announces how long a run will take, and shows its progress.
 #[derive(Default)]
 pub struct Progress<'p> {
     /// All bars, one below the other.
     bars: MultiProgress,
     evaluation: OnceLock<EvaluationProgress>,
-    /// Samples a second, once the evaluations are over.
+    /// Samples per second, set once the evaluations are over.
     rate: OnceLock<f64>,
-    /// A soup that is being learned.
+    /// The soup being learned.
     learning: Mutex<Option<LearningProgress>>,
     steps: Mutex<Option<StepProgress>>,
     on_partial: Option<&'p OnPartial<'p>>,
 }
 
 impl<'p> Progress<'p> {
-    /// Progress of a plane that is shown as soon as some of the samples are done.
+    /// Progress of a plane, which `on_partial` shows as soon as some of the samples are evaluated.
     pub fn showing(on_partial: &'p OnPartial<'p>) -> Self {
         Self {
             on_partial: Some(on_partial),
@@ -48,7 +48,7 @@ impl<'p> Progress<'p> {
         }
     }
 
-    /// Takes the bars away; returns samples per second over all evaluations.
+    /// Removes the bars; returns samples per second over all evaluations.
     pub fn finish(&self) -> f64 {
         *lock(&self.learning) = None;
         *lock(&self.steps) = None;
@@ -58,7 +58,7 @@ impl<'p> Progress<'p> {
         })
     }
 
-    /// What is said when the run begins.
+    /// Formats what is announced when the run begins.
     fn described(&self, estimate: &RunEstimate) -> String {
         let RunEstimate {
             models,
@@ -108,7 +108,7 @@ impl EvaluationObserver for Progress<'_> {
             let _ = self.evaluation.set(begun);
             return;
         };
-        // A later call refines the grid, or tries another soup.
+        // Later calls refine the grid or try another soup.
         if self.on_partial.is_some() {
             let seconds = duration(estimate.seconds);
             self.note(&format!("refining: {models} more points, about {seconds}"));
@@ -132,7 +132,7 @@ impl Observer for Progress<'_> {
         self.bars.suspend(|| terminal::warn(text));
     }
 
-    /// Steps come after all evaluations: their rate is that until now.
+    /// Steps come after all evaluations, so the evaluation rate is fixed here.
     fn steps_begin(&self, what: &'static str, count: usize) {
         self.finish();
         *lock(&self.steps) = Some(StepProgress::new(what, count, &self.bars));

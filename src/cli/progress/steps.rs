@@ -1,4 +1,4 @@
-//! How far work is whose steps take about the same time.
+//! Progress of work whose steps take about the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use indicatif::MultiProgress;
 use super::ticker::Ticker;
 use crate::base::human::duration;
 
-/// Counts steps that are done.
+/// Counts finished steps.
 pub struct StepProgress {
     ticker: Ticker,
     what: &'static str,
@@ -16,7 +16,7 @@ pub struct StepProgress {
 }
 
 impl StepProgress {
-    /// Before the first of `all` steps of `what`.
+    /// Starts before the first of `all` steps; `what` names them in the plural.
     pub fn new(what: &'static str, all: usize, bars: &MultiProgress) -> Self {
         Self {
             ticker: Ticker::new(bars, "{bar:30} {pos}/{len} {msg}, {eta} left", all),
@@ -26,7 +26,7 @@ impl StepProgress {
         }
     }
 
-    /// Adds steps that were done.
+    /// Counts finished steps.
     pub fn add(&self, steps: usize) {
         let done = self.done.fetch_add(steps, Ordering::Relaxed) + steps;
         self.ticker.tick(done, self.what, |seconds| {

@@ -1,4 +1,4 @@
-//! How far long work is: a bar at a terminal, elsewhere a line every ten seconds.
+//! Progress of long work: a bar on a terminal, otherwise a line every ten seconds.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use crate::cli::terminal::note;
 /// Milliseconds between lines.
 const LINE_EVERY: u64 = 10_000;
 
-/// A bar, or lines.
+/// A bar, or periodic lines.
 pub struct Ticker {
     bar: Option<ProgressBar>,
     start: Instant,
-    /// Milliseconds after `start` when the next line is due.
+    /// Time of the next line, in milliseconds after `start`.
     next_line: AtomicU64,
 }
 
 impl Ticker {
-    /// Before any of `length` is done; the bar stands below the others.
+    /// Starts at 0 of `length`; the bar stands below the others.
     pub fn new(bars: &MultiProgress, template: &str, length: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = bars.add(ProgressBar::new(length as u64));
@@ -37,20 +37,20 @@ impl Ticker {
         }
     }
 
-    /// Sets what all of it is.
+    /// Sets the total.
     pub fn set_length(&self, length: usize) {
         if let Some(bar) = &self.bar {
             bar.set_length(length as u64);
         }
     }
 
-    /// Time since it began.
+    /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// `done` of it is done, which `message` says beside the bar, and `line` of the time that it
-    /// took, in seconds. Called from any thread.
+    /// Shows that `done` is finished: `message` stands beside the bar; `line` makes a line from the
+    /// elapsed time in seconds. Called from any thread.
     pub fn tick(&self, done: usize, message: &str, line: impl FnOnce(f64) -> String) {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
@@ -61,14 +61,14 @@ impl Ticker {
         let now = elapsed.as_millis() as u64;
         let due = self.next_line.load(Ordering::Relaxed);
         let (next, order) = (now + LINE_EVERY, Ordering::Relaxed);
-        // Of several threads one says it.
+        // If several threads are due, only one prints.
         let swap = || self.next_line.compare_exchange(due, next, order, order);
         if now >= due && swap().is_ok() {
             note(&line(elapsed.as_secs_f64()));
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

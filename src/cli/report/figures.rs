@@ -1,4 +1,4 @@
-//! The figures of each result, written as PNG and SVG.
+//! Figures of each result, written as PNG and SVG.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use crate::result::plane::Plane;
 use crate::result::soup::Soups;
 use crate::result::spectrum::Spectrum;
 
-/// Writes Figure 1, where there are a test set and shifts, and the coefficients of a soup learned by
-/// layer; returns the PNGs' paths.
+/// Writes Figure 1 if there are a test set and shifts, and the coefficients if a soup was learned
+/// by layer. Returns the paths of the PNGs.
 pub fn soups(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let warnings = &soups.warnings;
     let mut drawn = scatter(figure::soup::scatter(soups), warnings, folder, name)?;
@@ -30,8 +30,8 @@ pub fn soups(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     Ok(drawn)
 }
 
-/// Writes Figures 3 and 4, and Figure 5 and the angles by tensor where there are such; returns the
-/// PNGs' paths.
+/// Writes Figures 3 and 4, and, if computed, Figure 5 and the angles by tensor. Returns the paths
+/// of the PNGs.
 pub fn pairs(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let mut drawn = Vec::new();
     for (figure, ending) in [
@@ -48,7 +48,7 @@ pub fn pairs(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     Ok(drawn)
 }
 
-/// Writes the figure of a spectrum, where there is anything to draw; returns the PNG's path.
+/// Writes the figure of a spectrum if there is anything to draw. Returns the path of the PNG.
 pub fn spectrum(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     match figure::spectrum::draw(spectrum)? {
         Some(drawing) => {
@@ -62,7 +62,7 @@ pub fn spectrum(spectrum: &Spectrum, folder: &Path, name: &str) -> Result<Vec<Pa
     }
 }
 
-/// Removes a figure that an earlier run drew of what is not there now.
+/// Removes a figure that an earlier run drew and that this result does not have.
 fn remove(folder: &Path, name: &str) {
     for ending in ["png", "svg"] {
         let _ = std::fs::remove_file(folder.join(format!("{name}.{ending}")));
@@ -97,7 +97,7 @@ fn scatter(
     Ok(vec![write(&drawing, folder, name)?])
 }
 
-/// Writes the figures of a path; returns the PNGs' paths.
+/// Writes the figures of a path. Returns the paths of the PNGs.
 pub fn line(line: &Line, panels: Panels, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let warnings = &line.summary.warnings;
     let drawing = figure::line::draw(line, panels)?.described(warnings);
@@ -108,13 +108,13 @@ pub fn line(line: &Line, panels: Panels, folder: &Path, name: &str) -> Result<Ve
     Ok(drawn)
 }
 
-/// Writes `NAME.png` and `NAME.svg`; returns the PNG's path.
+/// Writes `NAME.png` and `NAME.svg`. Returns the path of the PNG.
 pub fn plane(plane: &Plane, panels: Panels, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let drawing = draw(plane, panels)?.described(&plane.summary.warnings);
     Ok(vec![write(&drawing, folder, name)?])
 }
 
-/// Writes a drawing as `NAME.png` and `NAME.svg`; returns the PNG's path.
+/// Writes a drawing as `NAME.png` and `NAME.svg`. Returns the path of the PNG.
 fn write(drawing: &Drawing, folder: &Path, name: &str) -> Result<PathBuf> {
     let png = folder.join(format!("{name}.png"));
     atomic::write(&png, |out| out.write_all(&drawing.png))?;

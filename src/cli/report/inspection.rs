@@ -1,4 +1,4 @@
-//! What is said of a network's parameters and of how checkpoints match them.
+//! The text of `inspect`: a network's parameters, and how checkpoints match them.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::experiment::inspection::InspectedNetwork;
 use crate::space::matching::Verified;
 use crate::space::pool::Role;
 
-/// A tensor of a state dict: name, shape, type, norm.
+/// Describes a tensor of a state dict: name, shape, type, norm.
 pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
     let norm = norm.map_or("-".to_string(), |norm| format!("{norm:.6}"));
     let shape = format!("{:?}", tensor.shape);
@@ -15,7 +15,7 @@ pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
     format!("{name:<44} {shape:<18} {dtype:<5} {norm:>12}")
 }
 
-/// A network: its parameters, then its checkpoints.
+/// Describes a network: its parameters, then its checkpoints.
 pub fn network(of: &InspectedNetwork) -> Vec<String> {
     let members = &of.aligned.pool.members[1..];
     let mut header = format!(
@@ -45,8 +45,8 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
     lines
 }
 
-/// A parameter: name, shape, type, θ0's norm, and the distance to it of each checkpoint, with how
-/// its tensor was found.
+/// Describes a parameter: name, shape, type, norm in θ0, and for each checkpoint the distance from
+/// θ0 and how its tensor was found.
 fn parameter(of: &InspectedNetwork, index: usize) -> String {
     let (aligned, pool) = (&of.aligned, &of.aligned.pool);
     let parameter = &pool.parameters[index];
@@ -82,7 +82,7 @@ fn parameter(of: &InspectedNetwork, index: usize) -> String {
     line
 }
 
-/// How much of the network no checkpoint moved.
+/// Describes how much of the network is unchanged in all checkpoints.
 fn frozen(of: &InspectedNetwork) -> String {
     let parameters = &of.aligned.pool.parameters;
     let (frozen, all) = of.frozen_nodes;
@@ -93,7 +93,7 @@ fn frozen(of: &InspectedNetwork) -> String {
     )
 }
 
-/// A checkpoint: its distance to θ0, and how its match was verified.
+/// Describes a checkpoint: its distance from θ0, and how its match was verified.
 fn checkpoint(of: &InspectedNetwork, k: usize) -> String {
     let (norm, origin) = (of.gram.norm(k), of.gram.norm_origin());
     let verified = match of.aligned.verified[k] {

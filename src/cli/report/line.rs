@@ -1,4 +1,4 @@
-//! What is said of a path: the barriers.
+//! The report of a path: its barriers.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::result::line::{Barriers, ESTABLISHED, Line, file};
 use crate::result::panels::Panels;
 
-/// A path, with what is drawn of it.
+/// A path and how to present it.
 pub struct LineReport<'r> {
     /// The path.
     pub line: &'r Line,
     /// Panels of the figure.
     pub panels: Panels,
-    /// What stands beside values between the checkpoints.
+    /// Caveat printed next to values between the checkpoints.
     pub caveat: Option<&'r str>,
 }
 
@@ -53,7 +53,7 @@ impl Report for LineReport<'_> {
     }
 }
 
-/// The largest rises, and what they say.
+/// Describes the highest barriers and their significance.
 fn rises(barriers: &[Barriers]) -> Vec<String> {
     let column = |name: &str| format!("{name:23}  at α  {:16}", "");
     let [loss, error] = ["loss (nats, ± unpaired)", "error (%, ± unpaired)"].map(column);
@@ -86,14 +86,14 @@ fn rises(barriers: &[Barriers]) -> Vec<String> {
     lines
 }
 
-/// A rise with its standard error and place, and in words.
+/// Describes a rise: its height, standard error, place, and a verdict.
 fn rise(height: f64, se: f64, alpha: f64, digits: usize) -> String {
     if alpha.is_nan() {
         return format!("{:47}", "no point between the checkpoints");
     }
     let words = match height {
         _ if height.is_nan() => "not a number",
-        // Of an infinite loss there is no standard error.
+        // An infinite loss has no standard error.
         _ if height > ESTABLISHED * se || height == f64::INFINITY => "barrier",
         _ => "not established",
     };
@@ -147,7 +147,7 @@ mod tests {
         ] {
             assert_eq!(rise(height, se, alpha, 4).trim_end(), words);
         }
-        // The columns stay where they are.
+        // The columns keep their width.
         let widths = [0.5, f64::NAN].map(|alpha| rise(0.5, 0.1, alpha, 2).chars().count());
         assert_eq!(widths[0], widths[1]);
     }

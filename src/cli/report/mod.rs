@@ -1,4 +1,4 @@
-//! What is said of results: files, figures, and words at the terminal.
+//! Reports of results: files, figures, and text on the terminal.
 
 pub mod figures;
 pub mod inspection;
@@ -22,42 +22,42 @@ use super::terminal::{note, print, warn};
 use crate::error::Result;
 use crate::experiment::session::Session;
 
-/// A result that can be written, drawn and told.
+/// A result that can be written, drawn and printed.
 pub trait Report {
-    /// Its warnings.
+    /// Warnings about the result.
     fn warnings(&self) -> &[String];
 
-    /// Writes its CSV and what goes beside it.
+    /// Writes the CSV and the files beside it.
     ///
     /// # Errors
     /// When a file cannot be written.
     fn write(&self, csv: &Path) -> Result<()>;
 
-    /// Writes its figures; returns their paths.
+    /// Draws the figures; returns their paths.
     ///
     /// # Errors
-    /// When it cannot be drawn or written.
+    /// When a figure cannot be drawn or written.
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>>;
 
-    /// Prints it as JSON.
+    /// Prints the result as JSON.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// When it cannot be serialized.
     fn print_json(&self) -> Result<()>;
 
-    /// The lines that tell it.
+    /// The lines that present the result.
     fn result(&self) -> Vec<String>;
 
-    /// The lines below them: caveats, checks, and what it took, at so many samples a second.
+    /// The lines below the result: caveats, checks and effort. `rate` is in samples per second.
     fn remarks(&self, rate: f64) -> Vec<String>;
 
-    /// Whether the result alone goes to standard output, all else to standard error.
+    /// Whether only the result goes to standard output and everything else to standard error.
     fn stands_alone(&self) -> bool {
         false
     }
 }
 
-/// Writes a result, draws it and says what it is.
+/// Writes, draws and prints a result.
 ///
 /// # Errors
 /// When a file cannot be written.

@@ -1,4 +1,4 @@
-//! What is said of pairs: the extremes, and the correlations.
+//! The report of pairs: the extremes and the correlations.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::pairs::{Correlation, Pair, Pairs, file};
 
-/// Pairs of models.
+/// Pairs of models and how to present them.
 pub struct PairsReport<'r> {
     /// The pairs.
     pub pairs: &'r Pairs,
-    /// What stands beside values of soups.
+    /// Caveat printed next to values of soups.
     pub caveat: Option<&'r str>,
 }
 
@@ -55,10 +55,10 @@ impl Report for PairsReport<'_> {
     }
 }
 
-/// Pairs that are shown of each end.
+/// Number of pairs shown at each end.
 const SHOWN: usize = 3;
 
-/// The pairs that gain most by interpolation, and those that lose most.
+/// Describes the pairs that gain most by interpolation, and those that lose most.
 fn extremes(pairs: &Pairs) -> Vec<String> {
     let mean = |pair: &Pair| pair.row("all").or(pair.rows.first()).cloned();
     let mut rows: Vec<_> = pairs
@@ -91,7 +91,7 @@ fn extremes(pairs: &Pairs) -> Vec<String> {
     lines
 }
 
-/// A correlation with its interval.
+/// Describes a correlation with its interval.
 fn described(correlation: &Correlation) -> String {
     let Correlation {
         value,

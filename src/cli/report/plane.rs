@@ -1,4 +1,4 @@
-//! What is said of a plane: loss and error of its models.
+//! The report of a plane: loss and error of its models.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use crate::result::panels::Panels;
 use crate::result::plane::{Plane, file};
 use crate::result::score::NamedScore;
 
-/// A plane, with what is drawn of it.
+/// A plane and how to present it.
 pub struct PlaneReport<'r> {
     /// The plane.
     pub plane: &'r Plane,
     /// Panels of the figure.
     pub panels: Panels,
-    /// What stands beside values between the checkpoints.
+    /// Caveat printed next to values between the checkpoints.
     pub caveat: Option<&'r str>,
 }
 
-/// Writes and draws a plane of which more samples are to come.
+/// Writes and draws a plane that is still being sampled.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -55,7 +55,7 @@ impl Report for PlaneReport<'_> {
             .iter()
             .map(|model| row(&model.name, &model.scores))
             .collect();
-        // The last of the checkpoints is the soup.
+        // The last checkpoint is the soup.
         if let (Some(soup), Some(caveat)) = (lines.last_mut(), self.caveat) {
             soup.push_str(&format!("  ({caveat})"));
         }

@@ -1,10 +1,10 @@
-//! What the self-check found, and what it covers, in words.
+//! The text about the self-check: its findings and what it covers.
 
 use crate::result::check::Check;
 use crate::result::provenance::Provenance;
 
-/// How many values agree with `what`, and whose files they are from. A state dict cannot be run:
-/// its tensors are, inside the origin's network, which shows nothing of how they were matched.
+/// Says how many values agree with `what`, and whose files they come from. A state dict cannot be
+/// run by itself: its tensors are run in the origin's network, which does not verify their match.
 pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> String {
     let agree = checks.iter().filter(|check| check.agrees).count();
     let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();

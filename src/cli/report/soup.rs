@@ -1,4 +1,4 @@
-//! What is said of soups: the table, and what it took.
+//! The report of soups: the table and the effort.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::soup::{Evaluations, Soups, file};
 
-/// Soups, with how their table is printed.
+/// Soups and how to present them.
 pub struct SoupReport<'r> {
     /// The soups.
     pub soups: &'r Soups,
     /// Format of the table.
     pub table: TableFormat,
-    /// What stands beside values of soups.
+    /// Caveat printed next to values of soups.
     pub caveat: Option<&'r str>,
 }
 
@@ -49,12 +49,12 @@ impl Report for SoupReport<'_> {
     }
 
     fn stands_alone(&self) -> bool {
-        // A table for a paper is all that goes where it is redirected to.
+        // Redirected output must hold nothing but the table.
         self.table != TableFormat::Text
     }
 }
 
-/// What it took.
+/// Describes the effort: evaluations, learning, and their rate.
 fn effort(soups: &Soups, rate: f64) -> String {
     let Evaluations {
         logits,
@@ -66,7 +66,7 @@ fn effort(soups: &Soups, rate: f64) -> String {
     let seconds = soups.provenance.wall_seconds;
     let learned = match learning {
         0 => format!(", {rate:.0} samples/s"),
-        // The rate is of both together.
+        // The rate covers both.
         _ => format!(" and {learning} to learn soups"),
     };
     format!(

@@ -9,13 +9,13 @@ use crate::result::soup::{MethodResult, Soups};
 /// A row of the table.
 struct Row {
     label: String,
-    /// Test and mean shift accuracy.
+    /// Test accuracy and mean accuracy over the shifts.
     accuracies: [Cell; 2],
     cost: &'static str,
     models: String,
 }
 
-/// A mean in percent, with the standard deviation over seeds where there are several.
+/// A mean in percent, with the standard deviation over seeds if there are several.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cell {
     mean: f64,
@@ -34,8 +34,8 @@ impl Cell {
         }
     }
 
-    /// The mean as it is printed, in hundredths; `None` without a value. What looks the same is
-    /// marked the same.
+    /// The mean as printed, in hundredths; `None` without a value. Values that print alike are
+    /// marked alike.
     fn printed(self) -> Option<i64> {
         let hundredths = 100.0 * self.mean;
         hundredths.is_finite().then_some(hundredths.round() as i64)
@@ -50,7 +50,7 @@ impl Cell {
     }
 }
 
-/// The table; the best of each column of accuracies is marked.
+/// Formats the table; the best value in each accuracy column is marked.
 pub fn table(soups: &Soups, kind: TableFormat) -> String {
     let rows = rows(soups);
     let shifts = soups.datasets.iter();
@@ -104,8 +104,8 @@ fn marked(cell: Cell, is_best: bool, kind: TableFormat) -> String {
     }
 }
 
-/// One row a method: seeds are averaged, and of a sweep the best on the validation set stands, or
-/// all of it where there is no such set.
+/// Makes one row per method. Seeds are averaged. A sweep is represented by its best point on the
+/// validation set, or shown in full if there is no validation set.
 fn rows(soups: &Soups) -> Vec<Row> {
     let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
     let row = |results: &[&MethodResult]| {
@@ -132,7 +132,7 @@ fn rows(soups: &Soups) -> Vec<Row> {
             return vec![row(&results)];
         }
         if of(results[0]).val.is_finite() {
-            // Of equals the first.
+            // The sort is stable: among equals the first wins.
             results.sort_by(|a, b| of(b).val.total_cmp(&of(a).val));
             results.truncate(1);
         }

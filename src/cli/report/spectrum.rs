@@ -1,4 +1,4 @@
-//! What is said of a spectrum: eigenvalues and trace.
+//! The report of a spectrum: eigenvalues and trace.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum, file};
 
-/// A spectrum.
+/// A spectrum to present.
 pub struct SpectrumReport<'r>(pub &'r Spectrum);
 
 impl Report for SpectrumReport<'_> {
@@ -41,7 +41,7 @@ impl Report for SpectrumReport<'_> {
             }
         }
         if let Some(trace) = &found.trace {
-            // The error of an estimate from one vector is not known.
+            // The error of an estimate from a single vector is unknown.
             let error = if trace.se.is_finite() {
                 format!(" ± {:.4}", trace.se)
             } else {
@@ -58,7 +58,7 @@ impl Report for SpectrumReport<'_> {
     }
 }
 
-/// A value, with its error where it is no rounding.
+/// Formats an eigenvalue, with its error unless that is mere rounding.
 fn eigenvalue(of: &Eigenvalue) -> String {
     match of.converged {
         true => format!("{:.4}", of.value),
