@@ -2,6 +2,7 @@
 
 // Every test program includes this file and uses only a part of it.
 #![allow(dead_code)]
+#![allow(clippy::unwrap_used)]
 
 pub mod engine;
 pub mod small;

@@ -1,13 +1,11 @@
 //! A graph of one operator, run and differentiated.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use landscape::checkpoint::onnx::proto::{
     AttributeProto, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     ValueInfoProto,
 };
-use landscape::evaluate::onnx::gradient::value_probe::{expose_values, probe_values};
 use landscape::evaluate::runtime::Runtime;
 use landscape::graph::build::described;
 use landscape::graph::build::node;
@@ -15,9 +13,9 @@ use landscape::graph::gradient::loss::values;
 use landscape::graph::gradient::values::Value;
 use landscape::graph::gradient::widen::widened;
 use landscape::graph::gradient::{Differentiated, differentiate, giving, prepared};
-use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
-use prost::Message;
+
+use crate::run::{run, run_seen, session};
 
 /// An input of the operator.
 #[derive(Debug, Clone)]
@@ -390,55 +388,6 @@ fn output(name: &str) -> ValueInfoProto {
         name: Some(name.to_string()),
         ..ValueInfoProto::default()
     }
-}
-
-fn session(model: &ModelProto, context: &str) -> Session {
-    let runtime = Runtime::load(None).unwrap();
-    let built = Session::builder(runtime.environment()).and_then(|builder| {
-        let mut builder = builder.with_intra_threads(1)?;
-        builder.commit_from_memory(&model.encode_to_vec())
-    });
-    built.unwrap_or_else(|error| panic!("{error}\n{context}"))
-}
-
-type Feeds<'f> = Vec<(Cow<'f, str>, SessionInputValue<'f>)>;
-
-fn fed(feeds: &[(String, DynValue)]) -> Feeds<'_> {
-    let feeds = feeds.iter();
-    feeds
-        .map(|(name, value)| (Cow::from(name.as_str()), value.into()))
-        .collect()
-}
-
-fn run_seen(model: &ModelProto, feeds: &[(String, DynValue)]) -> Vec<(String, Value)> {
-    let mut session = session(&expose_values(model.clone()), "forward");
-    probe_values(&mut session, fed(feeds)).unwrap()
-}
-
-/// All outputs as f64.
-fn run(session: &mut Session, feeds: &[(String, DynValue)]) -> Vec<Vec<f64>> {
-    let names: Vec<String> = session
-        .outputs()
-        .iter()
-        .map(|o| o.name().to_string())
-        .collect();
-    // What no output depends on is no input of the session.
-    let read = session.inputs().iter().map(|input| input.name());
-    let read: HashSet<String> = read.map(str::to_string).collect();
-    let mut feeds = fed(feeds);
-    feeds.retain(|(name, _)| read.contains(&**name));
-    let outputs = session.run(feeds).unwrap();
-    let values = names.iter().map(|name| {
-        let value = &outputs[name.as_str()];
-        match value.try_extract_tensor::<f64>() {
-            Ok((_, values)) => values.to_vec(),
-            Err(_) => {
-                let (_, values) = value.try_extract_tensor::<f32>().unwrap();
-                values.iter().map(|&x| f64::from(x)).collect()
-            }
-        }
-    });
-    values.collect()
 }
 
 /// Whether two lists agree to a part of the largest element.

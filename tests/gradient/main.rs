@@ -22,5 +22,6 @@ mod product;
 mod pruned;
 mod reduce;
 mod resize;
+mod run;
 mod shape;
 mod twice;

@@ -1,0 +1,118 @@
+//! What exporters computed from parameters: refused beside state dicts, told in averages of graphs.
+
+use crate::common::{list, program};
+use crate::{
+    DICTS, GRAPHS, NETWORKS, agrees, expected, folder, losses, plane, stderr, stdout, summary,
+};
+
+#[test]
+fn what_the_exporter_computed_is_refused_for_state_dicts() {
+    for network in NETWORKS {
+        for beside in [false, true] {
+            let folder = folder(network, "opt", beside);
+            let output = plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]);
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{network} {}",
+                stdout(&output)
+            );
+            let told = stderr(&output);
+            assert!(told.contains("optimize=False"), "{network}: {told}");
+            assert!(!told.contains("--ignore"), "{network}: {told}");
+        }
+    }
+    let folder = folder("gain", "opt", false);
+    let told = stderr(&plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]));
+    assert!(
+        told.contains("logit_scale went into `exp` by exp"),
+        "{told}"
+    );
+    assert!(told.contains("g went into `add` by add"), "{told}");
+}
+
+#[test]
+fn a_value_that_is_equal_at_the_origin_by_chance_does_not_pass() {
+    let folder = folder("absolute", "opt", true);
+    let told = stderr(&plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]));
+    assert!(
+        told.contains("a went into `abs") && told.contains("by abs"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_constant_that_was_merged_with_a_parameter_is_refused_and_right_without_merging() {
+    let merged = folder("merged", "opt", true);
+    let output = plane(&merged, DICTS, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("norm.weight went into"), "{told}");
+    assert!(told.contains("a merge with a constant"), "{told}");
+    let kept = folder("merged", "noopt", true);
+    assert!(
+        plane(&kept, ["ft1.safetensors", "ft2.safetensors"], &[])
+            .status
+            .success()
+    );
+    agrees("merged", &losses(&summary(&kept)));
+}
+
+#[test]
+fn averages_of_folded_tensors_are_told_where_the_values_stand() {
+    for network in NETWORKS {
+        let folder = folder(network, "opt", false);
+        let output = plane(&folder, GRAPHS, &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let summary = summary(&folder);
+        let losses = losses(&summary);
+        // At the files themselves values are right.
+        agrees(network, &losses[..3]);
+        assert_eq!(summary["provenance"]["verified"]["ft1_opt"], "file");
+        let told = "an average of folded tensors";
+        let soup = stdout(&output);
+        let soup = soup.lines().find(|line| line.starts_with("soup")).unwrap();
+        if network == "scaled" {
+            // A product with a constant commutes with averaging: nothing to tell.
+            agrees(network, &losses);
+            assert_eq!(summary["warnings"].as_array().unwrap().len(), 0);
+            assert!(!soup.contains(told), "{soup}");
+            continue;
+        }
+        let wrong = (losses[3] - expected(network)[3]).abs();
+        assert!(wrong > 1e-4, "{network}: {wrong}");
+        assert!(soup.contains(told), "{soup}");
+        let warning = summary["warnings"][0].as_str().unwrap();
+        assert!(
+            warning.contains("NOT those of averaged parameters"),
+            "{warning}"
+        );
+        assert!(warning.contains("optimize=False"), "{warning}");
+    }
+    let folder = folder("norm", "opt", false);
+    let told = stderr(&plane(&folder, GRAPHS, &[]));
+    assert!(told.contains("FuseBatchNormInto"), "{told}");
+}
+
+#[test]
+fn a_line_and_a_soup_of_folded_tensors_say_so_too() {
+    let folder = folder("norm", "opt", false);
+    let models = [("a", "ft1_opt.onnx"), ("b", "ft2_opt.onnx")];
+    list(folder.path().join("m.csv"), &models);
+    for arguments in [
+        "line --origin zs.onnx --a ft1_opt.onnx --b ft2_opt.onnx --test test.npz --steps 3",
+        "soup --origin zs.onnx --models m.csv --val test.npz --test test.npz --methods uniform",
+        "pairs --origin zs.onnx --models m.csv --test test.npz",
+    ] {
+        let mut command = program();
+        command
+            .current_dir(folder.path())
+            .args(arguments.split(' '));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(
+            stdout(&output).contains("an average of folded tensors"),
+            "{arguments}"
+        );
+    }
+}
