@@ -26,7 +26,7 @@ const ALIASES: [&str; 2] = ["x", "inputs"];
 pub struct Source {
     /// `train`, `val`, `test`, or the name given to a shift set.
     pub name: String,
-    /// What it is used for.
+    /// Purpose of the data set.
     pub role: Role,
     /// Path of the `.npz` or `.safetensors` file.
     pub path: PathBuf,
@@ -163,7 +163,7 @@ impl Dataset {
         &self.source.name
     }
 
-    /// What it is used for.
+    /// Purpose of the data set.
     pub fn role(&self) -> Role {
         self.source.role
     }

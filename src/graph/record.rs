@@ -1,5 +1,5 @@
-//! What PyTorch's exporters record about an initializer: whether it is an unchanged parameter of
-//! the module, or was computed from parameters and stored in their place.
+//! Reads what PyTorch's exporters record about an initializer: whether it is an unchanged parameter
+//! of the module, or was computed from parameters and stored in their place.
 //!
 //! The current exporter (`dynamo=True`) writes its record into the graph's metadata. The signature
 //! of the exported program lists every parameter and buffer; unchanged initializers carry their

@@ -28,7 +28,7 @@ pub struct WeightSlot {
     pub shape: Vec<usize>,
     /// Where the graph reads it; input slots only, no subgraphs.
     pub places: Vec<Place>,
-    /// Its little-endian elements; `None` leaves them out.
+    /// Elements, little-endian; `None` leaves them out.
     pub elements: Option<Bytes>,
 }
 

@@ -16,7 +16,7 @@ pub struct Node<'g> {
 }
 
 impl<'g> Node<'g> {
-    /// A node of which only the attributes are read.
+    /// Wraps a node whose attributes alone are read.
     pub fn alone(proto: &'g NodeProto) -> Self {
         Self {
             proto,

@@ -123,7 +123,7 @@ impl Tape {
         name
     }
 
-    /// Adds a list of integers, of shape [n].
+    /// Adds a list of integers, of shape `[n]`.
     pub fn list(&mut self, values: &[i64]) -> String {
         self.integers(DataType::Int64, values, vec![values.len()])
     }

@@ -12,11 +12,11 @@ pub struct Value {
     pub dtype: DataType,
     /// Shape, including the batch.
     pub shape: Vec<usize>,
-    /// Its elements, if it holds a few integers or booleans: shapes, axes, indices.
+    /// Elements, if it holds a few integers or booleans: shapes, axes, indices.
     pub ints: Option<Vec<i64>>,
-    /// Its elements before rounding to its type, if it is a constant of the derivative.
+    /// Elements before rounding to its type, if it is a constant of the derivative.
     pub exact: Option<Vec<f64>>,
-    /// Its elements, if it is a short list of f32: the scales of Resize.
+    /// Elements, if it is a short list of f32: the scales of Resize.
     pub floats: Option<Vec<f32>>,
 }
 

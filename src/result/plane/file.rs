@@ -130,7 +130,7 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
     })
 }
 
-/// Recovers the grid and the data sets from rows, of which each point and data set has one.
+/// Recovers the grid and the data sets from rows: one row per point and data set.
 fn grid_and_datasets(rows: &[Row]) -> std::result::Result<(Grid, Vec<DatasetInfo>), String> {
     let mut grid = Grid {
         xs: Vec::new(),

@@ -146,7 +146,7 @@ fn by_channel(channels: usize, rank: usize) -> Vec<usize> {
 pub struct Grouped {
     /// The normalized values, [batch, groups, channels per group, places].
     pub normal: Normal,
-    /// Their shape.
+    /// Shape of the normalized values.
     pub shape: [usize; 4],
     /// The shape of scale and bias that broadcasts to them.
     pub parameters: [usize; 4],

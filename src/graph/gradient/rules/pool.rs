@@ -129,7 +129,7 @@ fn unpooled(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<
     ))
 }
 
-/// Does the same as [`unpooled`] with an operator that supports every float type.
+/// Does the same as `unpooled` with an operator that supports every float type.
 pub fn scattered(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<String> {
     let count = tape.shape(dy)?.iter().product();
     let dy = tape.reshape(dy, &[count])?;
