@@ -1,4 +1,4 @@
-//! Writing files so that nobody ever sees half of one.
+//! Atomic file writes: nobody ever sees half a file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,11 +13,11 @@ use super::lock::lock;
 
 use crate::error::{Error, Result};
 
-/// Writes a file under a temporary name beside it, flushes it to disk and renames it.
+/// Writes a temporary file beside `path`, flushes it to disk and renames it to `path`.
 ///
 /// # Errors
-/// When the folder cannot be made or written, or the disk is full; then nothing stands under
-/// the final name that did not before, and the temporary file is gone.
+/// When the folder cannot be created or written, or the disk is full. Then `path` is left as it
+/// was, and the temporary file is removed.
 pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let attempt = || -> io::Result<()> {
         let folder = folder_of(path);
@@ -29,7 +29,7 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
         drop(buffered);
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
-        // The new name, too, outlives a power failure. Not every system opens folders.
+        // Makes the rename survive a power failure as well. Not every system can open folders.
         if let Ok(folder) = fs::File::open(folder) {
             folder.sync_all()?;
         }
@@ -38,10 +38,10 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>
     attempt().map_err(|error| Error::write(path, &error))
 }
 
-/// Writes a value as indented JSON, in the same way.
+/// Writes a value as indented JSON, atomically like [`write()`].
 ///
 /// # Errors
-/// As [`write()`].
+/// When the file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write(path, |out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
@@ -49,11 +49,11 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
-/// Makes the folder of a file that is going to be written and tries it, so that a long run does
-/// not end in a folder that cannot take its result.
+/// Creates the folder of a file and checks that it is writable, so that a long run does not fail
+/// when it saves its result.
 ///
 /// # Errors
-/// As [`write()`].
+/// When the folder cannot be created or written.
 pub fn probe(path: &Path) -> Result<()> {
     match temporary(folder_of(path)) {
         Ok(_) => Ok(()),
@@ -64,7 +64,7 @@ pub fn probe(path: &Path) -> Result<()> {
 /// Temporary files that are being written.
 static UNFINISHED: Unfinished = Unfinished(Mutex::new(BTreeSet::new()));
 
-/// Removes the temporary files that are being written: the program is about to end at once.
+/// Removes the temporary files being written; called just before the program exits.
 pub fn remove_unfinished() {
     UNFINISHED.remove();
 }
@@ -72,7 +72,7 @@ pub fn remove_unfinished() {
 struct Unfinished(Mutex<BTreeSet<PathBuf>>);
 
 impl Unfinished {
-    /// Adds a file, until what is returned goes.
+    /// Registers a file until the returned guard is dropped.
     fn add(&self, path: &Path) -> BeingWritten<'_> {
         lock(&self.0).insert(path.to_path_buf());
         BeingWritten {
@@ -83,7 +83,7 @@ impl Unfinished {
 
     fn remove(&self) {
         for path in lock(&self.0).iter() {
-            // It may have been renamed a moment ago.
+            // The file may just have been renamed.
             let _ = fs::remove_file(path);
         }
     }
@@ -116,7 +116,7 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
         .tempfile_in(folder)
 }
 
-/// Ordinary permissions instead of the private ones of temporary files.
+/// Gives temporary files ordinary permissions instead of private ones.
 trait OrdinaryPermissions {
     fn permissions_of(&mut self, folder: &Path) -> &mut Self;
 }
@@ -125,7 +125,7 @@ impl OrdinaryPermissions for tempfile::Builder<'_, '_> {
     #[cfg(unix)]
     fn permissions_of(&mut self, _folder: &Path) -> &mut Self {
         use std::os::unix::fs::PermissionsExt;
-        // The process's umask takes away what it should.
+        // The process's umask removes what it should.
         self.permissions(fs::Permissions::from_mode(0o666))
     }
 

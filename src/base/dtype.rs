@@ -1,4 +1,4 @@
-//! Element types of arrays, whatever file they lie in.
+//! Element types of arrays, for all file formats.
 
 use safetensors::Dtype as Safetensors;
 
@@ -29,9 +29,9 @@ pub enum Dtype {
     U16,
     /// 8-bit unsigned integer.
     U8,
-    /// Boolean, a byte each.
+    /// Boolean, one byte each.
     Bool,
-    /// Any other, by its name; its elements are not read.
+    /// Any other type, by its name; its elements are not read.
     Other(&'static str),
 }
 
@@ -55,7 +55,7 @@ const SAFETENSORS: [(Safetensors, Dtype); 15] = [
 ];
 
 impl Dtype {
-    /// The name used in tables and messages.
+    /// The type's name in tables and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -91,7 +91,7 @@ impl Dtype {
         matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::F64)
     }
 
-    /// Whether this is an integer type; `bool` is none.
+    /// Whether this is an integer type; `bool` is not.
     pub fn is_integer(self) -> bool {
         !self.is_float() && !matches!(self, Self::Bool | Self::Other(_))
     }
@@ -103,7 +103,7 @@ impl Dtype {
         found.map_or(Self::Other("unknown"), |(_, ours)| *ours)
     }
 
-    /// What `.safetensors` files call it; `None` where nothing is written in it.
+    /// The type's name in `.safetensors` files; `None` for types that are never written.
     pub fn to_safetensors(self) -> Option<Safetensors> {
         let mut table = SAFETENSORS.iter();
         let found = table.find(|(_, ours)| *ours == self && self.size().is_some());

@@ -1,8 +1,8 @@
-//! Opening files that others wrote, and files of our own beside theirs, without surprises.
+//! Opens input files and the program's own files safely.
 //!
-//! A folder that was cloned or unpacked holds whatever its author put there: a link where our own
-//! file would stand, a FIFO that never ends where an input is read. Both are looked at before
-//! anything is read or written.
+//! A folder that was cloned or unpacked may hold anything: a symbolic link in place of one of our
+//! files, or a FIFO that never ends in place of an input. Both are checked before anything is read
+//! or written.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,26 +11,26 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
-/// Most bytes of a configuration file.
+/// Maximum size of a configuration file, in bytes.
 pub const CONFIGURATION: u64 = 1 << 20;
 
-/// Most bytes of a list (of models, of pairs).
+/// Maximum size of a list (of models, of pairs), in bytes.
 pub const LIST: u64 = 1 << 26;
 
-/// Most bytes of a result: those of a thousand models in all pairs have several hundred MB.
+/// Maximum size of a result, in bytes: a thousand models in all pairs take several hundred MB.
 pub const RESULT: u64 = 1 << 32;
 
-/// Opens an input, which links may lead to: a regular file and nothing else.
+/// Opens an input, which may be reached through links but must be a regular file.
 ///
 /// # Errors
-/// When there is no such file, it may not be read, or it is a folder, a FIFO or a device, which
-/// might never end.
+/// When the file does not exist or cannot be read, or is a folder, a FIFO or a device, which might
+/// never end.
 pub fn open(path: &Path) -> Result<File> {
     let fail = |error: io::Error| Error::read(path, &error);
     regular(path, &fs::metadata(path).map_err(fail)?)?;
     let mut options = OpenOptions::new();
     options.read(true);
-    // What took its place meanwhile is not waited for either.
+    // Something else may have taken its place meanwhile: never wait for a FIFO.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path).map_err(fail)?;
@@ -38,10 +38,10 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The same to be read from its beginning, as far as `most` bytes.
+/// Opens an input to be read from its beginning, up to `most` bytes.
 ///
 /// # Errors
-/// As [`open`]; also when the file is larger.
+/// When [`open`] fails, or the file is larger than `most` bytes.
 pub fn reader(path: &Path, most: u64) -> Result<impl Read + use<>> {
     let file = open(path)?;
     let len = file.metadata().map_err(|error| Error::read(path, &error))?;
@@ -51,14 +51,14 @@ pub fn reader(path: &Path, most: u64) -> Result<impl Read + use<>> {
             format!("has {} bytes; at most {most} are read", len.len()),
         ));
     }
-    // A file that grows meanwhile is cut there.
+    // If the file grows meanwhile, the rest is not read.
     Ok(file.take(most))
 }
 
-/// The text of a file of at most `most` bytes.
+/// Reads the text of a file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`reader`]; also when it is not UTF-8.
+/// When [`reader`] fails, or the text is not UTF-8.
 pub fn text(path: &Path, most: u64) -> Result<String> {
     let mut text = String::new();
     let read = reader(path, most)?.read_to_string(&mut text);
@@ -66,7 +66,7 @@ pub fn text(path: &Path, most: u64) -> Result<String> {
     Ok(text)
 }
 
-/// Refuses what is no regular file.
+/// Refuses anything but a regular file.
 fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::input(path, "is a folder; a file is needed"));
@@ -80,7 +80,7 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
     }
 }
 
-/// What tells whether an input was changed in place while it was read.
+/// A file's identity and state, to detect changes in place while it is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     path: PathBuf,
@@ -91,7 +91,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file as it is now; `None` where there is none.
+    /// Takes the stamp of a file; `None` if there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self {
@@ -106,11 +106,11 @@ impl Stamp {
         })
     }
 
-    /// Whether the file was written to since. Another file in its place, or none, does no harm: what
-    /// is mapped is the old one.
+    /// Checks that the file was not written to since. Replacing or removing it is harmless: the old
+    /// file stays mapped.
     ///
     /// # Errors
-    /// When it was.
+    /// When the file was written to.
     pub fn check(&self) -> Result<()> {
         let now = Self::of(&self.path);
         #[cfg(unix)]
@@ -126,13 +126,14 @@ impl Stamp {
     }
 }
 
-/// Opens a file of our own to be read and written, or begins it; it is not cut.
+/// Opens one of the program's own files for reading and writing, or creates it; it is not
+/// truncated.
 ///
-/// Neither the file nor one of its folders below `root` may be a symbolic link, and the file may
-/// have no other name: whoever made the folder could have had another file written through it.
+/// Neither the file nor a folder below `root` may be a symbolic link, and the file may have no
+/// other hard link: otherwise whoever made the folder could have us write to another file.
 ///
 /// # Errors
-/// When it is such a link or no regular file, or cannot be opened.
+/// When the path contains such a link, is no regular file, or cannot be opened.
 pub fn own(root: &Path, path: &Path) -> io::Result<File> {
     let folders = path.ancestors().skip(1);
     for folder in folders.take_while(|folder| *folder != root) {

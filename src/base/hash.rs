@@ -1,4 +1,4 @@
-//! SHA-256 as text.
+//! SHA-256 hashes as text.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// `bytes` in lower-case hexadecimal digits, two a byte.
+/// `bytes` in lower-case hexadecimal, two digits per byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -1,6 +1,6 @@
-//! Amounts as a person would say them.
+//! Quantities formatted for people.
 
-/// A number of bytes in the largest unit that leaves at least 1, such as `1.5 KiB`.
+/// Formats a number of bytes in the largest unit that leaves at least 1, such as `1.5 KiB`.
 pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
@@ -13,7 +13,7 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.decimals$} {}", units[unit])
 }
 
-/// A number of seconds, at least 1, in seconds, minutes or hours, such as `90 s` or `2.5 h`.
+/// Formats a number of seconds, at least 1, as seconds, minutes or hours: `90 s`, `2.5 h`.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => "1 s".to_string(),

@@ -1,5 +1,5 @@
-//! The memory that this process may use: that of the machine, within the limits of the control
-//! groups (of a container, of a batch system such as Slurm) that the process runs in.
+//! The memory available to this process: that of the machine, within the limits of its control
+//! groups (of a container, or of a batch system such as Slurm).
 
 use std::fmt;
 use std::fs;
@@ -7,25 +7,24 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// Memory, in bytes.
+/// Amounts of memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// All that this process could ever use.
+    /// Total that this process could ever use.
     pub total: u64,
-    /// What it can still get without swapping.
+    /// Amount that it can still get without swapping.
     pub available: u64,
 }
 
-/// The files of a version of control groups, and what they are called there.
+/// File names of one version of control groups.
 struct Version {
-    /// Where the groups may be mounted, below the root of the file system.
+    /// Possible mount points, relative to the root of the file system.
     mounts: &'static [&'static str],
-    /// Limits in bytes; anything but a number means that there is none.
+    /// Files with limits in bytes; any content but a number means no limit.
     limits: &'static [&'static str],
-    /// Bytes in use, with the cached pages of files.
+    /// File with the bytes in use, including cached pages of files.
     usage: &'static str,
-    /// The line of `memory.stat` that counts cached pages which the kernel drops when it needs
-    /// memory.
+    /// The line of `memory.stat` with the cached pages that the kernel drops when it needs memory.
     reclaimable: &'static str,
 }
 
@@ -36,7 +35,7 @@ const VERSION_1: Version = Version {
     reclaimable: "total_inactive_file",
 };
 
-/// Under the second path where both versions are mounted.
+/// Version 2 is mounted at the second path if both versions are in use.
 const VERSION_2: Version = Version {
     mounts: &["sys/fs/cgroup", "sys/fs/cgroup/unified"],
     limits: &["memory.max", "memory.high"],
@@ -45,12 +44,12 @@ const VERSION_2: Version = Version {
 };
 
 impl Memory {
-    /// What this process may use; `None` where the system does not tell through `/proc/meminfo`.
+    /// Memory available to this process; `None` on systems without `/proc/meminfo`.
     pub fn of_this_machine() -> Option<Self> {
         Self::below(Path::new("/"))
     }
 
-    /// The same, from a file system whose root is `root`.
+    /// Reads the memory from a file system with the given root.
     fn below(root: &Path) -> Option<Self> {
         let text = |path: &str| fs::read_to_string(root.join(path)).ok();
         let machine = Self::from_meminfo(&text("proc/meminfo")?)?;
@@ -59,7 +58,7 @@ impl Memory {
         Some(limits.fold(machine, Self::within))
     }
 
-    /// Both numbers, neither larger than that of `limit`.
+    /// Limits both amounts to those of `limit`.
     fn within(self, limit: Self) -> Self {
         Self {
             total: self.total.min(limit.total),
@@ -67,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// Reads the text of `/proc/meminfo`, whose unit is the KiB (it writes kB).
+    /// Parses `/proc/meminfo`, whose unit is the KiB (written as kB).
     fn from_meminfo(text: &str) -> Option<Self> {
         let bytes = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -80,7 +79,7 @@ impl Memory {
         })
     }
 
-    /// What the group of a folder allows; `None` where it sets no limit.
+    /// The limit that a group's folder sets, if any.
     fn of_group(folder: &Path, version: &Version) -> Option<Self> {
         let number = |name: &str| -> Option<u64> {
             let text = fs::read_to_string(folder.join(name)).ok()?;
@@ -106,11 +105,11 @@ impl Memory {
     }
 }
 
-/// The limits that a line of `/proc/self/cgroup` (`ID:CONTROLLERS:PATH`) leads to: those of the
-/// group and of all above it, as each holds for what is inside.
+/// The limits that apply by a line of `/proc/self/cgroup` (`ID:CONTROLLERS:PATH`): those of the
+/// group and of all groups above it.
 ///
-/// A container may see the path of its group from outside, where no such folder is mounted; the
-/// folders above, the mount point last, are then those of the container.
+/// In a container the path may be that seen from outside, where no such folder is mounted; the
+/// folders above it, up to the mount point, are then those of the container.
 fn limits(root: &Path, line: &str) -> Vec<Memory> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
@@ -151,7 +150,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// What is found in a file system with 1 GiB of memory, half of it available, and `files`.
+    /// The memory found in a file system with 1 GiB, half of it available, and `files`.
     fn found(files: &[(&str, &str)]) -> (u64, u64) {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = (
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_tightest_group_above_the_process_bounds_it() {
-        // 256 MiB, of which 100 are in use and 20 of those are a cache; the inner group has 4 more.
+        // 256 MiB: 100 are in use, 20 of them as a cache; the inner group has 4 more.
         let files = [
             ("proc/self/cgroup", "0::/job/step/task\n"),
             ("sys/fs/cgroup/job/memory.max", "268435456\n"),

@@ -1,4 +1,4 @@
-//! Memory-mapped files, with errors that name the file.
+//! Memory-maps files; errors name the file.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Maps a file into memory; slices of the result share the mapping.
 ///
 /// # Errors
-/// When there is no such file, it is no regular file or an empty one, or it may not be read.
+/// When the file does not exist, is empty, is not a regular file, or cannot be read.
 pub fn map_file(path: &Path) -> Result<Bytes> {
     let file = files::open(path)?;
     let metadata = file.metadata().map_err(|error| Error::read(path, &error))?;
@@ -21,13 +21,13 @@ pub fn map_file(path: &Path) -> Result<Bytes> {
     map_open(&file, path)
 }
 
-/// Maps a file that is open and not empty; `path` is for messages.
+/// Maps an open, non-empty file; `path` is for messages.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the system cannot map the file.
 pub fn map_open(file: &File, path: &Path) -> Result<Bytes> {
-    // SAFETY: the mapping is read-only; a file that another process truncates while it is
-    // mapped ends the program, as with every memory-mapping reader.
+    // SAFETY: the mapping is read-only. If another process truncates the file while it is
+    // mapped, the program ends, as with every memory-mapping reader.
     let mapping = unsafe { memmap2::Mmap::map(file) }.map_err(|error| Error::read(path, &error))?;
     Ok(Bytes::from_owner(mapping))
 }

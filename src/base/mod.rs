@@ -1,4 +1,4 @@
-//! Small tools that know nothing of networks: files, hashes, text for people, the machine.
+//! Small tools independent of networks: files, hashes, text for people, the machine.
 
 pub mod atomic;
 pub mod dtype;

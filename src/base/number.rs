@@ -1,22 +1,22 @@
 //! Numbers in JSON: NaN and ±∞, which JSON lacks, are written as strings and read back.
 //!
-//! For fields: `#[serde(with = "crate::base::number")]`. An optional one needs
-//! `#[serde(default)]` as well, where it may be missing.
+//! Annotate fields with `#[serde(with = "crate::base::number")]`. An optional field that may be
+//! missing needs `#[serde(default)]` as well.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What holds numbers: one, an optional one, a pair, a list of any of them.
+/// A type made of numbers: one, an optional one, a pair, or a list of these.
 pub trait Numbers: Sized {
-    /// The same with [`Number`] in the place of `f64`.
+    /// The same type with [`Number`] in place of `f64`.
     type Json: Serialize + for<'de> Deserialize<'de>;
-    /// To be written.
+    /// Converts to the form that is written.
     fn to_json(&self) -> Self::Json;
-    /// What was read.
+    /// Converts from the form that was read.
     fn from_json(json: Self::Json) -> Self;
 }
 
-/// A number as JSON holds it: a finite one as a number, others as `"NaN"`, `"inf"` or `"-inf"`.
+/// A number in JSON: a finite one as a number, others as `"NaN"`, `"inf"` or `"-inf"`.
 pub struct Number(f64);
 
 impl Serialize for Number {
@@ -36,7 +36,7 @@ impl<'de> Deserialize<'de> for Number {
         enum Written {
             Finite(f64),
             Text(String),
-            /// What some fields of earlier versions hold where they are not finite.
+            /// Earlier versions wrote null for non-finite values of some fields.
             Null,
         }
         match Written::deserialize(deserializer)? {
@@ -90,15 +90,15 @@ impl<T: Numbers> Numbers for Vec<T> {
 /// Writes numbers, each as a [`Number`].
 ///
 /// # Errors
-/// Those of the serializer.
+/// When the serializer fails.
 pub fn serialize<T: Numbers, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     value.to_json().serialize(serializer)
 }
 
-/// Reads what [`serialize`] wrote.
+/// Reads numbers written by [`serialize`].
 ///
 /// # Errors
-/// Those of the deserializer, and a text that is no number.
+/// When the deserializer fails, or a string is not a number.
 pub fn deserialize<'de, T: Numbers, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::Json::deserialize(deserializer).map(T::from_json)
 }

@@ -1,7 +1,7 @@
-//! Reading checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
+//! Reads checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
 //!
-//! Nothing is copied: a [`tensor::Tensor`] is a slice of the mapped file, and its elements are decoded
-//! when they are used.
+//! Nothing is copied: a [`tensor::Tensor`] is a slice of the mapped file, and its elements are
+//! decoded when they are used.
 
 pub mod onnx;
 pub mod safetensors;
@@ -14,21 +14,21 @@ use self::onnx::Model;
 use self::tensor::Tensor;
 use crate::error::{Error, Result};
 
-/// The endings a bare checkpoint name is tried with, in this order.
+/// The extensions tried for a bare checkpoint name, in this order.
 const ENDINGS: [&str; 2] = ["onnx", "safetensors"];
 
-/// A checkpoint file, opened.
+/// An open checkpoint file.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// The file's stem.
+    /// Name: the file's stem.
     pub name: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it holds.
+    /// The contents of the file.
     pub content: Content,
 }
 
-/// What a checkpoint file holds.
+/// The contents of a checkpoint file.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// A network with its weights.
@@ -38,10 +38,10 @@ pub enum Content {
 }
 
 impl Checkpoint {
-    /// Opens the file that `given` names: as given, then with each ending.
+    /// Opens the file `given`, or `given` with an extension appended.
     ///
     /// # Errors
-    /// When there is no such file, its kind is not known, or it cannot be read.
+    /// When there is no such file, its kind is unknown, or it cannot be read.
     pub fn open(given: &Path) -> Result<Self> {
         let path = find(given)?;
         let content = match ending(&path).as_deref() {
@@ -63,7 +63,7 @@ impl Checkpoint {
         })
     }
 
-    /// Its tensors by name, where the file holds no network.
+    /// The tensors by name, if the file holds no network.
     pub fn state_dict(&self) -> Option<&BTreeMap<String, Tensor>> {
         match &self.content {
             Content::Safetensors(tensors) => Some(tensors),
@@ -72,13 +72,13 @@ impl Checkpoint {
     }
 }
 
-/// The state dict beside a model, where there is one: the model's name with the other ending.
+/// The state dict beside a model, if there is one: the same name with the other extension.
 pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
     let path = model.with_extension("safetensors");
     path.is_file().then_some(path)
 }
 
-/// An adapter holds factors of a difference from its base, and is no model by itself.
+/// Refuses an adapter: it holds factors of a difference from its base and is no model by itself.
 fn refuse_adapter(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let is_factor = |name: &&String| name.contains("lora_A") || name.contains("lora_B");
     let Some(factor) = tensors.keys().find(is_factor) else {
@@ -94,10 +94,11 @@ fn refuse_adapter(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()>
     ))
 }
 
-/// The file that a name on the command line stands for.
+/// Finds the file that a name on the command line refers to.
 ///
 /// # Errors
-/// When neither the name nor the name with an ending is a file; the message lists what was tried.
+/// When neither the name nor the name with an extension is a file; the message lists what was
+/// tried.
 pub fn find(given: &Path) -> Result<PathBuf> {
     if given.is_file() {
         return Ok(given.to_path_buf());
@@ -113,7 +114,7 @@ pub fn find(given: &Path) -> Result<PathBuf> {
         return Ok(found.clone());
     }
     if ending(given).is_some_and(|ending| ENDINGS.contains(&ending.as_str())) || given.exists() {
-        // Opening it says what is wrong with the path as given.
+        // Opening the path as given reports what is wrong with it.
         return Ok(given.to_path_buf());
     }
     let tried: Vec<String> = candidates
@@ -126,7 +127,7 @@ pub fn find(given: &Path) -> Result<PathBuf> {
     ))
 }
 
-/// What a file's name ends in, in lower case.
+/// The extension of a file name, in lower case.
 pub fn ending(path: &Path) -> Option<String> {
     path.extension()
         .map(|ending| ending.to_string_lossy().to_lowercase())

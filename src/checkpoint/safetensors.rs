@@ -1,4 +1,4 @@
-//! The `.safetensors` format: reading files, and the header of one that is written.
+//! The `.safetensors` format: reads files, and makes the header of a file to be written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,46 +13,46 @@ use crate::error::{Error, Result};
 
 pub use safetensors::Dtype as StoredDtype;
 
-/// The header's key for what is said of the file as a whole.
+/// Key of the header's metadata.
 const METADATA: &str = "__metadata__";
 
-/// A tensor as a header declares it.
+/// A tensor as declared in the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
-    /// Its name.
+    /// Name of the tensor.
     pub name: String,
-    /// Its element type, one of many more than can be averaged.
+    /// Element type; many of them cannot be averaged.
     pub dtype: StoredDtype,
-    /// Its shape.
+    /// Shape of the tensor.
     pub shape: Vec<usize>,
 }
 
 impl Declared {
-    /// Bytes of its elements.
+    /// Size of the elements in bytes.
     pub fn size(&self) -> usize {
-        // Some types take less than a byte an element.
+        // Some types take less than a byte per element.
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
     }
 }
 
-/// A file as it is laid out.
+/// The layout of a file.
 #[derive(Debug)]
 pub struct FileLayout {
-    /// The tensors with their elements, in the order in which they lie in the file.
+    /// The tensors and their elements, in file order.
     pub tensors: Vec<(Declared, Bytes)>,
-    /// What the header says of the file as a whole.
+    /// The metadata of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// How a `.safetensors` file is laid out; nothing is copied.
+/// Reads the layout of a `.safetensors` file without copying.
 ///
 /// # Errors
-/// As [`read`].
+/// When the file is missing, truncated, or its header is invalid.
 pub fn read_layout(path: &Path) -> Result<FileLayout> {
     let bytes = map::map_file(path)?;
     let (start, header) =
         SafeTensors::read_metadata(&bytes).map_err(|error| fault(path, &error.to_string()))?;
-    // The length of the header stands before it, in eight bytes.
+    // The file begins with the length of the header, in eight bytes.
     let elements = bytes.slice(8 + start..);
     let tensor = |name: String| {
         let info = header.info(&name)?;
@@ -71,8 +71,8 @@ pub fn read_layout(path: &Path) -> Result<FileLayout> {
     })
 }
 
-/// What a file begins with: all that stands before the elements of the tensors, which follow in
-/// this order without gaps.
+/// Makes the beginning of a file: everything before the elements of the tensors, which must follow
+/// in this order without gaps.
 ///
 /// The same tensors and metadata always give the same bytes.
 ///
@@ -102,10 +102,10 @@ pub fn header<'t>(
     Ok(header)
 }
 
-/// The tensors of a `.safetensors` file, by name; nothing is copied.
+/// Reads the tensors of a `.safetensors` file by name, without copying.
 ///
 /// # Errors
-/// When the file is missing, truncated, or its header is not what the format asks for.
+/// When the file is missing, truncated, or its header is invalid.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = map::map_file(path)?;
     tensors(&bytes).map_err(|problem| fault(path, &problem))

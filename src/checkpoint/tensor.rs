@@ -1,18 +1,18 @@
-//! A tensor as it lies in a checkpoint file.
+//! A tensor as stored in a checkpoint file.
 
 use bytes::Bytes;
 
 pub use crate::base::dtype::Dtype;
 
-/// A tensor inside a memory-mapped file: nothing is copied until it is decoded.
+/// A tensor inside a memory-mapped file; nothing is copied until it is decoded.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// Element type.
     pub dtype: Dtype,
     /// Shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Little-endian elements, row-major, at no particular alignment; its length is
-    /// checked against shape and element type for floating-point tensors.
+    /// The elements, little-endian and row-major, with no particular alignment. For floating-point
+    /// tensors the length is checked against shape and element type.
     pub bytes: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! Arrays as they lie in a data file, whatever the file format.
+//! Arrays as stored in a data file, for all file formats.
 
 use bytes::Bytes;
 
@@ -8,21 +8,22 @@ use crate::error::Result;
 /// Type and shape of an array in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Element type, none of [`Dtype::Other`], or the file's own name for one that cannot be read.
+    /// Element type (never [`Dtype::Other`]), or the file's own name for a type that cannot be
+    /// read.
     pub(super) element: std::result::Result<Dtype, String>,
     /// Shape; empty for a scalar.
     pub(super) shape: Vec<usize>,
 }
 
 impl Layout {
-    /// Bytes of the whole array; `None` when the type cannot be read or the size overflows.
+    /// Size of the whole array in bytes; `None` if the type cannot be read or the size overflows.
     pub(super) fn byte_len(&self) -> Option<usize> {
         let size = self.element.as_ref().ok()?.size()?;
         let elements = self.shape.iter();
         elements.copied().try_fold(size, usize::checked_mul)
     }
 
-    /// As in `u8 [100, 1, 28, 28]`.
+    /// Formats type and shape, as in `u8 [100, 1, 28, 28]`.
     pub(super) fn describe(&self) -> String {
         let element = match &self.element {
             Ok(element) => element.name(),
@@ -32,7 +33,7 @@ impl Layout {
     }
 }
 
-/// Bytes per element of an array that can be read.
+/// Bytes per element of a readable type.
 pub(super) fn width(element: Dtype) -> usize {
     // A layout holds no type of unknown size.
     element.size().unwrap_or(1)
@@ -46,16 +47,16 @@ pub(super) trait Container {
     /// Type and shape of the named array.
     fn layout(&mut self, name: &str) -> Result<Layout>;
 
-    /// The named array, little-endian and row-major: all of it, or the given rows (ascending
+    /// Reads the named array, little-endian and row-major: all of it, or the given rows (ascending
     /// indices along axis 0). Its element type must be readable and its rank at least 1.
     fn read(&mut self, name: &str, rows: Option<&[usize]>) -> Result<Bytes>;
 }
 
-/// Most arrays that a message lists.
+/// Maximum number of arrays that a message lists.
 const LISTED: usize = 20;
 
-/// The arrays of a file with their types and shapes, as in `` `x` (u8 [100, 28]) ``; the first of
-/// many.
+/// Lists the arrays of a file with types and shapes, as in `` `x` (u8 [100, 28]) ``; only the first
+/// ones if there are many.
 pub(super) fn list(container: &mut dyn Container) -> String {
     let names = container.names();
     let first = names.iter().take(LISTED);
@@ -73,7 +74,7 @@ pub(super) fn list(container: &mut dyn Container) -> String {
     }
 }
 
-/// Copies the given rows, of `row` bytes each, out of a row-major array.
+/// Copies the given rows, each of `row` bytes, out of a row-major array.
 pub(super) fn gather(data: &Bytes, row: usize, rows: &[usize]) -> Bytes {
     let mut out = Vec::with_capacity(rows.len() * row);
     for &index in rows {

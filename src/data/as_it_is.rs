@@ -1,5 +1,5 @@
-//! Floating-point data beside a configured preprocessing, which is for `u8` alone: such data is
-//! taken as it is, which is right where it was normalized before it was stored.
+//! Checks floating-point data if preprocessing is configured. Preprocessing applies only to `u8`;
+//! floating-point data is taken as it is, which is right only if it was normalized before storage.
 
 use std::path::Path;
 
@@ -7,35 +7,35 @@ use super::fill::{BatchMut, Column};
 use super::preprocess::Preprocess;
 use super::spec::InputDtype;
 
-/// Samples that are looked at.
+/// Number of samples to check.
 pub(super) const SAMPLES: usize = 256;
 
-/// How far beyond what preprocessing gives values may lie, as a part of its range: data is
-/// augmented, resized or rounded before it is stored.
+/// How far values may lie outside the range of preprocessed data, as a fraction of that range:
+/// data may have been augmented, resized or rounded before it was stored.
 const MARGIN: f64 = 0.05;
 
-/// Values of an array.
+/// Statistics of an array's values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Seen {
     low: f64,
     high: f64,
-    /// Whether all are whole numbers.
+    /// Whether all values are whole numbers.
     whole: bool,
-    /// Samples that were looked at.
+    /// Number of samples checked.
     samples: usize,
 }
 
-/// What is to be said of them, and how loud.
+/// A message about the values, with its severity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
-    /// They are not as preprocessing would have made them.
+    /// The values are unlike preprocessed ones.
     Warning(String),
-    /// They may be.
+    /// The values may be preprocessed.
     Note(String),
 }
 
 impl Seen {
-    /// Looks at some samples of an input; `None` where no value is finite.
+    /// Checks some samples of an input; `None` if no value is finite.
     pub(super) fn of(column: &Column, samples: &[usize]) -> Option<Self> {
         let mut seen = Self {
             low: f64::INFINITY,
@@ -49,7 +49,7 @@ impl Seen {
             _ => narrow.resize(column.row_len, 0.0),
         }
         for &sample in samples {
-            // The file's type matters, and an f32 holds what a narrower graph takes of it.
+            // The stored values count, not their rounding to a narrower graph type: f32 suffices.
             match column.dtype {
                 InputDtype::F64 => column.fill(sample, 1, BatchMut::F64(&mut wide)),
                 _ => column.fill(sample, 1, BatchMut::F32(&mut narrow)),
@@ -67,7 +67,7 @@ impl Seen {
         (seen.low <= seen.high).then_some(seen)
     }
 
-    /// What is to be said of array `name` of a file.
+    /// Makes the message about array `name` of a file.
     pub(super) fn told(&self, name: &str, path: &Path, preprocess: &Preprocess) -> Told {
         let Self { low, high, .. } = *self;
         let (least, most) = preprocess.range();
@@ -81,7 +81,7 @@ impl Seen {
             self.samples
         );
         let cure = "store images as u8, or normalize them before they are stored";
-        // An image is not all of one sign once a mean is taken off, whatever fits in the range.
+        // With the mean subtracted, an image has both signs, even if its values fit the range.
         let is_raw = least < 0.0 && low >= 0.0;
         if self.whole && high > 1.0 && high <= 255.0 && low >= 0.0 && (is_raw || !fits) {
             return Told::Warning(format!(
@@ -110,7 +110,7 @@ impl Seen {
     }
 }
 
-/// A number with up to four digits that matter.
+/// Formats a number with up to four significant digits.
 fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -149,7 +149,7 @@ mod tests {
             text.contains("whole numbers from 0 to 255 on 9 samples"),
             "{text}"
         );
-        // Also where nothing but a scale is configured.
+        // Also if only a scale is configured.
         let text = warning(told(0.0, 255.0, true, 0.0, 1.0));
         assert!(text.contains("Store them as u8"), "{text}");
         let text = warning(told(0.0, 1.0, false, 0.45, 0.22));

@@ -18,22 +18,22 @@ use crate::base::{files, hash, map};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role};
 
-/// Names that the array of a graph with one input may have instead of the input's.
+/// Alternative names of the array if the graph has a single input.
 const ALIASES: [&str; 2] = ["x", "inputs"];
 
-/// Which file is which data set.
+/// A data set and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// `train`, `val`, `test`, or the name given to a shift set.
     pub name: String,
-    /// What it is used for.
+    /// Purpose of the data set.
     pub role: Role,
-    /// The `.npz` or `.safetensors` file.
+    /// Path of the `.npz` or `.safetensors` file.
     pub path: PathBuf,
 }
 
 impl Source {
-    /// A data set of this name and role, in a file.
+    /// Names a data set, its role and its file.
     pub fn new(name: impl Into<String>, role: Role, path: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -50,41 +50,41 @@ pub struct ReadOptions {
     pub preprocess: Option<Preprocess>,
     /// Samples to keep, chosen at random without replacement; `None` and 0 keep all.
     pub limit: Option<usize>,
-    /// Seed of that choice.
+    /// Seed of the choice of samples.
     pub seed: u64,
 }
 
-/// Labelled samples: for each input of the graph an array whose first axis is the sample.
+/// Labelled samples: one array per input of the graph, with the samples along its first axis.
 ///
-/// Samples stay as the file stores them (and, where it stores them uncompressed, in the
-/// memory-mapped file, which must not be changed meanwhile) until [`Dataset::fill`] converts
-/// a batch. It can be shared between threads.
+/// Samples stay as stored until [`Dataset::fill`] converts a batch. If the file is uncompressed
+/// they stay in the memory-mapped file, which must not be changed meanwhile. A data set can be
+/// shared between threads.
 #[derive(Debug)]
 pub struct Dataset {
     source: Source,
     sha256: String,
-    /// Indices in the file of the samples kept, ascending; `None` when all are.
+    /// File indices of the samples kept, ascending; `None` if all are kept.
     rows: Option<Vec<usize>>,
     labels: Vec<i64>,
     columns: Vec<Column>,
-    /// The samples in the order in which they are evaluated.
+    /// The samples in evaluation order.
     order: Vec<usize>,
-    /// What the reader of the results should know of how it is taken.
+    /// Warnings for the results about how the data is used.
     warnings: Vec<String>,
-    /// What only the person at the terminal should.
+    /// Notes for the user at the terminal only.
     notes: Vec<String>,
 }
 
 impl Dataset {
     /// Reads the samples and labels that a graph with these inputs needs.
     ///
-    /// An array is matched to an input by name; where the graph has one input, `x` or `inputs`
-    /// serve too. Arrays that no input asks for are passed over, whatever they hold.
+    /// An array is matched to an input by name; if the graph has a single input, `x` or `inputs`
+    /// work as well. Arrays that match no input are ignored.
     ///
     /// # Errors
-    /// An error that names file and array, when the file is missing, damaged or of no known format; when labels or an input's array
-    /// are missing, or of a type, shape or number of samples that does not fit; when there is
-    /// no sample; and when u8 data meets a floating-point input without preprocessing.
+    /// When the file is missing, damaged or of unknown format; when labels or an input's array are
+    /// missing or of the wrong type, shape or number of samples; when there is no sample; and when
+    /// u8 data meets a floating-point input without preprocessing. The error names file and array.
     pub fn read(source: &Source, inputs: &[InputSpec], options: &ReadOptions) -> Result<Self> {
         let path = &source.path;
         let bytes = map::map_open(&files::open(path)?, path)?;
@@ -127,8 +127,8 @@ impl Dataset {
         Ok(read)
     }
 
-    /// Looks at floating-point data beside preprocessing that is for u8 alone. Where some input
-    /// is preprocessed, the others are meant to be taken as they are.
+    /// Checks floating-point data if preprocessing is configured, which applies only to u8. If some
+    /// input is preprocessed, the others are meant to be taken as they are.
     fn look_at_floats(&mut self, inputs: &[InputSpec], preprocess: &Preprocess) {
         if self.columns.iter().any(Column::is_preprocessed) {
             return;
@@ -148,12 +148,12 @@ impl Dataset {
         }
     }
 
-    /// What the reader of the results should know of how the data is taken.
+    /// Warnings for the results about how the data is used.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What the person at the terminal should know of how the data is taken, as it should be.
+    /// Notes for the user about data that is used as it should be.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -163,12 +163,12 @@ impl Dataset {
         &self.source.name
     }
 
-    /// What it is used for.
+    /// Purpose of the data set.
     pub fn role(&self) -> Role {
         self.source.role
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.source.path
     }
@@ -192,7 +192,7 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// Whether there is no sample: never, since [`Dataset::read`] refuses that.
+    /// Whether there is no sample; never true, since [`Dataset::read`] refuses empty data.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -202,24 +202,24 @@ impl Dataset {
         &self.labels
     }
 
-    /// The samples in the order in which they are evaluated: seeded, so that the first of them
-    /// are a fair sample of all, however the file is sorted.
+    /// The samples in evaluation order: shuffled with a seed, so that the first of them are a fair
+    /// sample of all, however the file is sorted.
     pub fn order(&self) -> &[usize] {
         &self.order
     }
 
-    /// Index in the file of a sample kept.
+    /// File index of a kept sample.
     pub fn file_index(&self, sample: usize) -> usize {
         self.rows.as_ref().map_or(sample, |rows| rows[sample])
     }
 
-    /// Shape of one sample of an input (without the batch axis); inputs count as in the
+    /// Shape of one sample of an input, without the batch axis; `input` is an index into the
     /// specifications given to [`Dataset::read`].
     pub fn sample_shape(&self, input: usize) -> &[usize] {
         &self.columns[input].shape
     }
 
-    /// Elements of one sample of an input.
+    /// Number of elements in one sample of an input.
     pub fn sample_len(&self, input: usize) -> usize {
         self.columns[input].row_len
     }
@@ -233,8 +233,8 @@ impl Dataset {
     /// type; nothing is allocated.
     ///
     /// # Panics
-    /// When `out` is not of the input's type, or not of `samples.len()` times
-    /// [`Dataset::sample_len`] elements, or there are no such samples.
+    /// When `out` is not of the input's type or not of `samples.len()` × [`Dataset::sample_len`]
+    /// elements, or `samples` is out of range.
     pub fn fill(&self, input: usize, samples: Range<usize>, out: BatchMut<'_>) {
         let column = &self.columns[input];
         assert_eq!(out.dtype(), column.dtype, "the buffer has the input's type");
@@ -242,11 +242,11 @@ impl Dataset {
         column.fill(samples.start, samples.len(), out);
     }
 
-    /// Writes the samples at places `places` of [`Dataset::order`] of an input into the caller's
-    /// buffer, one by one.
+    /// Writes samples of an input into the caller's buffer, one by one; `places` are indices into
+    /// [`Dataset::order`].
     ///
     /// # Panics
-    /// As [`Dataset::fill`].
+    /// When [`Dataset::fill`] does.
     pub fn gather(&self, input: usize, places: &[usize], mut out: BatchMut<'_>) {
         let row = self.sample_len(input);
         for (index, &place) in places.iter().enumerate() {
@@ -262,7 +262,7 @@ impl Dataset {
     /// Checks that every label is a class, 0 ≤ label < `classes`.
     ///
     /// # Errors
-    /// Naming the first label that is none and its index in the file.
+    /// When a label is no class; the message gives the first such label and its index in the file.
     pub fn check_labels(&self, classes: usize) -> Result<()> {
         let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
         let wrong = self.labels.iter().position(|&label| !is_class(label));
@@ -279,18 +279,18 @@ impl Dataset {
     }
 }
 
-/// What reading an input's array needs to know.
+/// Context for reading the arrays of inputs.
 struct Reader<'a> {
     path: &'a Path,
     container: &'a mut dyn Container,
-    /// Samples in the file.
+    /// Number of samples in the file.
     samples: usize,
     rows: Option<&'a [usize]>,
     preprocess: Option<&'a Preprocess>,
 }
 
 impl Reader<'_> {
-    /// The name of the array that feeds an input.
+    /// Returns the name of the array that feeds an input.
     fn name(&mut self, spec: &InputSpec, inputs: usize) -> Result<String> {
         let names = self.container.names();
         let there = |wanted: &str| names.iter().any(|name| name == wanted);
@@ -324,7 +324,7 @@ impl Reader<'_> {
         Ok(column)
     }
 
-    /// Checks type, shape and number of samples of an array against its input.
+    /// Checks an array's type, shape and number of samples against its input; returns its type.
     fn check(&self, spec: &InputSpec, name: &str, layout: &Layout) -> Result<Dtype> {
         let found = format!("array `{name}` is {}", layout.describe());
         let wanted = format!("the graph's input `{}` takes {spec}", spec.name);
@@ -364,7 +364,7 @@ impl Reader<'_> {
     }
 }
 
-/// Opens a data file by the ending of its name.
+/// Opens a data file; its extension gives the format.
 fn open(path: &Path, bytes: &Bytes) -> Result<Box<dyn Container>> {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     match ending.to_str() {

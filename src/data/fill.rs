@@ -1,4 +1,4 @@
-//! Conversion of stored samples into the buffers a graph reads.
+//! Converts stored samples into the buffers that a graph reads.
 
 use std::path::Path;
 
@@ -61,7 +61,7 @@ impl BatchMut<'_> {
         }
     }
 
-    /// Some of the elements.
+    /// Borrows a range of the elements.
     pub fn part(&mut self, range: std::ops::Range<usize>) -> BatchMut<'_> {
         match self {
             Self::F32(out) => BatchMut::F32(&mut out[range]),
@@ -81,25 +81,25 @@ impl BatchMut<'_> {
     }
 }
 
-/// The samples of one input, as the file stores them.
+/// The samples of one input, as stored in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
-    /// Type the graph takes.
+    /// Element type of the graph's input.
     pub(super) dtype: InputDtype,
-    /// Type in `bytes`; what it may be for which `dtype` is settled by [`Column::new`].
+    /// Element type of `bytes`; [`Column::new`] checks that it can be converted to `dtype`.
     element: Dtype,
     /// Shape of one sample.
     pub(super) shape: Vec<usize>,
-    /// Elements of one sample.
+    /// Number of elements in one sample.
     pub(super) row_len: usize,
-    /// Little-endian elements, row-major.
+    /// The elements, little-endian and row-major.
     bytes: Bytes,
-    /// For u8 values that become floating-point numbers.
+    /// Lookup table for u8 values that become floating-point numbers.
     table: Option<Table>,
 }
 
 impl Column {
-    /// Takes what was read; `table` is there where [`needs_table`] says so.
+    /// Makes a column of what was read; `table` is required if [`needs_table`] is true.
     pub(super) fn new(
         dtype: InputDtype,
         element: Dtype,
@@ -123,7 +123,7 @@ impl Column {
         self.table.is_some()
     }
 
-    /// Converts `count` samples from `start` on into `out`.
+    /// Converts `count` samples, beginning at sample `start`, into `out`.
     pub(super) fn fill(&self, start: usize, count: usize, out: BatchMut<'_>) {
         let row = self.row_len * width(self.element);
         let bytes = &self.bytes[start * row..(start + count) * row];
@@ -133,14 +133,14 @@ impl Column {
             BatchMut::Bf16(out) => self.floats(bytes, out, bf16::from_f64),
             BatchMut::F64(out) => self.floats(bytes, out, |value| value),
             BatchMut::I64(out) => integers(self.element, bytes, out, |value| value),
-            // `check_range` has seen that every value fits.
+            // `check_range` has verified that every value fits.
             BatchMut::I32(out) => integers(self.element, bytes, out, |value| value as i32),
             BatchMut::U8(out) => out.copy_from_slice(bytes),
             BatchMut::Bool(out) => each(bytes, out, |[byte]| byte != 0),
         }
     }
 
-    /// Floats by way of f64, which holds every stored value exactly.
+    /// Converts floats through f64, which holds every stored value exactly.
     fn floats<U>(&self, bytes: &[u8], out: &mut [U], to: impl Fn(f64) -> U) {
         match (self.element, &self.table) {
             (Dtype::F16, _) => each(bytes, out, |b| to(f16::from_le_bytes(b).to_f64())),
@@ -152,8 +152,8 @@ impl Column {
         }
     }
 
-    /// Refuses integers that the graph's type cannot hold; `rows` are the samples' indices in
-    /// the file.
+    /// Refuses integers that the graph's type cannot hold; `rows` are the samples' indices in the
+    /// file.
     pub(super) fn check_range(
         &self,
         path: &Path,
@@ -197,12 +197,12 @@ pub(super) fn convertible(element: Dtype, dtype: InputDtype) -> bool {
     }
 }
 
-/// Whether the conversion is that of images, by [`Table`].
+/// Whether the conversion is that of images, by a [`Table`].
 pub(super) fn needs_table(element: Dtype, dtype: InputDtype) -> bool {
     element == Dtype::U8 && dtype.is_float()
 }
 
-/// Converts elements of N bytes one by one.
+/// Converts elements of N bytes each.
 pub(super) fn each<const N: usize, U>(bytes: &[u8], out: &mut [U], to: impl Fn([u8; N]) -> U) {
     for (out, element) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
         *out = to(*element);

@@ -1,4 +1,4 @@
-//! Labels: one integer a sample.
+//! Labels: one integer per sample.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use super::fill::{each, integers};
 use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// The name labels go by in a data file.
+/// Name of the labels' array in a data file.
 pub(super) const NAME: &str = "labels";
 
-/// Element type and number of the labels, before they are read.
+/// Returns the element type and number of the labels, without reading them.
 ///
 /// # Errors
-/// When there is no `labels` array, or it is not one of integers of shape `[n]`.
+/// When there is no `labels` array, or it does not hold integers of shape `[n]`.
 pub(super) fn shape(path: &Path, container: &mut dyn Container) -> Result<(Dtype, usize)> {
     if !container.names().iter().any(|name| name == NAME) {
         let there = list(container);
@@ -41,7 +41,7 @@ pub(super) fn shape(path: &Path, container: &mut dyn Container) -> Result<(Dtype
 /// Reads the labels of the given rows.
 ///
 /// # Errors
-/// When they cannot be read, or one is beyond the range of i64.
+/// When they cannot be read, or a label is beyond the range of i64.
 pub(super) fn read(
     path: &Path,
     container: &mut dyn Container,

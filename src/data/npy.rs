@@ -1,8 +1,8 @@
 //! The header of an `.npy` array.
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
-//! `ndarray-npy` parses the header's Python literal; its own reading of elements knows neither
-//! f16 nor the other byte order, so the elements are left to this module's callers.
+//! `ndarray-npy` parses the header's Python literal. It cannot read f16 or big-endian elements, so
+//! the elements are left to this module's callers.
 
 use std::io::Read;
 
@@ -11,14 +11,14 @@ use ndarray_npy::npy::header::Header;
 use super::array::Layout;
 use crate::base::dtype::Dtype;
 
-/// Longest header that is read; NumPy's own limit.
+/// Maximum length of a header in bytes; NumPy's own limit.
 const MAX_HEADER: usize = 10_000;
 
-/// Deepest nesting of brackets that is read. The parser recurses and backtracks, so that depth
-/// costs stack and, exponentially, time; NumPy's own headers need 2, structured ones 4.
+/// Maximum nesting of brackets. The parser recurses and backtracks, so depth costs stack and, in
+/// the worst case, exponential time. NumPy's own headers need 2, structured ones 4.
 const MAX_DEPTH: usize = 4;
 
-/// What an `.npy` header says.
+/// A parsed `.npy` header.
 #[derive(Debug, Clone)]
 pub(super) struct Npy {
     /// Type and shape.
@@ -35,7 +35,7 @@ impl Npy {
     /// Reads a header and leaves the reader at the first element.
     ///
     /// # Errors
-    /// What is wrong with the header, to follow the array's name.
+    /// When the header is invalid; the message continues the array's name.
     pub(super) fn read(reader: &mut impl Read) -> Result<Self, String> {
         let bytes = header_bytes(reader)?;
         let header = Header::from_reader(&mut bytes.as_slice())
@@ -56,8 +56,8 @@ impl Npy {
     }
 }
 
-/// The whole header, from the magic string to the newline that ends it; its length and its
-/// nesting are checked before anything is allocated or parsed.
+/// Reads the whole header, from the magic string to the final newline. Length and nesting are
+/// checked before anything is allocated or parsed.
 fn header_bytes(reader: &mut impl Read) -> Result<Vec<u8>, String> {
     let short = |error| format!("ends within its .npy header: {error}");
     let mut bytes = vec![0; 8];
@@ -86,7 +86,7 @@ fn header_bytes(reader: &mut impl Read) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The most brackets open at once; brackets within strings are counted too.
+/// The maximum number of brackets open at once; brackets inside strings count as well.
 fn depth(text: &[u8]) -> usize {
     let mut open = 0_usize;
     let mut deepest = 0;
@@ -101,7 +101,7 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// Element type and whether it is big-endian, of a type descriptor such as `<f4`.
+/// Parses a type descriptor such as `<f4` into the element type and whether it is big-endian.
 fn element(descr: &str) -> (Result<Dtype, String>, bool) {
     let (order, kind) = descr.split_at_checked(1).unwrap_or((descr, ""));
     let element = match kind {
@@ -126,7 +126,7 @@ fn element(descr: &str) -> (Result<Dtype, String>, bool) {
     }
 }
 
-/// How a type that cannot be read is called in messages.
+/// Describes a type that cannot be read.
 fn unreadable(descr: &str, kind: &str) -> String {
     match kind.as_bytes().first() {
         Some(b'O') => "Python objects".to_string(),
@@ -208,7 +208,7 @@ mod tests {
             let error = read(1, &bracket.repeat(9_000)).unwrap_err();
             assert!(error.contains("nested deeper"), "{error}");
         }
-        // As deep and as long as may be: the time grows with both, and ends.
+        // As deep and as long as allowed: the time grows with both, but stays finite.
         for bracket in ["(", "[", "{", "{'a':"] {
             read(1, &format!("{}{}", bracket.repeat(4), "1,".repeat(4_900))).unwrap_err();
         }
@@ -254,7 +254,7 @@ mod tests {
         fn any_shape_is_read_back(shape in proptest::collection::vec(any::<u32>(), 0..6)) {
             let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
             let dict = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({sizes}), }}");
-            // `(3, )` and `()` are what NumPy's own writer would give, up to spaces.
+            // NumPy's own writer gives `(3, )` and `()`, up to spaces.
             let found = read(1, &dict).unwrap().layout.shape;
             prop_assert_eq!(found, shape.iter().map(|&size| size as usize).collect::<Vec<_>>());
         }

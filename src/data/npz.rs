@@ -11,7 +11,7 @@ use super::array::{Container, Layout, gather, row_major, swap_bytes, width};
 use super::npy::Npy;
 use crate::error::{Error, Result};
 
-/// No deflate stream expands further: 258 bytes from a two-bit code.
+/// Maximum expansion of a deflate stream: 258 bytes from a two-bit code.
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
 /// An open `.npz` file.
@@ -25,9 +25,9 @@ pub(super) struct Npz {
 struct Member {
     npy: Npy,
     stored: bool,
-    /// Where the array's elements start in the file, if stored.
+    /// Offset of the elements in the file, if stored uncompressed.
     start: u64,
-    /// Bytes of the elements.
+    /// Size of the elements in bytes.
     len: u64,
     compressed: u64,
 }
@@ -36,7 +36,7 @@ impl Npz {
     /// Opens the archive in `bytes`, the content of `path`.
     ///
     /// # Errors
-    /// When it is no zip archive, or one without its directory (which stands at the end).
+    /// When it is no zip archive, or its directory (at the end of the file) is missing.
     pub(super) fn open(path: &Path, bytes: Bytes) -> Result<Self> {
         let archive = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|error| {
             if bytes.starts_with(b"PK") {
@@ -74,7 +74,7 @@ impl Npz {
         })
     }
 
-    /// The elements of a stored array, in place; reads them once for their checksum.
+    /// Returns the elements of a stored array without copying; reads them once for their checksum.
     fn stored(&mut self, name: &str, member: &Member) -> Result<Bytes> {
         let path = self.path.clone();
         let mut file = self.file(name)?;
@@ -89,7 +89,7 @@ impl Npz {
         }
     }
 
-    /// The elements of a compressed array, all of them or the given rows, in file order.
+    /// Decompresses an array: all elements, or the given rows, in file order.
     fn inflated(&mut self, name: &str, member: &Member, rows: Option<&[usize]>) -> Result<Bytes> {
         let path = self.path.clone();
         let shape = &member.npy.layout.shape;
@@ -112,7 +112,7 @@ impl Npz {
             Some(rows) => append_rows(&mut file, row, rows, &mut out),
         }
         .map_err(failed)?;
-        // The checksum is compared where the stream ends.
+        // The checksum is verified at the end of the stream.
         io::copy(&mut file, &mut io::sink()).map_err(failed)?;
         Ok(out.into())
     }
@@ -159,8 +159,8 @@ impl Container for Npz {
     }
 }
 
-/// Compares the size that the header declares with the size of the member, and that with what
-/// its compressed bytes can expand to, before anything of that size is allocated.
+/// Compares the size declared in the header with the size of the member, and that with the maximum
+/// expansion of its compressed bytes, before anything of that size is allocated.
 fn check_size(path: &Path, name: &str, member: &Member) -> Result<()> {
     let layout = &member.npy.layout;
     if layout.byte_len().map(|len| len as u64) != Some(member.len) {
@@ -196,7 +196,7 @@ fn damaged(path: &Path, name: &str, error: &dyn std::fmt::Display) -> Error {
         .help("the file is damaged or of a kind NumPy does not write; write it again")
 }
 
-/// An empty buffer for `len` bytes; `None` where there is no room.
+/// Allocates an empty buffer for `len` bytes; `None` if there is not enough memory.
 fn reserve(len: usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     out.try_reserve_exact(len).ok()?;
@@ -212,7 +212,7 @@ fn append(reader: &mut impl Read, len: usize, out: &mut Vec<u8>) -> io::Result<(
     }
 }
 
-/// Appends the given rows, of `row` bytes each, skipping what lies between them.
+/// Appends the given rows, each of `row` bytes, and skips what lies between them.
 fn append_rows(
     reader: &mut impl Read,
     row: usize,

@@ -1,4 +1,4 @@
-//! The scaling of `u8` data for floating-point inputs.
+//! Scales `u8` data for floating-point inputs.
 
 use std::fmt;
 use std::path::Path;
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// `(value · scale − mean[c]) / std[c]` for `u8` values of channel c.
+/// Preprocessing of `u8` values: `(value · scale − mean[c]) / std[c]` for channel c.
 ///
 /// Made by [`Preprocess::new`] or read from `[preprocess]` of the configuration file, where
-/// `scale` is required, a number or a fraction such as `"1/255"`; `mean` (0), `std` (1) and
-/// `channel_axis` (1) may be left out.
+/// `scale` is required, as a number or a fraction such as `"1/255"`; `mean` (default 0), `std` (1)
+/// and `channel_axis` (1) are optional.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Keys")]
 pub struct Preprocess {
@@ -21,7 +21,7 @@ pub struct Preprocess {
     channel_axis: usize,
 }
 
-/// `[preprocess]` as it is written.
+/// The keys of `[preprocess]` in the configuration file.
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -42,12 +42,12 @@ enum Scale {
 }
 
 impl Preprocess {
-    /// Checks and keeps the parameters: `mean` and `std` hold one value for all channels or
-    /// one a channel, and `channel_axis` counts the batch axis as 0.
+    /// Checks the parameters: `mean` and `std` hold one value for all channels or one per channel;
+    /// `channel_axis` counts the batch axis as 0.
     ///
     /// # Errors
-    /// For values that are not finite, a scale or std of 0, empty lists, a channel axis of 0,
-    /// and lists of two different lengths above 1.
+    /// When a value is not finite, scale or std is 0, a list is empty, the channel axis is 0, or
+    /// both lists have more than one value but differ in length.
     pub fn new(scale: f64, mean: Vec<f64>, std: Vec<f64>, channel_axis: usize) -> Result<Self> {
         let made = Self {
             scale,
@@ -61,7 +61,7 @@ impl Preprocess {
         }
     }
 
-    /// The least and the largest value that it makes of `u8` values, over all channels.
+    /// The smallest and largest result for `u8` values, over all channels.
     pub fn range(&self) -> (f64, f64) {
         let count = self.mean.len().max(self.std.len());
         let of = |values: &[f64], channel: usize| values[channel.min(values.len() - 1)];
@@ -144,7 +144,7 @@ impl Scale {
 }
 
 impl fmt::Display for Preprocess {
-    /// All parameters in one line, for provenance.
+    /// Formats all parameters in one line, for provenance.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -154,21 +154,21 @@ impl fmt::Display for Preprocess {
     }
 }
 
-/// The 256 values of each channel, and where in a sample the channels lie.
+/// The results for all 256 values of each channel, and the position of the channels in a sample.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// One table a channel, or one for all.
+    /// `values[channel]`, or a single table for all channels.
     values: Vec<[f64; 256]>,
-    /// Elements between one channel and the next.
+    /// Number of elements between one channel and the next.
     inner: usize,
 }
 
 impl Table {
-    /// Tabulates the preprocessing for an array of `shape`, axis 0 the samples.
+    /// Tabulates the preprocessing for an array of `shape`, with the samples along axis 0.
     ///
     /// # Errors
-    /// When the array has no such channel axis, its channels are not as many as the means or
-    /// standard deviations, or a value is beyond the range of f32.
+    /// When the array has no such channel axis, the number of channels differs from that of the
+    /// means or standard deviations, or a result is beyond the range of f32.
     pub(super) fn new(
         preprocess: &Preprocess,
         path: &Path,
@@ -205,7 +205,7 @@ impl Table {
         Ok(Self { values, inner })
     }
 
-    /// Converts whole samples: for u8 values `data` of as many elements as `out`.
+    /// Converts whole samples: u8 values `data` into as many elements of `out`.
     pub(super) fn apply<U>(&self, data: &[u8], out: &mut [U], to: impl Fn(f64) -> U) {
         if let [values] = self.values.as_slice() {
             for (out, &value) in out.iter_mut().zip(data) {
@@ -216,7 +216,7 @@ impl Table {
         let runs = data
             .chunks_exact(self.inner)
             .zip(out.chunks_exact_mut(self.inner));
-        // Samples hold whole cycles of channels, so that the cycle never needs a restart.
+        // Samples hold whole cycles of channels, so the cycle never needs a restart.
         for ((data, out), values) in runs.zip(self.values.iter().cycle()) {
             for (out, &value) in out.iter_mut().zip(data) {
                 *out = to(values[usize::from(value)]);

@@ -10,7 +10,7 @@ use super::array::{Container, Layout, gather};
 use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// An open `.safetensors` file; arrays stay where the file has them.
+/// An open `.safetensors` file; arrays are not copied out of the file.
 pub(super) struct SafetensorsFile {
     path: PathBuf,
     arrays: BTreeMap<String, (Layout, Bytes)>,

@@ -1,23 +1,23 @@
-//! What the graph wants of the data.
+//! The inputs of a graph, as data sets have to fill them.
 
 use std::fmt;
 
 use super::array::width;
 use crate::base::dtype::Dtype;
 
-/// One input of the graph, as the data set has to fill it.
+/// One input of the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {
-    /// Name of the graph's input.
+    /// Name of the input.
     pub name: String,
-    /// Element type the graph takes.
+    /// Element type of the input.
     pub dtype: InputDtype,
-    /// Size of each axis, `None` where the graph leaves it open; axis 0 is the batch and its
-    /// size is not compared with the data.
+    /// `shape[axis]`, `None` if the graph leaves the size open. Axis 0 is the batch; its size is
+    /// not compared with the data.
     pub shape: Vec<Option<usize>>,
 }
 
-/// Those of the element types that an input of a graph may have to be filled from a data set.
+/// The element types of inputs that a data set can fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InputDtype {
     /// 32-bit float.
@@ -71,8 +71,8 @@ impl From<InputDtype> for Dtype {
 }
 
 impl InputSpec {
-    /// Whether an array of this shape can feed the input: same rank, and every axis that the
-    /// graph fixes, but the first, of its size.
+    /// Whether an array of this shape can feed the input: the ranks agree, and so does every axis
+    /// that the graph fixes, except the first.
     pub fn accepts(&self, shape: &[usize]) -> bool {
         shape.len() == self.shape.len()
             && self
@@ -85,7 +85,7 @@ impl InputSpec {
 }
 
 impl fmt::Display for InputSpec {
-    /// Type and shape, as in `f32 [n, 1, 28, ?]`.
+    /// Formats type and shape, as in `f32 [n, 1, 28, ?]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let axes = self
             .shape

@@ -1,4 +1,4 @@
-//! The seeded subset behind `--limit` and `--seed`.
+//! Random subsets and orders of samples, for `--limit` and `--seed`.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
 /// Chooses `limit` of the indices 0..n without replacement, every subset equally likely, in
-/// ascending order; `None` when all n are wanted (`limit` absent, 0, or at least n).
+/// ascending order. Returns `None` if all n are wanted (`limit` absent, 0, or at least n).
 ///
-/// The choice is part of the file format of a run: for one (n, limit, seed) it is the same on
-/// every platform and in every version. Hence a named generator and algorithms spelled out
-/// here, none of which a library may improve: xoshiro256++ (Blackman and Vigna 2021) whose
-/// state is four outputs of SplitMix64 started at `seed`; Floyd's algorithm (Bentley and Floyd,
-/// "A sample of brilliance", CACM 30(9), 1987).
+/// The choice is part of a run's file format: for one (n, limit, seed) it is the same on every
+/// platform and in every version. So the generator is named and the algorithms are written out
+/// here, where no library can change them: xoshiro256++ (Blackman and Vigna 2021) whose state is
+/// four outputs of SplitMix64 started at `seed`; Floyd's algorithm (Bentley and Floyd, "A sample of
+/// brilliance", CACM 30(9), 1987).
 pub(super) fn subset(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<usize>> {
     let limit = limit.filter(|&limit| 0 < limit && limit < n)?;
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -26,10 +26,10 @@ pub(super) fn subset(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<us
     Some(chosen.into_iter().collect())
 }
 
-/// The order in which `n` samples are evaluated: each equally likely (Fisher and Yates), so that
-/// the first of them are a fair sample of all. Like [`subset`], the same everywhere and for ever.
+/// Shuffles `n` samples into evaluation order, every order equally likely (Fisher and Yates), so
+/// that the first of them are a fair sample of all. Like [`subset`], stable across versions.
 pub(super) fn order(n: usize, seed: u64) -> Vec<usize> {
-    // Another stream than the subset's.
+    // A different stream from the subset's.
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6f72_6465_7200_0000);
     let mut order: Vec<usize> = (0..n).collect();
     for last in (1..n).rev() {

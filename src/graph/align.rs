@@ -1,7 +1,8 @@
-//! Which initializer of another export of the network stands where the origin's stands.
+//! Aligns two exports of the same network: finds the initializer of one that corresponds to each
+//! initializer of the other.
 //!
-//! Two graphs are walked backwards together from their outputs: same operators, attributes and
-//! wiring, whatever nodes and values are called and in whatever order they are written.
+//! Both graphs are walked backwards together from their outputs. Operators, attributes and wiring
+//! must agree; names of nodes and values and the order of nodes do not matter.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +10,11 @@ use super::network::{Network, Place};
 use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 use crate::error::{Error, Result};
 
-/// What stands at each place of the origin where a floating-point initializer is read: the name
-/// of the other graph's initializer.
+/// Maps each place where the origin reads a floating-point initializer to the name of the other
+/// graph's initializer there.
 ///
 /// # Errors
-/// When the graphs differ anywhere: the message says at which node, and how.
+/// When the graphs differ anywhere; the message names the node and the difference.
 pub fn align(origin: &Network<'_>, other: &Network<'_>) -> Result<BTreeMap<Place, String>> {
     let mut walk = Walk {
         origin,
@@ -43,7 +44,7 @@ type Walked<T> = std::result::Result<T, Problem>;
 struct Walk<'a> {
     origin: &'a Network<'a>,
     other: &'a Network<'a>,
-    /// Value of the other graph for each value of the origin seen so far.
+    /// The other graph's value for each value of the origin visited so far.
     partner: HashMap<String, String>,
     places: BTreeMap<Place, String>,
     /// Pairs of nodes whose inputs are still to be compared.
@@ -69,7 +70,7 @@ impl Walk<'_> {
         Ok(std::mem::take(&mut self.places))
     }
 
-    /// Compares two values; `place` is where the origin reads it.
+    /// Compares two values; `place` is where the origin reads the first.
     fn value(&mut self, a: &str, b: &str, place: Option<Place>) -> Walked<()> {
         let (a, b) = (
             self.look_through(self.origin, a)?,
@@ -179,7 +180,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The value behind Identity nodes.
+    /// Follows Identity nodes back to the value behind them.
     fn look_through(&self, network: &Network<'_>, value: &str) -> Walked<String> {
         let mut value = value;
         for _ in network.nodes() {
@@ -190,7 +191,7 @@ impl Walk<'_> {
                 _ => return Ok(value.to_string()),
             }
         }
-        // As many steps as there are nodes come by one of them twice.
+        // After as many steps as there are nodes, some node was visited twice.
         match network.producer(value) {
             Some(_) => Err(format!("`{value}` is made from itself by Identity nodes")),
             None => Ok(value.to_string()),
@@ -221,7 +222,7 @@ impl Walk<'_> {
     }
 }
 
-/// Inputs without the left-out ones at the end.
+/// The inputs without trailing omitted ones.
 fn trimmed(inputs: &[String]) -> &[String] {
     let used = inputs.iter().rposition(|input| !input.is_empty());
     &inputs[..used.map_or(0, |last| last + 1)]
@@ -245,7 +246,7 @@ fn differing_attribute(p: &NodeProto, q: &NodeProto) -> Option<String> {
         .map(ToString::to_string)
 }
 
-/// Constants are compared by value: the name of a tensor in an attribute says nothing.
+/// Removes the name of a tensor in an attribute: constants are compared by value alone.
 fn forget_names(attribute: &mut AttributeProto) {
     let forget = |tensor: &mut TensorProto| {
         tensor.name = None;

@@ -1,4 +1,4 @@
-//! Nodes, their attributes, inputs and outputs, as messages of the format.
+//! Builds nodes, attributes, inputs and outputs as protobuf messages.
 
 use crate::checkpoint::onnx::proto::{
     AttributeProto, DataType, Dimension, DimensionValue, NodeProto, TensorShapeProto, TensorType,
@@ -11,7 +11,7 @@ const INT: i32 = 2;
 const STRING: i32 = 3;
 const INTS: i32 = 7;
 
-/// An integer attribute.
+/// Makes an integer attribute.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_string()),
@@ -21,7 +21,7 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-/// A list of integers.
+/// Makes an attribute with a list of integers.
 pub fn ints(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_string()),
@@ -31,7 +31,7 @@ pub fn ints(name: &str, values: &[usize]) -> AttributeProto {
     }
 }
 
-/// A number.
+/// Makes a float attribute.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_string()),
@@ -41,7 +41,7 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     }
 }
 
-/// A word.
+/// Makes a string attribute.
 pub fn word(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_string()),
@@ -51,7 +51,7 @@ pub fn word(name: &str, value: &str) -> AttributeProto {
     }
 }
 
-/// A node of the standard operators with one output and integer attributes.
+/// Makes a node of the standard operators with one output and integer attributes.
 pub fn node(op_type: &str, input: &[&str], output: &str, attributes: &[(&str, i64)]) -> NodeProto {
     let attribute = attributes.iter().map(|(name, value)| int(name, *value));
     NodeProto {
@@ -64,7 +64,7 @@ pub fn node(op_type: &str, input: &[&str], output: &str, attributes: &[(&str, i6
     }
 }
 
-/// An input or output of a type and shape.
+/// Makes an input or output of a type and shape.
 pub fn described(name: &str, dtype: DataType, shape: &[usize]) -> ValueInfoProto {
     let dim = shape.iter().map(|&size| Dimension {
         value: Some(DimensionValue::DimValue(size as i64)),

@@ -1,9 +1,9 @@
-//! `CastLike` nodes to a type that is known, written as `Cast` nodes.
+//! Rewrites `CastLike` nodes to a known type as `Cast` nodes.
 //!
-//! PyTorch's exporter writes the bias of a convolution without one as zeros cast like the
-//! convolution's input. ONNX Runtime takes them for something that depends on the data: it neither
-//! folds batch norm into such a convolution nor picks its faster layout. Graphs that are run are
-//! changed; those that are saved keep their nodes.
+//! If a convolution has no bias, PyTorch's exporter writes zeros, cast like the convolution's
+//! input. ONNX Runtime assumes that they depend on the data: it neither folds batch norm into such
+//! a convolution nor picks its faster layout. Only graphs that are run are changed; saved graphs
+//! keep their nodes.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::build::int;
 use super::editor::{GraphEditor, is_standard};
 use crate::checkpoint::onnx::proto::{ModelProto, TypeValue, ValueInfoProto};
 
-/// Writes each `CastLike` as a `Cast`, where the graph says what type it casts to.
+/// Rewrites each `CastLike` as a `Cast` if the graph says what type it casts to.
 pub fn resolved(model: ModelProto) -> ModelProto {
     let mut editor = GraphEditor::open(model);
     let graph = editor.graph();

@@ -1,10 +1,9 @@
-//! Editing a graph: [`GraphEditor`] is the one door through which nodes, initializers, inputs and
-//! outputs come and go.
+//! Edits graphs: every change to nodes, initializers, inputs and outputs goes through a
+//! [`GraphEditor`].
 //!
 //! A rewrite opens an editor on a model, calls its methods and takes the model back with
-//! [`GraphEditor::finish`]; a graph outside an editor is only read. So there is one place that
-//! knows which names are taken, what counts as the standard set of operators, and what goes when a
-//! node goes.
+//! [`GraphEditor::finish`]; outside an editor, graphs are only read. So a single module knows which
+//! names are taken, which operators are standard, and what has to be removed together with a node.
 
 use std::collections::HashSet;
 
@@ -19,7 +18,7 @@ pub fn is_standard(domain: &str) -> bool {
     ["", "ai.onnx"].contains(&domain)
 }
 
-/// Version of the standard operators that a model imports, where it imports them.
+/// The version of the standard operators that a model imports, if any.
 pub fn opset(model: &ModelProto) -> Option<i64> {
     let mut imports = model.opset_import.iter();
     let standard = imports.find(|import| is_standard(import.domain()));
@@ -34,13 +33,13 @@ pub struct GraphEditor {
 }
 
 impl GraphEditor {
-    /// Opens a model. One without a graph counts as one with an empty graph.
+    /// Opens a model. A model without a graph gets an empty one.
     pub fn open(mut model: ModelProto) -> Self {
         let graph = model.graph.take().unwrap_or_default();
         Self { model, graph }
     }
 
-    /// The model with its edited graph.
+    /// Returns the model with the edited graph.
     pub fn finish(self) -> ModelProto {
         ModelProto {
             graph: Some(self.graph),
@@ -48,17 +47,17 @@ impl GraphEditor {
         }
     }
 
-    /// The graph as it is now.
+    /// The graph in its current state.
     pub fn graph(&self) -> &GraphProto {
         &self.graph
     }
 
-    /// Version of the standard operators, where the model imports them.
+    /// The version of the standard operators, if the model imports them.
     pub fn opset(&self) -> Option<i64> {
         opset(&self.model)
     }
 
-    /// Imports the standard operators of this version, unless it imports a newer one.
+    /// Imports this version of the standard operators, unless the model imports a newer one.
     pub fn raise_opset(&mut self, version: i64) {
         for import in &mut self.model.opset_import {
             if is_standard(import.domain()) {
@@ -67,7 +66,7 @@ impl GraphEditor {
         }
     }
 
-    /// Names `prefix1`, `prefix2`, … that nothing in the graph has.
+    /// A supply of names `prefix1`, `prefix2`, … that are unused in the graph.
     pub fn fresh_names(&self, prefix: &str) -> FreshNames {
         let names = reads(&self.graph).into_iter().chain(defined(&self.graph));
         let taken = names.filter(|name| name.starts_with(prefix));
@@ -78,27 +77,27 @@ impl GraphEditor {
         }
     }
 
-    /// Adds nodes behind all others.
+    /// Adds nodes after all others.
     pub fn append_nodes(&mut self, nodes: impl IntoIterator<Item = NodeProto>) {
         self.graph.node.extend(nodes);
     }
 
-    /// Adds nodes before all others: what they read are inputs and initializers.
+    /// Adds nodes before all others; they may read only inputs and initializers.
     pub fn prepend_nodes(&mut self, nodes: impl IntoIterator<Item = NodeProto>) {
         self.graph.node.splice(0..0, nodes);
     }
 
-    /// Puts a node in the place of another.
+    /// Replaces a node.
     pub fn replace_node(&mut self, index: usize, node: NodeProto) {
         self.graph.node[index] = node;
     }
 
-    /// Takes all nodes out, so that others can be written for them.
+    /// Removes and returns all nodes, so that they can be rewritten.
     pub fn take_nodes(&mut self) -> Vec<NodeProto> {
         std::mem::take(&mut self.graph.node)
     }
 
-    /// Keeps the nodes for whose index and self `keep` is true.
+    /// Keeps the nodes for which `keep(index, node)` is true.
     pub fn retain_nodes(&mut self, mut keep: impl FnMut(usize, &NodeProto) -> bool) {
         let mut indices = 0..;
         self.graph
@@ -116,50 +115,49 @@ impl GraphEditor {
         self.graph.initializer.extend(tensors);
     }
 
-    /// Takes an initializer out.
+    /// Removes and returns an initializer.
     pub fn take_initializer(&mut self, name: &str) -> Option<TensorProto> {
         let mut names = self.graph.initializer.iter().map(|tensor| tensor.name());
         let index = names.position(|other| other == name)?;
         Some(self.graph.initializer.remove(index))
     }
 
-    /// Takes all initializers out.
+    /// Removes and returns all initializers.
     pub fn take_initializers(&mut self) -> Vec<TensorProto> {
         std::mem::take(&mut self.graph.initializer)
     }
 
-    /// Adds inputs behind those that the graph has.
+    /// Adds inputs after the existing ones.
     pub fn add_inputs(&mut self, inputs: impl IntoIterator<Item = ValueInfoProto>) {
         self.graph.input.extend(inputs);
     }
 
-    /// Takes all inputs out.
+    /// Removes and returns all inputs.
     pub fn take_inputs(&mut self) -> Vec<ValueInfoProto> {
         std::mem::take(&mut self.graph.input)
     }
 
-    /// Keeps the inputs for whose names `keep` is true.
+    /// Keeps the inputs for which `keep(name)` is true.
     pub fn retain_inputs(&mut self, keep: impl Fn(&str) -> bool) {
         self.graph.input.retain(|input| keep(input.name()));
     }
 
-    /// Adds outputs behind those that the graph has.
+    /// Adds outputs after the existing ones.
     pub fn add_outputs(&mut self, outputs: impl IntoIterator<Item = ValueInfoProto>) {
         self.graph.output.extend(outputs);
     }
 
-    /// Makes these values the outputs, in place of those that the graph has.
+    /// Replaces the outputs by these values.
     pub fn set_outputs(&mut self, outputs: impl IntoIterator<Item = ValueInfoProto>) {
         self.graph.output = outputs.into_iter().collect();
     }
 
-    /// Forgets the types and shapes that the graph notes of the values for whose names `keep` is
-    /// false.
+    /// Keeps the recorded types and shapes (`value_info`) of values for which `keep(name)` is true.
     pub fn retain_notes(&mut self, keep: impl Fn(&str) -> bool) {
         self.graph.value_info.retain(|info| keep(info.name()));
     }
 
-    /// Writes entries into the model's metadata, in place of those for whose keys `is_stale` is
+    /// Adds entries to the model's metadata and removes the old ones for which `is_stale(key)` is
     /// true.
     pub fn replace_metadata(
         &mut self,
@@ -171,8 +169,8 @@ impl GraphEditor {
         metadata.extend(entries);
     }
 
-    /// Removes what no output needs: nodes, initializers, inputs, and notes of what nodes made.
-    /// Values of `given` are inputs, whichever node makes them.
+    /// Removes everything that no output needs: nodes, initializers, inputs, and recorded types of
+    /// nodes' outputs. Values in `given` count as inputs, even if a node computes them.
     pub fn prune(&mut self, given: &HashSet<&str>) {
         let graph = &self.graph;
         let outputs_of_graph = graph.output.iter().map(|output| output.name());
@@ -186,8 +184,8 @@ impl GraphEditor {
             }
         }
         self.retain_nodes(|index, _| keep[index]);
-        // A node that is kept for one output may make another that is given: that one gets
-        // another name.
+        // A node that is kept for one output may also compute a given value; that output is
+        // renamed.
         for node in &mut self.graph.node {
             for output in &mut node.output {
                 if given.contains(output.as_str()) {
@@ -198,7 +196,7 @@ impl GraphEditor {
         self.drop_unread();
     }
 
-    /// Removes initializers and inputs that nothing reads, and notes of what no node makes.
+    /// Removes initializers and inputs that nothing reads, and recorded types of missing values.
     fn drop_unread(&mut self) {
         let needed: HashSet<String> = reads(&self.graph).into_iter().map(String::from).collect();
         let graph = &mut self.graph;
@@ -211,7 +209,7 @@ impl GraphEditor {
     }
 }
 
-/// An output or input of which nothing but the name is written.
+/// Makes an output or input with a name and nothing else.
 pub fn named(name: &str) -> ValueInfoProto {
     ValueInfoProto {
         name: Some(name.to_string()),
@@ -219,7 +217,7 @@ pub fn named(name: &str) -> ValueInfoProto {
     }
 }
 
-/// A supply of names that nothing in a graph has, all with one prefix.
+/// A supply of unused names with a common prefix.
 #[derive(Debug, Default)]
 pub struct FreshNames {
     taken: HashSet<String>,
@@ -228,7 +226,7 @@ pub struct FreshNames {
 }
 
 impl FreshNames {
-    /// The next name.
+    /// Returns the next name.
     pub fn next_name(&mut self) -> String {
         loop {
             self.count += 1;

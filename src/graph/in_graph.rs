@@ -1,7 +1,7 @@
-//! Graphs of which one session serves all mixes: the weights are mixed by the graph, or are inputs
-//! of it.
+//! Graphs that let one session serve all mixes: either the graph mixes the weights, or the weights
+//! are its inputs.
 //!
-//! Where the graph mixes, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ: W0 is θ0's tensor, Dᵢ the
+//! If the graph mixes, each moving initializer W becomes W0 + Σᵢ cᵢ·Dᵢ: W0 is θ0's tensor, Dᵢ the
 //! difference of checkpoint i from it, and the coefficients cᵢ are scalar inputs.
 
 use super::build::described;
@@ -11,18 +11,18 @@ use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{DataType, ModelProto, NodeProto, TensorProto};
 use crate::checkpoint::tensor::Dtype;
 
-/// Name of the tensor that holds member `member`'s part of a slot's tensor: W0 for the origin
-/// (member 0), Dᵢ for checkpoint i.
+/// Name of the tensor that a member contributes to a slot: W0 for the origin (member 0), Dᵢ for
+/// checkpoint i.
 pub fn part(slot: &str, member: usize) -> String {
     format!("{slot}.{member}")
 }
 
-/// Name of the scalar input with checkpoint `member`'s coefficient, for tensors of a type.
+/// Name of the scalar input with checkpoint `member`'s coefficient, for tensors of `dtype`.
 pub fn coefficient(member: usize, dtype: Dtype) -> String {
     format!("landscape.c{member}.{}", dtype.name())
 }
 
-/// Rewrites a skeleton of `members` models: `slots` are its external initializers.
+/// Rewrites a skeleton to mix `members` models; `slots` are its external initializers.
 pub fn rewrite(skeleton: ModelProto, slots: &[WeightSlot], members: usize) -> ModelProto {
     let mut editor = GraphEditor::open(skeleton);
     let mut sums = Vec::new();
@@ -50,7 +50,7 @@ pub fn rewrite(skeleton: ModelProto, slots: &[WeightSlot], members: usize) -> Mo
     editor.finish()
 }
 
-/// Rewrites a skeleton so that `slots` are inputs.
+/// Rewrites a skeleton so that the `slots` are inputs.
 pub fn as_inputs(skeleton: ModelProto, slots: &[WeightSlot]) -> ModelProto {
     let mut editor = GraphEditor::open(skeleton);
     for slot in slots {
@@ -62,7 +62,7 @@ pub fn as_inputs(skeleton: ModelProto, slots: &[WeightSlot]) -> ModelProto {
     editor.finish()
 }
 
-/// W = (…(W0 + c₁·D₁) + …) + cₖ·Dₖ.
+/// Writes the nodes of W = (…(W0 + c₁·D₁) + …) + cₖ·Dₖ.
 fn sum(slot: &WeightSlot, members: usize) -> Vec<NodeProto> {
     let node = |op_type: &str, input: [String; 2], output: String| NodeProto {
         input: input.into(),
@@ -88,7 +88,7 @@ fn sum(slot: &WeightSlot, members: usize) -> Vec<NodeProto> {
     nodes
 }
 
-/// The element type by its name in the format.
+/// The ONNX element type.
 fn onnx(dtype: Dtype) -> DataType {
     DataType::try_from(data_type(dtype)).unwrap_or(DataType::Undefined)
 }

@@ -1,5 +1,5 @@
-//! Loss and correctness of each sample, computed by the graph itself: on a GPU only they have to
-//! leave it, not the logits.
+//! Adds each sample's loss and correctness to the graph, so that on a GPU only they have to be
+//! copied out instead of the logits.
 
 use super::build::node;
 use super::editor::GraphEditor;
@@ -10,18 +10,18 @@ use crate::checkpoint::onnx::proto::{
 };
 use crate::checkpoint::tensor::Dtype;
 
-/// Input: the classes, i64 [batch, 1].
+/// Input: the class labels, i64 [batch, 1].
 pub const LABELS: &str = "landscape.labels";
 /// Output: cross-entropies in nats, f64 [batch, 1].
 pub const LOSS: &str = "landscape.loss";
-/// Output: whether the first largest logit is the label's, bool [batch, 1].
+/// Output: whether the first largest logit is that of the label, bool [batch, 1].
 pub const CORRECT: &str = "landscape.correct";
 
-/// The first version of the standard operators in which all that is needed means the same.
+/// The first version of the standard operators in which all operators used here mean the same.
 const OPSET: i64 = 13;
 
-/// Adds loss and correctness behind the output `logits`, [batch, classes]; `None` when the model's
-/// operators are too old for it.
+/// Adds loss and correctness after the output `logits`, [batch, classes]. Returns `None` if the
+/// model's operators are too old.
 pub fn append(model: ModelProto, logits: &str) -> Option<ModelProto> {
     let mut editor = GraphEditor::open(model);
     if editor.opset()? < OPSET {
@@ -36,8 +36,8 @@ pub fn append(model: ModelProto, logits: &str) -> Option<ModelProto> {
     Some(editor.finish())
 }
 
-/// The nodes that compute [`LOSS`] and [`CORRECT`] from the value `logits`, [batch, classes], and
-/// the input [`LABELS`]. The loss is that of β·logits, where `beta` names a scalar, f64. Logits are
+/// Makes the nodes that compute [`LOSS`] and [`CORRECT`] from the value `logits`, [batch, classes],
+/// and the input [`LABELS`]. The loss is that of β·logits if `beta` names a scalar, f64. Logits are
 /// widened to f64 first.
 pub fn loss_nodes(logits: &str, beta: Option<&str>) -> Vec<NodeProto> {
     let (wide, scaled, scores, at_label, best) = (
@@ -62,7 +62,7 @@ pub fn loss_nodes(logits: &str, beta: Option<&str>) -> Vec<NodeProto> {
     nodes
 }
 
-/// A value [batch, 1].
+/// Describes a value of shape [batch, 1].
 fn column(name: &str, elem_type: i32) -> ValueInfoProto {
     let dims = [
         DimensionValue::DimParam("landscape.batch".to_string()),

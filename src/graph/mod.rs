@@ -1,10 +1,10 @@
-//! Reading and rewriting networks.
+//! Reads and rewrites networks.
 //!
-//! [`network`] says where each tensor is used, [`record`] what the exporter did to it, [`align`] how
-//! two graphs correspond, and [`suspect`] what makes a graph's values doubtful. Every change of a
-//! graph goes through [`editor`]: [`skeleton`] leaves the moving weights out, [`in_graph`] mixes them
-//! inside the graph, [`loss_outputs`] adds the loss, [`split`] cuts off the frozen part, and
-//! [`gradient`] writes the backward pass.
+//! [`network`] tells where each tensor is used, [`record`] what the exporter did to it, [`align`]
+//! how two graphs correspond, and [`suspect`] which parts of a graph make its values doubtful.
+//! Every change of a graph goes through [`editor`]: [`skeleton`] leaves the moving weights out,
+//! [`in_graph`] mixes them inside the graph, [`loss_outputs`] adds the loss, [`split`] cuts off the
+//! frozen part, and [`gradient`] writes the backward pass.
 
 pub mod align;
 pub mod build;

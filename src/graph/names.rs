@@ -1,7 +1,7 @@
-//! Names of values: which of them a node or a graph reads, and which a graph defines.
+//! Names of values: those that a node or a graph reads, and those that a graph defines.
 //!
 //! The graphs inside a node (the branches of an `If`, the body of a `Loop`) may read values of the
-//! graph around them without listing them among the node's inputs.
+//! enclosing graph without listing them among the node's inputs.
 
 use std::collections::HashSet;
 
@@ -17,8 +17,8 @@ pub fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     node.attribute.iter().flat_map(subgraphs)
 }
 
-/// The names that the graphs inside a node read, in order; their own values are among them, and a
-/// name may come more than once.
+/// The names that the graphs inside a node read, in order. This includes their own values, and
+/// names may repeat.
 pub fn captured(node: &NodeProto) -> Vec<&str> {
     let mut names = Vec::new();
     for body in bodies(node) {
@@ -28,8 +28,8 @@ pub fn captured(node: &NodeProto) -> Vec<&str> {
     names
 }
 
-/// The names that a node or the graphs inside it read, in order. The empty name of an input that
-/// is left out is among them.
+/// The names that a node or the graphs inside it read, in order. This includes the empty name of an
+/// omitted input.
 pub fn node_reads(node: &NodeProto) -> Vec<&str> {
     let inputs = node.input.iter().map(String::as_str);
     inputs.chain(captured(node)).collect()
@@ -43,8 +43,8 @@ pub fn reads(graph: &GraphProto) -> HashSet<&str> {
         .collect()
 }
 
-/// Every name that a graph and the graphs inside its nodes give to a value: initializers, inputs
-/// and what nodes make.
+/// Every name that a graph and the graphs inside its nodes define: initializers, inputs and outputs
+/// of nodes.
 pub fn defined(graph: &GraphProto) -> HashSet<&str> {
     let initializers = graph.initializer.iter().map(|tensor| tensor.name());
     let inputs = graph.input.iter().map(|input| input.name());
@@ -57,7 +57,7 @@ pub fn defined(graph: &GraphProto) -> HashSet<&str> {
         .collect()
 }
 
-/// The values that a node makes; outputs that are left out are none.
+/// The outputs of a node, without omitted ones.
 pub fn outputs(node: &NodeProto) -> impl Iterator<Item = &str> {
     let names = node.output.iter().map(String::as_str);
     names.filter(|name| !name.is_empty())
@@ -69,7 +69,7 @@ mod tests {
     use crate::checkpoint::onnx::proto::{DataType, TensorProto};
     use crate::graph::build::{described, node};
 
-    /// `y = If(c) { z = x + w }`, where w is the body's own.
+    /// `y = If(c) { z = x + w }`, where w belongs to the body.
     fn branch() -> NodeProto {
         let mut body = GraphProto {
             node: vec![node("Add", &["x", "w"], "z", &[])],

@@ -1,7 +1,7 @@
-//! A network read for its parameters: which initializer is used where.
+//! Indexes a network by its parameters: which initializer is used where.
 //!
-//! The identity of a parameter is its use in the graph (node and input slot), not the
-//! initializer's name: exporters merge initializers that are equal and rename those they fold.
+//! A parameter is identified by its use in the graph (node and input slot), not by the name of its
+//! initializer: exporters merge equal initializers and rename those they fold.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::onnx::proto::{GraphProto, NodeProto, entries};
 use crate::checkpoint::tensor::Tensor;
 
-/// Stands for "inside a subgraph of the node" in place of an input slot.
+/// Used as an input slot, means "inside a subgraph of the node".
 pub const SUBGRAPH: usize = usize::MAX;
 
 /// A place where the graph reads an initializer.
@@ -25,11 +25,11 @@ pub struct Place {
 /// A use of a floating-point initializer.
 #[derive(Debug, Clone)]
 pub struct Use {
-    /// Where it is read.
+    /// Place where it is read.
     pub place: Place,
-    /// The initializer's name.
+    /// Name of the initializer.
     pub initializer: String,
-    /// The name by which the node reads it: the initializer's, or that of an Identity behind it.
+    /// The name by which the node reads it: the initializer's, or that of an Identity after it.
     pub alias: String,
 }
 
@@ -37,9 +37,9 @@ pub struct Use {
 pub struct Network<'m> {
     /// The model.
     pub model: &'m Model,
-    /// Node that makes a value.
+    /// The node that computes each value.
     producer: HashMap<&'m str, usize>,
-    /// Initializer behind a value, Identity nodes looked through.
+    /// The initializer behind each value, following Identity nodes.
     origin: HashMap<&'m str, &'m str>,
     /// Metadata of initializers, from their `value_info` entries.
     metadata: HashMap<&'m str, HashMap<&'m str, &'m str>>,
@@ -74,12 +74,12 @@ impl<'m> Network<'m> {
         &self.model.graph().node
     }
 
-    /// The initializer that a value is, Identity nodes looked through.
+    /// The initializer behind a value, following Identity nodes.
     pub fn initializer_behind(&self, value: &str) -> Option<&'m str> {
         self.origin.get(value).copied()
     }
 
-    /// The node that makes a value.
+    /// The node that computes a value.
     pub fn producer(&self, value: &str) -> Option<usize> {
         self.producer.get(value).copied()
     }
@@ -89,7 +89,7 @@ impl<'m> Network<'m> {
         self.model.tensors.get(initializer)
     }
 
-    /// Names of the graph's inputs that are no initializers, in order.
+    /// Names of the graph's inputs that are not initializers, in order.
     pub fn inputs(&self) -> Vec<&'m str> {
         let graph = self.model.graph();
         graph
@@ -100,15 +100,15 @@ impl<'m> Network<'m> {
             .collect()
     }
 
-    /// What an exporter's constant folding made an initializer from, when it says so.
+    /// The values from which constant folding made an initializer, if the exporter recorded them.
     pub fn folded_from(&self, initializer: &str) -> Option<Vec<String>> {
         let metadata = self.metadata.get(initializer)?;
         let text = metadata.get("pkg.onnxscript.optimizer.folded_from")?;
         Some(quoted(text))
     }
 
-    /// What the exporter says that an initializer was in the module (`PARAMETER`, `BUFFER`), where
-    /// it left its values alone.
+    /// The kind of an initializer in the module (`PARAMETER`, `BUFFER`), recorded by the exporter
+    /// if it did not change the values.
     pub fn input_kind(&self, initializer: &str) -> Option<&str> {
         let metadata = self.metadata.get(initializer)?;
         let kind = metadata.get("pkg.torch.export.graph_signature.InputSpec.kind");
@@ -120,8 +120,8 @@ impl<'m> Network<'m> {
         self.input_kind(initializer) == Some("BUFFER")
     }
 
-    /// Path of the module that a node was exported from (`b.0.qkv`), from the current exporter's
-    /// metadata or the TorchScript exporter's node name.
+    /// Path of the module that a node was exported from (`b.0.qkv`): from the metadata of the
+    /// current exporter, or from the node name of the TorchScript exporter.
     pub fn module_path(&self, node: usize) -> Option<String> {
         let node = &self.nodes()[node];
         let metadata = entries(&node.metadata_props);
@@ -133,8 +133,8 @@ impl<'m> Network<'m> {
         path_of_node_name(node.name())
     }
 
-    /// The other operand of the Add that follows a node, when it is an initializer: the bias
-    /// of an exported Linear.
+    /// The bias of an exported Linear: the other operand of the Add after a node, if it is an
+    /// initializer.
     pub fn bias_added_to(&self, node: usize) -> Option<&str> {
         let output = self.nodes()[node].output.first()?;
         let mut users = self
@@ -183,7 +183,7 @@ impl<'m> Network<'m> {
         }
     }
 
-    /// Whether a node only gives an initializer another name.
+    /// Whether a node only renames an initializer.
     pub fn is_alias(&self, node: &NodeProto) -> bool {
         node.op_type() == "Identity"
             && node
@@ -203,14 +203,14 @@ fn producers(graph: &GraphProto) -> HashMap<&str, usize> {
     producer
 }
 
-/// Every value that is an initializer, directly or through Identity nodes.
+/// Maps every value that is an initializer, directly or through Identity nodes, to it.
 fn resolve_identities(model: &Model) -> HashMap<&str, &str> {
     let mut origin: HashMap<&str, &str> = model
         .tensors
         .keys()
         .map(|name| (name.as_str(), name.as_str()))
         .collect();
-    // Nodes are in topological order, so one pass follows chains.
+    // Nodes are in topological order, so one pass follows whole chains.
     for node in &model.graph().node {
         if node.op_type() != "Identity" {
             continue;
@@ -224,7 +224,7 @@ fn resolve_identities(model: &Model) -> HashMap<&str, &str> {
     origin
 }
 
-/// Input slots that never hold a trained tensor, by the operator's definition.
+/// Whether a slot never holds a trained tensor, by the operator's definition.
 fn is_constant_slot(op_type: &str, slot: usize) -> bool {
     match op_type {
         "Resize" | "Upsample" | "Clip" | "Dropout" | "Shape" | "ConstantOfShape" => {
@@ -237,7 +237,7 @@ fn is_constant_slot(op_type: &str, slot: usize) -> bool {
     }
 }
 
-/// The strings of a Python list of strings, as exporters write it into metadata.
+/// Parses a Python list of strings, as exporters write it into metadata.
 pub(super) fn quoted(list: &str) -> Vec<String> {
     let mut strings = Vec::new();
     let mut rest = list;
@@ -272,7 +272,7 @@ fn path_of_node_name(name: &str) -> Option<String> {
     Some(path.join("."))
 }
 
-/// Uses by initializer.
+/// Indices into `uses` by initializer.
 pub fn by_initializer(uses: &[Use]) -> BTreeMap<&str, Vec<usize>> {
     let mut map: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, r#use) in uses.iter().enumerate() {

@@ -1,12 +1,12 @@
-//! Nodes whose results are drawn at random, so that they differ from run to run.
+//! Nodes with random results, which differ from run to run.
 //!
-//! The list is that of the ONNX operators whose results do not follow from their inputs: those that
+//! The list contains the ONNX operators whose results do not follow from their inputs: those that
 //! ONNX Runtime never folds as constants (its `kNonDeterministicOps`), and `Bernoulli`.
 
 use super::names::bodies;
 use crate::checkpoint::onnx::proto::NodeProto;
 
-/// Operators that always draw numbers.
+/// Operators that always draw random numbers.
 const RANDOM: [&str; 6] = [
     "Bernoulli",
     "Multinomial",
@@ -16,14 +16,14 @@ const RANDOM: [&str; 6] = [
     "RandomUniformLike",
 ];
 
-/// Whether a node itself draws numbers at random whatever its inputs are; a `Dropout` may, and
-/// only its inputs tell.
+/// Whether a node itself draws random numbers whatever its inputs are. A `Dropout` may draw, but
+/// that depends on its inputs.
 pub fn always_draws(node: &NodeProto) -> bool {
     RANDOM.contains(&node.op_type())
 }
 
-/// Whether a node or a node inside it may draw numbers at random: operators that always do, and a
-/// `Dropout` that is told whether it trains.
+/// Whether a node or a node inside it may draw random numbers: an operator that always does, or a
+/// `Dropout` with an input for training mode.
 pub fn may_draw(node: &NodeProto) -> bool {
     let training_mode = node.input.get(2).is_some_and(|input| !input.is_empty());
     let may_drop = node.op_type() == "Dropout" && training_mode;

@@ -1,26 +1,26 @@
-//! What PyTorch's exporters record of an initializer: whether it still is a parameter of the
-//! module, or what was computed from parameters and stored in their place.
+//! Reads what PyTorch's exporters record about an initializer: whether it is an unchanged parameter
+//! of the module, or was computed from parameters and stored in their place.
 //!
-//! The current exporter (`dynamo=True`) writes its record into the graph's metadata: the
-//! signature of the exported program lists every parameter and buffer; initializers that were
-//! left alone carry their kind; what its optimizer folded names the values that went in, and each
-//! value is called after its operator (`exp`, `mul_3`; `val_7` within one operator). The
-//! TorchScript exporter leaves only a name: `onnx::Conv_35` is something that it computed.
+//! The current exporter (`dynamo=True`) writes its record into the graph's metadata. The signature
+//! of the exported program lists every parameter and buffer; unchanged initializers carry their
+//! kind; folded ones name the values they were computed from, and each value is called after its
+//! operator (`exp`, `mul_3`; `val_7` within one operator). The TorchScript exporter leaves only a
+//! name: `onnx::Conv_35` is something that it computed.
 
 use std::collections::BTreeSet;
 
 use super::network::{Network, Place, Use};
 
-/// Where the exporter lists what was a parameter or a buffer of the module.
+/// Metadata key of the exported program's signature: the parameters and buffers of the module.
 const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
 
-/// Where a node says which call of the exported program it is of, with its arguments.
+/// Metadata key of a node's call in the exported program, with its arguments.
 const CALL: &str = "pkg.torch.onnx.fx_node";
 
-/// Where a node says which rewriting rules made it.
+/// Metadata key of the rewriting rules that made a node.
 const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
 
-/// Operators that give the same elements in another layout or type, as the exporter names them.
+/// Operators that change only layout or type, as the exporter names them.
 const LAYOUT: [&str; 32] = [
     "_reshape_alias",
     "_to_copy",
@@ -73,8 +73,8 @@ const CONSTANT: [&str; 13] = [
     "zeros",
 ];
 
-/// Operators that are affine in the parameters that go in: an average of what they give is what
-/// they give for the average.
+/// Operators that are affine in the parameters: the average of their results is their result for
+/// the average.
 const LINEAR: [&str; 16] = [
     "add",
     "cat",
@@ -94,14 +94,14 @@ const LINEAR: [&str; 16] = [
     "sum",
 ];
 
-/// What became of a parameter on its way into an initializer.
+/// What happened to a parameter on its way into an initializer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum History {
-    /// The exporter marks it as a parameter or buffer that it left alone.
+    /// The exporter marks it as an unchanged parameter or buffer.
     Untouched,
-    /// The same elements transposed, reshaped or cast.
+    /// Its elements were transposed, reshaped or cast.
     Layout,
-    /// Other values, computed by what is named here.
+    /// Its values were replaced by computed ones.
     Computed(Computed),
     /// Nothing is recorded.
     Unknown,
@@ -110,25 +110,25 @@ pub enum History {
 /// How an initializer was computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {
-    /// What says so: operators, rewriting rules, or the name that the exporter gave.
+    /// The evidence: operators, rewriting rules, or the name that the exporter gave.
     pub by: Vec<String>,
-    /// Whether averaging commutes with it.
+    /// Whether averaging commutes with the computation.
     pub linear: bool,
-    /// Whether nothing but the name that the exporter gave speaks for it.
+    /// Whether the exporter's name is the only evidence.
     pub by_name: bool,
 }
 
 /// An exporter's record of a network.
 pub struct Record<'n> {
     network: &'n Network<'n>,
-    /// Names of the module's parameters and persistent buffers; empty where none are recorded.
+    /// Names of the module's parameters and persistent buffers; empty if none are recorded.
     signature: BTreeSet<&'n str>,
-    /// Whether initializers that were left alone are marked.
+    /// Whether unchanged initializers are marked.
     marks: bool,
 }
 
 impl<'n> Record<'n> {
-    /// Reads the record.
+    /// Reads the record of a network.
     pub fn of(network: &'n Network<'_>) -> Self {
         let entries = network.model.graph().metadata_props.iter();
         let signature = entries.filter(|entry| entry.key() == SIGNATURE);
@@ -141,12 +141,12 @@ impl<'n> Record<'n> {
         }
     }
 
-    /// Whether the exporter left every parameter alone: its record is there, and speaks neither of
-    /// folding nor of rules that fuse or drop tensors (`optimize=False`).
+    /// Whether the exporter left every parameter unchanged: there is a record, and it mentions
+    /// neither folding nor rules that fuse or drop tensors (`optimize=False`).
     pub fn is_unoptimized(&self) -> bool {
         let rewritten = |rules: &str| rules.contains("Fuse") || rules.contains("RemoveOptional");
         let untouched = |place: Place| self.rules(place.node).is_none_or(|it| !rewritten(it));
-        // Other tools may fold and keep the graph's metadata: then the marks are gone.
+        // Other tools may fold and keep the graph's metadata; then the marks are missing.
         let marked = |it: &Use| {
             let own = self.signature.contains(it.initializer.as_str());
             !own || self.network.input_kind(&it.initializer).is_some()
@@ -159,8 +159,8 @@ impl<'n> Record<'n> {
             })
     }
 
-    /// Whether the exporter's record of the node that reads a value names a parameter among what
-    /// the operator was called with; `None` where there is no such record.
+    /// Whether the recorded call of the node at `place` has `parameter` among its arguments; `None`
+    /// if there is no such record.
     pub fn calls(&self, place: Place, parameter: &str) -> Option<bool> {
         let metadata = self.network.nodes()[place.node].metadata_props.iter();
         let mut calls = metadata.filter(|entry| entry.key() == CALL);
@@ -177,17 +177,17 @@ impl<'n> Record<'n> {
         Some(names.skip(1).any(is_it))
     }
 
-    /// Whether initializers that were left alone are marked as such.
+    /// Whether unchanged initializers are marked as such.
     pub fn is_marked(&self) -> bool {
         self.marks
     }
 
-    /// Whether an initializer is a constant of the network by itself: one element (a scale, an
-    /// epsilon), or folded from nothing but other constants.
+    /// Whether an initializer is a constant of the network: a single element (a scale, an epsilon),
+    /// or folded only from other constants.
     pub fn is_constant(&self, initializer: &str) -> bool {
         let tensor = self.network.tensor(initializer);
         let of_constants = |sources: Vec<String>| {
-            // Names of the exporter's own making; a parameter keeps its dotted or plain name.
+            // Names made up by the exporter; a parameter keeps its dotted or plain name.
             let is_made = |name: &String| {
                 let number = name.strip_prefix("val_");
                 number.is_some_and(|number| number.bytes().all(|it| it.is_ascii_digit()))
@@ -201,7 +201,7 @@ impl<'n> Record<'n> {
                 .is_some_and(of_constants)
     }
 
-    /// What became of the parameter that an initializer, read at `place`, stands for.
+    /// What happened to the parameter behind an initializer that is read at `place`.
     pub fn history(&self, initializer: &str, place: Place) -> History {
         if self.network.input_kind(initializer).is_some() {
             return History::Untouched;
@@ -212,7 +212,7 @@ impl<'n> Record<'n> {
         if let Some(operator) = initializer.strip_prefix("onnx::") {
             return self.torchscript(operator, initializer, place);
         }
-        // A rule that rewrites an initializer keeps its parameter's name and loses the mark.
+        // A rule that rewrites an initializer keeps the parameter's name but loses the mark.
         let own = self.signature.contains(initializer) || initializer.ends_with("_bias");
         match self.rules(place.node) {
             Some(rules) if own && self.marks => {
@@ -227,7 +227,7 @@ impl<'n> Record<'n> {
         let parameters = sources.iter().filter(|name| is_parameter(name)).count();
         let values = sources.iter().filter(|name| !is_parameter(name));
         let mut operators: Vec<&str> = values.map(|name| operator(name)).collect();
-        // Within a linear layer its weight is transposed, and nothing else.
+        // Within a linear layer the weight is only transposed.
         let within = operator(initializer) == "val";
         if within && !self.multiplies(place) {
             return computed(vec![initializer.to_string()], false);
@@ -239,14 +239,14 @@ impl<'n> Record<'n> {
         if operators.is_empty() && parameters <= 1 {
             return History::Layout;
         }
-        // A product with one constant: what goes in are the parameter and the constant.
+        // A product of the parameter with one constant.
         let scaled = operators == ["mul"] && parameters == 1 && sources.len() == 2;
         let linear = operators.iter().all(|it| LINEAR.contains(it)) || scaled;
         computed(operators.into_iter().map(String::from).collect(), linear)
     }
 
-    /// `MatMul_213` is what the TorchScript exporter calls a transposed weight; under the name of
-    /// any other operator it has computed something.
+    /// The TorchScript exporter calls a transposed weight `MatMul_213`; a name with any other
+    /// operator means a computed value.
     fn torchscript(&self, operator: &str, initializer: &str, place: Place) -> History {
         let weight = operator.starts_with("MatMul") || operator.starts_with("Gemm");
         if weight && self.multiplies(place) {
@@ -263,7 +263,7 @@ impl<'n> Record<'n> {
         ["MatMul", "Gemm"].contains(&self.network.nodes()[place.node].op_type())
     }
 
-    /// The rules that made a node.
+    /// The rules that made a node, if recorded.
     fn rules(&self, node: usize) -> Option<&str> {
         let mut metadata = self.network.nodes()[node].metadata_props.iter();
         let rules = metadata.find(|entry| entry.key() == RULES);
@@ -279,7 +279,7 @@ fn computed(by: Vec<String>, linear: bool) -> History {
     })
 }
 
-/// `mul_3` → `mul`: values are called after their operator, and numbered.
+/// `mul_3` → `mul`: values are named after their operator, with a number.
 fn operator(value: &str) -> &str {
     match value.rsplit_once('_') {
         Some((name, number)) if number.bytes().all(|it| it.is_ascii_digit()) => name,
@@ -287,8 +287,8 @@ fn operator(value: &str) -> &str {
     }
 }
 
-/// The name in a line of the signature (`p_c_weight: PARAMETER target='c.weight'`), of what a
-/// state dict holds.
+/// Extracts the target of a line of the signature (`p_c_weight: PARAMETER target='c.weight'`), if a
+/// state dict contains it.
 fn target(line: &str) -> Option<&str> {
     let is_state = line.contains(": PARAMETER ") || line.contains(": BUFFER ");
     let (_, rest) = line.split_once("target='")?;
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(operator("_tensor_constant0"), "_tensor_constant");
     }
 
-    /// The history of each initializer of an oracle graph, by its first use.
+    /// The history of each initializer of an oracle graph, at its first use.
     fn histories(graph: &str) -> Vec<(String, History)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
         let model = Model::read(&root.join(graph)).unwrap();
@@ -363,7 +363,7 @@ mod tests {
         }
         for (name, history) in histories("vit/zs_opt.onnx") {
             let expected = match name.strip_prefix("val_") {
-                // 1/√2 of GELU and the like: constants of one element.
+                // 1/√2 of GELU and similar constants of one element.
                 Some("35" | "85") => History::Unknown,
                 Some(_) => History::Layout,
                 None => History::Untouched,

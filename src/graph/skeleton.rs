@@ -1,8 +1,8 @@
-//! The skeleton: the network written once, its moving weights left out.
+//! The skeleton: the network without its moving weights.
 //!
-//! Each moving tensor becomes an initializer marked as external, to be handed over from memory
-//! when a session is built (`AddExternalInitializers`). That happens before ONNX Runtime folds
-//! constants and chooses layouts, so the runtime optimizes every mix as it would a file.
+//! Each moving tensor becomes an initializer marked as external, which is supplied from memory when
+//! a session is built (`AddExternalInitializers`). That happens before ONNX Runtime folds constants
+//! and chooses layouts, so the runtime optimizes every mix as if it were read from a file.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,11 +17,10 @@ use crate::checkpoint::onnx::proto::{
 };
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
-/// A tensor of the mix as the graph takes it, and the places where it goes.
+/// A tensor of the mix in the form that the graph takes, and the places where it is read.
 #[derive(Debug)]
 pub struct WeightSlot {
-    /// The initializer's name in the written graph: a new one, or one under which nothing but
-    /// `places` read.
+    /// Name of the initializer in the written graph. It is new, or nothing but `places` reads it.
     pub name: String,
     /// Element type in the graph.
     pub dtype: Dtype,
@@ -29,12 +28,12 @@ pub struct WeightSlot {
     pub shape: Vec<usize>,
     /// Where the graph reads it; input slots only, no subgraphs.
     pub places: Vec<Place>,
-    /// Its little-endian elements, or `None` to leave them out.
+    /// Elements, little-endian; `None` leaves them out.
     pub elements: Option<Bytes>,
 }
 
-/// The network with `slots` in place of what stood at their places; all other initializers are
-/// embedded as they are.
+/// Writes the network with `slots` as initializers of their places; all other initializers are
+/// embedded unchanged.
 pub fn model(network: &Network<'_>, slots: &[WeightSlot]) -> ModelProto {
     let mut editor = GraphEditor::open(without_weights(network));
     redirect_inputs(network, slots, &mut editor);
@@ -67,7 +66,7 @@ fn redirect_inputs(network: &Network<'_>, slots: &[WeightSlot], editor: &mut Gra
             editor.redirect(place, &slot.name);
         }
     }
-    // A node that asks for a tensor's shape alone would keep θ0's elements in the graph.
+    // A node that reads only a tensor's shape would keep θ0's elements in the graph.
     for node in 0..network.nodes().len() {
         let reader = &editor.graph().node[node];
         let asks = ["Shape", "Size"].contains(&reader.op_type());
@@ -90,7 +89,7 @@ fn without_weights(network: &Network<'_>) -> ModelProto {
     }
 }
 
-/// What is read besides `slots`: what must still be there.
+/// The names read by anything except `slots`, which must stay defined.
 fn reads_besides(graph: &GraphProto, slots: &[WeightSlot]) -> HashSet<String> {
     let mut names = reads(graph);
     for slot in slots {
@@ -130,7 +129,7 @@ fn initializer(slot: &WeightSlot) -> TensorProto {
         value: Some(value),
     };
     TensorProto {
-        // The file is never opened: the tensor is handed over from memory.
+        // The file is never opened: the tensor is supplied from memory.
         external_data: vec![
             entry("location", "from-memory".to_string()),
             entry("offset", "0".to_string()),

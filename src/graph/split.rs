@@ -1,8 +1,8 @@
-//! The network cut in two where its moving part begins.
+//! Splits the network where its moving part begins.
 //!
-//! What depends on no moving tensor gives the same for every mix. The *prefix* computes it once
-//! for each chunk of data; the *suffix* takes its results as inputs and is all that is run for
-//! each mix.
+//! Values that depend on no moving tensor are the same for every mix. The *prefix* computes them
+//! once for each chunk of data; the *suffix* takes them as inputs and is all that runs for each
+//! mix.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,28 +10,28 @@ use super::editor::{GraphEditor, named};
 use super::names::{node_reads, outputs};
 use crate::checkpoint::onnx::proto::{GraphProto, ModelProto, TypeProto, ValueInfoProto};
 
-/// A network in two parts. Both name the values of the frontier alike, in one order: outputs of
-/// the prefix, further inputs of the suffix.
+/// A network in two parts. The frontier's values have the same names and order in both: they are
+/// outputs of the prefix and further inputs of the suffix.
 pub struct Split {
-    /// From the inputs to the frontier.
+    /// The graph from the inputs to the frontier.
     pub prefix: ModelProto,
-    /// From the frontier to the outputs.
+    /// The graph from the frontier to the outputs.
     pub suffix: ModelProto,
 }
 
 /// Which nodes depend on a moving tensor, and which on the network's inputs.
 pub struct Dependence {
-    /// Indices of the nodes that depend on a moving tensor, or were put with them.
+    /// Indices of the nodes that depend on a moving tensor, or were added to these.
     moving: HashSet<usize>,
     /// Indices of the nodes that depend on an input of the network.
     live: HashSet<usize>,
-    /// The node that makes a value.
+    /// The node that computes each value.
     producer: HashMap<String, usize>,
 }
 
 impl Dependence {
-    /// Follows the values named `moving` (initializers) and the graph's inputs through the nodes,
-    /// which stand in topological order.
+    /// Follows the initializers named `moving` and the graph's inputs through the nodes, which are
+    /// in topological order.
     pub fn of(graph: &GraphProto, moving: &HashSet<String>, inputs: &[String]) -> Self {
         let mut producer = HashMap::new();
         let (mut from_moving, mut from_input) = (moving.clone(), HashSet::new());
@@ -58,15 +58,15 @@ impl Dependence {
         dependence
     }
 
-    /// How many nodes between the inputs and the outputs depend on no moving tensor, and how many
-    /// there are.
+    /// Number of nodes between inputs and outputs that depend on no moving tensor, and number of
+    /// all nodes between them.
     pub fn frozen_nodes(&self) -> (usize, usize) {
         let frozen = self.live.difference(&self.moving).count();
         (frozen, self.live.len())
     }
 
     /// Values that frozen nodes compute from the inputs and that moving nodes, or the outputs,
-    /// read. Empty when there is nothing to save.
+    /// read. Empty if nothing can be saved.
     pub fn frontier(&self, graph: &GraphProto) -> Vec<String> {
         let mut frontier = Vec::new();
         let mut seen = HashSet::new();
@@ -87,7 +87,7 @@ impl Dependence {
         frontier
     }
 
-    /// Puts the node that makes a value with the moving ones: what it makes cannot be handed over
+    /// Adds the node that computes a value to the moving nodes: its outputs cannot be passed on
     /// sample by sample.
     pub fn recompute(&mut self, value: &str) {
         if let Some(&node) = self.producer.get(value) {
@@ -95,7 +95,7 @@ impl Dependence {
         }
     }
 
-    /// Cuts a model. `types` gives the type of each value of the frontier.
+    /// Cuts a model. `types` gives the name and type of each value of the frontier.
     pub fn cut(&self, model: &ModelProto, types: &[(String, TypeProto)]) -> Split {
         let handed: Vec<ValueInfoProto> = types
             .iter()
@@ -118,7 +118,7 @@ impl Dependence {
     }
 }
 
-/// The model with `values` as its outputs, for looking at them.
+/// The model with `values` as its outputs, for inspection.
 pub fn exposing(model: &ModelProto, values: &[String]) -> ModelProto {
     let mut editor = GraphEditor::open(model.clone());
     editor.set_outputs(values.iter().map(|name| named(name)));

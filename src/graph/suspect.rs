@@ -1,5 +1,5 @@
-//! What a graph says about itself that makes its values doubtful: an output that is no logits,
-//! nodes that behave as in training, nodes that draw numbers at random.
+//! Detects parts of a graph that make its values doubtful: outputs that are not logits, nodes in
+//! training mode, nodes that draw random numbers.
 
 use std::collections::HashSet;
 
@@ -15,24 +15,24 @@ use crate::checkpoint::onnx::proto::{DataType, GraphProto, ModelProto, NodeProto
 /// A node that turns logits into probabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// Its operator: `Softmax`, `Sigmoid`, …
+    /// The operator: `Softmax`, `Sigmoid`, …
     pub operator: String,
-    /// The node's name, or its output's where it has none.
+    /// Name of the node; without one, the name of its output.
     pub node: String,
-    /// What goes into it: the logits.
+    /// Name of its input: the logits.
     pub logits: String,
 }
 
-/// A node that behaves as in training.
+/// A node in training mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Training {
-    /// Its operator: `BatchNormalization` or `Dropout`.
+    /// The operator: `BatchNormalization` or `Dropout`.
     pub operator: String,
-    /// The node's name, or its output's where it has none.
+    /// Name of the node; without one, the name of its output.
     pub node: String,
 }
 
-/// Operators that change the type or shape of a value and none of its elements.
+/// Operators that change the type or shape of a value but not its elements.
 const PLAIN: [&str; 7] = [
     "Identity",
     "Cast",
@@ -43,11 +43,11 @@ const PLAIN: [&str; 7] = [
     "Unsqueeze",
 ];
 
-/// The node that makes the output's values probabilities. A `LogSoftmax` is none: the softmax of
-/// its output is that of its input.
+/// The node that turns the output into probabilities. A `LogSoftmax` does not count: the softmax of
+/// its output equals that of its input.
 pub fn activation(network: &Network<'_>, output: &str) -> Option<Activation> {
     let mut value = output;
-    // No more steps than nodes: a broken graph may run in a circle.
+    // No more steps than nodes: a broken graph may contain a cycle.
     for _ in network.nodes() {
         let node = &network.nodes()[network.producer(value)?];
         let input = node.input.first()?;
@@ -66,12 +66,12 @@ pub fn activation(network: &Network<'_>, output: &str) -> Option<Activation> {
     None
 }
 
-/// The first node on the way to the output that behaves as in training: batch normalization over
-/// the batch's own statistics, or a dropout that drops.
+/// The first node on the way to the output that is in training mode: batch normalization by the
+/// batch's own statistics, or a dropout that drops.
 pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
     let graph = reached(network, output);
     let fixed = fixed(network);
-    // Weights are standardized by a batch norm, too (timm's BiT), where no sample is in the batch.
+    // Batch norm may also standardize weights (timm's BiT), with no samples in the batch.
     let of_data = |node: &NodeProto| {
         let mut input = node.input.first().into_iter();
         !input.any(|value| fixed.contains(value.as_str()))
@@ -88,7 +88,7 @@ pub fn training(network: &Network<'_>, output: &str) -> Option<Training> {
     })
 }
 
-/// Values that are the same for all data: initializers, constants, and what is computed from them.
+/// Values that are the same for all data: initializers, constants, and values computed from them.
 fn fixed<'n>(network: &'n Network<'_>) -> HashSet<&'n str> {
     let mut fixed: HashSet<&str> = network.model.tensors.keys().map(String::as_str).collect();
     // Nodes are in topological order.
@@ -101,7 +101,7 @@ fn fixed<'n>(network: &'n Network<'_>) -> HashSet<&'n str> {
     fixed
 }
 
-/// Names of the nodes on the way to the output that draw numbers at random.
+/// Names of the nodes on the way to the output that draw random numbers.
 pub fn random(network: &Network<'_>, output: &str) -> Vec<String> {
     let graph = reached(network, output);
     let all = all_nodes(&graph).into_iter();
@@ -111,7 +111,7 @@ pub fn random(network: &Network<'_>, output: &str) -> Vec<String> {
 fn normalizes_the_batch(node: &NodeProto, opset: i64) -> bool {
     match opset {
         14.. => integer(node, "training_mode") == Some(1),
-        // It gives the statistics of the batch when it computes them.
+        // A node that outputs statistics of the batch computes them.
         7..14 => node.output.iter().skip(1).any(|output| !output.is_empty()),
         _ => integer(node, "is_test") != Some(1),
     }
@@ -133,7 +133,7 @@ fn drops(network: &Network<'_>, node: &NodeProto, opset: i64) -> bool {
     }
 }
 
-/// Elements of a value that is a constant.
+/// Elements of a value, if it is a constant.
 fn constant(network: &Network<'_>, value: &str) -> Option<Bytes> {
     if let Some(initializer) = network.initializer_behind(value) {
         return network

@@ -1,22 +1,22 @@
-//! Self-checks: mixes held against the files of the checkpoints they should equal.
+//! Self-checks: mixes compared with the files of the checkpoints that they should equal.
 
 use serde::{Deserialize, Serialize};
 
-/// One self-check: a checkpoint's file run as it is, against its mix on the plane.
+/// One self-check: compares a checkpoint's file, run as it is, with its mix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// Checkpoint.
+    /// Name of the checkpoint.
     pub name: String,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// Loss of the untouched file.
+    /// Loss of the original file, in nats.
     #[serde(with = "crate::base::number")]
     pub loss_file: f64,
-    /// Loss of the mix at the checkpoint's plane coordinates.
+    /// Loss of the mix that should equal the checkpoint, in nats.
     #[serde(with = "crate::base::number")]
     pub loss_plane: f64,
-    /// Samples on which the two disagree about being right.
+    /// Number of samples that are right in one and wrong in the other.
     pub error_difference: i64,
-    /// Whether they agree within float32 rounding.
+    /// Whether the two agree within float32 rounding.
     pub agrees: bool,
 }

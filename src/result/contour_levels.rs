@@ -1,12 +1,12 @@
-//! Contour levels: logarithmic above the minimum, round, and never finer than the noise.
+//! Contour levels: logarithmic above the minimum, rounded, and never finer than the noise.
 //!
-//! They stand among the results because two must agree on them: the figure that draws the contours,
-//! and the refinement that evaluates more points where a contour passes.
+//! They belong to the results because two users must agree on them: the figure that draws the
+//! contours, and the refinement that evaluates more points where a contour passes.
 
-/// Levels and the range they were made for.
+/// Contour levels and the range they were made for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContourLevels {
-    /// Ascending, all above the smallest value.
+    /// The levels, ascending, all above the smallest value.
     pub values: Vec<f64>,
     /// Smallest finite value.
     pub min: f64,
@@ -14,23 +14,24 @@ pub struct ContourLevels {
     pub max: f64,
 }
 
-/// How many levels are aimed at.
+/// Number of levels to aim at.
 const COUNT: usize = 8;
 
-/// The part of the grid that the first level encloses, so that the basin shows.
+/// Fraction of the grid that the first level encloses, so that the basin shows.
 const BASIN: f64 = 0.06;
 
-/// The first level stands at least this part of the range above the minimum.
+/// Smallest height of the first level above the minimum, as a fraction of the range.
 const FIRST: f64 = 1e-3;
 
 impl ContourLevels {
-    /// Levels for these values, whose standard error at their minimum is `noise`; `None` where no
-    /// value is finite.
+    /// Makes levels for these values, whose standard error at the minimum is `noise`. Returns
+    /// `None` if no value is finite.
     ///
-    /// Spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), the first around the lowest
-    /// few of the values; then rounded to what a person would write, with gaps of at least
-    /// `noise`, below which a contour means nothing. A few huge values do not stretch the scale:
-    /// the last level stands at the 95th percentile where the maximum is far above it.
+    /// Levels are spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), the first around
+    /// the lowest few of the values. They are rounded to numbers a person would write, with gaps of
+    /// at least `noise`, below which a contour means nothing. A few huge values do not stretch the
+    /// scale: if the maximum is far above the 95th percentile, the last level stands at that
+    /// percentile.
     pub fn new(values: &[f64], noise: f64) -> Option<Self> {
         let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -55,17 +56,17 @@ impl ContourLevels {
         Some(levels)
     }
 
-    /// Levels from `first` to `span` above the minimum, `noise` apart or more.
+    /// Adds levels from `first` to `span` above the minimum, at least `noise` apart.
     fn fill(&mut self, first: f64, span: f64, noise: f64) {
         let ratio = (span / first).max(1.0).powf(1.0 / COUNT as f64);
         let mut last = self.min;
         let mut rise = first;
         while rise < span * (1.0 - 1e-9) && self.values.len() < COUNT {
-            // Rounding may spend nearly half of the gap to the levels on both sides.
+            // Rounding may use nearly half of the gap to the levels on both sides.
             let spare = 0.45 * (rise * (1.0 - 1.0 / ratio)).max(noise).min(rise);
             let near = self.min + rise;
             let floor = (last + noise).max(near - spare);
-            // What the noise takes away below is given above.
+            // The range lost to the noise below is added above.
             let level = roundest(floor, floor + 2.0 * spare, near);
             if level > last && level < self.max {
                 self.values.push(level);
@@ -75,20 +76,20 @@ impl ContourLevels {
         }
     }
 
-    /// Index of the band that holds a value: 0 below the first level.
+    /// Index of the band that contains a value: 0 below the first level.
     #[cfg(test)]
     fn band(&self, value: f64) -> usize {
         self.values.iter().filter(|level| value >= **level).count()
     }
 }
 
-/// The number between `low` and `high` that takes the fewest digits; of several the one that is
-/// closest to `near`.
+/// The number between `low` and `high` with the fewest digits; among several, the one closest to
+/// `near`.
 fn roundest(low: f64, high: f64, near: f64) -> f64 {
     let near = near.clamp(low.min(high), high);
     let largest = low.abs().max(high.abs());
     let mut power = largest.log10().ceil() as i32;
-    // Sixteen digits are all that a number has.
+    // An f64 has at most sixteen significant digits.
     for _ in 0..16 {
         for factor in [1.0, 0.5, 0.2] {
             let step = factor * 10_f64.powi(power);
@@ -103,7 +104,7 @@ fn roundest(low: f64, high: f64, near: f64) -> f64 {
     near
 }
 
-/// The number closest to the decimal with the last digit at 10^`power`: no 0.6000000000000001.
+/// The f64 closest to the decimal with the last digit at 10^`power`: avoids 0.6000000000000001.
 fn exact(value: f64, power: i32) -> f64 {
     let decimals = (-power).max(0) as usize;
     format!("{value:.decimals$}").parse().unwrap_or(value)

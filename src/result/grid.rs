@@ -1,10 +1,11 @@
-//! The grid of the plane: the one place that knows how an index becomes a point.
+//! The grid of the plane: the only code that maps an index to a point.
 
 use serde::{Deserialize, Serialize};
 
-/// Points (x_i, y_j) with i < nx and j < ny, stored row-major in j: all i of j = 0 come first.
+/// A grid of points (x_i, y_j) with i < nx and j < ny, stored row-major in j: all i of j = 0 come
+/// first.
 ///
-/// The two axes are independent: nx ≠ ny is ordinary.
+/// The axes are independent: nx may differ from ny.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Grid {
     /// Coordinates along u1, ascending; length nx.
@@ -30,7 +31,7 @@ impl Grid {
         j * self.xs.len() + i
     }
 
-    /// Grid point (i, j) of a storage index: the inverse of [`Grid::index`].
+    /// Grid point (i, j) of a storage index; inverse of [`Grid::index`].
     pub fn ij(&self, index: usize) -> (usize, usize) {
         (index % self.xs.len(), index / self.xs.len())
     }

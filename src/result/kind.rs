@@ -1,11 +1,11 @@
-//! Which result a CSV is of.
+//! Which kind of result a CSV holds.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::base::files;
 
-/// The results that are written and read back.
+/// The kinds of result that are written and read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultKind {
     /// Values on a grid.
@@ -21,11 +21,11 @@ pub enum ResultKind {
 }
 
 impl ResultKind {
-    /// The kind of a CSV, by its first columns. Any other file counts as a plane's: reading it says
-    /// what it lacks.
+    /// Detects the kind of a CSV by its first columns. Any other file counts as a plane's; reading
+    /// it then reports what is missing.
     pub fn of(csv: &Path) -> Self {
         let mut start = [0; 12];
-        // What cannot be opened is told by whoever reads it.
+        // Reading the file later reports why it cannot be opened.
         let opened = files::open(csv).ok();
         let read = opened.and_then(|mut file| file.read_exact(&mut start).ok());
         match (read, &start) {

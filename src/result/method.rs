@@ -1,11 +1,11 @@
-//! The ways to make one model of many, in the order in which tables list them.
+//! The methods that combine many models into one, in the order of the tables.
 
 use serde::{Deserialize, Serialize};
 
-/// A way to make one model of many.
+/// A method that combines many models into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // as `label` says
+#[allow(missing_docs)] // described by `label`
 pub enum Method {
     Best,
     Second,
@@ -40,7 +40,7 @@ impl Method {
         Self::GreedyEnsemble,
     ];
 
-    /// The name in files and on the command line.
+    /// The method's name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Best => "best",
@@ -59,7 +59,7 @@ impl Method {
         }
     }
 
-    /// What the paper's table calls it.
+    /// The method's name in the paper's table.
     pub fn label(self) -> &'static str {
         match self {
             Self::Best => "best individual model",
@@ -78,7 +78,7 @@ impl Method {
         }
     }
 
-    /// Whether it needs a validation set: to choose by its accuracy, or to learn from it.
+    /// Whether the method needs a validation set, to choose by its accuracy or to learn from it.
     pub fn selects(self) -> bool {
         !matches!(
             self,
@@ -86,22 +86,22 @@ impl Method {
         )
     }
 
-    /// Whether its coefficients are learned.
+    /// Whether the method learns its coefficients.
     pub fn is_learned(self) -> bool {
         matches!(self, Self::Learned | Self::LearnedByLayer)
     }
 
-    /// Whether it has an α, λ or t that may be given.
+    /// Whether the method has a parameter α, λ or t.
     pub fn has_setting(self) -> bool {
         matches!(self, Self::WiseFt | Self::Slerp | Self::TaskArithmetic)
     }
 
-    /// Whether it depends on the angles between models.
+    /// Whether the method depends on the angles between models.
     pub fn needs_angles(self) -> bool {
         matches!(self, Self::ModelStock | Self::Slerp)
     }
 
-    /// Whether it averages logits, so that it costs as many forward passes as it has members.
+    /// Whether the method averages logits, so that it needs one forward pass per member.
     pub fn is_ensemble(self) -> bool {
         matches!(self, Self::Ensemble | Self::GreedyEnsemble)
     }

@@ -1,8 +1,8 @@
-//! Plain documented results: what analyses hand over and figures read.
+//! Results as plain data: analyses return them and figures read them.
 //!
 //! Each result is a folder: its types, and in `file` how they are written to CSV and JSON and read
-//! back. Nothing here computes but what figures and analyses must agree on: which surfaces of a
-//! plane are shown ([`panels`]) and where their contours stand ([`contour_levels`]).
+//! back. The only computations here are those that figures and analyses must agree on: which
+//! surfaces of a plane are shown ([`panels`]) and where their contours lie ([`contour_levels`]).
 
 pub mod check;
 pub mod contour_levels;

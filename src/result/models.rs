@@ -1,4 +1,4 @@
-//! Models of a pool beside each other: what was done to each, and how good each is.
+//! The models of a pool: their hyperparameters and scores.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +10,33 @@ use super::score::{DatasetInfo, Role, Score};
 /// A single model: θ0 or a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Individual {
-    /// Its name in the list of models.
+    /// Name in the list of models.
     pub name: String,
-    /// Its file, as it was given.
+    /// Path of the file as it was given.
     pub path: String,
-    /// The other columns of the list, in their order: hyperparameters and whatever else.
+    /// The other columns of the list, in their order: hyperparameters and anything else.
     pub hyperparameters: IndexMap<String, String>,
-    /// One entry a data set.
+    /// `scores[data set]`.
     pub scores: Vec<Score>,
 }
 
-/// The columns that every table of models has: accuracies are fractions.
+/// The columns of every table of models. Accuracies are fractions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accuracies {
-    /// On the validation set; NaN without one.
+    /// Accuracy on the validation set; NaN without one.
     pub val: f64,
     /// Loss on the validation set in nats, with the β of a learned soup; NaN without one.
     pub val_loss: f64,
-    /// On the test set; NaN without one.
+    /// Accuracy on the test set; NaN without one.
     pub test: f64,
-    /// Unweighted mean over the shift sets; NaN without any.
+    /// Unweighted mean accuracy over the shift sets; NaN without any.
     pub shift: f64,
-    /// On each shift set, by its name.
+    /// Accuracy on each shift set, by name.
     pub shifts: BTreeMap<String, f64>,
 }
 
 impl Accuracies {
-    /// Of scores, one a data set.
+    /// Computes the columns from `scores[data set]`.
     pub fn of(datasets: &[DatasetInfo], scores: &[Score]) -> Self {
         let pairs = || datasets.iter().zip(scores);
         let one = |role: Role| pairs().find(|(set, _)| set.role == role);
@@ -49,13 +49,13 @@ impl Accuracies {
             val: accuracy(Role::Val),
             val_loss: one(Role::Val).map_or(f64::NAN, |(_, score)| score.loss),
             test: accuracy(Role::Test),
-            // 0/0 is NaN.
+            // Without shifts, 0/0 is NaN.
             shift: shifts.values().sum::<f64>() / shifts.len() as f64,
             shifts,
         }
     }
 
-    /// The columns' values, in the order of [`Accuracies::header`].
+    /// The values, in the order of [`Accuracies::header`].
     pub fn record(&self, datasets: &[DatasetInfo]) -> Vec<String> {
         let fixed = [self.val, self.val_loss, self.test, self.shift];
         let shifts = shift_names(datasets).map(|name| self.shifts[name]);
@@ -66,7 +66,7 @@ impl Accuracies {
             .collect()
     }
 
-    /// The columns' names.
+    /// The names of the columns.
     pub fn header(datasets: &[DatasetInfo]) -> Vec<String> {
         let fixed = [
             "val_accuracy",

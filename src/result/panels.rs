@@ -1,5 +1,5 @@
-//! The panels of Figure 2 of "Model soups" (Wortsman et al. 2022): which surfaces of a plane, or
-//! which curves of a path, are shown.
+//! The panels of Figure 2 of "Model soups" (Wortsman et al. 2022): the surfaces of a plane, or the
+//! curves of a path, that are shown.
 //!
 //! A figure draws them, and an adaptive grid is refined where their contours pass.
 
@@ -9,7 +9,7 @@ use super::score::{DatasetInfo, Role, Score};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-/// Which panels are shown.
+/// Which panels to show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Panels {
@@ -20,15 +20,15 @@ pub enum Panels {
     All,
 }
 
-/// Scores to choose panels from.
+/// Scores from which panels are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Scored<'a> {
-    /// The data sets.
+    /// The data sets, in the order of `scores`.
     pub datasets: &'a [DatasetInfo],
     /// `scores[data set][point]`.
     pub scores: &'a [Vec<Score>],
-    /// `measured[point]`: whether it was evaluated rather than interpolated. All points were where
-    /// this is shorter.
+    /// `measured[point]`: whether the point was evaluated rather than interpolated. Points beyond
+    /// the end of this list count as measured.
     pub measured: &'a [bool],
 }
 
@@ -42,7 +42,7 @@ impl<'a> From<&'a Plane> for Scored<'a> {
     }
 }
 
-/// What a panel shows of its data sets.
+/// The quantity that a panel shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// Mean cross-entropy in nats.
@@ -64,21 +64,21 @@ impl Quantity {
 /// One surface of a plane, or one curve of a path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panel {
-    /// What is shown.
+    /// The quantity shown.
     pub quantity: Quantity,
-    /// Indices of the data sets that it shows, or shows the unweighted mean of.
+    /// Indices of its data sets; with several, the panel shows their unweighted mean.
     pub datasets: Vec<usize>,
-    /// `values[point]`, in the unit of the quantity; NaN where the error was counted from logits
-    /// that are NaN.
+    /// `values[point]`, in the unit of the quantity; NaN if the error was counted from logits that
+    /// are NaN.
     pub values: Vec<f64>,
-    /// `errors[point]`: the standard errors of the values.
+    /// `errors[point]`: standard errors of the values.
     pub errors: Vec<f64>,
-    /// Standard error at the smallest value; 0 where no value is finite.
+    /// Standard error at the smallest value; 0 if no value is finite.
     pub noise: f64,
 }
 
 impl Panel {
-    /// The loss on a data set.
+    /// Makes the panel of the loss on a data set.
     fn loss(scored: Scored<'_>, dataset: usize) -> Self {
         let scores = &scored.scores[dataset];
         let values = scores.iter().map(|score| score.loss).collect();
@@ -86,12 +86,12 @@ impl Panel {
         Self::new(scored, Quantity::Loss, vec![dataset], values, errors)
     }
 
-    /// The unweighted mean of the errors on data sets, in percent. Its standard error is √Σse²/k,
-    /// since the sets hold different samples.
+    /// Makes the panel of the unweighted mean error on `datasets`, in percent. Its standard error
+    /// is √Σse²/k, since the sets hold different samples.
     fn error(scored: Scored<'_>, datasets: Vec<usize>) -> Self {
         let k = datasets.len() as f64;
         let at = |point: usize| datasets.iter().map(move |&set| &scored.scores[set][point]);
-        // An error counted from logits that are NaN says nothing of the surface.
+        // An error counted from NaN logits says nothing about the surface.
         let known = |score: &Score| {
             if score.nonfinite > 0 {
                 f64::NAN
@@ -126,13 +126,13 @@ impl Panel {
         }
     }
 
-    /// The levels of its contours; `None` where no value is finite.
+    /// The levels of the panel's contours; `None` if no value is finite.
     pub fn levels(&self) -> Option<ContourLevels> {
         ContourLevels::new(&self.values, self.noise)
     }
 }
 
-/// The panels, in the order of the paper.
+/// Makes the panels, in the order of the paper.
 pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
     let first_of = |role: Role| scored.datasets.iter().position(|set| set.role == role);
     let [train, test, val] = [Role::Train, Role::Test, Role::Val].map(first_of);
@@ -159,7 +159,7 @@ pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
     loss.into_iter().chain(errors).collect()
 }
 
-/// Index of the smallest finite value that was measured.
+/// Index of the smallest finite measured value.
 pub fn lowest(scored: Scored<'_>, values: &[f64]) -> Option<usize> {
     let measured = values
         .iter()

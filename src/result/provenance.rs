@@ -1,26 +1,26 @@
-//! Where a result comes from, so that it can be told apart from another and made again.
+//! The provenance of a result: enough to identify it and to reproduce it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What was run, on what, with what.
+/// The command, inputs, settings and versions behind a result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The command line, argument by argument.
     pub command: Vec<String>,
     /// Version of this program.
     pub version: String,
-    /// SHA-256 of each input file's content, by the path as it was given.
+    /// SHA-256 of each input file, by its path as given.
     pub files: BTreeMap<String, String>,
-    /// Settings that the values depend on.
+    /// The settings that the values depend on.
     pub settings: BTreeMap<String, String>,
     /// Version of ONNX Runtime.
     pub onnxruntime: String,
-    /// Execution provider.
+    /// Execution provider of ONNX Runtime.
     pub provider: String,
     /// How each checkpoint's tensors were verified, by its name: `value` (θ0's state dict holds the
-    /// graph's values under their names), `file` (the untouched file is run, too), `graph` (its
+    /// graph's values under their names), `file` (the original file is run as well), `graph` (its
     /// graph is the origin's node by node, but the file is not run) or `name` (by names alone).
     #[serde(default)]
     pub verified: BTreeMap<String, String>,

@@ -1,14 +1,14 @@
-//! What evaluating one model on one data set gives.
+//! Scores: the loss and error of one model on one data set.
 
 use serde::{Deserialize, Serialize};
 
-/// What a data set is used for.
+/// The purpose of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Data the checkpoints were trained on.
+    /// Data that the checkpoints were trained on.
     Train,
-    /// Held-out data that choices are made on.
+    /// Held-out data used for choices.
     Val,
     /// Held-out data that is only reported.
     Test,
@@ -17,7 +17,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name in CSV files and on the command line.
+    /// The role's name in CSV files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -28,20 +28,20 @@ impl Role {
     }
 }
 
-/// A data set as the results know it.
+/// Description of a data set in a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {
     /// `train`, `val`, `test`, or the name given to a shift set.
     pub name: String,
-    /// What it is used for.
+    /// Purpose of the data set.
     pub role: Role,
     /// Number of samples evaluated.
     pub samples: usize,
 }
 
 impl DatasetInfo {
-    /// The fraction of samples that are right where `error` are wrong: the number nearest to the
-    /// quotient, which 1 − error often is not.
+    /// The accuracy if a fraction `error` of the samples is wrong: the f64 nearest to the quotient
+    /// of counts, which 1 − error often is not.
     pub fn accuracy(&self, error: f64) -> f64 {
         let samples = self.samples as f64;
         ((1.0 - error) * samples).round() / samples
@@ -51,7 +51,7 @@ impl DatasetInfo {
 /// Loss and error of one model on one data set, with standard errors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Mean cross-entropy in nats; NaN or infinite when a sample's loss is.
+    /// Mean cross-entropy in nats; NaN or infinite if the loss of a sample is.
     #[serde(with = "crate::base::number")]
     pub loss: f64,
     /// Standard error of `loss`: sample standard deviation / √n; NaN for n < 2.
@@ -70,11 +70,11 @@ pub struct Score {
 /// A score with the data set it belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamedScore {
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// Its role.
+    /// Role of the data set.
     pub role: Role,
-    /// Samples evaluated.
+    /// Number of samples evaluated.
     pub samples: usize,
     /// Loss and error.
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub struct NamedScore {
 }
 
 impl NamedScore {
-    /// The scores of a model, one a data set.
+    /// Names a model's scores, `scores[data set]`.
     pub fn all(datasets: &[DatasetInfo], scores: &[Score]) -> Vec<Self> {
         let pairs = datasets.iter().zip(scores);
         pairs

@@ -10,7 +10,7 @@ use super::score::{DatasetInfo, Role};
 use crate::base::{atomic, files};
 use crate::error::{Error, Result};
 
-/// Where the JSON of a result's CSV stands.
+/// Path of the JSON that belongs to a result's CSV.
 pub fn json_beside(csv: &Path) -> PathBuf {
     csv.with_extension("json")
 }
@@ -23,7 +23,7 @@ pub fn write_json(csv: &Path, value: &impl Serialize) -> Result<()> {
     atomic::write_json(&json_beside(csv), value)
 }
 
-/// Writes a table whose header is the names of its rows' fields; without rows it is empty.
+/// Writes a table whose header is the field names of its rows; without rows the file is empty.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -37,7 +37,7 @@ pub fn write_rows(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -
     })
 }
 
-/// Writes a table under a header, which is there without any row too.
+/// Writes a table with a given header, which is written even without rows.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -57,7 +57,8 @@ pub fn write_under(
     })
 }
 
-/// Writes a table as [`write_rows`] does; without rows there is no file, nor one of an earlier run.
+/// Writes a table as [`write_rows`] does. Without rows it writes none, and removes an earlier
+/// run's.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -69,16 +70,16 @@ pub fn write_rows_if_any<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
     write_rows(path, rows)
 }
 
-/// Removes a table that an earlier run may have left where this one has none.
+/// Removes a table that an earlier run left and that this result does not have.
 pub fn remove_stale(path: &Path) {
-    // Most often there is none.
+    // Usually there is none.
     drop(std::fs::remove_file(path));
 }
 
-/// Reads the JSON beside a CSV, which should be that of a `what`.
+/// Reads the JSON beside a CSV; `what` names the expected result in messages.
 ///
 /// # Errors
-/// When there is none, or it is something else.
+/// When the file is missing or holds something else.
 pub fn read_json<T: DeserializeOwned>(csv: &Path, what: &str) -> Result<T> {
     let json = json_beside(csv);
     let text = files::text(&json, files::RESULT)?;
@@ -86,7 +87,7 @@ pub fn read_json<T: DeserializeOwned>(csv: &Path, what: &str) -> Result<T> {
         .map_err(|error| Error::input(&json, format!("is no {what}: {error}")))
 }
 
-/// The rows of a CSV and the summary in the JSON beside it, which are a `what`'s.
+/// Reads the rows of a CSV and the summary in the JSON beside it; `what` names the result.
 ///
 /// # Errors
 /// When a file is missing or holds something else.
@@ -107,13 +108,12 @@ pub fn read_both<Row: DeserializeOwned, Summary: DeserializeOwned>(
     Ok((rows, summary))
 }
 
-/// Enters the data set of a row among those of the rows before it; returns its place.
+/// Adds a row's data set to `datasets` unless it is there; returns its index.
 ///
-/// A row of an interpolated point has 0 samples of its own, so that the number is that of the
-/// others, which agree.
+/// Rows of interpolated points have 0 samples; all others of a data set must agree on the number.
 ///
 /// # Errors
-/// When they do not.
+/// When the rows disagree.
 pub(super) fn enter_dataset(
     datasets: &mut Vec<DatasetInfo>,
     name: &str,

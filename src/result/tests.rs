@@ -1,4 +1,4 @@
-//! What every result's JSON holds where no number is finite.
+//! The JSON of every result if no number is finite.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::{line, pairs, plane, soup, spectrum};
 
-/// Reads `written` as a `T` and holds against it what is written of that: a field that is not
-/// read, is read in another way, or is missing here, fails.
+/// Reads `written` as a `T` and compares its JSON with `written`. This fails for a field that is
+/// not read, is read differently, or is missing here.
 fn round_trip<T: Serialize + DeserializeOwned>(written: &Value) {
     let read: T = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), *written);
-    // By way of text, too, as in files.
+    // Also through text, as in files.
     let read: T = serde_json::from_str(&written.to_string()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), *written);
 }

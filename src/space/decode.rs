@@ -1,21 +1,21 @@
-//! Reading the elements of a stored tensor in the graph's order, as f64.
+//! Reads the elements of a stored tensor in the graph's order, as f64.
 //!
-//! Files are mapped and their tensors lie at any alignment, in any of four float types, and
-//! sometimes transposed; everything that reads weights goes through [`add`], block by block.
+//! Files are mapped, and their tensors lie at any alignment, in any of four float types, and are
+//! sometimes transposed. All reading of weights goes through [`add`], block by block.
 
 use half::{bf16, f16};
 
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
-/// Elements per block: the blocks of a few members stay in the L1 cache.
+/// Elements per block: blocks of a few members fit into the L1 cache.
 pub const BLOCK: usize = 2048;
 
-/// Graph rows read together from a transposed matrix: one 64-byte cache line of f32.
+/// Rows of the graph read together from a transposed matrix: one 64-byte cache line of f32.
 const TILE: usize = 16;
 
-/// Length of the blocks in which a tensor of this graph shape is best read: whole tiles of rows
-/// when some member holds the matrix transposed.
+/// The block length suited to a tensor of this shape in the graph: whole tiles of rows if some
+/// member holds the matrix transposed.
 pub fn block_len(shape: &[usize], any_transposed: bool) -> usize {
     match shape {
         [_, columns] if any_transposed => (TILE * columns).max(1),
@@ -23,9 +23,10 @@ pub fn block_len(shape: &[usize], any_transposed: bool) -> usize {
     }
 }
 
-/// Adds `coefficient`·θ to `sum` for the elements from `start` on, in the graph's order.
+/// Adds `coefficient`·θ to `sum`, for the elements from `start` on in the graph's order.
 ///
-/// For a transposed source, `start` and the length of `sum` are multiples of the graph's row.
+/// For a transposed source, `start` and the length of `sum` must be multiples of the graph's row
+/// length.
 pub fn add(source: &StoredTensor, start: usize, coefficient: f64, sum: &mut [f64]) {
     let tensor = &source.tensor;
     match tensor.dtype {
@@ -45,7 +46,7 @@ pub fn add(source: &StoredTensor, start: usize, coefficient: f64, sum: &mut [f64
     }
 }
 
-/// Writes θ to `out` for the elements from `start` on, in the graph's order; see [`add`].
+/// Writes θ to `out`, for the elements from `start` on in the graph's order; see [`add`].
 pub fn read(source: &StoredTensor, start: usize, out: &mut [f64]) {
     let is_plain = !source.transposed && source.tensor.dtype == Dtype::F32;
     if !is_plain {
@@ -95,7 +96,7 @@ pub fn values(source: &StoredTensor) -> Vec<f64> {
     values
 }
 
-/// Visits two sources of one graph shape side by side, until `visit` returns false.
+/// Visits two sources of the same shape block by block, until `visit` returns false.
 fn side_by_side(
     first: &StoredTensor,
     second: &StoredTensor,
@@ -122,7 +123,7 @@ fn side_by_side(
     }
 }
 
-/// Whether a source holds just the values of a tensor of the graph's shape.
+/// Whether a source holds exactly the values of a tensor of the graph's shape.
 pub fn equal(tensor: &Tensor, source: &StoredTensor) -> bool {
     let same_bytes = || tensor.dtype == source.tensor.dtype && tensor.bytes == source.tensor.bytes;
     if tensor.len() != source.tensor.len() {
@@ -139,7 +140,7 @@ pub fn equal(tensor: &Tensor, source: &StoredTensor) -> bool {
     equal
 }
 
-/// Whether a source holds the values of a tensor of the graph's shape, but for the rounding of the
+/// Whether a source holds the values of a tensor of the graph's shape, up to rounding to the
 /// narrower of their types.
 pub fn equal_to_rounding(tensor: &Tensor, source: &StoredTensor) -> bool {
     if tensor.dtype == source.tensor.dtype {
@@ -153,7 +154,7 @@ pub fn equal_to_rounding(tensor: &Tensor, source: &StoredTensor) -> bool {
     else {
         return false;
     };
-    // The numbers next to 0 in f16 are 2⁻²⁴ apart.
+    // Around 0, numbers in f16 are 2⁻²⁴ apart.
     let has_halves = [tensor.dtype, source.tensor.dtype].contains(&Dtype::F16);
     let step = if has_halves { 2.0_f64.powi(-25) } else { 0.0 };
     let mut equal = true;
@@ -167,7 +168,7 @@ pub fn equal_to_rounding(tensor: &Tensor, source: &StoredTensor) -> bool {
     equal
 }
 
-/// The largest relative error of rounding to a type.
+/// Maximum relative error of rounding to a type.
 fn rounding(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F64 => f64::EPSILON / 2.0,
@@ -178,7 +179,7 @@ fn rounding(dtype: Dtype) -> f64 {
     }
 }
 
-/// [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] of a source of the tensor's length.
+/// Computes [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] for a source of the tensor's length.
 pub fn products(tensor: &Tensor, source: &StoredTensor) -> [f64; 3] {
     let mut products = [0.0; 3];
     side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
@@ -192,7 +193,7 @@ pub fn products(tensor: &Tensor, source: &StoredTensor) -> [f64; 3] {
     products
 }
 
-/// ‖tensor − source‖²; infinite where they have not as many elements.
+/// ‖tensor − source‖²; infinite if their lengths differ.
 pub fn squared_distance(tensor: &Tensor, source: &StoredTensor) -> f64 {
     if tensor.len() != source.tensor.len() {
         return f64::INFINITY;
@@ -265,7 +266,7 @@ mod tests {
         let moved = f32s(&[1.0, 0.1002, -3.3, 1e-6]);
         let moved = source(Dtype::F32, &[4], moved, false).tensor;
         assert!(!equal_to_rounding(&moved, &half));
-        // Of one type nothing is rounded.
+        // Between equal types nothing is rounded.
         let next = f32s(&[1.0, 0.100_000_01, -3.3, 1e-6]);
         assert!(!equal_to_rounding(
             &full,
@@ -287,7 +288,7 @@ mod tests {
         let source = source(Dtype::F32, &[columns, rows], stored, true);
         let expected: Vec<f64> = (0..rows * columns).map(|k| k as f64).collect();
         assert_eq!(values(&source), expected);
-        // And from the middle, as blocks are.
+        // Also from the middle, as blocks do.
         let mut part = vec![0.0; 10 * columns];
         add(&source, 16 * columns, 2.0, &mut part);
         assert_eq!(part[3], 2.0 * (16 * columns + 3) as f64);

@@ -1,4 +1,4 @@
-//! Inner products of the deltas δᵢ = θᵢ − θ0, in one streaming pass over the mapped files.
+//! Inner products of the differences δᵢ = θᵢ − θ0, in one streaming pass over the mapped files.
 
 use std::ops::Range;
 
@@ -9,23 +9,24 @@ use rayon::prelude::*;
 use super::decode;
 use super::pool::Pool;
 
-/// ⟨δᵢ, δⱼ⟩ for the checkpoints of a pool, in f64.
+/// Inner products ⟨δᵢ, δⱼ⟩ of the checkpoints of a pool, in f64.
 #[derive(Debug, Clone)]
 pub struct Gram {
-    /// `per_parameter[parameter][[i, j]]`, k×k each (k checkpoints, the origin not counted): zero for
-    /// parameters that do not count, such as running statistics and the second of two tied tensors.
+    /// `per_parameter[parameter][[i, j]]`, k×k each for k checkpoints (without the origin). Zero
+    /// for parameters that do not count, such as running statistics and the second of two tied
+    /// tensors.
     pub per_parameter: Vec<Array2<f64>>,
     /// `total[[i, j]]` over all parameters, k×k.
     pub total: Array2<f64>,
-    /// `squared_origin[parameter]`: its part of ‖θ0‖², 0 where it does not count.
+    /// `squared_origin[parameter]`: its share of ‖θ0‖², 0 if it does not count.
     pub squared_origin: Vec<f64>,
-    /// `with_origin[parameter][checkpoint]`: its part of ⟨δᵢ, θ0⟩, 0 where it does not count.
+    /// `with_origin[parameter][checkpoint]`: its share of ⟨δᵢ, θ0⟩, 0 if it does not count.
     pub with_origin: Vec<Array1<f64>>,
-    /// `nonfinite[parameter][member]`: how many values are NaN or infinite; member 0 is the origin.
+    /// `nonfinite[parameter][member]`: number of NaN or infinite values; member 0 is the origin.
     pub nonfinite: Vec<Vec<usize>>,
 }
 
-/// What one segment of a parameter adds to the sums.
+/// The sums over one segment of a parameter.
 struct SegmentSums {
     gram: Array2<f64>,
     squared_origin: f64,
@@ -34,8 +35,8 @@ struct SegmentSums {
 }
 
 impl Gram {
-    /// Streams every parameter of every member once. Sums run over segments of a fixed length in a
-    /// fixed order, so the result does not depend on the number of threads.
+    /// Streams every parameter of every member once. Segments have a fixed length and are summed in
+    /// a fixed order, so the result does not depend on the number of threads.
     pub fn of(pool: &Pool) -> Self {
         let segments: Vec<(usize, Range<usize>)> = (0..pool.parameters.len())
             .flat_map(|index| segments(pool, index))
@@ -67,8 +68,8 @@ impl Gram {
         gram
     }
 
-    /// The first parameter that holds values that are NaN or infinite: its index, the member, and how
-    /// many the member holds.
+    /// The first parameter with NaN or infinite values: its index, the member, and the member's
+    /// number of such values.
     pub fn first_nonfinite(&self) -> Option<(usize, usize, usize)> {
         self.nonfinite.iter().enumerate().find_map(|(p, counts)| {
             let member = counts.iter().position(|&count| count > 0)?;
@@ -81,13 +82,13 @@ impl Gram {
         self.total[[k, k]].sqrt()
     }
 
-    /// The angle in degrees between δ of two checkpoints (0-based, the origin not counted), in [0, 180];
-    /// NaN where one of them is θ0.
+    /// The angle in degrees between δ of two checkpoints (0-based, without the origin), in [0,
+    /// 180]; NaN if one of them is θ0.
     pub fn angle(&self, a: usize, b: usize) -> f64 {
         angle(&self.total, a, b)
     }
 
-    /// The same within one parameter.
+    /// The angle in degrees between δ of two checkpoints within one parameter.
     pub fn parameter_angle(&self, parameter: usize, a: usize, b: usize) -> f64 {
         angle(&self.per_parameter[parameter], a, b)
     }
@@ -103,7 +104,7 @@ impl Gram {
     }
 }
 
-/// The angle in degrees whose cosine is ⟨δa, δb⟩/(‖δa‖·‖δb‖), by their inner products.
+/// The angle in degrees whose cosine is ⟨δa, δb⟩/(‖δa‖·‖δb‖), from inner products.
 fn angle(products: &Array2<f64>, a: usize, b: usize) -> f64 {
     let cosine = products[[a, b]] / (products[[a, a]].sqrt() * products[[b, b]].sqrt());
     cosine.clamp(-1.0, 1.0).acos().to_degrees()
@@ -146,8 +147,8 @@ fn segment_sums(pool: &Pool, index: usize, range: Range<usize>) -> SegmentSums {
     sums
 }
 
-/// For each member, the first parameter that holds values that are NaN or infinite, and how many it
-/// holds: `nonfinite[member]`. One streaming pass, without products.
+/// `nonfinite[member]`: the first parameter with NaN or infinite values, and their number in it.
+/// One streaming pass, without products.
 pub fn nonfinite(pool: &Pool) -> Vec<Option<(usize, usize)>> {
     let of = |index: usize| {
         let mut counts = vec![0; pool.members.len()];
@@ -162,7 +163,7 @@ pub fn nonfinite(pool: &Pool) -> Vec<Option<(usize, usize)>> {
     (0..pool.members.len()).map(first).collect()
 }
 
-/// Adds how many values of each member are NaN or infinite.
+/// Adds each member's number of NaN or infinite values to `counts[member]`.
 fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut [usize]) {
     for_each_block(pool, index, range, |_, blocks| {
         for (count, row) in counts.iter_mut().zip(blocks.rows()) {
@@ -171,10 +172,10 @@ fn count_nonfinite(pool: &Pool, index: usize, range: Range<usize>, counts: &mut 
     });
 }
 
-/// Elements that one thread sums at a time, about.
+/// Approximate number of elements that a thread sums at a time.
 const SEGMENT: usize = 1 << 18;
 
-/// A parameter in ranges of whole blocks that are summed one by one, each with the parameter's index.
+/// Splits a parameter into segments of whole blocks, each with the parameter's index.
 pub fn segments(pool: &Pool, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
     let len = pool.parameters[index].len();
     let step = SEGMENT.next_multiple_of(block_len(pool, index));
@@ -188,8 +189,8 @@ fn block_len(pool: &Pool, index: usize) -> usize {
     decode::block_len(&pool.parameters[index].shape, transposed)
 }
 
-/// Visits a range of a parameter block by block: where the block begins, and one row of f64 a
-/// member, in the graph's order. The range begins at a whole number of blocks.
+/// Visits a range of a parameter block by block. It passes the start of the block and
+/// `rows[member]` in f64, in the graph's order. The range must begin at a block boundary.
 pub fn for_each_block(
     pool: &Pool,
     index: usize,

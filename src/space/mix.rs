@@ -8,27 +8,28 @@ use super::pool::Pool;
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::Dtype;
 
-/// Coefficients over a pool's members, the origin first; they sum to 1. They are the same for all
-/// tensors, or each parameter of the pool has its own (a soup learned by layer).
+/// Coefficients of a pool's members, the origin first; they sum to 1. They are shared by all
+/// tensors, or each parameter of the pool has its own (in a soup learned by layer).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
-    /// One row for all parameters, or one for each.
+    /// `rows[parameter][member]`, or one row for all parameters.
     rows: Vec<Vec<f64>>,
 }
 
 impl Mix {
-    /// A mix of these coefficients.
+    /// Makes a mix with these coefficients.
     ///
     /// # Panics
-    /// When they do not sum to 1 (to 1e-9 of their size): callers compute them so that they do.
+    /// When they do not sum to 1 (to 1e-9 of their size): callers must compute them so that they
+    /// do.
     pub fn new(coefficients: Vec<f64>) -> Self {
         Self::by_parameter(vec![coefficients])
     }
 
-    /// A mix with a row of coefficients for each parameter of the pool, in its order.
+    /// Makes a mix with its own row of coefficients for each parameter of the pool, in its order.
     ///
     /// # Panics
-    /// As [`Mix::new`], for each row; also without any.
+    /// When there is no row, or a row does not sum to 1, as in [`Mix::new`].
     pub fn by_parameter(rows: Vec<Vec<f64>>) -> Self {
         assert!(!rows.is_empty(), "a mix has coefficients");
         for row in &rows {
@@ -42,10 +43,10 @@ impl Mix {
         Self { rows }
     }
 
-    /// A mix of weights of some of `members`.
+    /// Makes a mix from the weights of some of `members`; the others are 0.
     ///
     /// # Panics
-    /// As [`Mix::new`].
+    /// When the weights do not sum to 1, as in [`Mix::new`].
     pub fn over(weights: &[(usize, f64)], members: usize) -> Self {
         let mut coefficients = vec![0.0; members];
         for &(member, weight) in weights {
@@ -54,7 +55,7 @@ impl Mix {
         Self::new(coefficients)
     }
 
-    /// Member `index` of `members` itself.
+    /// The mix that equals member `index` of `members`.
     pub fn unit(index: usize, members: usize) -> Self {
         let one = |member| if member == index { 1.0 } else { 0.0 };
         Self {
@@ -62,21 +63,21 @@ impl Mix {
         }
     }
 
-    /// Each of `members` itself.
+    /// The mixes that equal each of `members`.
     pub fn units(members: usize) -> Vec<Self> {
         (0..members)
             .map(|member| Self::unit(member, members))
             .collect()
     }
 
-    /// δ of member `index`: the one that is no model, for bases.
+    /// δ of member `index`. This is the only mix that is not a model; it serves as a basis vector.
     pub fn delta(index: usize, members: usize) -> Self {
         let mut mix = Self::unit(index, members);
         mix.rows[0][0] -= 1.0;
         mix
     }
 
-    /// The coefficients that serve all parameters, where each has not its own.
+    /// The coefficients shared by all parameters; `None` if each has its own.
     pub fn shared(&self) -> Option<&[f64]> {
         match self.rows.as_slice() {
             [one] => Some(one),
@@ -92,12 +93,12 @@ impl Mix {
         }
     }
 
-    /// All rows: one that serves all parameters, or one for each.
+    /// All rows: a single one for all parameters, or one for each.
     pub fn rows(&self) -> &[Vec<f64>] {
         &self.rows
     }
 
-    /// Coefficients of the members, averaged over the parameters where each has its own.
+    /// Coefficients of the members, averaged over the parameters if each has its own.
     pub fn mean(&self) -> Vec<f64> {
         let mut mean = vec![0.0; self.rows[0].len()];
         for row in &self.rows {
@@ -108,19 +109,19 @@ impl Mix {
         mean
     }
 
-    /// Whether a member has a part in it.
+    /// Whether a member has a nonzero coefficient.
     pub fn has_part(&self, member: usize) -> bool {
         self.rows.iter().any(|row| row[member] != 0.0)
     }
 
-    /// The first member with a part in it.
+    /// The first member with a nonzero coefficient.
     pub fn lead(&self) -> usize {
         let mut members = 0..self.rows[0].len();
         members.find(|&member| self.has_part(member)).unwrap_or(0)
     }
 }
 
-/// Where a mixed tensor goes, in the graph's element type.
+/// The destination of a mixed tensor, in the graph's element type.
 pub enum MixOut<'a> {
     /// 32-bit floats.
     F32(&'a mut [f32]),
@@ -132,14 +133,14 @@ pub enum MixOut<'a> {
     Bf16(&'a mut [bf16]),
 }
 
-/// Working space that is kept from one call to the next.
+/// Working space, reused between calls.
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<f64>);
 
 /// Writes parameter `index` of θ(c) in the graph's order.
 ///
 /// Elements are summed in f64 and rounded once. Members with coefficient 0 are not read, so a
-/// NaN in them does no harm, and a unit mix gives the member's own values to the bit.
+/// NaN in them does no harm, and a unit mix gives the member's own values bit by bit.
 pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: &mut Scratch) {
     let terms: Vec<(f64, &StoredTensor)> = terms(pool, index, mix).collect();
     let shape = &pool.parameters[index].shape;
@@ -151,15 +152,16 @@ pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: 
     }
 }
 
-/// Parameter `index` of θ(c) as a file holds it: little-endian elements of a type, in the graph's
-/// order or transposed. The mix is a model: its coefficients sum to 1.
+/// Parameter `index` of θ(c) in the form of a file: little-endian elements of `dtype`, in the
+/// graph's order or transposed. The mix must be a model: its coefficients sum to 1.
 ///
-/// What is equal in all members is taken from one, so that rounded coefficients do not move it.
+/// Values that are equal in all members are copied from one, so that rounding of the coefficients
+/// does not change them.
 pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transposed: bool) -> Bytes {
     let parameter = &pool.parameters[index];
     let one = Mix::unit(mix.lead(), pool.members.len());
     let mix = if parameter.frozen { &one } else { mix };
-    // Turned once more, a source is read in the file's order.
+    // Transposed once more, a source is read in the file's order.
     let turn = |(coefficient, source): (f64, &StoredTensor)| {
         let source = StoredTensor {
             transposed: source.transposed ^ transposed,
@@ -176,8 +178,8 @@ pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transpose
     bytes_of(&terms, &shape, dtype)
 }
 
-/// A source's elements in the order of its file, as little-endian elements of a type. `transposed`
-/// of the source says that the file holds the transpose of the tensor at hand.
+/// A source's elements in the order of its file, as little-endian elements of `dtype`. The source's
+/// `transposed` says that the file holds the transpose of the tensor.
 pub fn source_bytes(source: &StoredTensor, dtype: Dtype) -> Bytes {
     let mut shape = source.tensor.shape.clone();
     if source.transposed {
@@ -186,7 +188,7 @@ pub fn source_bytes(source: &StoredTensor, dtype: Dtype) -> Bytes {
     bytes_of(&[(1.0, source)], &shape, dtype)
 }
 
-/// Σ cᵢ θᵢ over sources of one shape, each element rounded once to a type.
+/// Σ cᵢ θᵢ over sources of one shape, with each element rounded once to `dtype`.
 fn bytes_of(terms: &[(f64, &StoredTensor)], shape: &[usize], dtype: Dtype) -> Bytes {
     let scratch = &mut Scratch::default();
     let len = shape.iter().product::<usize>();
@@ -213,7 +215,7 @@ fn bytes_of(terms: &[(f64, &StoredTensor)], shape: &[usize], dtype: Dtype) -> By
     bytes.into()
 }
 
-/// The members that a mix reads for a parameter.
+/// The nonzero coefficients and their sources for a parameter.
 fn terms<'p>(
     pool: &'p Pool,
     index: usize,
@@ -237,7 +239,7 @@ fn fill<T>(
     scratch.0.resize(block, 0.0);
     for (number, part) in out.chunks_mut(block).enumerate() {
         let sums = &mut scratch.0[..part.len()];
-        // Unlike 0, −0 added to −0 leaves its sign.
+        // Unlike 0, −0 keeps the sign when −0 is added.
         sums.fill(-0.0);
         for (coefficient, source) in terms {
             decode::add(source, number * block, *coefficient, sums);
@@ -256,8 +258,8 @@ fn to_bf16(value: f64) -> bf16 {
     bf16::from_f32(to_odd(value))
 }
 
-/// A value in f32 whose further rounding to a half gives what rounding once would: rounded to
-/// odd (Boldo and Melquiond 2008), which keeps it on its side of every tie.
+/// Rounds to f32 such that further rounding to 16 bits gives the same as rounding once: round to
+/// odd (Boldo and Melquiond 2008), which keeps the value on its side of every tie.
 fn to_odd(value: f64) -> f32 {
     let near = value as f32;
     let back = f64::from(near);
@@ -286,7 +288,7 @@ mod tests {
 
     #[test]
     fn bytes_are_those_of_the_member_that_is_alone() {
-        // Members with an odd number hold the matrix transposed.
+        // Odd members hold the matrix transposed.
         let pool = random_pool(3, &[vec![40, 33], vec![7]], 3);
         for member in 0..3 {
             let mix = Mix::unit(member, 3);

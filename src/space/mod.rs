@@ -1,8 +1,8 @@
 //! The space that the checkpoints span.
 //!
 //! [`matching`] finds each checkpoint's tensors and makes a [`pool`] of models over the same
-//! parameters; [`gram`] and [`plane`] are its geometry; a [`mix`] is a model of it, and [`save`] writes
-//! one as a file. [`decode`] is the only reader of elements.
+//! parameters. [`gram`] and [`plane`] are its geometry, a [`mix`] is a model in it, and [`save`]
+//! writes a mix to a file. Only [`decode`] reads elements.
 
 pub mod decode;
 pub mod gram;

@@ -1,8 +1,8 @@
 //! The plane through θ0, θ1, θ2: its orthonormal basis and its coordinates.
 //!
-//! Origin θ0, u1 = δ1/‖δ1‖, u2 the rest of δ2 after Gram–Schmidt; coordinates are Euclidean
-//! distances in parameter space. No basis vector is stored: everything follows from inner
-//! products of the deltas, and a point is a mix of the three models.
+//! The origin is θ0, u1 = δ1/‖δ1‖, and u2 is the rest of δ2 after Gram–Schmidt. Coordinates are
+//! Euclidean distances in parameter space. No basis vector is stored: everything follows from inner
+//! products of the differences δ, and a point is a mix of the three models.
 
 use super::gram::{Gram, for_each_block};
 use super::mix::Mix;
@@ -11,25 +11,25 @@ use crate::error::{Error, Result};
 use crate::result::grid::{Grid, linspace};
 use crate::result::plane::Geometry;
 
-/// Smallest angle between the deltas, in radians, that still spans a plane. Weights stored as
-/// f32 carry δ to about 6e-8·‖θ‖/‖δ‖ relative; below this the plane would be rounding noise.
+/// Smallest angle between δ1 and δ2, in radians, that still spans a plane. Weights stored as f32
+/// determine δ to about 6e-8·‖θ‖/‖δ‖ relative; below this angle the plane would be rounding noise.
 const SMALLEST_ANGLE: f64 = 1e-6;
 
 /// Coordinates on the plane through member 0 and two checkpoints of a pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlaneBasis {
-    /// Where θ1 and θ2 lie.
+    /// Coordinates of θ1 and θ2, lengths and angle.
     pub geometry: Geometry,
 }
 
 impl PlaneBasis {
     /// The plane through the first three members of `pool` (θ0, θ1, θ2), with its Gram matrix.
     ///
-    /// ‖δ2⊥‖² = G22 − G12²/G11 would lose all digits for nearly parallel deltas, so it is summed
-    /// in a second pass over δ2 − s·δ1, which is corrected once for what s misses.
+    /// ‖δ2⊥‖² = G22 − G12²/G11 would lose all digits if the differences are nearly parallel. So it
+    /// is summed in a second pass over δ2 − s·δ1, which is corrected once for the error of s.
     ///
     /// # Errors
-    /// When a checkpoint equals the origin or the two deltas point the same way.
+    /// When a checkpoint equals the origin, or δ1 and δ2 are parallel.
     pub fn of(pool: &Pool, gram: &Gram) -> Result<Self> {
         let name = |member: usize| pool.members[member].name.as_str();
         for k in 0..2 {
@@ -76,7 +76,7 @@ impl PlaneBasis {
         })
     }
 
-    /// Coefficients (θ0, θ1, θ2) of the point θ0 + x·u1 + y·u2.
+    /// Coefficients `[θ0, θ1, θ2]` of the point θ0 + x·u1 + y·u2.
     pub fn coefficients(&self, x: f64, y: f64) -> [f64; 3] {
         let [along, across] = self.geometry.b;
         let b = y / across;
@@ -84,15 +84,15 @@ impl PlaneBasis {
         [1.0 - a - b, a, b]
     }
 
-    /// The point as a mix over a pool of `members`.
+    /// The point as a mix of a pool with `members` models.
     pub fn mix(&self, x: f64, y: f64, members: usize) -> Mix {
         let mut coefficients = self.coefficients(x, y).to_vec();
         coefficients.resize(members, 0.0);
         Mix::new(coefficients)
     }
 
-    /// The nearest point of the plane to checkpoint `k` of the Gram matrix (θ1 being 0), and the
-    /// distance from there.
+    /// Projects checkpoint `k` of the Gram matrix (θ1 is 0) onto the plane: coordinates x and y of
+    /// the nearest point, and the distance to it.
     pub fn project(&self, gram: &Gram, k: usize) -> (f64, f64, f64) {
         let [along, across] = self.geometry.b;
         let x = gram.total[[0, k]] / self.geometry.norm_a;
@@ -101,7 +101,7 @@ impl PlaneBasis {
         (x, y, squared.max(0.0).sqrt())
     }
 
-    /// Coordinates of a mix with these coefficients: the inverse of [`PlaneBasis::coefficients`].
+    /// Coordinates of a mix with these coefficients; inverse of [`PlaneBasis::coefficients`].
     #[cfg(test)]
     fn point(&self, coefficients: [f64; 3]) -> (f64, f64) {
         let [_, a, b] = coefficients;
@@ -109,9 +109,9 @@ impl PlaneBasis {
         (a * self.geometry.norm_a + b * along, b * across)
     }
 
-    /// The grid over the box around θ0, θ1, θ2, widened on every side by `margin` times its
-    /// longer side: `steps` points along the longer side, the same spacing along the other,
-    /// which is widened evenly to a whole number of steps.
+    /// The grid over the box around θ0, θ1, θ2, widened on every side by `margin` times its longer
+    /// side. It has `steps` points along the longer side. The other side has the same spacing and
+    /// is widened evenly to a whole number of steps.
     pub fn grid(&self, steps: usize, margin: f64) -> Grid {
         let [ax, _] = self.geometry.a;
         let [bx, by] = self.geometry.b;
@@ -121,7 +121,7 @@ impl PlaneBasis {
         let (x, y) = ((x.0 - margin, x.1 + margin), (y.0 - margin, y.1 + margin));
         let spacing = (x.1 - x.0).max(y.1 - y.0) / (steps - 1) as f64;
         let axis = |(min, max): (f64, f64)| {
-            // Rounding must not add a step to the side that the spacing was taken from.
+            // Rounding must not add a step to the side that determines the spacing.
             let count = ((max - min) / spacing * (1.0 - 1e-12)).ceil();
             let overhang = (count * spacing - (max - min)) / 2.0;
             linspace(min - overhang, max + overhang, count as usize + 1)
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn nearly_collinear_deltas_keep_their_digits() {
-        // Angle 1e-4 rad; G22 − G12²/G11 would keep 8 of 16 digits of the square. With the
-        // second pass the length across is right to 1e-10 relative.
+        // At an angle of 1e-4 rad, G22 − G12²/G11 would keep 8 of 16 digits of the square. With
+        // the second pass the length across is right to 1e-10 relative.
         let (n, angle) = (1000, 1e-4_f64);
         let origin: Vec<f64> = (0..n).map(|k| (k as f64).sin()).collect();
         let a: Vec<f64> = origin.iter().map(|w| w + 0.125).collect();

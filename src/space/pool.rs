@@ -6,30 +6,30 @@ use super::decode;
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::Dtype;
 
-/// What moving a tensor means.
+/// The role of a tensor in a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A trained tensor: part of θ, of its norms and angles.
+    /// A trained tensor: part of θ and of its norms and angles.
     Trainable,
-    /// A batch-norm running statistic: moves with the mix, stays out of the geometry.
+    /// A batch-norm running statistic: mixed like θ, but not part of norms and angles.
     Buffer,
 }
 
 /// One tensor of the network, in the orientation in which the graph holds it.
 #[derive(Debug, Clone)]
 pub struct Parameter {
-    /// Its name: the checkpoint's where there is one, else the initializer's.
+    /// The checkpoint's name of the tensor; without one, the initializer's.
     pub name: String,
     /// Shape in the graph.
     pub shape: Vec<usize>,
     /// Element type in the graph.
     pub dtype: Dtype,
-    /// Trained, or a running statistic.
+    /// Whether it is trained or a running statistic.
     pub role: Role,
-    /// Another parameter that is the same tensor (tied weights): this one is fed to the
-    /// graph too, but counts in no norm or angle.
+    /// Index of another parameter that is the same tensor (tied weights). This one is fed to the
+    /// graph as well, but does not count in norms and angles.
     pub tied_to: Option<usize>,
-    /// Whether it is equal, value by value, in every member of the pool.
+    /// Whether it is equal in every member of the pool, value by value.
     pub frozen: bool,
 }
 
@@ -53,11 +53,11 @@ impl Parameter {
 /// One model of the pool.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// The file's stem.
+    /// Name: the file's stem.
     pub name: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// One tensor a parameter, in the pool's order: `sources[parameter]`.
+    /// `sources[parameter]`: the member's tensors.
     pub sources: Vec<StoredTensor>,
 }
 
@@ -71,14 +71,14 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Marks every trained tensor as one that moves, whether or not the members differ in it.
+    /// Marks every trained tensor as moving, even if the members do not differ in it.
     pub fn mark_moving(&mut self) {
         for parameter in &mut self.parameters {
             parameter.frozen &= parameter.role != Role::Trainable;
         }
     }
 
-    /// Whether a tied parameter, a matrix, is the transpose of the other.
+    /// Whether a tied matrix is the transpose of the other parameter.
     pub fn is_transpose(&self, tied: usize, other: usize) -> bool {
         let sources = &self.members[0].sources;
         self.parameters[tied].shape != self.parameters[other].shape

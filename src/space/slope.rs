@@ -1,4 +1,4 @@
-//! From the gradient of a loss in a tensor to its gradient in the coefficients of a mix.
+//! Converts the gradient of a loss in a tensor to the gradient in the coefficients of a mix.
 
 use ndarray::ArrayView1;
 use rayon::prelude::*;
@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::gram::{for_each_block, segments};
 use super::pool::Pool;
 
-/// ⟨g, θᵢ⟩ over parameter `index`, as `products[member]`: the derivative of a loss in the parameter's
-/// coefficients, g being the loss's gradient in the parameter. `gradient(start, out)` writes the
-/// elements of g from `start` on, in the graph's order.
+/// Computes `products[member]` = ⟨g, θᵢ⟩ over parameter `index`: the derivative of a loss with
+/// respect to the parameter's coefficients, where g is the gradient of the loss with respect to the
+/// parameter. `gradient(start, out)` writes the elements of g from `start` on, in the graph's
+/// order.
 ///
 /// Members are streamed from their files; segments are summed in a fixed order, in f64.
 pub fn inner_products(

@@ -17,7 +17,7 @@ fn parameter(name: &str, shape: &[usize]) -> Parameter {
     }
 }
 
-/// A source of f64 values given in the graph's order, stored transposed on request.
+/// Stores f64 values given in the graph's order; transposed if asked.
 pub fn source(values: &[f64], shape: &[usize], dtype: Dtype, transposed: bool) -> StoredTensor {
     let mut stored = values.to_vec();
     let mut stored_shape = shape.to_vec();
@@ -55,7 +55,7 @@ fn member(index: usize, sources: Vec<StoredTensor>) -> Member {
     }
 }
 
-/// A pool of one vector a member, stored as f64.
+/// A pool with one vector per member, stored as f64.
 pub fn pool(members: &[&[f64]]) -> Pool {
     let shape = [members[0].len()];
     let make = |(index, values): (usize, &&[f64])| {
@@ -67,7 +67,7 @@ pub fn pool(members: &[&[f64]]) -> Pool {
     }
 }
 
-/// Members with values from a simple generator; odd members hold matrices transposed.
+/// A pool with values from a simple generator; odd members hold matrices transposed.
 pub fn random_pool(members: usize, shapes: &[Vec<usize>], seed: u64) -> Pool {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {

@@ -1,5 +1,5 @@
-//! Running variances of batch norm in a mix. Within the checkpoints' hull they are averages of
-//! variances; beyond it they may be negative, and then the network means nothing.
+//! Running variances of batch norm in a mix. Within the checkpoints' convex hull they are averages
+//! of variances. Outside it they may be negative, and then the network's output is meaningless.
 
 use rayon::prelude::*;
 
@@ -14,32 +14,32 @@ use crate::graph::network::{Network, Place};
 pub struct Variance {
     /// Index of the parameter.
     pub parameter: usize,
-    /// What batch norm adds before it takes the root.
+    /// Epsilon that batch norm adds before it takes the root.
     pub epsilon: f64,
 }
 
-/// A variance that is negative in some mixes.
+/// The negative variances in some mixes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Negative {
-    /// Name of the tensor with the least value.
+    /// Name of the tensor with the smallest value.
     pub name: String,
-    /// That value.
+    /// The smallest value.
     pub least: f64,
-    /// How many further tensors have a negative variance.
+    /// Number of other tensors with a negative variance.
     pub others: usize,
-    /// Indices of the mixes in which some variance is negative, in order; not empty.
+    /// Indices of the mixes with a negative variance, in order; not empty.
     pub mixes: Vec<usize>,
 }
 
-/// Epsilon of batch norm where the graph does not tell.
+/// Epsilon of batch norm if the graph does not give it.
 const EPSILON: f64 = 1e-5;
 
-/// Part of epsilon from which on a negative variance counts: below, the channel is dead and its
-/// scale the same to half a thousandth.
+/// Fraction of epsilon beyond which a negative variance counts. Up to it, the channel is dead and
+/// its scale changes by less than half a thousandth.
 const COUNTS: f64 = 1e-3;
 
-/// The running variances of a network that move with the mix: the tensors in the fifth slot of a
-/// batch norm that is not in training mode, and those that are called so.
+/// The running variances of a network that move with the mix: tensors in the fifth slot of a batch
+/// norm in inference mode, and tensors named `running_var`.
 pub fn variances(network: &Network<'_>, aligned: &Aligned) -> Vec<Variance> {
     let parameters = aligned.pool.parameters.iter().zip(&aligned.places);
     let found = parameters.enumerate().filter(|(_, (it, _))| !it.frozen);
@@ -55,7 +55,7 @@ pub fn variances(network: &Network<'_>, aligned: &Aligned) -> Vec<Variance> {
     found.collect()
 }
 
-/// Epsilon of the batch norm whose variance stands at a place.
+/// Epsilon of the batch norm whose variance is read at a place.
 fn epsilon(network: &Network<'_>, place: Place) -> Option<f64> {
     let node = &network.nodes()[place.node];
     let is_variance = node.op_type() == "BatchNormalization" && place.slot == 4;
@@ -65,7 +65,7 @@ fn epsilon(network: &Network<'_>, place: Place) -> Option<f64> {
     is_variance.then(|| epsilon.map_or(EPSILON, f64::from))
 }
 
-/// Which of the mixes have a negative variance. Only mixes with a negative coefficient are looked at.
+/// Finds mixes with negative variances. Only mixes with a negative coefficient are checked.
 pub fn negative(pool: &Pool, variances: &[Variance], mixes: &[Mix]) -> Option<Negative> {
     let is_beyond = |mix: &Mix| mix.rows().iter().flatten().any(|c| *c < 0.0);
     let beyond = mixes.iter().enumerate().filter(|(_, mix)| is_beyond(mix));
@@ -96,19 +96,19 @@ pub fn negative(pool: &Pool, variances: &[Variance], mixes: &[Mix]) -> Option<Ne
     })
 }
 
-/// The least element of a parameter in each of the mixes.
+/// `least[mix]`: the smallest element of a parameter in each mix.
 fn least(pool: &Pool, parameter: usize, mixes: &[(usize, &Mix)]) -> Vec<f64> {
     if mixes.is_empty() {
         return Vec::new();
     }
-    // Variances are small: a number a channel.
+    // Variances are small: one number per channel.
     let members = pool.members.iter();
     let members: Vec<Vec<f64>> = members
         .map(|member| decode::values(&member.sources[parameter]))
         .collect();
     let least = |(_, mix): &(usize, &Mix)| {
         let terms = mix.row(parameter).iter().zip(&members);
-        // What has no part is not read: it may hold NaN.
+        // Members with coefficient 0 are not read: they may hold NaN.
         let terms: Vec<_> = terms.filter(|(c, _)| **c != 0.0).collect();
         let sum = |channel: usize| terms.iter().map(|(c, values)| *c * values[channel]).sum();
         let channels = 0..pool.parameters[parameter].len();
@@ -148,7 +148,7 @@ mod tests {
     fn what_epsilon_drowns_is_no_negative_variance_and_what_it_hides_is() {
         let pool = pool(&[&[0.0], &[1e-9], &[3e-9]]);
         assert_eq!(negative(&pool, &ONLY, &line(&[-1.0])), None);
-        // Less than epsilon: the value is finite, and wrong.
+        // Smaller than epsilon: the result is finite but wrong.
         let pool = super::tests::pool(&[&[0.0], &[1e-6], &[3e-6]]);
         let found = negative(&pool, &ONLY, &line(&[-1.0])).unwrap();
         assert!((found.least + 1e-6).abs() < 1e-18);

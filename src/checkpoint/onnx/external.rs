@@ -1,4 +1,4 @@
-//! Weights that an ONNX model keeps in files beside it.
+//! Weights of an ONNX model that are stored in files beside it.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::error::Error;
 /// The external files of one model, each mapped once.
 pub struct Files {
     folder: PathBuf,
-    /// Folders that a file's real place may lie in: the model's own, as given and with
-    /// links followed (a hub's cache links model and data into one folder of blobs).
+    /// Folders that may contain the files: the model's own, as given and with links resolved (a
+    /// hub's cache links model and data into one folder of blobs).
     roots: Vec<PathBuf>,
     mapped: HashMap<PathBuf, Bytes>,
 }
 
-/// Why external data cannot be used.
+/// The reason why external data cannot be used.
 pub struct Fault {
     problem: String,
     help: Option<&'static str>,
@@ -32,7 +32,7 @@ impl Fault {
         }
     }
 
-    /// The error that names model and initializer.
+    /// Makes an error that names model and initializer.
     pub fn within(self, model: &Path, initializer: &str) -> Error {
         let error = Error::input(
             model,
@@ -46,7 +46,7 @@ impl Fault {
 }
 
 impl Files {
-    /// The files beside a model.
+    /// Prepares to open the files beside a model.
     pub fn beside(model: &Path) -> Self {
         let parent = |path: &Path| match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
@@ -62,7 +62,7 @@ impl Files {
         }
     }
 
-    /// The bytes of an external initializer.
+    /// Returns the bytes of an external initializer.
     pub fn bytes(&mut self, proto: &TensorProto) -> Result<Bytes, Fault> {
         let entries = entries(&proto.external_data);
         let location = *entries
@@ -95,7 +95,7 @@ impl Files {
         }
     }
 
-    /// The files that were used, by name.
+    /// The names of the files used.
     pub fn paths(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.mapped.keys().cloned().collect();
         paths.sort();
@@ -115,7 +115,7 @@ impl Files {
         Ok(bytes)
     }
 
-    /// The file's path; refused when it is not inside the model's folder.
+    /// Resolves the file's path; refuses one outside the model's folder.
     fn resolve(&self, location: &str) -> Result<PathBuf, Fault> {
         let outside = || {
             Fault::new(format!(
@@ -131,7 +131,7 @@ impl Files {
         let path = self.folder.join(location);
         match path.canonicalize() {
             Ok(real) if !self.roots.iter().any(|root| real.starts_with(root)) => Err(outside()),
-            // A file that is not there is reported by whoever opens it.
+            // Opening the file reports if it does not exist.
             _ => Ok(path),
         }
     }

@@ -1,4 +1,4 @@
-//! Reading `.onnx`: the model and the tensors of its initializers, memory-mapped.
+//! Reads `.onnx` files: the model and the tensors of its initializers, memory-mapped.
 
 pub mod external;
 pub mod proto;
@@ -14,16 +14,16 @@ use super::tensor::{Dtype, Tensor};
 use crate::base::map;
 use crate::error::{Error, Result};
 
-/// A model file, decoded; weights stay in the mapped file.
+/// A decoded model file; its weights stay in the mapped file.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// Where it was read from.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The messages, with weights as slices of the mapping.
+    /// The model as protobuf messages; weights are slices of the mapping.
     pub proto: ModelProto,
-    /// Every initializer by name, external data included.
+    /// Every initializer by name, including external data.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The files beside it that hold weights.
+    /// Paths of the external files that hold weights.
     pub external: Vec<PathBuf>,
 }
 
@@ -31,8 +31,8 @@ impl Model {
     /// Reads a model and locates its weights.
     ///
     /// # Errors
-    /// When the file is missing, truncated or no ONNX model, when a weight's bytes do not fit
-    /// its shape, or when external data is missing, too short, or outside the model's folder.
+    /// When the file is missing, truncated or no ONNX model; when a weight's bytes do not fit its
+    /// shape; or when external data is missing, too short, or outside the model's folder.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = map::map_file(path)?;
         let proto = ModelProto::decode(bytes).map_err(|error| {
@@ -75,9 +75,9 @@ impl Model {
         })
     }
 
-    /// The network.
+    /// The model's graph.
     pub fn graph(&self) -> &GraphProto {
-        // `read` refuses models without a graph; an empty one stands in for the type's sake.
+        // `read` refuses models without a graph; the empty one only satisfies the type.
         static EMPTY: std::sync::LazyLock<GraphProto> =
             std::sync::LazyLock::new(GraphProto::default);
         self.proto.graph.as_ref().unwrap_or(&EMPTY)
@@ -121,13 +121,13 @@ fn tensor(path: &Path, proto: &TensorProto, external: &mut external::Files) -> R
     })
 }
 
-/// The elements as little-endian bytes, from whichever field holds them.
+/// The elements as little-endian bytes, whichever field holds them.
 pub fn elements(proto: &TensorProto) -> Bytes {
     if let Some(raw) = &proto.raw_data {
         return raw.clone();
     }
     let halves = |values: &[i32]| -> Vec<u8> {
-        // f16 and bf16 travel as the low half of an int32.
+        // f16 and bf16 are stored in the low half of an int32.
         values
             .iter()
             .flat_map(|&value| (value as u16).to_le_bytes())
@@ -168,7 +168,7 @@ const DTYPES: [(DataType, Dtype); 14] = [
     (DataType::String, Dtype::Other("string")),
 ];
 
-/// The element type of an ONNX type number.
+/// The element type with an ONNX type number.
 pub fn dtype(data_type: i32) -> Dtype {
     let mut table = DTYPES.iter();
     let found = table.find(|(theirs, _)| *theirs as i32 == data_type);

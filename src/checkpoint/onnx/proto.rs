@@ -1,8 +1,8 @@
 //! The ONNX file format as protobuf messages.
 //!
-//! Field numbers are those of the published schema (`onnx-ml.proto`, IR version 13), complete,
-//! because prost drops fields it does not know and a rewritten graph must lose nothing.
-//! Byte strings are [`Bytes`], so that weights of a memory-mapped file are not copied.
+//! Field numbers are those of the published schema (`onnx-ml.proto`, IR version 13). The schema is
+//! complete, because prost drops unknown fields and a rewritten graph must lose nothing. Byte
+//! strings are [`Bytes`], so that weights of a memory-mapped file are not copied.
 //!
 //! The file is long because the schema is: it is one list of messages, in the order of the schema.
 
@@ -42,7 +42,7 @@ pub struct ModelProto {
     pub configuration: Vec<DeviceConfigurationProto>,
 }
 
-/// Which version of an operator domain a model uses.
+/// The version of an operator domain that a model uses.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     #[prost(string, optional, tag = "1")]
@@ -60,7 +60,7 @@ pub struct StringStringEntryProto {
     pub value: Option<String>,
 }
 
-/// How a model was to be trained; carried through.
+/// How a model was to be trained; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct TrainingInfoProto {
     #[prost(message, optional, tag = "1")]
@@ -102,7 +102,7 @@ pub struct FunctionProto {
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// A multi-device configuration; carried through.
+/// A multi-device configuration; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct DeviceConfigurationProto {
     #[prost(string, optional, tag = "1")]
@@ -113,7 +113,7 @@ pub struct DeviceConfigurationProto {
     pub device: Vec<String>,
 }
 
-/// A multi-device annotation of a node; carried through.
+/// A multi-device annotation of a node; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeDeviceConfigurationProto {
     #[prost(string, optional, tag = "1")]
@@ -124,7 +124,7 @@ pub struct NodeDeviceConfigurationProto {
     pub pipeline_stage: Option<i32>,
 }
 
-/// How a tensor is sharded; carried through.
+/// How a tensor is sharded; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct ShardingSpecProto {
     #[prost(string, optional, tag = "1")]
@@ -146,7 +146,7 @@ pub struct IntIntListEntryProto {
     pub value: Vec<i64>,
 }
 
-/// A sharded axis; carried through.
+/// A sharded axis; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct ShardedDimProto {
     #[prost(int64, optional, tag = "1")]
@@ -155,7 +155,7 @@ pub struct ShardedDimProto {
     pub simple_sharding: Vec<SimpleShardedDimProto>,
 }
 
-/// A part of a sharded axis; carried through.
+/// A part of a sharded axis; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct SimpleShardedDimProto {
     #[prost(oneof = "SimpleShardedDim", tags = "1, 2")]
@@ -198,7 +198,7 @@ pub struct GraphProto {
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// Quantization parameters of a tensor; carried through.
+/// Quantization parameters of a tensor; preserved but not used.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorAnnotation {
     #[prost(string, optional, tag = "1")]
@@ -317,7 +317,7 @@ pub struct Segment {
     pub end: Option<i64>,
 }
 
-/// Where a tensor's elements are.
+/// Location of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum DataLocation {
@@ -411,7 +411,7 @@ pub struct OpaqueType {
     pub name: Option<String>,
 }
 
-/// A shape whose axes may be free.
+/// A shape whose axes may be open.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
     #[prost(message, repeated, tag = "1")]
@@ -427,7 +427,7 @@ pub struct Dimension {
     pub denotation: Option<String>,
 }
 
-/// A fixed size, or a name for a free one.
+/// A fixed size, or the name of an open one.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum DimensionValue {
     #[prost(int64, tag = "1")]
@@ -459,7 +459,7 @@ pub enum DataType {
     Bfloat16 = 16,
 }
 
-/// Key/value entries as a map (the last of equal keys counts).
+/// Collects key/value entries into a map; of equal keys the last counts.
 pub fn entries(entries: &[StringStringEntryProto]) -> HashMap<&str, &str> {
     entries
         .iter()

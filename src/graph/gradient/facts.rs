@@ -1,4 +1,4 @@
-//! What a rule may know of the graph around its node.
+//! Facts about the surrounding graph that a rule may use.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads a graph of which the nodes `on_path` lie between the loss and what is `wanted`.
+    /// Analyzes a graph; the nodes `on_path` lie between the loss and the `wanted` values.
     pub fn of(graph: &GraphProto, on_path: &[bool], wanted: &[String]) -> Self {
         Self {
             constant: constant(graph),
@@ -22,15 +22,15 @@ impl Facts {
         }
     }
 
-    /// Whether a value is the same in every run: an initializer, or computed from such alone. ONNX
-    /// Runtime computes what depends on these only when a session is made.
+    /// Whether a value is the same in every run: an initializer, or computed only from such. ONNX
+    /// Runtime computes these when a session is created.
     pub fn is_constant(&self, value: &str) -> bool {
         self.constant.contains(value)
     }
 
-    /// Whether a value comes from a ReLU and its gradient from max pooling alone. A gradient that
-    /// reaches it comes from where it is as large as a pool's output, so that the mask of ReLU can
-    /// be taken of that output, which is smaller.
+    /// Whether a value comes from a ReLU and gets its gradient only from max pooling. Its gradient
+    /// is then nonzero only at elements equal to a pool's output, so the mask of the ReLU can be
+    /// taken from that smaller output.
     pub fn is_pooled(&self, value: &str) -> bool {
         self.pooled.contains(value)
     }
@@ -38,7 +38,7 @@ impl Facts {
 
 /// Values that are the same in every run.
 fn constant(graph: &GraphProto) -> HashSet<String> {
-    // An initializer that is an input, too, is no more than that input's default.
+    // An initializer that is also an input is only the default of that input.
     let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
     let tensors = graph.initializer.iter().map(|tensor| tensor.name());
     let mut constant: HashSet<&str> = tensors.filter(|name| !inputs.contains(name)).collect();
@@ -54,7 +54,7 @@ fn constant(graph: &GraphProto) -> HashSet<String> {
     constant.into_iter().map(String::from).collect()
 }
 
-/// Outputs of ReLU that max pooling alone reads, of nodes on the path.
+/// Outputs of ReLU that only max pooling reads, considering nodes on the path.
 fn pooled(graph: &GraphProto, on_path: &[bool], wanted: &[String]) -> HashSet<String> {
     let nodes = graph.node.iter().zip(on_path).filter(|(_, on)| **on);
     let mut pools_only: HashMap<&str, bool> = HashMap::new();

@@ -1,4 +1,4 @@
-//! The windows that convolutions and pools look through, along each spatial axis.
+//! The windows of convolutions and pools along each spatial axis.
 
 use super::node::Node;
 use super::tape::{AxisRange, Tape};
@@ -12,7 +12,7 @@ pub const CHANNELS_FIRST: usize = 2;
 /// First spatial axis of [batch, …, channels].
 pub const CHANNELS_LAST: usize = 1;
 
-/// Kernel, strides, dilations and pads, an entry a spatial axis.
+/// Kernel, strides, dilations and pads, one entry per spatial axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelWindow {
     pub kernel: Vec<usize>,
@@ -23,8 +23,8 @@ pub struct KernelWindow {
 }
 
 impl KernelWindow {
-    /// The window by which a node goes from the larger side's spatial sizes to the smaller's
-    /// (of a transposed convolution: from its output to its input).
+    /// The window by which a node maps the larger side's spatial sizes to the smaller's (for a
+    /// transposed convolution: its output to its input).
     ///
     /// # Errors
     /// When pads are negative.
@@ -38,14 +38,14 @@ impl KernelWindow {
         let reach = |axis: usize| {
             (small[axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
         };
-        // Places that a transposed convolution adds behind its last window.
+        // Elements that a transposed convolution adds after its last window.
         let added = |axis: usize| match node.ints("output_padding") {
             Some(list) if list.len() == rank => list[axis].max(0) as usize,
             _ => 0,
         };
         let same = |axis: usize| (reach(axis) + added(axis)).saturating_sub(large[axis]);
         let mut auto = node.word("auto_pad", "NOTSET");
-        // A transposed convolution whose output's shape is given pads as much as that needs.
+        // If a transposed convolution is given its output's shape, the pads follow from it.
         if node.ints("output_shape").is_some() && auto != "SAME_UPPER" {
             auto = "SAME_LOWER".to_string();
         }
@@ -75,22 +75,22 @@ impl KernelWindow {
         })
     }
 
-    /// Elements of the kernel.
+    /// Number of elements in the kernel.
     pub fn len(&self) -> usize {
         self.kernel.iter().product()
     }
 
-    /// Whether every step is to the next element.
+    /// Whether all strides are 1.
     pub fn is_dense(&self) -> bool {
         self.strides.iter().all(|&stride| stride == 1)
     }
 
-    /// From a kernel's first element to its last along an axis.
+    /// Distance from a kernel's first element to its last along an axis.
     pub fn extent(&self, axis: usize) -> usize {
         self.dilations[axis] * (self.kernel[axis] - 1)
     }
 
-    /// As attributes of Conv or ConvTranspose.
+    /// The window as attributes of Conv or ConvTranspose.
     pub fn attributes(&self, group: usize) -> Vec<AttributeProto> {
         let pads = [self.before.as_slice(), &self.after].concat();
         vec![
@@ -102,13 +102,13 @@ impl KernelWindow {
         ]
     }
 
-    /// How far windows at `small` places reach in the padded axis.
+    /// Length of the padded axis that `small` windows cover.
     fn reach(&self, axis: usize, small: usize) -> usize {
         (small - 1) * self.strides[axis] + self.extent(axis) + 1
     }
 
-    /// Where the elements lie that the kernel's element number `at` meets, one a place of `small`,
-    /// in a padded image whose spatial axes begin with `lead`.
+    /// The elements that element `at` of the kernel meets, one per window of `small`, in a padded
+    /// image whose spatial axes begin with `lead`.
     pub fn places(&self, at: usize, small: &[usize], lead: usize) -> Vec<(usize, AxisRange)> {
         let mut rest = at;
         let mut parts = Vec::new();
@@ -126,14 +126,14 @@ impl KernelWindow {
         parts
     }
 
-    /// An image whose spatial axes begin with `lead`, with zeros around it as far as windows at
-    /// `small` places reach.
+    /// Pads an image whose spatial axes begin with `lead` with zeros, as far as windows at `small`
+    /// places reach.
     pub fn padded(&self, tape: &mut Tape, x: &str, small: &[usize], lead: usize) -> Result<String> {
         let (before, after) = self.pads(&tape.shape(x)?, small, lead);
         tape.pad(x, &before, &after)
     }
 
-    /// What undoes [`KernelWindow::padded`] for an image [batch, channels, …] whose spatial sizes are `large`.
+    /// Undoes [`KernelWindow::padded`] for an image [batch, channels, …] of spatial sizes `large`.
     pub fn cropped(&self, tape: &mut Tape, padded: &str, large: &[usize]) -> Result<String> {
         let sizes = large.iter().enumerate();
         let parts: Vec<(usize, AxisRange)> = sizes
@@ -162,14 +162,14 @@ impl KernelWindow {
         for axis in 0..self.kernel.len() {
             before[axis + lead] = self.before[axis];
             let reach = self.reach(axis, small[axis]);
-            // The last windows may leave pads unseen, or look beyond them (ceil_mode).
+            // The last windows may leave pads unused, or reach beyond them (ceil_mode).
             let seen = reach.saturating_sub(self.before[axis] + shape[axis + lead]);
             after[axis + lead] = seen.max(self.after[axis]);
         }
         (before, after)
     }
 
-    /// The elements that each window sees, as [batch, channels, kernel, places].
+    /// The elements that each window covers, as [batch, channels, kernel, places].
     pub fn columns(&self, tape: &mut Tape, x: &str, small: &[usize]) -> Result<String> {
         let shape = tape.shape(x)?;
         let places = small.iter().product();

@@ -1,4 +1,4 @@
-//! The loss that is differentiated: Σ wₛ·ℓ(β·fₛ, yₛ) over the samples of a batch.
+//! The loss to be differentiated: Σ wₛ·ℓ(β·fₛ, yₛ) over the samples of a batch.
 
 use std::collections::HashSet;
 
@@ -15,12 +15,12 @@ use crate::graph::names::{node_reads, outputs};
 
 /// Input: β, f64.
 pub const BETA: &str = "landscape.beta";
-/// Input: the samples' weights, f64 [batch, 1]; of a mean over n of them 1/n.
+/// Input: the samples' weights, f64 [batch, 1]; 1/n each for a mean over n samples.
 pub const WEIGHTS: &str = "landscape.weights";
 /// Output: Σ wₛ·ℓₛ in nats, f64.
 pub const TOTAL: &str = "landscape.total";
 
-/// Adds the loss behind the output `logits`, [batch, classes]. Logits are widened to f64 first.
+/// Adds the loss after the output `logits`, [batch, classes]. Logits are widened to f64 first.
 pub fn append(model: ModelProto, logits: &str, batch: usize) -> ModelProto {
     let weighted = "landscape.weighted";
     let mut editor = GraphEditor::open(model);
@@ -37,9 +37,9 @@ pub fn append(model: ModelProto, logits: &str, batch: usize) -> ModelProto {
     editor.finish()
 }
 
-/// What is known of all values: of inputs and initializers as the graph says, of those that nodes
-/// make as they were `seen`. The elements of what is computed from an input are not kept: they were
-/// those of one batch.
+/// Collects what is known of all values: inputs and initializers from the graph, outputs of nodes
+/// as they were `seen` in a run. Elements that depend on an input are dropped: they were those of
+/// one batch.
 pub fn values(model: &ModelProto, seen: impl IntoIterator<Item = (String, Value)>) -> Values {
     let mut values = Values::default();
     let Some(graph) = &model.graph else {
@@ -66,7 +66,7 @@ pub fn values(model: &ModelProto, seen: impl IntoIterator<Item = (String, Value)
     values
 }
 
-/// Values whose elements depend on those of an input, and not on its shape alone.
+/// Values whose elements depend on those of an input, and not only on its shape.
 fn varying(graph: &GraphProto) -> HashSet<&str> {
     let mut varying: HashSet<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
     for node in &graph.node {
@@ -79,7 +79,7 @@ fn varying(graph: &GraphProto) -> HashSet<&str> {
     varying
 }
 
-/// Type and shape of an input that has both in full.
+/// Type and shape of an input, if both are fully declared.
 fn declared(info: &ValueInfoProto) -> Option<Value> {
     let TypeValue::Tensor(tensor) = info.r#type.as_ref()?.value.as_ref()? else {
         return None;

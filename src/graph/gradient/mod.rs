@@ -1,12 +1,12 @@
-//! Reverse-mode differentiation: a graph that ends in a loss becomes one that gives the loss's
-//! gradient, too, in operators of the standard set, so that it runs wherever the network runs.
+//! Reverse-mode differentiation: turns a graph that ends in a loss into one that also computes the
+//! gradient. It uses only standard operators, so it runs wherever the network runs.
 //!
-//! The walk goes back from the loss along the nodes that lie between it and the values the
-//! gradient is wanted in. Each operator has one rule (`rules`), which writes the nodes that turn
-//! the gradient in the node's outputs into that in its inputs. Shapes are those of one batch size
-//! ([`values`]), so that the rules decide broadcasting, axes and pads while the graph is written and
-//! not while it runs. What comes out is differentiated again in the same way, for products with the
-//! Hessian.
+//! The walk goes backwards from the loss, along the nodes between it and the values the gradient is
+//! taken with respect to. Each operator has one rule (`rules`), which writes the nodes that turn
+//! the gradient with respect to the node's outputs into that with respect to its inputs. Shapes are
+//! those of one batch size ([`values`]), so the rules decide broadcasting, axes and pads while the
+//! graph is written, not while it runs. The resulting graph can be differentiated again in the same
+//! way, for products with the Hessian.
 //!
 //! Not supported are: operators of other domains than the standard one, functions of the model's
 //! own, `If`, `Loop`, `Scan` and recurrent networks; quantized numbers; batch normalization and
@@ -37,27 +37,27 @@ use crate::error::{Error, Result};
 use crate::graph::editor::{GraphEditor, named};
 use crate::graph::names::{captured, reads};
 
-/// The first version of the standard operators that has all the gradients are written in
+/// The first version of the standard operators with everything that gradients are written in
 /// (`ScatterND` that adds).
 const OPSET: i64 = 16;
 
-/// The oldest version that means the same in what concerns inference, so that a graph may be read
-/// as one of version 16.
+/// The oldest version whose operators mean the same in inference, so that a graph may be read as
+/// one of version 16.
 const OLDEST: i64 = 13;
 
-/// A graph with the gradient in it.
+/// A graph that also computes the gradient.
 #[derive(Debug, Clone)]
 pub struct Differentiated {
     /// The graph.
     pub model: ModelProto,
-    /// What is known of its values, new ones included.
+    /// Types and shapes of its values, including new ones.
     pub values: Values,
-    /// Values that hold the gradient, in the order in which it was wanted.
+    /// Names of the values that hold the gradient, in the order of `wanted`.
     pub gradients: Vec<String>,
 }
 
-/// The graph made ready: an operator set that the gradients can be written in, and the indices of
-/// the largest elements that max pooling has to tell for its gradient.
+/// Prepares a graph: raises the operator set to one that gradients can be written in, and lets max
+/// pooling output the indices of its largest elements, which its gradient needs.
 ///
 /// # Errors
 /// When the operators are too old.
@@ -86,10 +86,12 @@ pub fn prepared(model: ModelProto) -> Result<ModelProto> {
     Ok(editor.finish())
 }
 
-/// Whether the gradient of `loss` in `wanted` can be written, before anything is run.
+/// Checks that the gradient of `loss` with respect to `wanted` can be written, before anything is
+/// run.
 ///
 /// # Errors
-/// For the first operator on the way that has no rule; the message names operator, node and domain.
+/// When an operator on the way has no rule; the message names the operator, node and domain of the
+/// first.
 pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
@@ -105,12 +107,13 @@ pub fn check(model: &ModelProto, loss: &str, wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the shapes of what lies on the way from `wanted` to `loss` are those of every batch:
-/// `others` were seen of one batch each, as `values` were of the batch that the gradient is written
-/// for.
+/// Checks that the shapes of all values between `wanted` and `loss` are the same for every batch.
+/// `values` were seen in the batch that the gradient is written for, each of `others` in another
+/// batch.
 ///
 /// # Errors
-/// For the first node on the way that reads or makes a value whose shape depends on the data.
+/// When the shape of a value depends on the data; the message names the first node that reads or
+/// computes one.
 pub fn check_shapes(
     model: &ModelProto,
     loss: &str,
@@ -144,7 +147,7 @@ pub fn check_shapes(
     Ok(())
 }
 
-/// Whether numbers of 16 bits are computed with.
+/// Whether the model computes with 16-bit floats.
 pub fn is_half(model: &ModelProto) -> bool {
     let half = [DataType::Float16, DataType::Bfloat16].map(|dtype| dtype as i32);
     model.graph.as_ref().is_some_and(|graph| {
@@ -158,9 +161,9 @@ pub fn is_half(model: &ModelProto) -> bool {
     })
 }
 
-/// Adds the gradient of the scalar `loss` in the values `wanted` (inputs, initializers or computed
-/// values). What the loss does not depend on has a gradient of zeros. Names of new values begin
-/// with `prefix`.
+/// Adds the gradient of the scalar `loss` with respect to the values `wanted` (inputs, initializers
+/// or computed values). If the loss does not depend on one of them, its gradient is zeros. Names of
+/// new values begin with `prefix`.
 ///
 /// # Errors
 /// When an operator on the way has no rule, or none for the way it is used.
@@ -210,7 +213,7 @@ pub fn differentiate(
     })
 }
 
-/// Turns the gradient in a node's outputs into parts of that in its inputs.
+/// Turns the gradient of a node's outputs into contributions to that of its inputs.
 fn pass_back(
     tape: &mut Tape,
     node: &Node<'_>,
@@ -235,15 +238,15 @@ fn pass_back(
     Ok(())
 }
 
-/// The model with these values as its outputs and nothing that they do not need: ONNX Runtime runs
-/// every node, also one whose results nobody reads.
+/// The model with these values as its outputs and without everything else: ONNX Runtime runs every
+/// node, even if nobody reads its results.
 pub fn giving(model: ModelProto, outputs: &[String]) -> ModelProto {
     let mut editor = GraphEditor::open(model);
     editor.set_outputs(outputs.iter().map(|name| named(name)));
     editor.prune(&HashSet::new());
     for index in 0..editor.graph().node.len() {
         let node = &editor.graph().node[index];
-        // Telling the places takes several times as long as the pool itself.
+        // Computing the indices takes several times as long as the pool itself.
         if let ("MaxPool", [_, places]) = (node.op_type(), &node.output[..])
             && !reads(editor.graph()).contains(places.as_str())
         {
@@ -255,7 +258,7 @@ pub fn giving(model: ModelProto, outputs: &[String]) -> ModelProto {
     editor.finish()
 }
 
-/// The sum of what the users of a value gave it; it stays known.
+/// Sums the contributions of a value's users, and remembers the sum.
 fn total(
     tape: &mut Tape,
     parts: &mut HashMap<String, Vec<String>>,
@@ -272,7 +275,7 @@ fn total(
     Ok(Some(sum))
 }
 
-/// For each node: which inputs depend on `wanted`, where the node lies between them and the loss.
+/// `path[node]`: which inputs depend on `wanted`, if the node lies between them and the loss.
 fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<bool>>> {
     let mut moving: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     let mut inputs: Vec<Option<Vec<bool>>> = Vec::new();
@@ -300,7 +303,7 @@ fn path(graph: &GraphProto, loss: &str, wanted: &[String]) -> Vec<Option<Vec<boo
     inputs
 }
 
-/// Whether a change of a node's inputs changes its outputs by a derivative that is not zero
+/// Whether a node's outputs have a derivative with respect to its inputs that is not zero
 /// everywhere.
 fn has_derivative(node: &NodeProto) -> bool {
     if node.op_type() == "Cast" {

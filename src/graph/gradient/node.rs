@@ -1,22 +1,22 @@
-//! A node of the forward graph as a rule reads it.
+//! A node of the forward graph, as rules see it.
 
 use std::fmt;
 
 use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto};
 use crate::error::Error;
 
-/// A node, and which of its inputs a gradient is wanted of.
+/// A node, and the inputs whose gradient is wanted.
 pub struct Node<'g> {
     /// The node.
     pub proto: &'g NodeProto,
     /// Version of the standard operators.
     pub opset: i64,
-    /// Which inputs depend on what the gradient is taken in.
+    /// `wanted[slot]`: whether the gradient of the input is wanted.
     pub wanted: Vec<bool>,
 }
 
 impl<'g> Node<'g> {
-    /// A node whose attributes alone are read.
+    /// Wraps a node whose attributes alone are read.
     pub fn alone(proto: &'g NodeProto) -> Self {
         Self {
             proto,
@@ -25,22 +25,22 @@ impl<'g> Node<'g> {
         }
     }
 
-    /// Name of an input; empty where it is left out.
+    /// Name of an input; empty if it is omitted.
     pub fn input(&self, slot: usize) -> &'g str {
         self.proto.input.get(slot).map_or("", String::as_str)
     }
 
-    /// An input that may be left out.
+    /// Name of an optional input.
     pub fn optional(&self, slot: usize) -> Option<&'g str> {
         Some(self.input(slot)).filter(|name| !name.is_empty())
     }
 
-    /// Name of an output; empty where it is left out.
+    /// Name of an output; empty if it is omitted.
     pub fn output(&self, slot: usize) -> &'g str {
         self.proto.output.get(slot).map_or("", String::as_str)
     }
 
-    /// Whether a gradient of an input is wanted.
+    /// Whether the gradient of an input is wanted.
     pub fn wants(&self, slot: usize) -> bool {
         self.wanted.get(slot).copied().unwrap_or(false)
     }
@@ -62,19 +62,19 @@ impl<'g> Node<'g> {
             .unwrap_or(default)
     }
 
-    /// A list of integers; `None` where it is not given.
+    /// An attribute with a list of integers; `None` if it is not given.
     pub fn ints(&self, name: &str) -> Option<&'g [i64]> {
         self.attribute(name).map(|attribute| &attribute.ints[..])
     }
 
-    /// A number.
+    /// A float attribute.
     pub fn float(&self, name: &str, default: f32) -> f32 {
         self.attribute(name)
             .and_then(|attribute| attribute.f)
             .unwrap_or(default)
     }
 
-    /// A word.
+    /// A string attribute.
     pub fn word(&self, name: &str, default: &str) -> String {
         self.attribute(name)
             .and_then(|attribute| attribute.s.as_ref())
@@ -89,29 +89,29 @@ impl<'g> Node<'g> {
         from_front(self.int("axis", default), rank)
     }
 
-    /// That this use of the operator has no rule.
+    /// Makes the error for a use of the operator that has no rule.
     pub fn unsupported(&self, why: &str) -> Error {
         let problem = format!("the gradient of this operator is not known {why}");
         no_derivative(self.proto, problem)
     }
 }
 
-/// An axis that may be counted from the back, counted from the front.
+/// Converts an axis that may be counted from the back to one counted from the front.
 pub fn from_front(axis: i64, rank: usize) -> usize {
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     axis.clamp(0, rank.saturating_sub(1) as i64) as usize
 }
 
-/// What can be done with a network that cannot be differentiated.
+/// Advice for a network that cannot be differentiated.
 const WITHOUT: &str =
     "planes without --arrows and soups that are not learned need no gradient and still work";
 
-/// That a node stands in the way of the gradient.
+/// Makes the error for a node that cannot be differentiated.
 pub fn no_derivative(node: &NodeProto, problem: impl fmt::Display) -> Error {
     Error::no_derivative(describe(node), problem).help(WITHOUT)
 }
 
-/// Operator, name and domain of a node.
+/// Describes a node by operator, name and domain.
 fn describe(node: &NodeProto) -> String {
     let domain = match node.domain() {
         "" => "ai.onnx",

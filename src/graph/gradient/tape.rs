@@ -1,7 +1,7 @@
-//! The nodes of the backward pass as they are written, with the shape of everything they make.
+//! The tape: records the nodes of the backward pass, with the shapes of all their outputs.
 //!
-//! The file is long because a tape has one short method for each operator that rules write with; they
-//! share its private parts and say the same kind of thing, so that a split would only hide some.
+//! The file is long because a tape has one short method for each operator that rules use. They
+//! share its private parts and are all alike, so splitting them up would only hide some.
 
 use std::collections::HashMap;
 
@@ -12,22 +12,22 @@ use crate::error::Result;
 use crate::graph::build::{int, ints};
 use crate::graph::editor::FreshNames;
 
-/// Nodes and constants that are added to a graph.
+/// Nodes and constants to be added to a graph.
 pub struct Tape {
     values: Values,
     /// The nodes, in topological order.
     pub nodes: Vec<NodeProto>,
-    /// Constants that they read.
+    /// Constants that the nodes read.
     pub constants: Vec<TensorProto>,
-    /// What is known of the graph that it is written for.
+    /// Facts about the graph that it is written for.
     pub facts: Facts,
-    /// Constants by their type and elements, so that each is written once.
+    /// Constants by type, shape and elements, so that each is written once.
     known: HashMap<(i32, Vec<usize>, Vec<u8>), String>,
     names: FreshNames,
 }
 
 impl Tape {
-    /// A tape over known values; what it makes gets `names`.
+    /// Makes a tape over known values; new values take their names from `names`.
     pub fn new(values: Values, names: FreshNames) -> Self {
         Self {
             values,
@@ -42,7 +42,7 @@ impl Tape {
     /// Type, shape and integers of a value.
     ///
     /// # Errors
-    /// When nothing is known of it.
+    /// When the value is unknown.
     pub fn value(&self, name: &str) -> Result<&Value> {
         self.values.of(name)
     }
@@ -50,22 +50,22 @@ impl Tape {
     /// Shape of a value.
     ///
     /// # Errors
-    /// When nothing is known of it.
+    /// When the value is unknown.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
         Ok(self.value(name)?.shape.clone())
     }
 
-    /// The integers that a value holds, where they are known.
+    /// The integers that a value holds, if they are known.
     pub fn ints_of(&self, name: &str) -> Option<&[i64]> {
         self.values.get(name)?.ints.as_deref()
     }
 
-    /// All that is known, what was written included.
+    /// All known values, including new ones.
     pub fn into_values(self) -> Values {
         self.values
     }
 
-    /// A node with one output of a type and shape.
+    /// Adds a node with one output of a type and shape.
     pub fn op(
         &mut self,
         op_type: &str,
@@ -77,7 +77,7 @@ impl Tape {
         outputs.pop().unwrap_or_default()
     }
 
-    /// A node with several outputs.
+    /// Adds a node with several outputs.
     pub fn ops(
         &mut self,
         op_type: &str,
@@ -123,12 +123,12 @@ impl Tape {
         name
     }
 
-    /// A list of integers, of shape n.
+    /// Adds a list of integers, of shape `[n]`.
     pub fn list(&mut self, values: &[i64]) -> String {
         self.integers(DataType::Int64, values, vec![values.len()])
     }
 
-    /// Integers of a shape, of 32 or 64 bits.
+    /// Adds integers of a shape, of 32 or 64 bits.
     pub fn integers(&mut self, dtype: DataType, values: &[i64], shape: Vec<usize>) -> String {
         let values = values.iter();
         let bytes = match dtype {
@@ -138,13 +138,13 @@ impl Tape {
         self.constant(dtype, shape, bytes)
     }
 
-    /// Truth values.
+    /// Adds booleans of a shape.
     pub fn bools(&mut self, values: &[bool], shape: Vec<usize>) -> String {
         let bytes = values.iter().map(|&value| u8::from(value));
         self.constant(DataType::Bool, shape, bytes.collect())
     }
 
-    /// Numbers of a float type and shape.
+    /// Adds numbers of a float type and shape.
     pub fn numbers(&mut self, dtype: DataType, exact: &[f64], shape: Vec<usize>) -> String {
         let values = exact.iter();
         let bytes: Vec<u8> = match dtype {
@@ -164,26 +164,26 @@ impl Tape {
         name
     }
 
-    /// A number of the type of another value.
+    /// Adds a number of the same type as the value `like`.
     ///
     /// # Errors
-    /// When nothing is known of that.
+    /// When that value is unknown.
     pub fn number(&mut self, like: &str, value: f64) -> Result<String> {
         let dtype = self.value(like)?.dtype;
         Ok(self.numbers(dtype, &[value], Vec::new()))
     }
 
-    /// An elementwise operator of one input, of its type and shape.
+    /// Applies an elementwise operator of one input; the result has its type and shape.
     ///
     /// # Errors
-    /// As of [`Tape::value`]; also of all that follow.
+    /// When a value is unknown, here and in all methods that follow.
     pub fn unary(&mut self, op_type: &str, a: &str) -> Result<String> {
         let value = self.value(a)?;
         let value = Value::new(value.dtype, value.shape.clone());
         Ok(self.op(op_type, &[a], Vec::new(), value))
     }
 
-    /// An elementwise operator of two inputs with broadcasting.
+    /// Applies an elementwise operator of two inputs, with broadcasting.
     pub fn binary(&mut self, op_type: &str, a: &str, b: &str) -> Result<String> {
         let (left, right) = (self.value(a)?, self.value(b)?);
         let shape = broadcast(&left.shape, &right.shape);
@@ -201,7 +201,7 @@ impl Tape {
         self.binary("Add", a, b)
     }
 
-    /// The sum so far and one more part.
+    /// Adds `part` to the sum so far, if there is one.
     pub fn sum_with(&mut self, sum: Option<String>, part: String) -> Result<String> {
         match sum {
             Some(sum) => self.add(&sum, &part),
@@ -239,14 +239,14 @@ impl Tape {
         self.add(a, &term)
     }
 
-    /// Whether a stands to b as the operator says (`Greater`, `Equal`, …): bool.
+    /// Compares a with b by an operator (`Greater`, `Equal`, …); the result is bool.
     pub fn compare(&mut self, op_type: &str, a: &str, b: &str) -> Result<String> {
         let shape = broadcast(&self.value(a)?.shape, &self.value(b)?.shape);
         let value = Value::new(DataType::Bool, shape);
         Ok(self.op(op_type, &[a, b], Vec::new(), value))
     }
 
-    /// The same compared with a number.
+    /// Compares a with a number; the result is bool.
     pub fn compare_number(&mut self, op_type: &str, a: &str, b: f64) -> Result<String> {
         let b = self.number(a, b)?;
         self.compare(op_type, a, &b)
@@ -261,15 +261,15 @@ impl Tape {
         Ok(self.op("Where", &[condition, a, b], Vec::new(), value))
     }
 
-    /// a where `condition` holds, 0 elsewhere; a is finite. A product: ONNX Runtime's Where takes five
-    /// times as long on the processor.
+    /// a where `condition` holds, 0 elsewhere; a must be finite. It is written as a product: ONNX
+    /// Runtime's Where takes five times as long on the CPU.
     pub fn masked(&mut self, condition: &str, a: &str) -> Result<String> {
         let dtype = self.value(a)?.dtype;
         let factor = self.cast(condition, dtype)?;
         self.mul(a, &factor)
     }
 
-    /// The value in another element type.
+    /// Casts a value to another element type.
     pub fn cast(&mut self, a: &str, dtype: DataType) -> Result<String> {
         let value = self.value(a)?;
         if value.dtype == dtype {
@@ -279,13 +279,13 @@ impl Tape {
         Ok(self.op("Cast", &[a], vec![int("to", dtype as i64)], value))
     }
 
-    /// The same elements in another shape.
+    /// Reshapes a value.
     pub fn reshape(&mut self, a: &str, shape: &[usize]) -> Result<String> {
         self.shaped("Reshape", a, shape)
     }
 
-    /// An operator that takes the shape of its result as an input; nothing where that is the shape
-    /// already.
+    /// Applies an operator that takes the shape of its result as an input, unless the value has
+    /// that shape already.
     fn shaped(&mut self, op_type: &str, a: &str, shape: &[usize]) -> Result<String> {
         let value = self.value(a)?;
         if value.shape == shape {
@@ -297,7 +297,7 @@ impl Tape {
         Ok(self.op(op_type, &[a, &target], Vec::new(), value))
     }
 
-    /// Axes in another order: axis i of the result is axis `order[i]`.
+    /// Permutes the axes: axis i of the result is axis `order[i]`.
     pub fn transpose(&mut self, a: &str, order: &[usize]) -> Result<String> {
         if order.iter().enumerate().all(|(i, &axis)| i == axis) {
             return Ok(a.to_string());
@@ -308,7 +308,7 @@ impl Tape {
         Ok(self.op("Transpose", &[a], vec![ints("perm", order)], value))
     }
 
-    /// The last two axes exchanged.
+    /// Swaps the last two axes.
     pub fn transposed(&mut self, a: &str) -> Result<String> {
         let rank = self.value(a)?.shape.len();
         let mut order: Vec<usize> = (0..rank).collect();
@@ -316,12 +316,12 @@ impl Tape {
         self.transpose(a, &order)
     }
 
-    /// Sums over axes; they stay as 1 where `keep` says so.
+    /// Sums over axes; with `keep`, they stay with size 1.
     pub fn sum(&mut self, a: &str, axes: &[usize], keep: bool) -> Result<String> {
         self.reduce("ReduceSum", a, axes, keep)
     }
 
-    /// A reduction that takes its axes as an input.
+    /// Applies a reduction that takes its axes as an input.
     fn reduce(&mut self, op_type: &str, a: &str, axes: &[usize], keep: bool) -> Result<String> {
         if axes.is_empty() {
             return Ok(a.to_string());
@@ -335,7 +335,7 @@ impl Tape {
         Ok(self.op(op_type, &[a, &list], vec![keep], value))
     }
 
-    /// Largest elements over axes, which stay as 1. Its axes are an attribute before version 18.
+    /// Maximum over axes, which stay with size 1. The axes are an attribute before version 18.
     pub fn largest(&mut self, a: &str, axes: &[usize], opset: i64) -> Result<String> {
         if opset >= 18 {
             return self.reduce("ReduceMax", a, axes, true);
@@ -345,7 +345,7 @@ impl Tape {
         Ok(self.op("ReduceMax", &[a], vec![ints("axes", axes)], value))
     }
 
-    /// Means over axes, which stay as 1.
+    /// Mean over axes, which stay with size 1.
     pub fn mean(&mut self, a: &str, axes: &[usize]) -> Result<String> {
         let shape = self.shape(a)?;
         let count: usize = axes.iter().map(|&axis| shape[axis]).product();
@@ -353,7 +353,7 @@ impl Tape {
         self.scaled(&sum, 1.0 / count.max(1) as f64)
     }
 
-    /// The gradient of a value of `shape` that was broadcast to the shape of `a`.
+    /// The gradient of a value of `shape` that was broadcast to the shape of `a`: sums over copies.
     pub fn unbroadcast(&mut self, a: &str, shape: &[usize]) -> Result<String> {
         let from = self.shape(a)?;
         if from == shape {
@@ -367,18 +367,19 @@ impl Tape {
         self.reshape(&summed, shape)
     }
 
-    /// The value repeated to a shape, by broadcasting.
+    /// Broadcasts a value to a shape.
     pub fn expand(&mut self, a: &str, shape: &[usize]) -> Result<String> {
         self.shaped("Expand", a, shape)
     }
 
-    /// Zeros of the type of another value.
+    /// Zeros of the same type as the value `like`.
     pub fn zeros(&mut self, like: &str, shape: &[usize]) -> Result<String> {
         let zero = self.number(like, 0.0)?;
         self.expand(&zero, shape)
     }
 
-    /// Matrix product over the last two axes, the others broadcast; both have two axes or more.
+    /// Matrix product over the last two axes, with the others broadcast; both have at least two
+    /// axes.
     pub fn matmul(&mut self, a: &str, b: &str) -> Result<String> {
         let (left, right) = (self.value(a)?, self.value(b)?);
         let (m, n) = (left.shape.len() - 2, right.shape.len() - 2);
@@ -388,12 +389,12 @@ impl Tape {
         Ok(self.op("MatMul", &[a, b], Vec::new(), value))
     }
 
-    /// Elements `start`, `start + step`, … (`count` of them) along an axis.
+    /// Takes the elements `part` along an axis.
     pub fn slice(&mut self, a: &str, axis: usize, part: AxisRange) -> Result<String> {
         self.slices(a, &[(axis, part)])
     }
 
-    /// The same along several axes.
+    /// Takes elements along several axes: `parts` holds an axis and its elements each.
     pub fn slices(&mut self, a: &str, parts: &[(usize, AxisRange)]) -> Result<String> {
         let value = self.value(a)?;
         let whole = |&(axis, part): &(usize, AxisRange)| {
@@ -421,7 +422,7 @@ impl Tape {
         Ok(self.op("Slice", &inputs, Vec::new(), value))
     }
 
-    /// Zeros put before and after along each axis.
+    /// Pads each axis with zeros before and after.
     pub fn pad(&mut self, a: &str, before: &[usize], after: &[usize]) -> Result<String> {
         if before.iter().chain(after).all(|&pad| pad == 0) {
             return Ok(a.to_string());
@@ -435,7 +436,7 @@ impl Tape {
         Ok(self.op("Pad", &[a, &pads], Vec::new(), value))
     }
 
-    /// Values one after the other along an axis.
+    /// Concatenates values along an axis.
     pub fn concat(&mut self, parts: &[String], axis: usize) -> Result<String> {
         if let [one] = parts {
             return Ok(one.clone());
@@ -450,7 +451,7 @@ impl Tape {
         Ok(self.op("Concat", &inputs, vec![int("axis", axis as i64)], value))
     }
 
-    /// The elements of an axis from the last to the first.
+    /// Reverses the order of elements along an axis.
     pub fn reversed(&mut self, a: &str, axis: usize) -> Result<String> {
         let value = self.value(a)?;
         let value = Value::new(value.dtype, value.shape.clone());
@@ -460,7 +461,7 @@ impl Tape {
         Ok(self.op("Slice", &inputs, Vec::new(), value))
     }
 
-    /// The product of an axis, n long, with a matrix [n, `columns`].
+    /// Product of an axis of length n with a matrix [n, `columns`].
     pub fn along(
         &mut self,
         a: &str,
@@ -477,8 +478,8 @@ impl Tape {
         self.transpose(&product, &order)
     }
 
-    /// Zeros between the elements of an axis: element i goes to place i·`step` of a length of
-    /// `(n − 1)·step + 1`. What undoes a slice with a step.
+    /// Puts zeros between the elements of an axis: element i moves to `i·step` in a length of
+    /// `(n − 1)·step + 1`. Undoes a slice with a step.
     pub fn spread(&mut self, a: &str, axis: usize, step: usize) -> Result<String> {
         let shape = self.shape(a)?;
         if step == 1 || shape[axis] <= 1 {
@@ -497,7 +498,7 @@ impl Tape {
         self.slice(&whole, axis, AxisRange::first(count))
     }
 
-    /// What undoes [`Tape::slices`]: the value's elements at their places in zeros of `shape`.
+    /// Undoes [`Tape::slices`]: puts the value's elements at their places in zeros of `shape`.
     pub fn unslice(
         &mut self,
         a: &str,
@@ -516,24 +517,24 @@ impl Tape {
     }
 }
 
-/// Evenly spaced places along an axis: `start`, `start + step`, … (`count` of them).
+/// Evenly spaced indices along an axis: `start`, `start + step`, … (`count` of them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AxisRange {
-    /// The first.
+    /// The first index.
     pub start: usize,
-    /// How many.
+    /// Number of indices.
     pub count: usize,
-    /// From one to the next, 1 or more.
+    /// Distance between indices, at least 1.
     pub step: usize,
 }
 
 impl AxisRange {
-    /// The first `count` places.
+    /// The first `count` indices.
     pub fn first(count: usize) -> Self {
         Self::range(0, count)
     }
 
-    /// `count` places from `start` on.
+    /// `count` consecutive indices from `start`.
     pub fn range(start: usize, count: usize) -> Self {
         Self {
             start,
@@ -550,7 +551,7 @@ impl AxisRange {
     }
 }
 
-/// The shape that two shapes are broadcast to.
+/// The common shape to which two shapes are broadcast.
 pub fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], axis: usize| match (axis + shape.len()).checked_sub(rank) {
@@ -563,7 +564,7 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
     axes.collect()
 }
 
-/// A shape without some axes, or with 1 in their place.
+/// A shape with some axes removed or, with `keep`, set to 1.
 pub fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
     let dims = shape.iter().enumerate();
     dims.filter_map(|(axis, &dim)| {

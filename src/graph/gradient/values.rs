@@ -1,27 +1,27 @@
-//! What is known of the values of a graph for one batch size: type, shape, and small integers.
+//! Known facts about the values of a graph for one batch size: type, shape, and small integers.
 
 use std::collections::HashMap;
 
 use crate::checkpoint::onnx::proto::{DataType, TensorProto};
 use crate::error::{Error, Result};
 
-/// Type and shape of a value.
+/// Type and shape of a value, and sometimes its elements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
     /// Element type.
     pub dtype: DataType,
-    /// Its shape, the batch included.
+    /// Shape, including the batch.
     pub shape: Vec<usize>,
-    /// Its elements, where it holds a few integers or truth values: shapes, axes, indices.
+    /// Elements, if it holds a few integers or booleans: shapes, axes, indices.
     pub ints: Option<Vec<i64>>,
-    /// Its elements before they were rounded to its type, where it is a constant of the derivative.
+    /// Elements before rounding to its type, if it is a constant of the derivative.
     pub exact: Option<Vec<f64>>,
-    /// Its elements, where it is a short list of f32: what Resize scales by.
+    /// Elements, if it is a short list of f32: the scales of Resize.
     pub floats: Option<Vec<f32>>,
 }
 
 impl Value {
-    /// A value whose elements do not matter.
+    /// Makes a value without elements.
     pub fn new(dtype: DataType, shape: Vec<usize>) -> Self {
         Self {
             dtype,
@@ -32,12 +32,12 @@ impl Value {
         }
     }
 
-    /// The same type and shape, the elements being others.
+    /// The same type and shape, without elements.
     pub fn forgotten(self) -> Self {
         Self::new(self.dtype, self.shape)
     }
 
-    /// Whether it can have a derivative.
+    /// Whether the value can have a derivative.
     pub fn is_float(&self) -> bool {
         matches!(
             self.dtype,
@@ -46,10 +46,10 @@ impl Value {
     }
 }
 
-/// Integers kept of a value at most.
+/// Maximum number of integers kept per value.
 pub const FEW: usize = 4096;
 
-/// Floats kept of a value at most; there are as many as it has axes.
+/// Maximum number of floats kept per value; a value has one per axis.
 pub const FEW_FLOATS: usize = 16;
 
 /// Values by name.
@@ -62,7 +62,7 @@ impl Values {
         self.0.insert(name.into(), value);
     }
 
-    /// Adds an initializer, with its elements where it holds a few integers.
+    /// Adds an initializer, with its elements if it holds a few integers.
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let shape: Vec<usize> = tensor.dims.iter().map(|&dim| dim.max(0) as usize).collect();
         let dtype = DataType::try_from(tensor.data_type()).unwrap_or(DataType::Undefined);
@@ -81,15 +81,15 @@ impl Values {
         self.0.iter()
     }
 
-    /// A value, where it is known.
+    /// Returns a value if it is known.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
-    /// A value.
+    /// Returns a value.
     ///
     /// # Errors
-    /// When nothing is known of it.
+    /// When the value is unknown.
     pub fn of(&self, name: &str) -> Result<&Value> {
         self.get(name).ok_or_else(|| {
             Error::runtime(
@@ -100,7 +100,7 @@ impl Values {
     }
 }
 
-/// The elements of a tensor of integers or truth values that lie in the message.
+/// The elements of a tensor of integers or booleans that are stored in the message.
 fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     match DataType::try_from(tensor.data_type()).ok()? {
         DataType::Int64 => Some(match &tensor.raw_data {
@@ -128,7 +128,7 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     }
 }
 
-/// The elements of an f32 tensor that lie in the message.
+/// The elements of an f32 tensor that are stored in the message.
 fn floats(tensor: &TensorProto) -> Vec<f32> {
     let Some(raw) = &tensor.raw_data else {
         return tensor.float_data.clone();

@@ -1,4 +1,4 @@
-//! `NAME.csv` and `NAME.json`: a path written, and read back to be drawn again.
+//! Files of a path, `NAME.csv` and `NAME.json`; they are read back to redraw it.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ struct Row {
     ensemble_error_se: f64,
 }
 
-/// Writes both files; the CSV by point, then data set.
+/// Writes the CSV (by point, then data set) and the JSON.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -63,13 +63,13 @@ fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
 /// Reads a path from its CSV and the JSON beside it.
 ///
 /// # Errors
-/// When a file is missing or is not what [`write()`] makes; the message says where.
+/// When a file is missing or was not made by [`write()`]; the message says where.
 pub fn read(csv: &Path) -> Result<Line> {
     let (rows, summary) = read_both(csv, "path")?;
     assemble(&rows, summary).map_err(|problem| Error::input(csv, problem))
 }
 
-/// How many losses were not finite is not written.
+/// Makes a score; the number of non-finite losses is not in the file.
 fn score(loss: f64, loss_se: f64, error: f64, error_se: f64) -> Score {
     Score {
         loss,

@@ -1,5 +1,5 @@
-//! Pairs written: `NAME.csv`, `NAME.layers.csv` and `NAME.theory.csv` where they were asked for,
-//! and `NAME.json`, which holds all of it.
+//! Files of pairs: `NAME.csv`, `NAME.json`, which holds everything, and if asked for
+//! `NAME.layers.csv` and `NAME.theory.csv`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::Pairs;
 use crate::error::Result;
 use crate::result::table::{read_json, write_json, write_rows, write_rows_if_any};
 
-/// A row of the CSV, in the order of its columns.
+/// A row of the CSV, with its columns in order.
 #[derive(Serialize)]
 struct Row<'a> {
     a: &'a str,
@@ -28,7 +28,7 @@ struct Row<'a> {
     advantage_se: f64,
 }
 
-/// Writes all files; `csv` is that of the pairs.
+/// Writes all files; `csv` is the path of the table of pairs.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -60,10 +60,10 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-/// Reads pairs back from the JSON beside their CSV.
+/// Reads pairs from the JSON beside their CSV.
 ///
 /// # Errors
-/// When there is none, or it is something else.
+/// When the file is missing or holds something else.
 pub fn read(csv: &Path) -> Result<Pairs> {
     read_json(csv, "summary of pairs")
 }

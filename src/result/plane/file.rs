@@ -1,4 +1,4 @@
-//! `NAME.csv` and `NAME.json`: a plane written, and read back to be drawn again.
+//! Files of a plane, `NAME.csv` and `NAME.json`; they are read back to redraw it.
 
 use std::path::Path;
 
@@ -28,17 +28,17 @@ struct Row {
     error: f64,
     error_se: f64,
     nonfinite: usize,
-    /// Whether it was evaluated; else it is interpolated, from no samples of its own.
+    /// Whether the point was evaluated; otherwise it is interpolated and has no samples of its own.
     #[serde(default = "always")]
     measured: bool,
 }
 
-/// Files of earlier versions hold measured points alone.
+/// Files of earlier versions hold only measured points.
 fn always() -> bool {
     true
 }
 
-/// Writes both files and, for arrows, `NAME.arrows.csv`; the CSV by grid point, then data set.
+/// Writes the CSV (by grid point, then data set), the JSON and, with arrows, `NAME.arrows.csv`.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -81,7 +81,7 @@ fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
 /// Reads a plane from its CSV and the JSON beside it.
 ///
 /// # Errors
-/// When a file is missing or is not what [`write()`] makes; the message says where.
+/// When a file is missing or was not made by [`write()`]; the message says where.
 pub fn read(csv: &Path) -> Result<Plane> {
     let (rows, summary) = read_both(csv, "plane")?;
     assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
@@ -130,7 +130,7 @@ fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, Stri
     })
 }
 
-/// The grid and the data sets that the rows are of, one row for each point and data set.
+/// Recovers the grid and the data sets from rows: one row per point and data set.
 fn grid_and_datasets(rows: &[Row]) -> std::result::Result<(Grid, Vec<DatasetInfo>), String> {
     let mut grid = Grid {
         xs: Vec::new(),
@@ -155,8 +155,8 @@ fn grid_and_datasets(rows: &[Row]) -> std::result::Result<(Grid, Vec<DatasetInfo
     Ok((grid, datasets))
 }
 
-/// Whether the summary's θ1 and θ2 give the grid's coordinates: a JSON of another plane would put
-/// the markers into a landscape that is not theirs.
+/// Checks that the summary's θ1 and θ2 give the grid's coordinates: the JSON of another plane would
+/// put the markers in the wrong places.
 fn belongs(
     grid: &Grid,
     coefficients: &[[f64; 3]],
@@ -177,7 +177,7 @@ fn belongs(
     }
 }
 
-/// Puts a coordinate at its index; indices appear in ascending order along the file.
+/// Stores a coordinate at its index; new indices must come in ascending order.
 fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(), String> {
     match axis.get(index) {
         Some(known) if known.to_bits() == value.to_bits() => Ok(()),
@@ -232,7 +232,7 @@ mod tests {
             summary: Summary {
                 geometry: Geometry {
                     norm_a: 1.0,
-                    // Read back only by a parser that rounds correctly.
+                    // Only a parser that rounds correctly reads this back exactly.
                     norm_b: 51.248_178_942_168_61,
                     angle_deg: 60.0,
                     cosine: 0.5,

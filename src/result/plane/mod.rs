@@ -1,4 +1,4 @@
-//! The plane through θ0, θ1, θ2: everything a figure or a notebook needs.
+//! The plane through θ0, θ1, θ2, with everything that a figure or a notebook needs.
 
 pub mod file;
 
@@ -12,44 +12,45 @@ use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 /// A finished plane: the grid with its values, and the summary beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
-    /// Where the values stand.
+    /// The points of the plane.
     pub grid: Grid,
-    /// Coefficients (c_origin, c_a, c_b) of each grid point, in storage order.
+    /// `coefficients[grid index]` = (c_origin, c_a, c_b).
     pub coefficients: Vec<[f64; 3]>,
     /// The data sets, in the order of `scores`.
     pub datasets: Vec<DatasetInfo>,
     /// `scores[dataset][grid index]`.
     pub scores: Vec<Vec<Score>>,
-    /// Which grid points were measured; loss and error of the others are interpolated.
+    /// `measured[grid index]`: whether the point was evaluated; loss and error of others are
+    /// interpolated.
     pub measured: Vec<bool>,
-    /// What `NAME.json` holds.
+    /// The contents of `NAME.json`.
     pub summary: Summary,
 }
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Where the three checkpoints lie.
+    /// Geometry of the three checkpoints.
     pub geometry: Geometry,
     /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
     pub checkpoints: Vec<Checkpoint>,
     /// Other models, projected onto the plane.
     #[serde(default)]
     pub marks: Vec<Projected>,
-    /// The loss's slope along the plane at points of a coarse grid, where it was asked for.
+    /// Gradients of the loss along the plane on a coarse grid; empty unless asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arrows: Vec<Arrow>,
-    /// Smallest finite loss and error on the grid, a data set each.
+    /// Smallest finite loss and error on the grid, one entry per data set.
     pub minimum: Vec<Minimum>,
-    /// The grid's own evaluation of θ0, θ1, θ2 held against the untouched files.
+    /// Comparison of θ0, θ1, θ2 on the plane with their original files.
     pub checks: Vec<Check>,
-    /// Things the reader of the figure should know.
+    /// Warnings for the reader of the figure.
     pub warnings: Vec<String>,
-    /// Where the numbers come from.
+    /// Provenance of the numbers.
     pub provenance: Provenance,
 }
 
-/// Lengths and angle of δ1 = θ1−θ0 and δ2 = θ2−θ0 over trainable tensors (no batch-norm
+/// Lengths and angle of δ1 = θ1−θ0 and δ2 = θ2−θ0 over trainable tensors (without batch-norm
 /// running statistics), Euclidean.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Geometry {
@@ -62,7 +63,7 @@ pub struct Geometry {
     /// Angle between δ1 and δ2 in degrees.
     #[serde(with = "crate::base::number")]
     pub angle_deg: f64,
-    /// cos of that angle.
+    /// Cosine of that angle.
     #[serde(with = "crate::base::number")]
     pub cosine: f64,
     /// Coordinates of θ1: (‖δ1‖, 0).
@@ -76,7 +77,7 @@ pub struct Geometry {
 /// A named point of the plane, evaluated directly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// What it is: the file's stem, or `soup`.
+    /// Name: the file's stem, or `soup`.
     pub name: String,
     /// Coordinate along u1.
     #[serde(with = "crate::base::number")]
@@ -84,30 +85,30 @@ pub struct Checkpoint {
     /// Coordinate along u2.
     #[serde(with = "crate::base::number")]
     pub y: f64,
-    /// One entry a data set.
+    /// One score per data set.
     pub scores: Vec<NamedScore>,
 }
 
 /// A model that need not lie on the plane.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Projected {
-    /// What it is called.
+    /// Name of the model.
     pub name: String,
     /// Coordinate along u1 of the nearest point of the plane.
     #[serde(with = "crate::base::number")]
     pub x: f64,
-    /// Coordinate along u2.
+    /// Coordinate along u2 of that point.
     #[serde(with = "crate::base::number")]
     pub y: f64,
-    /// Distance from there, Euclidean as the coordinates. It is a difference of squares: below
-    /// about 1e-7 of the model's distance from θ0 it is rounding.
+    /// Euclidean distance from that point. It is a difference of squares: below about 1e-7 of the
+    /// model's distance from θ0 it is rounding error.
     #[serde(with = "crate::base::number")]
     pub distance: f64,
-    /// The model's own, one entry a data set.
+    /// Scores of the model itself, one per data set.
     pub scores: Vec<NamedScore>,
 }
 
-/// The slope of a data set's mean loss at a point of the plane, in nats for each unit of distance.
+/// Gradient of the mean loss at a point of the plane, in nats per unit of distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arrow {
     /// Coordinate along u1.
@@ -116,16 +117,16 @@ pub struct Arrow {
     /// Coordinate along u2.
     #[serde(with = "crate::base::number")]
     pub y: f64,
-    /// Data set.
+    /// Name of the data set.
     pub dataset: String,
-    /// Its role.
+    /// Role of the data set.
     pub role: Role,
-    /// Samples evaluated.
+    /// Number of samples evaluated.
     pub samples: usize,
-    /// Mean loss there.
+    /// Mean loss at the point, in nats.
     #[serde(with = "crate::base::number")]
     pub loss: f64,
-    /// ∂L/∂x = ⟨∇L, u1⟩ (running statistics, which move with the point, included).
+    /// ∂L/∂x = ⟨∇L, u1⟩, including running statistics, which move with the point.
     #[serde(with = "crate::base::number")]
     pub dloss_dx: f64,
     /// ∂L/∂y = ⟨∇L, u2⟩.
@@ -133,12 +134,12 @@ pub struct Arrow {
     pub dloss_dy: f64,
 }
 
-/// Where a data set is smallest on the grid.
+/// The minima of loss and error on the grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Minimum {
     /// Data set, or `shifts` for the unweighted mean over the shift sets.
     pub dataset: String,
-    /// Smallest finite loss; absent when no point is finite.
+    /// Smallest finite loss; absent if no point is finite.
     pub loss: Option<GridValue>,
     /// Smallest error.
     pub error: Option<GridValue>,
@@ -157,7 +158,7 @@ pub struct GridValue {
     /// Coordinate along u2.
     #[serde(with = "crate::base::number")]
     pub y: f64,
-    /// The value there.
+    /// The value at the point.
     #[serde(with = "crate::base::number")]
     pub value: f64,
 }

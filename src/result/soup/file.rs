@@ -1,5 +1,5 @@
-//! The soups table written: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
-//! for learned soups `NAME.learned.csv`, and `NAME.json`, which holds all of it.
+//! Files of soups: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`, for learned
+//! soups `NAME.learned.csv`, and `NAME.json`, which holds everything.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::result::learned::{Learning, Step};
 use crate::result::models::{Accuracies, Individual};
 use crate::result::table::{read_json, remove_stale, write_json, write_under};
 
-/// Writes all files; `csv` is the table's.
+/// Writes all files; `csv` is the path of the table.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -27,15 +27,15 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     write_json(csv, soups)
 }
 
-/// Reads the table back from the JSON beside its CSV.
+/// Reads soups from the JSON beside their CSV.
 ///
 /// # Errors
-/// When there is none, or it is something else.
+/// When the file is missing or holds something else.
 pub fn read(csv: &Path) -> Result<Soups> {
     read_json(csv, "table of soups")
 }
 
-/// Rows of text, the header first.
+/// Rows of text, `rows[row][column]`, the header first.
 type Rows = Vec<Vec<String>>;
 
 fn table(path: &Path, rows: &Rows) -> Result<()> {
@@ -43,8 +43,8 @@ fn table(path: &Path, rows: &Rows) -> Result<()> {
     write_under(path, header.iter().flatten(), rows)
 }
 
-/// One row a method. `val_loss` is of β·logits, and `beta` tells a learned soup's from the others',
-/// which is 1: losses of different β do not compare models, as β alone may halve a loss.
+/// Makes one row per method. `val_loss` is the loss of β·logits. `beta` is 1 except in learned
+/// soups: losses at different β do not compare models, as β alone may halve a loss.
 fn methods(soups: &Soups) -> Rows {
     let names = ["method", "seed", "members"].map(String::from).to_vec();
     let beta = vec!["beta".to_string()];
@@ -71,7 +71,7 @@ fn models(soups: &Soups) -> Rows {
         .flat_map(|model| model.hyperparameters.keys());
     let names = ["name", "path"].map(String::from).into_iter();
     let own = Accuracies::header(&soups.datasets);
-    // The list may say something of the same name; what was measured here has it.
+    // If the list has a column of the same name, the measured one keeps the name.
     let columns = columns.map(|column| match own.contains(column) {
         true => format!("listed_{column}"),
         false => column.clone(),
@@ -130,8 +130,8 @@ fn trace(soups: &Soups) -> Rows {
     rows
 }
 
-/// One row the start, then one a step: the loss of its mini-batch before it, β after it, and at
-/// the end of an epoch the loss by which the best epoch was chosen.
+/// Makes one row for the start and one per step: the loss of the mini-batch before the step, β
+/// after it, and at the end of an epoch the loss by which the best epoch was chosen.
 fn learned(soups: &Soups) -> Rows {
     let header = [
         "method",
@@ -166,7 +166,7 @@ fn learned(soups: &Soups) -> Rows {
     rows
 }
 
-/// The loss that was taken behind a step, where one was.
+/// The loss by which the epoch that ends with this step was judged; empty within an epoch.
 fn judged(learning: &Learning, step: &Step) -> String {
     let mut epochs = learning.epochs.iter();
     let epoch = epochs.find(|epoch| epoch.step == step.step);

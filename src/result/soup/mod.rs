@@ -23,38 +23,38 @@ pub struct Soups {
     pub models: Vec<Individual>,
     /// The methods, in the order of the table.
     pub methods: Vec<MethodResult>,
-    /// Every decision of the greedy methods, in the order in which they were made.
+    /// Every decision of the greedy methods, in order.
     pub decisions: Vec<Decision>,
-    /// How the learned soups came about.
+    /// The course of each learned soup.
     #[serde(default)]
     pub learned: Vec<Learning>,
-    /// What it took.
+    /// Number of evaluations.
     pub evaluations: Evaluations,
-    /// Things the reader should know.
+    /// Warnings about the result.
     pub warnings: Vec<String>,
-    /// Where the numbers come from.
+    /// Provenance of the numbers.
     pub provenance: Provenance,
 }
 
-/// What a method made.
+/// The result of a method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodResult {
-    /// Which.
+    /// The method.
     pub method: Method,
-    /// α, λ or t of a method that has one.
+    /// α, λ or t, if the method has one.
     #[serde(with = "crate::base::number", default)]
     pub setting: Option<f64>,
-    /// Seed of a method that has one.
+    /// Seed, if the method has one.
     pub seed: Option<u64>,
-    /// Names of the models that it is made of, in the order in which they came in.
+    /// Names of its members, in the order in which they were added.
     pub members: Vec<String>,
-    /// Their weights, θ0's too where it has one.
+    /// Weights of the members, including θ0 if it has one.
     pub coefficients: Vec<Coefficient>,
-    /// What the logits of a learned soup are multiplied by.
+    /// Factor of the logits of a learned soup.
     #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
-    /// One entry a data set. The loss on the validation set is that of β·logits where there is a
-    /// β; others are of the logits themselves.
+    /// `scores[data set]`. With a β, the loss on the validation set is that of β·logits; all other
+    /// losses are those of the logits themselves.
     pub scores: Vec<Score>,
 }
 
@@ -71,48 +71,48 @@ impl fmt::Display for MethodResult {
 /// A model's weight in a soup or an ensemble.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Coefficient {
-    /// The model.
+    /// Name of the model.
     pub model: String,
-    /// The tensor, where each has a weight of its own.
+    /// Name of the tensor, if each tensor has its own weight.
     pub tensor: Option<String>,
     /// The weight.
     #[serde(with = "crate::base::number")]
     pub coefficient: f64,
 }
 
-/// A greedy method tried a model.
+/// A decision of a greedy method about one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Which method.
+    /// The method.
     pub method: Method,
-    /// Its seed, where it has one.
+    /// Seed, if the method has one.
     pub seed: Option<u64>,
     /// Number of the trial, from 1.
     pub step: usize,
-    /// The model that was tried.
+    /// Name of the model that was tried.
     pub model: String,
-    /// Validation accuracy with it, a fraction.
+    /// Validation accuracy with the model, a fraction.
     #[serde(with = "crate::base::number")]
     pub val_accuracy: f64,
-    /// Whether it was taken.
+    /// Whether the model was added.
     pub added: bool,
-    /// Members after the decision.
+    /// Number of members after the decision.
     pub members: usize,
 }
 
-/// What the last run took: one that goes on where another was stopped takes less.
+/// Counts of evaluations in the last run; a resumed run has fewer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluations {
-    /// Models whose logits were computed on all data sets.
+    /// Number of models whose logits were computed on all data sets.
     pub logits: usize,
-    /// Soups that were evaluated, many of them on the validation set alone.
+    /// Number of soups evaluated, many of them only on the validation set.
     pub soups: usize,
-    /// Soups that were asked for and known already.
+    /// Number of requested soups that had been evaluated already.
     pub remembered: usize,
-    /// Samples that went through the network, over all models.
+    /// Number of samples that went through the network, over all models.
     pub samples: usize,
-    /// Samples that went through the network, or through it and its gradient, while soups were
-    /// learned.
+    /// Number of samples that went through the network, with or without its gradient, while soups
+    /// were learned.
     #[serde(default)]
     pub learning: usize,
 }

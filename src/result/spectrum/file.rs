@@ -1,5 +1,5 @@
-//! A spectrum written: `NAME.csv` with the eigenvalues at its ends, `NAME.density.csv` where the
-//! density was asked for, and `NAME.json`, which holds all of it.
+//! Files of a spectrum: `NAME.csv` with the extreme eigenvalues, `NAME.density.csv` if the density
+//! was asked for, and `NAME.json`, which holds everything.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use super::{Density, Eigenvalue, Spectrum};
 use crate::error::Result;
 use crate::result::table::{read_json, remove_stale, write_json, write_under};
 
-/// Columns of the eigenvalues.
+/// Columns of the eigenvalues' CSV.
 const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];
 
-/// Writes all files; `csv` is that of the eigenvalues.
+/// Writes all files; `csv` is the path of the eigenvalues.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -26,15 +26,15 @@ pub fn write(spectrum: &Spectrum, csv: &Path) -> Result<()> {
     write_json(csv, spectrum)
 }
 
-/// Reads a spectrum back from the JSON beside its CSV.
+/// Reads a spectrum from the JSON beside its CSV.
 ///
 /// # Errors
-/// When there is none, or it is something else.
+/// When the file is missing or holds something else.
 pub fn read(csv: &Path) -> Result<Spectrum> {
     read_json(csv, "spectrum")
 }
 
-/// The columns of [`EIGENVALUES`].
+/// Makes a row with the columns [`EIGENVALUES`].
 fn row(eigenvalue: &Eigenvalue) -> impl Serialize {
     let Eigenvalue {
         rank,
@@ -131,7 +131,7 @@ mod tests {
         let written = spectrum();
         write(&written, &csv).unwrap();
         let back = read(&csv).unwrap();
-        // NaN is not equal to itself; its words are.
+        // NaN is not equal to itself, but its text is.
         assert_eq!(format!("{back:?}"), format!("{written:?}"));
         std::fs::write(csv.with_extension("json"), "{}").unwrap();
         assert!(

@@ -1,4 +1,4 @@
-//! The spectrum of a loss's Hessian at one mix.
+//! The spectrum of the Hessian of a loss at one mix.
 
 pub mod file;
 
@@ -11,36 +11,36 @@ use crate::result::soup::Coefficient;
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
-    /// The mix: a model's name, `soup`, or what it was asked for by.
+    /// Name of the mix: a model's name, `soup`, or the text by which it was requested.
     pub name: String,
-    /// What it is made of; they sum to 1.
+    /// Coefficients of the mix; they sum to 1.
     pub coefficients: Vec<Coefficient>,
-    /// The data set of the loss, with the samples that it is the mean over.
+    /// The data set of the loss, with the number of samples averaged over.
     pub dataset: DatasetInfo,
-    /// Elements of θ that the Hessian is of.
+    /// Number of parameters: the Hessian is dimension × dimension.
     pub dimension: usize,
     /// Mean cross-entropy at the mix, in nats.
     #[serde(with = "crate::base::number")]
     pub loss: f64,
-    /// Length of its gradient, Euclidean, in nats a unit of θ; near 0 the mix is at rest and
-    /// negative eigenvalues tell of a saddle.
+    /// Euclidean length of the gradient, in nats per unit of θ. Near 0 the mix is a stationary
+    /// point, and negative eigenvalues mean a saddle.
     #[serde(with = "crate::base::number")]
     pub gradient_norm: f64,
     /// The largest eigenvalues, descending, then the smallest, ascending.
     pub eigenvalues: Vec<Eigenvalue>,
-    /// Their sum over the whole spectrum, where it was asked for.
+    /// Trace of the Hessian, if asked for.
     pub trace: Option<Trace>,
-    /// Where eigenvalues lie, where it was asked for.
+    /// Density of the eigenvalues, if asked for.
     pub density: Option<Density>,
-    /// Products of the Hessian with a vector that it took.
+    /// Number of Hessian-vector products used.
     pub products: usize,
-    /// How such a product is made: `graph`, `differences`, …
+    /// How the products are computed: `graph`, `differences`, …
     pub method: String,
     /// Seed of the random vectors.
     pub seed: u64,
-    /// Things the reader should know.
+    /// Warnings about the result.
     pub warnings: Vec<String>,
-    /// Where the numbers come from.
+    /// Provenance of the numbers.
     pub provenance: Provenance,
 }
 
@@ -55,7 +55,7 @@ pub enum End {
 }
 
 impl End {
-    /// The name in CSV files.
+    /// The end's name in CSV files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Top => "top",
@@ -67,11 +67,11 @@ impl End {
 /// An eigenvalue λ with its eigenvector v, ‖v‖ = 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Eigenvalue {
-    /// Its place counted from its end, from 1.
+    /// Rank counted from its end, from 1.
     pub rank: usize,
-    /// Which end.
+    /// The end of the spectrum it belongs to.
     pub end: End,
-    /// λ, in nats a squared unit of θ.
+    /// λ, in nats per squared unit of θ.
     #[serde(with = "crate::base::number")]
     pub value: f64,
     /// ‖Hv − λv‖: there is an eigenvalue of H within this distance of λ.
@@ -81,38 +81,38 @@ pub struct Eigenvalue {
     pub converged: bool,
 }
 
-/// The sum of all eigenvalues.
+/// The trace: the sum of all eigenvalues.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
-    /// Its estimate.
+    /// Estimate of the trace.
     #[serde(with = "crate::base::number")]
     pub value: f64,
-    /// Standard error of the estimate over its random vectors; 0 where it is exact, NaN where one
-    /// vector alone was left for it.
+    /// Standard error of the estimate over its random vectors; 0 if it is exact, NaN if only one
+    /// vector was left for it.
     #[serde(with = "crate::base::number")]
     pub se: f64,
 }
 
-/// How the eigenvalues are spread, as a probability density: ∫ = 1.
+/// The density of the eigenvalues, as a probability density: ∫ = 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Density {
-    /// Eigenvalues, ascending and evenly spaced.
+    /// Positions on the eigenvalue axis, ascending and evenly spaced.
     #[serde(with = "crate::base::number")]
     pub grid: Vec<f64>,
-    /// Density there.
+    /// `values[grid index]`: density at each position.
     #[serde(with = "crate::base::number")]
     pub values: Vec<f64>,
-    /// Standard deviation of the Gaussian that each node was smoothed by.
+    /// Standard deviation of the Gaussian that smooths each node.
     #[serde(with = "crate::base::number")]
     pub width: f64,
-    /// Nodes of the quadrature, ascending: what `values` are smoothed from.
+    /// Nodes of the quadrature, ascending; `values` is their smoothed density.
     #[serde(with = "crate::base::number")]
     pub nodes: Vec<f64>,
-    /// The share of the eigenvalues that each node stands for; they sum to 1.
+    /// `weights[node]`: fraction of the eigenvalues that the node represents; they sum to 1.
     #[serde(with = "crate::base::number")]
     pub weights: Vec<f64>,
-    /// Random vectors.
+    /// Number of random vectors.
     pub probes: usize,
-    /// Most Lanczos steps of each.
+    /// Maximum number of Lanczos steps per vector.
     pub steps: usize,
 }

@@ -1,4 +1,4 @@
-//! Checkpoints aligned with the origin: the pool, and what its reader should know.
+//! Checkpoints aligned with the origin: the pool, and how it was put together.
 
 use bytes::Bytes;
 
@@ -8,36 +8,36 @@ use crate::graph::network::Place;
 use crate::graph::skeleton::WeightSlot;
 use crate::space::pool::Pool;
 
-/// The pool and what a user should know about how it was put together.
+/// A pool and information about how it was put together.
 #[derive(Debug)]
 pub struct Aligned {
-    /// Origin and checkpoints over the same parameters.
+    /// Origin and checkpoints, over the same parameters.
     pub pool: Pool,
     /// Where the graph reads each parameter: `places[parameter]`, never empty.
     pub places: Vec<Vec<Place>>,
     /// How each parameter was found in each checkpoint: `methods[parameter][checkpoint]`.
     pub methods: Vec<Vec<Method>>,
-    /// Each checkpoint's tensor at each place: `matches[checkpoint][&place]`. One parameter may have
-    /// several names in a file.
+    /// `matches[checkpoint][&place]`: each checkpoint's tensor at each place. One parameter may
+    /// have several names in a file.
     pub matches: Vec<Matches>,
     /// Floating-point initializers that are constants of the network.
     pub constants: Vec<String>,
-    /// Names of tensors passed over (integers, bookkeeping): `passed_over[checkpoint]`.
+    /// `passed_over[checkpoint]`: names of ignored tensors (integers, bookkeeping).
     pub passed_over: Vec<Vec<String>>,
-    /// What shows that the tensors stand where they belong: `verified[checkpoint]`.
+    /// `verified[checkpoint]`: how the matches were verified.
     pub verified: Vec<Verified>,
-    /// What --ignore took out, where that changes the model: `left_out[checkpoint]`.
+    /// `left_out[checkpoint]`: the tensors that --ignore left out and that change the model.
     pub left_out: Vec<LeftOut>,
-    /// What is to stand beside values between the checkpoints, where averaging the tensors is not
-    /// averaging the models' parameters.
+    /// Caveat to print next to values between the checkpoints, if averaging the tensors does not
+    /// average the models' parameters.
     pub caveat: Option<String>,
     /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
 }
 
 impl Aligned {
-    /// Where and how a parameter is put into the graph, under a name; without elements they are to
-    /// be handed over.
+    /// Makes the slot that puts a parameter into the graph under a name; without elements, they are
+    /// supplied later.
     pub fn weight_slot(&self, index: usize, name: &str, elements: Option<Bytes>) -> WeightSlot {
         let parameter = &self.pool.parameters[index];
         WeightSlot {

@@ -1,4 +1,4 @@
-//! What did not fit, told in one message.
+//! Collects everything that did not match, for a single message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,17 +8,17 @@ use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::graph::record::Computed;
 
-/// How many names a list in a message shows.
+/// Maximum number of names in a list.
 const SHOWN: usize = 8;
 
-/// How many tensors a sentence names.
+/// Maximum number of tensors named in a sentence.
 const NAMED: usize = 3;
 
 /// Everything that is wrong with one checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     missing: BTreeMap<String, Vec<usize>>,
-    /// Of the missing ones, those that the exporter computed, and by what.
+    /// The missing tensors that the exporter computed, and by which operators.
     made: BTreeMap<String, Vec<String>>,
     extra: BTreeMap<String, Vec<usize>>,
     misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
@@ -55,7 +55,7 @@ impl Findings {
         self.misshapen.contains_key(name)
     }
 
-    /// The error that lists everything that is wrong with the checkpoint at `path`, or nothing.
+    /// Returns an error that lists everything wrong with the checkpoint at `path`, if anything is.
     pub fn into_result(self, path: &Path, origin: &Origin<'_>) -> Result<()> {
         let Self {
             missing,
@@ -138,12 +138,12 @@ impl Findings {
         }
     }
 
-    /// What to do about tensors that only the checkpoint has: those of a module in the graph may
-    /// have been used, so that leaving them out makes another model.
+    /// Advice about tensors that only the checkpoint has. If the graph contains their module, it
+    /// may have used them, so leaving them out gives another model.
     fn advice_on_extra(&self, origin: &Origin<'_>, export: &str) -> String {
         let network = origin.network;
         let ignore = |names: &[&String]| {
-            // Of many, the largest modules that have nothing in the graph.
+            // If there are many, name the largest modules that have nothing in the graph.
             let many = names.len() > SHOWN;
             let in_graph = |prefix: &str| {
                 let mut uses = network.uses.iter();
@@ -196,7 +196,7 @@ impl Findings {
     }
 }
 
-/// Adds a title and the first few items below it.
+/// Adds a title and the first few items under it.
 fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item = String>) {
     let count = items.len();
     if count == 0 {
@@ -209,7 +209,7 @@ fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item
     }
 }
 
-/// The first few of a list, and how many more there are.
+/// Joins the first few of a list, and says how many more there are.
 pub(super) fn some(mut items: Vec<String>) -> String {
     let more = items.len().saturating_sub(NAMED);
     items.truncate(NAMED);

@@ -1,4 +1,4 @@
-//! From places to parameters: what was merged is split, what is tied is counted once.
+//! Groups places into parameters: merged tensors are split, tied ones are counted once.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,19 @@ use crate::space::decode;
 use crate::space::pool::{Parameter, Role};
 use crate::space::stored_tensor::StoredTensor;
 
-/// Parameters with their places, before the members' sources are gathered.
+/// Parameters and their places, before the members' sources are collected.
 pub(super) struct Grouped {
     pub parameters: Vec<Parameter>,
-    /// Where the graph reads each: `places[parameter]`.
+    /// `places[parameter]`: where the graph reads it.
     pub places: Vec<Vec<Place>>,
     /// Initializers that are constants of the network.
     pub constants: Vec<String>,
 }
 
-/// The parameters of the network, given each checkpoint's tensor at each place.
+/// Determines the parameters of the network, given each checkpoint's tensor at each place.
 ///
-/// Places of one initializer are one parameter where every checkpoint has one tensor for them,
-/// by name or by value; else they are split. Equal matrices under two initializers are tied.
+/// The places of one initializer form one parameter if every checkpoint has one tensor for them, by
+/// name or by value; otherwise they are split. Equal matrices in two initializers are tied.
 ///
 /// # Errors
 /// When a place is matched in one checkpoint and not in another.
@@ -72,13 +72,13 @@ pub(super) fn parameters(
 
 struct Group<'a> {
     first: &'a Use,
-    /// One source a checkpoint.
+    /// `sources[checkpoint]`.
     sources: Vec<&'a StoredTensor>,
     places: Vec<Place>,
 }
 
-/// Whether a use reads a constant of the network: no checkpoint has a tensor of its own for it,
-/// and those that are ONNX hold the origin's single value.
+/// Whether a use reads a constant of the network: no checkpoint has a tensor of its own for it, and
+/// ONNX checkpoints hold the origin's single value.
 fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
     let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
         return true;
@@ -128,7 +128,7 @@ fn equal_sources(a: &StoredTensor, b: &StoredTensor) -> bool {
 }
 
 /// Whether two initializers are one matrix (tied embeddings): equal in the origin and in every
-/// checkpoint, as they are or transposed.
+/// checkpoint, directly or transposed.
 fn is_tied(network: &Network<'_>, group: &Group<'_>, other: &Group<'_>) -> bool {
     let tensor = |group: &Group<'_>| network.tensor(&group.first.initializer);
     let (Some(ours), Some(theirs)) = (tensor(group), tensor(other)) else {

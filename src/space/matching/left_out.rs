@@ -1,5 +1,5 @@
-//! What `--ignore` takes out of a checkpoint: tensors in whose place θ0's stay, and tensors that
-//! the network has no place for. A model without them is another one than the file's.
+//! Tensors that `--ignore` removes from a checkpoint: those replaced by θ0's, and those that the
+//! network has no place for. Without them, the model differs from the file's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,34 +15,34 @@ use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
-/// What was taken out of one checkpoint.
+/// The tensors removed from one checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LeftOut {
-    /// Tensors of the file in whose place the network keeps θ0's, which differ, with θ0's beside
-    /// them as the file would hold it.
+    /// Names of tensors that are replaced by different ones of θ0, with θ0's tensors in the form of
+    /// the file.
     pub replaced: BTreeMap<String, StoredTensor>,
-    /// Tensors of the file that the network has no place for, with θ0's where a state dict of θ0
-    /// is at hand.
+    /// Names of tensors that the network has no place for, with θ0's tensors if a state dict of θ0
+    /// is available.
     pub homeless: BTreeMap<String, Option<Tensor>>,
-    /// Those of them that the network may well have used: their module is in the graph, and the
+    /// Names of those that the network may well have used: their module is in the graph, and the
     /// exporter may have dropped or folded them.
     pub missed: Vec<String>,
 }
 
 impl LeftOut {
-    /// The names of what makes the model another than the file's.
+    /// Names of the tensors that make the model differ from the file's.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let replaced = self.replaced.keys().map(String::as_str);
         replaced.chain(self.missed.iter().map(String::as_str))
     }
 
-    /// Whether the model is the file's.
+    /// Whether the model is that of the file.
     pub fn is_empty(&self) -> bool {
         self.replaced.is_empty() && self.missed.is_empty()
     }
 }
 
-/// What each checkpoint goes without.
+/// Finds the tensors that each checkpoint goes without.
 pub(super) fn find(
     origin: &Origin<'_>,
     checkpoints: &[Checkpoint],
@@ -68,7 +68,7 @@ pub(super) fn find(
             (counts && options.ignores(name)).then_some((name, tensor))
         });
         for (name, tensor) in ignored {
-            // A head of another size: the graph has a place of its name, where θ0's stays.
+            // A head of another size: the graph has a place of its name, where θ0's tensor stays.
             if let Some(stand_in) = namesake(origin.network, &matched[k], name) {
                 left.replaced.insert(name.clone(), stand_in);
                 continue;
@@ -86,7 +86,7 @@ pub(super) fn find(
     checkpoints.iter().enumerate().map(one).collect()
 }
 
-/// The tensors of a checkpoint in whose place θ0's stay.
+/// The tensors of a checkpoint that are replaced by θ0's.
 fn replaced(
     network: &Network<'_>,
     matched: &[Matches],
@@ -110,9 +110,9 @@ fn replaced(
     found.collect()
 }
 
-/// The graph's tensor of a checkpoint's name, which may carry a prefix (`module.`).
+/// Finds the graph's tensor with a checkpoint's name, which may have a prefix (`module.`).
 ///
-/// The place must be open: `aux.fc.weight` is no other shape of an `fc.weight` that was matched.
+/// The place must be open: `aux.fc.weight` is not another shape of an `fc.weight` that was matched.
 fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<StoredTensor> {
     let fits = |graph: &str| {
         let rest = name.strip_suffix(graph);
@@ -130,7 +130,7 @@ fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<Stor
     })
 }
 
-/// Modules that have a tensor in the graph, by the checkpoints' names.
+/// Modules with a tensor in the graph, by the checkpoints' names.
 fn modules<'a>(network: &'a Network<'_>, matched: &'a [Matches]) -> BTreeSet<&'a str> {
     let uses = network.uses.iter();
     let graph = uses.flat_map(|it| [it.initializer.as_str(), it.alias.as_str()]);
@@ -139,7 +139,7 @@ fn modules<'a>(network: &'a Network<'_>, matched: &'a [Matches]) -> BTreeSet<&'a
     graph.chain(stored).map(module).collect()
 }
 
-/// Says what was left out, and whose tensors stand in.
+/// Warns about tensors that were left out and what replaces them.
 pub(super) fn warnings(
     left_out: &[LeftOut],
     checkpoints: &[Checkpoint],

@@ -1,4 +1,4 @@
-//! What was found: a checkpoint's tensor for a place of the graph.
+//! The matches: a checkpoint's tensor for a place of the graph.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,22 @@ use crate::space::stored_tensor::StoredTensor;
 /// How a checkpoint's tensor was found for a place in the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// The initializer, or an Identity behind it, has the tensor's name.
+    /// The initializer, or an Identity after it, has the tensor's name.
     Name,
-    /// The exporter's metadata says what the initializer was folded from.
+    /// The exporter's metadata names the tensor from which the initializer was folded.
     FoldedFrom,
-    /// The module that the using node was exported from owns the tensor.
+    /// The tensor belongs to the module that the reading node was exported from.
     ModulePath,
     /// The bias added to the result belongs to the same module.
     Bias,
-    /// The values equal those of the tensor in the origin's own named weights.
+    /// The values equal those of the tensor in the origin's named weights.
     Values,
     /// The two graphs have the same nodes and wiring.
     Graph,
 }
 
 impl Method {
-    /// As tables show it.
+    /// The method's name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -40,7 +40,7 @@ impl Method {
 /// A checkpoint's tensor at a place.
 #[derive(Debug, Clone)]
 pub struct Match {
-    /// Where the values are.
+    /// The tensor.
     pub source: StoredTensor,
     /// How it was found.
     pub method: Method,
@@ -49,29 +49,29 @@ pub struct Match {
 /// One checkpoint's tensors by place.
 pub type Matches = BTreeMap<Place, Match>;
 
-/// What shows that a checkpoint's tensors stand where they belong.
+/// The evidence that a checkpoint's tensors were matched correctly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verified {
-    /// θ0's tensors under the same names hold the values of the graph.
+    /// θ0's tensors of the same names hold the values of the graph.
     Value,
-    /// Nothing but names: of tensors, of modules, or in the exporter's record.
+    /// Only names: of tensors, of modules, or in the exporter's record.
     Name,
-    /// Its graph is the origin's, node by node; the file itself can be run, too.
+    /// Its graph is the origin's, node by node; the file itself can be run as well.
     Graph,
 }
 
-/// What was found in one checkpoint.
+/// The matches in one checkpoint.
 pub(super) struct Found {
-    /// Its tensors by place.
+    /// The checkpoint's tensors by place.
     pub matches: Matches,
-    /// Names of its tensors that were passed over (integers, bookkeeping).
+    /// Names of ignored tensors (integers, bookkeeping).
     pub passed_over: Vec<String>,
-    /// What the matches were verified by.
+    /// How the matches were verified.
     pub verified: Verified,
 }
 
-/// Whether the user wants a place of the graph left as θ0 has it: by the name of the initializer,
-/// or by that of a checkpoint's tensor there.
+/// Whether the user wants a place of the graph to keep θ0's tensor: `--ignore` names the
+/// initializer, or a checkpoint's tensor there.
 pub(super) fn is_left(r#use: &Use, matched: &[Matches], options: &Options) -> bool {
     let named = |name: &str| options.ignores(name);
     let stored = |matches: &Matches| {

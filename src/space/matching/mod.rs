@@ -1,9 +1,9 @@
-//! Matching: which tensor of each checkpoint stands at each place of the origin's graph.
+//! Matching: finds the tensor of each checkpoint that belongs to each place of the origin's graph.
 //!
-//! Averaging tensors that do not belong together gives plausible, false pictures, so nothing is
+//! Averaging tensors that do not belong together gives plausible but wrong results. So nothing is
 //! matched by position, every match is exact in shape, and nothing may stay unmatched on either
-//! side. The rules for named tensors are in `named`; ONNX checkpoints are matched by aligning
-//! the two graphs ([`crate::graph::align`]).
+//! side. The rules for named tensors are in `named`; ONNX checkpoints are matched by aligning the
+//! two graphs ([`crate::graph::align`]).
 
 mod aligned;
 mod findings;
@@ -37,12 +37,12 @@ use crate::graph::network::{Network, Place, SUBGRAPH, Use};
 
 /// Aligns checkpoints with the origin.
 ///
-/// `origin_weights` are the origin's own weights under the checkpoints' names; with them every
-/// match is verified by value.
+/// `origin_weights` are the origin's weights under the checkpoints' names; with them every match is
+/// verified by value.
 ///
 /// # Errors
 /// When a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
-/// batch norm was folded into the graph but not into a checkpoint; one message lists all.
+/// batch norm was folded into the graph but not into a checkpoint. One message lists all problems.
 pub fn pool(
     network: &Network<'_>,
     origin_name: &str,
@@ -88,7 +88,7 @@ pub fn pool(
     Ok(aligned)
 }
 
-/// Finds a checkpoint's tensors.
+/// Finds the tensors of a checkpoint.
 fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Result<Found> {
     match &checkpoint.content {
         Content::Safetensors(tensors) => named::match_named(origin, checkpoint, tensors, options),
@@ -100,7 +100,7 @@ fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Resu
     }
 }
 
-/// The origin and the checkpoints over the same parameters.
+/// Makes the origin and the checkpoints members over the same parameters.
 fn members(
     network: &Network<'_>,
     origin_name: &str,
@@ -122,7 +122,7 @@ fn members(
     std::iter::once(origin).chain(checkpoints).collect()
 }
 
-/// A pattern that fits no name is a slip, and what it was to leave out stays.
+/// Refuses patterns that match no name: they are typos, and leave nothing out.
 fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Options) -> Result<()> {
     let uses = network.uses.iter();
     let graph = uses.flat_map(|it| [it.initializer.as_str(), it.alias.as_str()]);
@@ -178,8 +178,8 @@ fn sources(grouped: &Grouped, matches: &Matches) -> Vec<StoredTensor> {
     grouped.places.iter().map(first).collect()
 }
 
-/// Refuses parameters that are read inside a branch or loop body before anything is matched: all
-/// that the bodies of a node read has one place, and nothing there is compared.
+/// Refuses parameters that are read inside a branch or loop body before anything is matched:
+/// everything that the bodies of a node read has a single place, and nothing there is compared.
 fn refuse_bodies(origin: &Origin<'_>, options: &Options) -> Result<()> {
     let network = origin.network;
     let is_parameter = |r#use: &&Use| {

@@ -1,14 +1,14 @@
-//! Matching tensors that have names (`.safetensors`) to places in the graph.
+//! Matches named tensors (`.safetensors`) to places in the graph.
 //!
-//! For each place, the first rule that gives a tensor of the right shape counts (they are written in
+//! For each place, the first rule that gives a tensor of the right shape applies (the rules are in
 //! [`super::rules`]):
 //! 1. the name of the initializer, or of the Identity through which it is read;
-//! 2. the exporter's note of what it folded (`folded_from`);
-//! 3. the module path of the using node, then the module of the bias added to its result;
-//! 4. equality of values with the origin's own weights, where these are given.
+//! 2. the exporter's record of what it folded (`folded_from`);
+//! 3. the module path of the reading node, then the module of the bias added to its result;
+//! 4. equality of values with the origin's own weights, if these are given.
 //!
-//! An initializer that is read at several places may be several tensors that were equal at θ0
-//! and were merged, so there the module path of each place goes first.
+//! An initializer that is read at several places may stand for several tensors that were equal at
+//! θ0 and were merged. There, the module path of each place is tried first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,10 +26,10 @@ use crate::graph::record::{Computed, History};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
-/// The tensor of a checkpoint for each place.
+/// Finds the tensor of a checkpoint for each place.
 ///
 /// # Errors
-/// When anything stays unmatched on either side, or is matched and not the same tensor.
+/// When anything stays unmatched on either side, or a match is not the same tensor.
 pub fn match_named(
     origin: &Origin<'_>,
     checkpoint: &Checkpoint,
@@ -53,7 +53,7 @@ pub fn match_named(
     })
 }
 
-/// A tensor cannot stand in the place of what the exporter computed from it.
+/// Notes places where the exporter computed the graph's tensor: the checkpoint's cannot replace it.
 fn note_computed<'a>(
     names: &Names<'a>,
     weights: Option<&BTreeMap<&str, &'a Tensor>>,
@@ -85,8 +85,8 @@ fn note_computed<'a>(
     }
 }
 
-/// Whether a place may read a constant that the exporter merged with a parameter, both being all
-/// ones or all zeros at θ0: another module than the parameter's reads it, and the fine-tune moved it.
+/// Whether a place may read a constant that the exporter merged with a parameter because both were
+/// all ones or all zeros at θ0: a different module reads it, and fine-tuning changed the parameter.
 fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
     let (network, record) = (names.origin.network, &names.origin.record);
     let merged = names.is_shared(&r#use.initializer) && record.is_marked();
@@ -108,12 +108,11 @@ fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
     elements.all(|it| Some(it) == first) && !decode::equal(tensor, &found.source)
 }
 
-/// A computation that stands between a checkpoint's tensor and the graph, where the exporter's
-/// record shows one.
+/// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
 ///
-/// `equal` says that θ0's own tensor holds the graph's values. That settles what only looks computed
-/// by its name, and linear computations (a product with 1); another, such as |w| or a clamp, may be
-/// equal at θ0 by chance.
+/// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
+/// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
+/// be equal at θ0 by chance.
 fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
@@ -127,7 +126,7 @@ fn computation_between(
     }
 }
 
-/// Initializers without a match that are no constants.
+/// Notes initializers that have no match and are not constants.
 fn note_missing(names: &Names<'_>, matches: &Matches, options: &Options, findings: &mut Findings) {
     let record = &names.origin.record;
     for r#use in &names.origin.network.uses {
@@ -154,7 +153,7 @@ fn note_missing(names: &Names<'_>, matches: &Matches, options: &Options, finding
     }
 }
 
-/// Lists what the checkpoint has beyond the graph; returns what may be passed over.
+/// Notes tensors that only the checkpoint has; returns those that may be ignored.
 fn note_extra(
     names: &Names<'_>,
     matches: &Matches,
@@ -179,8 +178,8 @@ fn note_extra(
     passed_over
 }
 
-/// With the origin's own weights at hand, every match must hold the origin's values. Returns what
-/// the matches are verified by: names alone where there are no weights, or some lack a tensor.
+/// Checks that every match holds the values of the origin's weights, if these are given. Returns
+/// how the matches were verified: by names alone if weights or some of their tensors are missing.
 fn verify_values<'a>(
     origin: &Origin<'a>,
     weights: Option<&BTreeMap<&str, &'a Tensor>>,
@@ -215,8 +214,8 @@ fn verify_values<'a>(
     by
 }
 
-/// A square matrix that was renamed could be matched the wrong way round. A fine-tune stays
-/// nearer to θ0 than to its transpose; where it does not, the match is refused.
+/// Notes square matrices that may be transposed because they were renamed. A fine-tune stays nearer
+/// to θ0 than to its transpose; otherwise the match is refused.
 fn note_orientation(origin: &Origin<'_>, matches: &Matches, findings: &mut Findings) {
     for r#use in &origin.network.uses {
         let Some(found) = matches.get(&r#use.place) else {

@@ -1,4 +1,4 @@
-//! The names of a checkpoint's tensors beside the graph's.
+//! The names of a checkpoint's tensors, compared with the graph's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,28 +8,28 @@ use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::{Network, Use, by_initializer};
 use crate::space::stored_tensor::StoredTensor;
 
-/// The two sides of a match.
+/// The two sides of a match: θ0 and a checkpoint.
 pub struct Names<'a> {
     /// θ0's side.
     pub origin: &'a Origin<'a>,
-    /// The checkpoint's tensors by the names the graph would use, with the names that they have.
+    /// The checkpoint's tensors, by the names that the graph would use: `(stored name, tensor)`.
     pub tensors: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
-    /// The origin's weights by the names the graph would use.
+    /// The origin's weights, by the names that the graph would use.
     pub weights: Option<BTreeMap<&'a str, &'a Tensor>>,
-    /// How many places read each initializer.
+    /// Number of places that read each initializer.
     readers: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Names<'a> {
-    /// Prepares a checkpoint's names: a prefix that all of them share and the graph's lack
-    /// (`module.`, `_orig_mod.`, `model.`) is taken off, or the reverse.
+    /// Prepares a checkpoint's names: removes a prefix that all of them share and the graph's lack
+    /// (`module.`, `_orig_mod.`, `model.`), or the reverse.
     pub fn new(origin: &'a Origin<'a>, tensors: &'a BTreeMap<String, Tensor>) -> Self {
         let network = origin.network;
         let readers = by_initializer(&network.uses)
             .into_iter()
             .map(|(name, uses)| (name, uses.len()))
             .collect();
-        // Each file may have a prefix of its own.
+        // Each file may have its own prefix.
         fn strip<'a>(name: &'a str, prefix: &str) -> &'a str {
             name.strip_prefix(prefix).unwrap_or(name)
         }
@@ -51,7 +51,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Shape of what the graph has at a use.
+    /// Shape of the graph's tensor at a use.
     pub fn shape(&self, r#use: &Use) -> &[usize] {
         self.origin
             .network
@@ -59,7 +59,7 @@ impl<'a> Names<'a> {
             .map_or(&[], |tensor| &tensor.shape)
     }
 
-    /// The tensor called `name` as a match for a use, when its shape fits.
+    /// The tensor called `name` as a match for a use, if its shape fits.
     pub fn fit(
         &self,
         r#use: &Use,
@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
         readers.is_some_and(|&readers| readers > 1)
     }
 
-    /// The origin's weights by the names that the checkpoint has for them.
+    /// The origin's weights, by the names that the checkpoint has for them.
     pub fn weights_by_stored_name(&self) -> Option<BTreeMap<&'a str, &'a Tensor>> {
         let weights = self.weights.as_ref()?;
         let stored = weights.iter().filter_map(|(name, tensor)| {
@@ -106,8 +106,8 @@ impl<'a> Names<'a> {
         Some(stored.collect())
     }
 
-    /// Whether the using node takes its matrix as [in, out]: a MatMul's right operand or a Gemm
-    /// without transB. PyTorch's Linear holds [out, in].
+    /// Whether the reading node takes its matrix as [in, out]: the right operand of a MatMul, or a
+    /// Gemm without transB. PyTorch's Linear holds [out, in].
     fn reads_columns(&self, r#use: &Use) -> bool {
         let node = &self.origin.network.nodes()[r#use.place.node];
         match node.op_type() {
@@ -129,7 +129,7 @@ impl<'a> Names<'a> {
 pub enum Orientation {
     /// The tensor keeps its name, so it keeps its orientation.
     Kept,
-    /// It was renamed on the way: a Linear's weight that feeds a MatMul was transposed.
+    /// The tensor was renamed: a Linear's weight that feeds a MatMul was transposed.
     Linear,
 }
 
@@ -138,7 +138,7 @@ pub fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(module, _)| module)
 }
 
-/// A prefix of all the checkpoint's names without which more of them are the graph's.
+/// A common prefix of the checkpoint's names, if removing it makes more of them match the graph.
 fn prefix_to_strip<'a>(network: &Network<'_>, tensors: &'a BTreeMap<String, Tensor>) -> &'a str {
     let known: BTreeSet<&str> = network
         .uses

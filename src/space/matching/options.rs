@@ -1,9 +1,9 @@
-//! What the user says about matching, beyond the files.
+//! The user's options for matching.
 
-/// What the user says beyond the files.
+/// The user's options for matching.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Names of tensors to leave out on either side, with `*` for anything.
+    /// Names of tensors to leave out on either side; `*` matches anything.
     pub ignore: Vec<String>,
 }
 
@@ -14,8 +14,8 @@ impl Options {
     }
 }
 
-/// Whether a name fits a pattern, in which `*` stands for any characters or none. Time grows with
-/// the length of the name and not with the number of ways in which stars may divide it.
+/// Whether a name matches a pattern, in which `*` stands for any characters or none. The time
+/// grows with the length of the name, not with the number of ways to divide it among the stars.
 pub(super) fn fits(name: &str, pattern: &str) -> bool {
     let Some((head, pattern)) = pattern.split_once('*') else {
         return name == pattern;
@@ -24,7 +24,7 @@ pub(super) fn fits(name: &str, pattern: &str) -> bool {
     let Some(mut rest) = name.strip_prefix(head) else {
         return false;
     };
-    // Each part where it first stands: a later place leaves no more room for the others.
+    // Take each part at its first position: a later one leaves no more room for the others.
     for part in middle.split('*') {
         let Some(at) = rest.find(part) else {
             return false;
@@ -47,7 +47,7 @@ mod tests {
         assert!(fits("ab", "a*b") && fits("ab", "*a**b*") && !fits("a", "a*a"));
         assert!(fits("aXbXc", "a*X*c") && !fits("aXbXcd", "a*X*c"));
         assert!(fits("ä.ß", "*.*ß") && !fits("x.y.x", "*.z.*"));
-        // Exponential where every place of a star is tried.
+        // Exponential if every position of a star were tried.
         assert!(!fits(&"a".repeat(10_000), "*a*a*a*a*a*a*b"));
         assert!(fits(&("a".repeat(10_000) + "b"), "*a*a*a*a*a*a*b"));
         assert!(!fits(&"a".repeat(10_000), &("*a".repeat(3_000) + "b")));

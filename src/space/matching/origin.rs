@@ -1,4 +1,4 @@
-//! θ0's side of every match: its network, what its exporter recorded, and its own named weights.
+//! θ0's side of every match: its network, its exporter's record, and its own named weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,21 +10,21 @@ use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::graph::record::Record;
 
-/// What is known of θ0; read once, however many checkpoints are matched with it.
+/// Information about θ0, read once for all checkpoints.
 pub struct Origin<'a> {
     /// The network.
     pub network: &'a Network<'a>,
-    /// What its exporter recorded.
+    /// The exporter's record.
     pub record: Record<'a>,
-    /// Its own weights under their names in the checkpoints, where they are given.
+    /// Its own weights, by the checkpoints' names, if they are given.
     pub weights: Option<&'a BTreeMap<String, Tensor>>,
-    /// The file that they are from.
+    /// Path of their file.
     pub weights_path: Option<&'a Path>,
     comparisons: Comparisons<'a>,
 }
 
 impl<'a> Origin<'a> {
-    /// Reads what the exporter recorded; `weights` are θ0's own under the checkpoints' names.
+    /// Reads the exporter's record; `weights` are θ0's own under the checkpoints' names.
     ///
     /// # Errors
     /// When the weights have no names of their own (ONNX).
@@ -38,14 +38,14 @@ impl<'a> Origin<'a> {
         })
     }
 
-    /// Whether a tensor of the state dict holds the values of a tensor of the graph, but for the
-    /// rounding of the narrower type; transposed, where that is asked.
+    /// Whether a tensor of the state dict holds the values of a tensor of the graph, up to rounding
+    /// to the narrower type; if `transposed`, as its transpose.
     pub fn holds(&self, tensor: &'a Tensor, weight: &'a Tensor, transposed: bool) -> bool {
         self.comparisons
             .same_values(tensor, weight, transposed, Agreement::Rounded)
     }
 
-    /// [`Origin::holds`], either way round.
+    /// Like [`Origin::holds`], in either orientation.
     pub fn holds_either_way(&self, tensor: &'a Tensor, weight: &'a Tensor) -> bool {
         let orientation = self
             .comparisons
@@ -53,8 +53,8 @@ impl<'a> Origin<'a> {
         orientation.is_some()
     }
 
-    /// Whether two tensors of θ0 are equal, and if so, whether the second is the transpose of the
-    /// first.
+    /// Whether two tensors of θ0 are equal: `Some(false)` directly, `Some(true)` if the second is
+    /// the transpose of the first, `None` if they differ.
     pub fn orientation(&self, first: &'a Tensor, second: &'a Tensor) -> Option<bool> {
         self.comparisons
             .orientation(first, second, Agreement::Exact)

@@ -1,4 +1,4 @@
-//! The rules by which named tensors are found for places of the graph; see [`super::named`].
+//! The rules that find named tensors for places of the graph; see [`super::named`].
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::{Place, Use};
 use crate::space::stored_tensor::StoredTensor;
 
-/// The tensors of a checkpoint by the places where they stand.
+/// Finds the tensors of a checkpoint, by place.
 pub fn find(names: &Names<'_>) -> Matches {
     let mut matches = Matches::new();
     for r#use in &names.origin.network.uses {
@@ -28,7 +28,7 @@ fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     };
     let merged = names.is_shared(&r#use.initializer) && r#use.alias == r#use.initializer;
     if merged {
-        // Its name is that of one of the tensors merged into it; the place says which it is.
+        // Its name is that of one of several merged tensors; the place tells which one it reads.
         return by_path(names, r#use)
             .or_else(by_name)
             .or_else(|| by_fold(names, r#use));
@@ -39,7 +39,7 @@ fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
         .or_else(|| by_bias(names, r#use))
 }
 
-/// What was folded, when it was one tensor of the checkpoint and nothing else.
+/// The folded tensor, if the initializer was folded from a single tensor of the checkpoint.
 fn by_fold(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     match names
         .origin
@@ -68,8 +68,8 @@ fn by_bias(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     )
 }
 
-/// The module's tensor for the place: by the leaf name that the operator's slot calls for, else
-/// the only tensor of the module that fits.
+/// The module's tensor for a place: the one with the leaf name for the operator's slot, else the
+/// only tensor of the module that fits.
 fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: Method) -> Option<Match> {
     let prefix = match module {
         "" => String::new(),
@@ -98,7 +98,7 @@ fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: Method) -> Op
     found.next().is_none().then_some(first)
 }
 
-/// What modules call the tensor in an operator's slot.
+/// The name that modules give to the tensor in an operator's slot.
 fn leaf(op_type: &str, place: Place) -> Option<&'static str> {
     match (op_type, place.slot) {
         ("BatchNormalization", 3) => Some("running_mean"),
@@ -112,8 +112,8 @@ fn leaf(op_type: &str, place: Place) -> Option<&'static str> {
     }
 }
 
-/// Exporters write a tied matrix twice, once transposed: what equals a matched matrix of the
-/// origin, value by value, is the same tensor.
+/// Exporters write a tied matrix twice, once transposed. A matrix of the origin that equals a
+/// matched one, value by value, is the same tensor.
 fn by_tie(names: &Names<'_>, matches: &mut Matches) {
     let network = names.origin.network;
     let open = |r#use: &&Use| !matches.contains_key(&r#use.place);
@@ -135,8 +135,8 @@ fn by_tie(names: &Names<'_>, matches: &mut Matches) {
     matches.extend(found);
 }
 
-/// Rule 4: what is still open is matched by equality with the origin's own weights, when just
-/// one tensor that nothing else claims has the same values.
+/// Rule 4: matches open places by equality with the origin's own weights, if exactly one unclaimed
+/// tensor has the same values.
 fn by_value(names: &Names<'_>, matches: &mut Matches) {
     let Some(weights) = &names.weights else {
         return;
@@ -153,7 +153,7 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
         let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
             continue;
         };
-        // A matrix that equals its transpose does not say which of the two it is.
+        // A matrix that equals its transpose does not tell its orientation.
         let square =
             tensor.len() > 1 && matches!(tensor.shape[..], [rows, columns] if rows == columns);
         let mut candidates = weights.iter().filter_map(|(name, weight)| {

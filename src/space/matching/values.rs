@@ -1,4 +1,4 @@
-//! Whether two tensors hold the same values.
+//! Compares the values of tensors.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,17 +8,17 @@ use crate::checkpoint::tensor::Tensor;
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
-/// How closely values have to agree.
+/// How closely values must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Agreement {
-    /// Every element is the same number.
+    /// Every element is equal.
     Exact,
-    /// But for the rounding of the narrower of the two element types.
+    /// Elements are equal up to rounding to the narrower of the two types.
     Rounded,
 }
 
-/// Whether `other` holds the values of `tensor`: as they are, or, where `transposed` says so, with
-/// the rows and columns of a matrix exchanged.
+/// Whether `other` holds the values of `tensor`; if `transposed`, with the rows and columns of a
+/// matrix exchanged.
 pub fn same_values(
     tensor: &Tensor,
     other: &Tensor,
@@ -40,25 +40,25 @@ pub fn same_values(
     }
 }
 
-/// Whether two tensors hold the same values, and how: `Some(false)` as they are, `Some(true)` when
-/// the second is the transpose of the first, `None` when they differ.
+/// Whether two tensors hold the same values: `Some(false)` directly, `Some(true)` if the second is
+/// the transpose of the first, `None` if they differ.
 pub fn orientation(first: &Tensor, second: &Tensor, agreement: Agreement) -> Option<bool> {
     let same = |transposed: &bool| same_values(first, second, *transposed, agreement);
     [false, true].into_iter().find(same)
 }
 
-/// Comparisons of tensors that stay where they are, each made once however often it is asked for.
+/// Caches comparisons of tensors, which must not move.
 #[derive(Debug, Default)]
 pub struct Comparisons<'a> {
     known: RefCell<HashMap<Question, bool>>,
     tensors: PhantomData<&'a Tensor>,
 }
 
-/// Two tensors by where they are, and what is asked of them.
+/// A comparison: the addresses of two tensors, whether the second is transposed, and the agreement.
 type Question = (*const Tensor, *const Tensor, bool, Agreement);
 
 impl<'a> Comparisons<'a> {
-    /// See [`same_values`].
+    /// Like [`same_values`], but cached.
     pub fn same_values(
         &self,
         tensor: &'a Tensor,
@@ -75,7 +75,7 @@ impl<'a> Comparisons<'a> {
         })
     }
 
-    /// See [`orientation`].
+    /// Like [`orientation`], but cached.
     pub fn orientation(
         &self,
         first: &'a Tensor,
@@ -118,7 +118,7 @@ mod tests {
             ] {
                 assert_eq!(orientation(first, second, agreement), expected);
             }
-            // Asked twice: the second answer is remembered.
+            // The second answer comes from the cache.
             for _ in 0..2 {
                 let found = comparisons.orientation(&wide, &tall, agreement);
                 assert_eq!(found, Some(true));
@@ -133,7 +133,7 @@ mod tests {
         let half = matrix(Dtype::F16, [1, 2], halves.concat());
         assert!(same_values(&full, &half, false, Agreement::Rounded));
         assert!(!same_values(&full, &half, false, Agreement::Exact));
-        // Integers hold no values of weights, not even zeros.
+        // Integers hold no weights, not even zeros.
         let zeros = floats([1, 2], &[0.0, 0.0]);
         let integers = matrix(Dtype::Other("i32"), [1, 2], vec![0; 8]);
         assert!(!same_values(&zeros, &integers, false, Agreement::Exact));

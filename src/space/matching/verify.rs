@@ -1,8 +1,8 @@
-//! How a checkpoint's tensors were verified, and what speaks against a match that was not.
+//! Verifies matches, and collects evidence against those that cannot be verified.
 //!
 //! A name alone proves nothing: exporters fold computations into a weight and keep its name and
-//! shape. What proves a match is θ0's own state dict, whose tensors must hold the graph's values;
-//! what can refute it is the exporter's record ([`crate::graph::record`]).
+//! shape. A match is proved by θ0's own state dict, whose tensors must hold the graph's values; it
+//! can be refuted by the exporter's record ([`crate::graph::record`]).
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ use crate::graph::record::{Computed, History};
 use crate::space::decode;
 use crate::space::pool::Role;
 
-/// Warnings about how the checkpoints were matched, and a short word to stand beside values
-/// between them where these are no averages of the users' parameters.
+/// Returns warnings about how the checkpoints were matched, and a short caveat to print next to
+/// values between them if these are not averages of the users' parameters.
 pub(super) fn doubts(
     origin: &Origin<'_>,
     aligned: &Aligned,
@@ -35,7 +35,7 @@ pub(super) fn doubts(
     (warnings, caveat)
 }
 
-/// The warning about checkpoints that nothing but names speaks for.
+/// Warns about checkpoints that were matched by names alone.
 fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Option<String> {
     let named = |k: &usize| aligned.verified[*k] == Verified::Name;
     let found: Vec<usize> = (0..checkpoints.len()).filter(named).collect();
@@ -53,7 +53,7 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
             file_name(weights)
         ),
     };
-    // Where the record shows that nothing was folded, a tensor that lies far off was trained so.
+    // If the record shows that nothing was folded, a distant tensor was trained that way.
     let keeps_all = origin.record.is_unoptimized();
     let evidence = (!keeps_all).then(|| evidence(aligned, first)).flatten();
     Some(match evidence {
@@ -74,22 +74,22 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
     })
 }
 
-/// A tensor's distance from θ0's, in units of θ0's length, from which it is conspicuous: this, and
-/// [`OUTLYING`] times the median of all.
+/// Distance of a tensor from θ0's, relative to θ0's norm, above which it is conspicuous if it is
+/// also above [`OUTLYING`] times the median.
 const FAR: f64 = 0.5;
 const OUTLYING: f64 = 4.0;
 
-/// Cosine of a tensor to θ0's below which it is conspicuous where most are above [`ALIKE`].
+/// Cosine of a tensor with θ0's below which it is conspicuous if most are above [`ALIKE`].
 const UNLIKE: f64 = 0.5;
 const ALIKE: f64 = 0.9;
 
-/// What speaks for folding: tensors of a checkpoint that lie much farther from the graph's than
-/// their fellows, or point elsewhere. Fine-tuning moves all tensors by like parts; a computation
-/// that was folded into the graph stands between one side and the other.
+/// Evidence of folding: tensors of a checkpoint that lie much farther from the graph's than the
+/// others, or point elsewhere. Fine-tuning moves all tensors by similar fractions; a computation
+/// that was folded into the graph separates the two sides.
 fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     let members = &aligned.pool.members;
     let tensors = aligned.pool.parameters.iter().enumerate();
-    // Biases and gains move far by ordinary training; matrices, filters and single scales do not.
+    // Ordinary training moves biases and gains far, but not matrices, filters and single scales.
     let trained = tensors.filter(|(_, parameter)| {
         let counts = parameter.shape.len() > 1 || parameter.len() == 1;
         parameter.role == Role::Trainable && counts
@@ -128,28 +128,28 @@ fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     })
 }
 
-/// The middle value, of two the lower; `None` of nothing.
+/// The median, the lower of two; `None` for an empty list.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.retain(|value| !value.is_nan());
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
-/// Tensors that differ between ONNX checkpoints and may be no parameters but computed from them.
+/// Tensors that differ between ONNX checkpoints and may have been computed from parameters.
 #[derive(Default)]
 struct Folded {
-    /// Those that were computed, and by what.
+    /// Tensors known to be computed, with the operators.
     computed: Vec<String>,
-    /// Those that nothing is known of.
+    /// Tensors of unknown origin.
     unknown: Vec<String>,
     /// Tensors of θ0's state dict that are nowhere in the graph.
     lost: Vec<String>,
-    /// Whether θ0's state dict is at hand.
+    /// Whether θ0's state dict is available.
     has_weights: bool,
 }
 
-/// Which tensors of ONNX checkpoints stand in place of the parameters: their average is not that of
-/// the parameters.
+/// Finds tensors of ONNX checkpoints that replace the parameters: their average is not that of the
+/// parameters.
 fn folded(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Folded {
     let is_onnx = |checkpoint: &Checkpoint| matches!(checkpoint.content, Content::Onnx(_));
     let mut folded = Folded::default();
@@ -159,7 +159,7 @@ fn folded(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) ->
     let moving = aligned.pool.parameters.iter().enumerate();
     for (index, _) in moving.filter(|(_, parameter)| !parameter.frozen) {
         let name = &aligned.pool.members[0].sources[index].name;
-        // Of several places the one that speaks most for a computation.
+        // Of several places, take the one with the strongest evidence of a computation.
         let places = aligned.places[index].iter();
         let found = places.filter_map(|&place| computation_of(origin, name, place));
         match found.max_by_key(|it| (!it.linear, !it.by.is_empty())) {
@@ -177,12 +177,12 @@ fn folded(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) ->
 }
 
 impl Folded {
-    /// Whether it is known that averages are wrong.
+    /// Whether averages are known to be wrong.
     fn is_certain(&self) -> bool {
         !self.computed.is_empty()
     }
 
-    /// What the reader of results should know about it.
+    /// The warning for the reader of the results.
     fn warning(self) -> Option<String> {
         let export = "export with torch.onnx.export(..., dynamo=True, optimize=False), or give state \
                   dicts (.safetensors) of the checkpoints beside such an origin";
@@ -219,8 +219,8 @@ impl Folded {
     }
 }
 
-/// Tensors of θ0's state dict that the graph has neither by name nor, under a name of the exporter's
-/// making, by value.
+/// Tensors of θ0's state dict that the graph has neither by name nor, under a name made up by the
+/// exporter, by value.
 fn lost(origin: &Origin<'_>) -> Vec<String> {
     let (network, record) = (origin.network, &origin.record);
     let Some(weights) = origin.weights.filter(|_| !record.is_unoptimized()) else {
@@ -230,7 +230,7 @@ fn lost(origin: &Origin<'_>) -> Vec<String> {
     let names: BTreeSet<&str> = uses
         .flat_map(|it| [it.initializer.as_str(), it.alias.as_str()])
         .collect();
-    // TorchScript leaves the names of what it merges in the graph; the current exporter does not.
+    // TorchScript leaves the names of merged tensors in the graph; the current exporter does not.
     let renamed = |name: &&&str| record.is_marked() || name.starts_with("onnx::");
     let candidates: Vec<&Tensor> = names
         .iter()
@@ -250,8 +250,8 @@ fn lost(origin: &Origin<'_>) -> Vec<String> {
     lost.map(|(name, _)| format!("`{name}`")).collect()
 }
 
-/// How an initializer that differs between ONNX checkpoints was computed; `None` where it is a
-/// parameter, and by nothing where that is not known.
+/// How an initializer that differs between ONNX checkpoints was computed: `None` if it is a
+/// parameter, an empty list of operators if that is unknown.
 fn computation_of(origin: &Origin<'_>, initializer: &str, place: Place) -> Option<Computed> {
     let recorded = origin.record.history(initializer, place);
     if matches!(recorded, History::Untouched | History::Layout) {
@@ -263,7 +263,7 @@ fn computation_of(origin: &Origin<'_>, initializer: &str, place: Place) -> Optio
         weights.any(|weight| origin.holds_either_way(tensor, weight))
     });
     match (recorded, is_held) {
-        // Equal at θ0, which may be by chance: a factor of 1 leaves no trace.
+        // Equality at θ0 may be chance: a factor of 1 leaves no trace.
         (History::Computed(Computed { by_name: true, .. }), Some(true)) => Some(Computed {
             by: Vec::new(),
             linear: false,

@@ -1,8 +1,8 @@
-//! Writing a mix as a checkpoint file.
+//! Saves a mix as a checkpoint file.
 //!
-//! A `.safetensors` file is one of the checkpoints with other values, so that whatever loads that
-//! checkpoint loads it. An `.onnx` file is the origin's network with the mixed tensors inside.
-//! Both carry a [`Recipe`]. Running statistics are mixed as weights are.
+//! A `.safetensors` file is one of the checkpoints with other values, so that any code that loads
+//! that checkpoint can load it. An `.onnx` file is the origin's network with the mixed tensors
+//! inside. Both contain a [`Recipe`]. Running statistics are mixed like weights.
 
 mod named;
 mod network;
@@ -19,7 +19,7 @@ use crate::checkpoint::{Checkpoint, ending};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 
-/// How a mix is written.
+/// File format of a saved mix.
 enum Format {
     Safetensors,
     Onnx,
@@ -38,18 +38,18 @@ impl Format {
     }
 }
 
-/// Whether a mix can be written under this name.
+/// Checks that a mix can be saved under this name.
 ///
 /// # Errors
-/// When it ends neither in `.safetensors` nor in `.onnx`.
+/// When the name ends neither in `.safetensors` nor in `.onnx`.
 pub fn check(path: &Path) -> Result<()> {
     Format::of(path).map(|_| ())
 }
 
-/// Whether a file of this name can hold the network; to be asked before a long run.
+/// Checks that a file of this name can hold the network; call it before a long run.
 ///
 /// # Errors
-/// As [`check`], and when it is an `.onnx` file and the network takes more than 2 GiB.
+/// When [`check`] fails, or an `.onnx` file would exceed 2 GiB.
 pub fn check_size(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Result<()> {
     match Format::of(path)? {
         Format::Safetensors => Ok(()),
@@ -57,10 +57,10 @@ pub fn check_size(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Resu
     }
 }
 
-/// Whether a file of this name can hold the model that is judged, whatever was left out of it.
+/// Checks that a file of this name can hold the evaluated model, whatever was left out of it.
 ///
 /// # Errors
-/// When a `.safetensors` file would need a tensor that is not known.
+/// When a `.safetensors` file would need an unknown tensor.
 pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
     match Format::of(path)? {
         Format::Safetensors => named::check_left_out(path, aligned, checkpoints),
@@ -68,23 +68,22 @@ pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]
     }
 }
 
-/// Writes a mix of the pool's members as a checkpoint, atomically.
+/// Saves a mix of the pool's members as a checkpoint, atomically.
 ///
 /// `.safetensors`: names, shapes, orientation, element types and order are those of the first
-/// `.safetensors` checkpoint with a part in the mix (of the first at all where none has); what
-/// is no parameter of the network (integers) is copied from it, and what was left out with --ignore
-/// is θ0's, as in the model that was judged. Where all
-/// checkpoints are ONNX the parameters have names and orientation as in the graph of the first
-/// with a part.
+/// `.safetensors` checkpoint with a nonzero coefficient (of the first at all if none has one).
+/// Tensors that are not parameters of the network (integers) are copied from it. Tensors left out
+/// with --ignore are θ0's, as in the evaluated model. If all checkpoints are ONNX, the parameters
+/// have names and orientation as in the graph of the first with a nonzero coefficient.
 ///
-/// `.onnx`: names and metadata that the origin's graph has for its tensors stay; what its
-/// exporter merged and the checkpoints tell apart gets their names.
+/// `.onnx`: the origin's names and metadata of tensors are kept. Tensors that its exporter merged
+/// but that differ in the checkpoints get the checkpoints' names.
 ///
 /// Each element is summed in f64 and rounded once. `checkpoints` are those that were aligned.
 ///
 /// # Errors
-/// When the name's ending is unknown, the file cannot hold the mix (see [`check_size`]; two
-/// parameters that differ, under one name), or it cannot be written; then nothing is.
+/// When the extension is unknown, the file cannot hold the mix (see [`check_size`]; or two
+/// parameters that differ have one name), or it cannot be written. Then no file is written.
 pub fn save(
     path: &Path,
     mix: &Mix,

@@ -1,4 +1,4 @@
-//! A mix as a `.safetensors` file: one tensor at a time in memory.
+//! Saves a mix as a `.safetensors` file, with one tensor at a time in memory.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,27 +17,27 @@ use crate::space::mix::{Mix, mixed_bytes, source_bytes};
 use crate::space::pool::Pool;
 use crate::space::stored_tensor::StoredTensor;
 
-/// The metadata key that says which framework's tensors these are; `transformers` wants it.
+/// Metadata key for the framework of the tensors; `transformers` requires it.
 const FORMAT: &str = "format";
 
-/// Where the elements of a written tensor come from.
+/// The source of a written tensor's elements.
 enum Elements {
     /// Copied from the template.
     Copied(Bytes),
-    /// Mixed when they are written.
+    /// Mixed at the time of writing.
     Mixed(Held),
-    /// θ0's, which the model that was judged has in their place.
+    /// θ0's, as in the evaluated model.
     Origin(StoredTensor),
 }
 
-/// A parameter as a file holds it.
+/// A parameter and its form in a file.
 #[derive(Clone, Copy)]
 struct Held {
     parameter: usize,
     transposed: bool,
 }
 
-/// What a file is going to be.
+/// The planned content of a file.
 struct PlannedFile {
     tensors: Vec<(Declared, Elements)>,
     metadata: BTreeMap<String, String>,
@@ -65,7 +65,7 @@ pub fn write(
     let origin = left_to_origin(path, aligned, template, checkpoints)?;
     for (declared, elements) in &mut plan.tensors {
         if let Some(source) = origin.get(declared.name.as_str()) {
-            // θ0's may be of another shape (a head for other classes).
+            // θ0's tensor may have another shape (a head for other classes).
             declared.shape.clone_from(&source.tensor.shape);
             if source.transposed {
                 declared.shape.reverse();
@@ -94,7 +94,8 @@ pub fn write(
     })
 }
 
-/// Whether a file like the checkpoints' can hold what is judged; to be asked before a long run.
+/// Checks that a file like the checkpoints' can hold the evaluated model; call it before a long
+/// run.
 ///
 /// # Errors
 /// When a tensor was left out of the checkpoints, differs between them, and θ0's is not known.
@@ -104,9 +105,9 @@ pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]
     all.try_for_each(|checked| checked)
 }
 
-/// What --ignore left out of the template, by its names, with θ0's values: the model that is judged
-/// has these. Tensors that the network has no place for stay as they are where all checkpoints
-/// agree on them, or the network is known not to use them.
+/// The tensors that --ignore left out of the template, by their names there, with θ0's values as in
+/// the evaluated model. Tensors that the network has no place for are kept if all checkpoints agree
+/// on them, or if the network is known not to use them.
 fn left_to_origin<'a>(
     path: &Path,
     aligned: &'a Aligned,
@@ -150,7 +151,7 @@ fn left_to_origin<'a>(
     Ok(origin)
 }
 
-/// Whether checkpoints have different tensors of a name.
+/// Whether checkpoints differ in the tensor of a name.
 fn differs(name: &str, checkpoints: &[Checkpoint]) -> bool {
     let tensors = checkpoints.iter().filter_map(|it| match &it.content {
         Content::Safetensors(tensors) => tensors.get(name),
@@ -165,9 +166,9 @@ fn mixed(pool: &Pool, mix: &Mix, declared: &Declared, held: Held) -> Bytes {
     mixed_bytes(pool, held.parameter, mix, dtype, held.transposed)
 }
 
-/// The member whose names are used, and its file where it is `.safetensors`: for its names a
-/// checkpoint without a part serves, too, and rather than the origin, whose exporter may have
-/// merged what training told apart.
+/// The member whose names are used, and whose file if it is `.safetensors`. For its names, even a
+/// checkpoint with coefficient 0 is preferred to the origin, whose exporter may have merged tensors
+/// that training made different.
 fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
     let has_part = |index: &usize| mix.has_part(index + 1);
     let is_named = |index: &usize| has_names(&checkpoints[*index]);
@@ -180,16 +181,16 @@ fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
     found.map_or(0, |index| index + 1)
 }
 
-/// Whether a checkpoint's tensors have the names that its modules gave them.
+/// Whether a checkpoint's tensors have the names given by its modules.
 fn has_names(checkpoint: &Checkpoint) -> bool {
     matches!(checkpoint.content, Content::Safetensors(_))
 }
 
-/// The names under which a member's file holds the parameters.
+/// The names of the parameters in a member's file.
 ///
 /// # Errors
-/// When a tensor of the file stands for parameters that the mix tells apart: tied in this file,
-/// not in another.
+/// When one tensor of the file stands for parameters that differ in the mix: they are tied in this
+/// file but not in another.
 fn names<'a>(
     path: &Path,
     aligned: &'a Aligned,
@@ -223,7 +224,7 @@ fn names<'a>(
     Ok(names)
 }
 
-/// A member's tensors for a parameter, one for each place.
+/// A member's tensors for a parameter, one per place.
 fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&StoredTensor> {
     match member.checked_sub(1) {
         None => vec![&aligned.pool.members[0].sources[parameter]],
@@ -236,7 +237,7 @@ fn sources(aligned: &Aligned, member: usize, parameter: usize) -> Vec<&StoredTen
     }
 }
 
-/// Whether two parameters that one tensor stands for are the same in the mix, too.
+/// Whether two parameters that share one tensor are equal in the mix as well.
 fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2]) -> bool {
     if pool.parameters[other.parameter].tied_to == Some(one.parameter) {
         return true;
@@ -248,8 +249,8 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
     bytes(one) == bytes(other)
 }
 
-/// The template's file with the parameters mixed. Of what it says of itself only the format is
-/// kept: the rest is of one training run.
+/// Plans the template's file with the parameters mixed. Of its metadata only the format is kept:
+/// the rest describes a single training run.
 fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
     let mut layout = read_layout(template)?;
     let format = layout.metadata.remove(FORMAT);
@@ -266,7 +267,7 @@ fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
     })
 }
 
-/// The parameters under their names in the graph of a member.
+/// Plans a file of the parameters, with the names of a member's graph.
 fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> PlannedFile {
     let tensor = |(name, held): (&&str, &Held)| {
         let tensor = &pool.members[member].sources[held.parameter].tensor;
@@ -278,7 +279,7 @@ fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plann
         Some((declared, Elements::Mixed(*held)))
     };
     let mut tensors: Vec<_> = names.iter().filter_map(tensor).collect();
-    // Wide elements first, so that all lie at multiples of their width.
+    // Wide elements first, so that all are aligned to their width.
     tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
     PlannedFile {
         tensors,

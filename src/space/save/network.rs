@@ -1,4 +1,4 @@
-//! A mix as an `.onnx` file: the origin's network with the mixed tensors embedded.
+//! Saves a mix as an `.onnx` file: the origin's network with the mixed tensors embedded.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,13 +14,13 @@ use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes};
 
-/// What a protobuf message may take: its lengths are signed 32-bit numbers.
+/// Maximum size of a protobuf message in bytes: its lengths are signed 32-bit integers.
 const LIMIT: usize = i32::MAX as usize;
 
-/// The origin's network with the tensors of a mix inside, as a file would hold it.
+/// Embeds the tensors of a mix in the origin's network.
 ///
 /// # Errors
-/// When it takes more than 2 GiB, which no ONNX file can hold without others beside it.
+/// When it exceeds 2 GiB, the limit of an ONNX file without external data.
 pub fn embedded(
     network: &Network<'_>,
     aligned: &Aligned,
@@ -37,15 +37,15 @@ pub fn embedded(
     Ok(model.encode_to_vec())
 }
 
-/// Whether the network's mixes fit into an ONNX file.
+/// Checks that the network's mixes fit into an ONNX file.
 ///
 /// # Errors
-/// When they do not.
+/// When they do not fit.
 pub fn check_size(network: &Network<'_>, aligned: &Aligned) -> Result<()> {
     refuse_large(network, size(network, &empty(network, aligned)))
 }
 
-/// Bytes of the network with its tensors.
+/// Size of the network with its tensors, in bytes.
 fn size(network: &Network<'_>, fed: &[WeightSlot]) -> usize {
     let elements =
         |fed: &WeightSlot| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
@@ -66,13 +66,13 @@ fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
     ))
 }
 
-/// The parameters as they are to be put into the graph, still without elements.
+/// The slots of the parameters, without elements.
 fn empty(network: &Network<'_>, aligned: &Aligned) -> Vec<WeightSlot> {
     fed(network, aligned, &names(network, aligned))
 }
 
-/// The parameters by these names. Nodes that ask an initializer only for its shape get it from
-/// the mixed tensor, too: else θ0's would stay in the file for them, and under its name.
+/// The slots of the parameters with these names. Nodes that read only an initializer's shape get it
+/// from the mixed tensor as well: otherwise θ0's would stay in the file, under its own name.
 fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<WeightSlot> {
     let mut shapes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
     for (index, node) in network.nodes().iter().enumerate() {
@@ -97,10 +97,10 @@ fn fed(network: &Network<'_>, aligned: &Aligned, names: &[String]) -> Vec<Weight
     fed.collect()
 }
 
-/// The names of the parameters' initializers. The origin's stay, and with them what its exporter
-/// says of them. Of several parameters that were one initializer each gets the name of the
-/// Identity through which it was read, or that of a checkpoint's tensor, when that has the
-/// graph's orientation: the reverse would be taken for it.
+/// Names for the parameters' initializers. The origin's names are kept, and with them the
+/// exporter's metadata. If several parameters were one initializer, each gets the name of the
+/// Identity through which it was read, or that of a checkpoint's tensor if that has the graph's
+/// orientation: otherwise it would be taken for the transpose.
 fn names(network: &Network<'_>, aligned: &Aligned) -> Vec<String> {
     let members = &aligned.pool.members;
     let owned = |index: usize| members[0].sources[index].name.as_str();
@@ -129,14 +129,14 @@ fn names(network: &Network<'_>, aligned: &Aligned) -> Vec<String> {
     names
 }
 
-/// The name of the Identity behind which a parameter's initializer is read.
+/// The name of the Identity through which a parameter is read.
 fn alias(network: &Network<'_>, aligned: &Aligned, index: usize) -> Option<String> {
     let first = aligned.places[index].first()?;
     let r#use = network.uses.iter().find(|r#use| r#use.place == *first)?;
     (r#use.alias != r#use.initializer).then(|| r#use.alias.clone())
 }
 
-/// Every name that has a meaning in the graph without the parameters.
+/// All names used in the graph, not counting the parameters.
 fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
     // No exporter writes such names.
     let placeholders = (0..aligned.places.len()).map(|index| format!("\0{index}"));
@@ -146,7 +146,7 @@ fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
     names.map(String::from).collect()
 }
 
-/// Writes the recipe into the model's metadata, in place of the recipe of the origin.
+/// Writes the recipe into the model's metadata and removes the origin's.
 fn sign(model: ModelProto, recipe: &Recipe) -> ModelProto {
     let is_stale = |key: &str| key.starts_with(PREFIX) || recipe.contains_key(key);
     let entries = recipe.iter().map(|(key, value)| StringStringEntryProto {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn names_stay_and_what_was_merged_gets_one_of_its_own() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-        // One asks convolutions for their shape, the other merges and transposes.
+        // One reads shapes of convolutions, the other merges and transposes.
         for (origin, other) in [
             ("bn/zs_noopt", "bn/ft1.safetensors"),
             ("vit/zs_ts", "vit/ft1.safetensors"),

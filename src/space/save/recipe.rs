@@ -1,4 +1,4 @@
-//! What a saved file says of how it was made.
+//! The recipe in a saved file: how it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,20 @@ use crate::space::matching::{Aligned, LeftOut};
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// What a file says of how it was made, by keys that begin with `landscape.`.
+/// Metadata that describes how a file was made; its keys begin with `landscape.`.
 pub type Recipe = BTreeMap<String, String>;
 
-/// What every key of a recipe begins with.
+/// Prefix of all keys of a recipe.
 pub(super) const PREFIX: &str = "landscape.";
 
-/// The recipe of a mix: this program's version, the method (`greedy`, …), and the members with a
-/// part in it, each with its name, coefficient and the SHA-256 of its file.
+/// Makes the recipe of a mix: this program's version, the method (`greedy`, …), and the members
+/// with nonzero coefficients, each with its name, coefficient and the SHA-256 of its file.
 ///
-/// Where each tensor has its own coefficients, `members` has their means over the tensors that
-/// differ between models, and `coefficients` maps the names of these tensors to theirs, in the
-/// order of `members`. `beta` is what a learned soup's logits are to be multiplied by; it is not in
-/// the weights.
+/// If each tensor has its own coefficients, `members` has their means over the tensors that differ
+/// between models, and `coefficients` maps the names of these tensors to theirs, in the order of
+/// `members`. `beta` is the factor of a learned soup's logits; it is not part of the weights.
 ///
-/// `files` are the hashes by path.
+/// `files` holds the hashes by path.
 pub fn recipe(
     method: &str,
     mix: &Mix,
@@ -59,7 +58,7 @@ pub fn recipe(
     });
     let members: Vec<RecipeMember<'_>> = members.collect();
     let entry = |key: &str, value: String| (format!("{PREFIX}{key}"), value);
-    // Strings and finite numbers: there is always a JSON text for them.
+    // Strings and finite numbers always have a JSON text.
     let mut recipe = Recipe::from([
         entry("version", env!("CARGO_PKG_VERSION").to_string()),
         entry("method", method.to_string()),
@@ -79,7 +78,7 @@ pub fn recipe(
     recipe
 }
 
-/// What a recipe says of tensors that --ignore left out: their names, and whose stand in.
+/// The entries about tensors that --ignore left out: their names, and what replaces them.
 pub fn left_out(aligned: &Aligned) -> Recipe {
     let names = aligned.left_out.iter().flat_map(LeftOut::names);
     let names: BTreeSet<&str> = names.collect();
@@ -96,7 +95,8 @@ pub fn left_out(aligned: &Aligned) -> Recipe {
     ])
 }
 
-/// The coefficients of each tensor that differs between members, where it has its own, by names.
+/// `own[tensor name][member]`: the coefficients of tensors that differ between members, if each
+/// tensor has its own.
 fn own<'a>(mix: &'a Mix, pool: &'a Pool) -> IndexMap<&'a str, &'a [f64]> {
     if mix.shared().is_some() {
         return IndexMap::new();

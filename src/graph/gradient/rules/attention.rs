@@ -1,7 +1,7 @@
 //! Attention as one operator: softmax(scale·Q·Kᵀ + mask)·V for each head.
 //!
-//! Several heads of queries may share one of keys. They are laid end to end, so that heads of
-//! queries and keys are as many and products need no broadcasting.
+//! Several query heads may share one key head. Their rows are concatenated, so that there are as
+//! many query heads as key heads and products need no broadcasting.
 
 use super::super::node::Node;
 use super::super::tape::Tape;
@@ -11,23 +11,23 @@ use crate::checkpoint::onnx::proto::DataType;
 use crate::error::Result;
 use crate::graph::build::int;
 
-/// What the operator computes on its way.
+/// Intermediate values of the operator.
 pub struct Attention {
-    /// The queries times the scale, [batch, heads of keys, rows, size].
+    /// The queries times the scale, [batch, key heads, rows, size].
     query: String,
-    /// [batch, heads of keys, keys, size].
+    /// The keys, [batch, key heads, keys, size].
     key: String,
-    /// [batch, heads of keys, keys, size of values].
+    /// The values, [batch, key heads, keys, size of values].
     value: String,
-    /// The shares of the keys in each row, [batch, heads of keys, rows, keys].
+    /// The attention weights of the keys in each row, [batch, key heads, rows, keys].
     shares: String,
     scale: f64,
-    /// The scores' shape: [batch, heads of queries, queries, keys].
+    /// Shape of the scores: [batch, query heads, queries, keys].
     scores: [usize; 4],
 }
 
 impl Attention {
-    /// Writes all but the last product.
+    /// Writes everything but the last product.
     pub fn of(tape: &mut Tape, node: &Node<'_>) -> Result<Self> {
         refuse(node)?;
         let query = heads(tape, node.input(0), node.int("q_num_heads", 0))?;
@@ -57,7 +57,7 @@ impl Attention {
         })
     }
 
-    /// The operator's result.
+    /// Writes the operator's result.
     pub fn result(&self, tape: &mut Tape, node: &Node<'_>) -> Result<String> {
         let product = tape.matmul(&self.shares, &self.value)?;
         let size = tape.shape(&self.value)?[3];
@@ -67,8 +67,8 @@ impl Attention {
     }
 }
 
-/// With P the shares and D = P∘(dY·Vᵀ − Σ P∘dY·Vᵀ) the gradient in the scores: dQ = scale·D·K,
-/// dK = scale·Dᵀ·Q, dV = Pᵀ·dY, and D itself for the mask.
+/// With P the attention weights and D = P∘(dY·Vᵀ − Σ P∘dY·Vᵀ) the gradient of the scores:
+/// dQ = scale·D·K, dK = scale·Dᵀ·Q, dV = Pᵀ·dY, and the gradient of the mask is D itself.
 pub fn attention(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let parts = Attention::of(tape, node)?;
     let (heads_of_keys, heads_of_queries) = (tape.shape(&parts.key)?[1], parts.scores[1]);
@@ -128,7 +128,7 @@ fn refuse(node: &Node<'_>) -> Result<()> {
     Ok(())
 }
 
-/// [batch, rows, heads·size] as [batch, heads, rows, size]; four axes are so already.
+/// Reshapes [batch, rows, heads·size] to [batch, heads, rows, size], unless there are four axes.
 fn heads(tape: &mut Tape, a: &str, count: i64) -> Result<String> {
     let shape = tape.shape(a)?;
     let &[batch, rows, width] = &shape[..] else {
@@ -139,7 +139,7 @@ fn heads(tape: &mut Tape, a: &str, count: i64) -> Result<String> {
     tape.transpose(&split, &[0, 2, 1, 3])
 }
 
-/// What undoes [`heads`], for a value of a shape.
+/// Undoes [`heads`] for a value of a given shape.
 fn joined(tape: &mut Tape, a: &str, shape: &[usize]) -> Result<String> {
     if shape.len() == 4 {
         return Ok(a.to_string());
@@ -148,15 +148,15 @@ fn joined(tape: &mut Tape, a: &str, shape: &[usize]) -> Result<String> {
     tape.reshape(&reordered, shape)
 }
 
-/// Heads of queries that share a head of keys laid end to end: [batch, heads of keys, rows, size].
+/// Concatenates query heads that share a key head: [batch, key heads, rows, size].
 fn beside(tape: &mut Tape, a: &str, heads: usize) -> Result<String> {
     let shape = tape.shape(a)?;
     let rows = shape[1] * shape[2] / heads.max(1);
     tape.reshape(a, &[shape[0], heads, rows, shape[3]])
 }
 
-/// The softmax of the scores, over the keys that the mask and causality allow. A row that is allowed
-/// none has shares of 0, as ONNX Runtime gives it.
+/// The softmax of the scores over the keys that mask and causality allow. A row without allowed
+/// keys has weights of 0, as in ONNX Runtime.
 fn shares(tape: &mut Tape, node: &Node<'_>, scores: &str) -> Result<String> {
     let value = tape.value(scores)?.clone();
     let lowest = match value.dtype {
@@ -175,7 +175,7 @@ fn shares(tape: &mut Tape, node: &Node<'_>, scores: &str) -> Result<String> {
             DataType::Bool => mask.to_string(),
             _ => {
                 scores = tape.add(&scores, mask)?;
-                // Only −∞ lies below.
+                // Only −∞ is smaller.
                 tape.compare_number("GreaterOrEqual", mask, lowest)?
             }
         });

@@ -1,7 +1,7 @@
 //! Convolutions.
 //!
-//! Each gradient can be written in several ways. Which is fastest was measured with ONNX Runtime on
-//! one core; none is more exact than another.
+//! Each gradient can be written in several ways. The fastest was determined with ONNX Runtime on
+//! one core; all are equally exact.
 
 use super::super::kernel_window::{CHANNELS_LAST, KernelWindow};
 use super::super::node::Node;
@@ -11,15 +11,15 @@ use super::rule::{Given, Gradients, first};
 use crate::error::Result;
 use crate::graph::build::ints;
 
-/// From so many channels on, a product for each element of the kernel is faster than one with the
-/// columns of what every window sees.
+/// With at least this many channels, one product per kernel element is faster than one product with
+/// the columns of all windows.
 const MANY: usize = 8;
 
-/// Elements of what one element of the kernel meets that stay in the processor's cache (2 MB of
-/// float32): of more, the batch is taken in parts.
+/// Number of elements met by one kernel element that fit into the CPU cache (2 MB of float32); with
+/// more, the batch is processed in parts.
 const CACHED: usize = 1 << 19;
 
-/// Parts of a batch at most; each writes the nodes anew.
+/// Maximum number of parts; each writes all nodes anew.
 const PARTS: usize = 8;
 
 /// A convolution from an image of [batch, channels, …] to one of [batch, outputs, …] with a weight
@@ -27,9 +27,9 @@ const PARTS: usize = 8;
 struct Convolution {
     window: KernelWindow,
     groups: usize,
-    /// Shape of the image that it starts from.
+    /// Shape of the input image.
     large: Vec<usize>,
-    /// Shape of the image that it makes.
+    /// Shape of the output image.
     small: Vec<usize>,
     weight: Vec<usize>,
 }
@@ -50,7 +50,7 @@ pub fn conv(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
-/// What a convolution's gradient in its image is: it goes from its output to its input.
+/// A transposed convolution is the image gradient of a convolution, from its output to its input.
 pub fn conv_transpose(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, x, w) = (first(given), node.input(0), node.input(1));
     let convolution = Convolution::of(tape, node, node.output(0), x)?;
@@ -76,7 +76,7 @@ fn bias(tape: &mut Tape, dy: &str) -> Result<String> {
     tape.sum(dy, &axes, false)
 }
 
-/// [batch, channels, …] as [batch, …, channels].
+/// Transposes [batch, channels, …] to [batch, …, channels].
 fn channels_last(tape: &mut Tape, image: &str) -> Result<String> {
     let rank = tape.value(image)?.shape.len();
     let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
@@ -96,12 +96,12 @@ impl Convolution {
         })
     }
 
-    /// Places of the image that it makes.
+    /// Number of places in the output image.
     fn places(&self) -> usize {
         self.small[2..].iter().product()
     }
 
-    /// The gradient in the image that it starts from.
+    /// The gradient of the input image.
     fn back(&self, tape: &mut Tape, dy: &str, w: &str) -> Result<String> {
         let window = &self.window;
         let value = Value::new(tape.value(dy)?.dtype, self.large.clone());
@@ -110,8 +110,8 @@ impl Convolution {
             let extent = window.extent(axis);
             window.before[axis] <= extent && window.after[axis] <= extent
         });
-        // ONNX Runtime lays out the weight of a convolution, not that of a transposed one, when the
-        // session is made; a weight that is not there yet is not worth turning around.
+        // When the session is created, ONNX Runtime rearranges the weight of a convolution but not
+        // that of a transposed one. For a weight not known by then, flipping does not pay.
         if window.is_dense() && fits && tape.facts.is_constant(w) {
             let flipped = self.flipped(tape, w)?;
             let attributes = self.turned_window().attributes(self.groups);
@@ -128,7 +128,7 @@ impl Convolution {
         Ok(tape.op("ConvTranspose", &[dy, w], attributes, value))
     }
 
-    /// The window of the convolution back, where every step is to the next element.
+    /// The window of the convolution that computes the image gradient, if all strides are 1.
     fn turned_window(&self) -> KernelWindow {
         let pads = |pads: &[usize]| {
             let pads = pads.iter().enumerate();
@@ -142,8 +142,7 @@ impl Convolution {
         }
     }
 
-    /// The weight of the convolution back: [channels, outputs/groups, …], every kernel turned
-    /// around.
+    /// The weight of that convolution: [channels, outputs/groups, …], with every kernel flipped.
     fn flipped(&self, tape: &mut Tape, w: &str) -> Result<String> {
         let mut turned = w.to_string();
         for axis in 0..self.window.kernel.len() {
@@ -162,8 +161,7 @@ impl Convolution {
         tape.reshape(&exchanged, &whole)
     }
 
-    /// The gradient in the weight, from the image that it starts from and the gradient in the one
-    /// that it makes.
+    /// The gradient of the weight, from the input image and the gradient of the output image.
     fn weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let is_depthwise = self.weight[1] == 1 && self.weight[0] == self.groups;
         let is_wide = self.groups == 1 && self.weight[1] >= MANY;
@@ -174,7 +172,7 @@ impl Convolution {
         }
     }
 
-    /// One product of all that the windows see, for each sample.
+    /// One product per sample, with the columns of all windows.
     fn weight_by_columns(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let (batch, groups, places) = (self.large[0], self.groups, self.places());
         let (outputs, seen) = (self.weight[0] / groups, self.weight[1] * self.window.len());
@@ -188,7 +186,7 @@ impl Convolution {
         tape.reshape(&transposed, &self.weight)
     }
 
-    /// A product over samples and places for each element of the kernel.
+    /// One product over samples and places for each kernel element.
     fn weight_by_element(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let batch = self.large[0];
         let met = batch * self.places() * self.weight[1];
@@ -210,8 +208,8 @@ impl Convolution {
         tape.transpose(&sum, &order)
     }
 
-    /// [outputs, kernel · channels] of some samples. With the channels last, the places that an
-    /// element of the kernel meets are the rows of a matrix.
+    /// [outputs, kernel · channels] of some samples. With the channels last, the elements that a
+    /// kernel element meets are the rows of a matrix.
     fn products(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let rows = tape.value(x)?.shape[0] * self.places();
         let mut order: Vec<usize> = (0..self.small.len()).collect();
@@ -225,7 +223,7 @@ impl Convolution {
         tape.concat(&products, 1)
     }
 
-    /// What is made of all that each element of the kernel meets, [batch, …, channels].
+    /// Applies `make` to the elements that each kernel element meets, [batch, …, channels].
     fn each_met(
         &self,
         tape: &mut Tape,
@@ -233,7 +231,7 @@ impl Convolution {
         mut make: impl FnMut(&mut Tape, &str) -> Result<String>,
     ) -> Result<Vec<String>> {
         let spatial = &self.small[2..];
-        // The image is smaller before it is padded.
+        // Transposing before padding moves fewer elements.
         let last = channels_last(tape, x)?;
         let padded = self.window.padded(tape, &last, spatial, CHANNELS_LAST)?;
         let elements = 0..self.window.len();
@@ -246,8 +244,8 @@ impl Convolution {
             .collect()
     }
 
-    /// The gradient where each channel has a kernel of its own: sums of products, for each element
-    /// of the kernel.
+    /// The gradient of a depthwise weight, where each channel has its own kernel: sums of products,
+    /// for each kernel element.
     fn depthwise_weight(&self, tape: &mut Tape, x: &str, dy: &str) -> Result<String> {
         let (channels, rows) = (self.weight[0], self.large[0] * self.places());
         let dy = channels_last(tape, dy)?;

@@ -1,7 +1,6 @@
-//! Operators that go element by element.
+//! Elementwise operators.
 //!
-//! At kinks the derivative is the one that PyTorch takes: of ReLU at 0 it is 0, of equal maxima
-//! each gets its share.
+//! At kinks the derivative is PyTorch's: 0 for ReLU at 0; equal maxima share it.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -102,7 +101,7 @@ pub fn pow(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
-/// Min and Max of any number of inputs.
+/// Min and Max with any number of inputs.
 pub fn extreme(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (dy, y) = (first(given), node.output(0));
     let dtype = tape.value(y)?.dtype;
@@ -211,7 +210,7 @@ pub fn sigmoid(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients 
 
 pub fn relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     if tape.facts.is_pooled(node.output(0)) {
-        // The pools behind it have let nothing through that it does not.
+        // The pools after it pass on no gradient that the ReLU would block.
         return identity(tape, node, given);
     }
     let positive = tape.compare_number("Greater", node.output(0), 0.0)?;
@@ -251,7 +250,7 @@ pub fn p_relu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
-/// y = a(eˣ − 1) below 0, whose slope is y + a.
+/// y = a(eˣ − 1) below 0; the derivative there is y + a.
 pub fn elu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let alpha = f64::from(node.float("alpha", 1.0));
     let below = tape.plus(node.output(0), alpha)?;
@@ -272,7 +271,7 @@ pub fn celu(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     by_sign(tape, node.input(0), first(given), 1.0, &below)
 }
 
-/// What lies at a bound or beyond does not move (ReLU6 is written as this).
+/// The gradient is 0 at a bound and beyond (ReLU6 is exported as Clip).
 pub fn clip(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     if node.wants(1) || node.wants(2) {
         return Err(node.unsupported("in its bounds"));
@@ -298,7 +297,7 @@ pub fn hard_sigmoid(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradi
     one(tape.masked(&below, &part))
 }
 
-/// x·min(1, max(0, x/6 + ½)): slope x/3 + ½ between −3 and 3.
+/// x·min(1, max(0, x/6 + ½)): derivative x/3 + ½ between −3 and 3.
 pub fn hard_swish(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let x = node.input(0);
     let slope = tape.scaled(x, 1.0 / 3.0)?;
@@ -395,7 +394,7 @@ pub fn identity(_tape: &mut Tape, _node: &Node<'_>, given: Given<'_>) -> Gradien
     Ok(vec![given[0].clone()])
 }
 
-/// In inference all is passed on.
+/// Dropout is the identity in inference.
 pub fn dropout(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let training = node.optional(2);
     if training.is_some_and(|training| tape.ints_of(training) != Some(&[0])) {

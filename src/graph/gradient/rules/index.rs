@@ -1,4 +1,4 @@
-//! Elements taken and put by their indices.
+//! Operators that gather and scatter elements by index.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::checkpoint::onnx::proto::{AttributeProto, DataType};
 use crate::error::Result;
 use crate::graph::build::{int, word};
 
-/// So few indices are put back one by one.
+/// Up to this many indices are put back one by one.
 const FEW: usize = 4;
 
 pub fn gather(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
@@ -18,7 +18,7 @@ pub fn gather(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let shape = tape.shape(node.input(0))?;
     let axis = node.axis(0, shape.len());
     let count: usize = tape.value(indices)?.shape.iter().product();
-    // The indices' axes stand in the place of the axis that they index.
+    // The axes of the indices replace the axis that they index.
     let taken: Vec<usize> = [&shape[..axis], &[count], &shape[axis + 1..]].concat();
     let dy = tape.reshape(dy, &taken)?;
     match tape.ints_of(indices).map(<[i64]>::to_vec) {
@@ -44,8 +44,8 @@ fn are_distinct(indices: &[i64], size: usize) -> bool {
     places.collect::<HashSet<usize>>().len() == indices.len()
 }
 
-/// Rows of `dy` along an axis of a shape, put into zeros at the indices; those of one place are
-/// added up.
+/// Puts rows of `dy` along an axis into zeros of a shape, at the indices; rows with the same index
+/// are summed.
 fn put_rows(
     tape: &mut Tape,
     dy: &str,
@@ -73,10 +73,10 @@ fn put_rows(
     tape.transpose(&put, &order)
 }
 
-/// Rows added into zeros of a shape, `places` [rows, 1] telling where in the flat shape each begins.
+/// Adds rows into zeros of a shape; `places` [rows, 1] holds where each begins in the flat shape.
 ///
-/// This is what a `ScatterND` that adds would do, but on several threads ONNX Runtime 1.32 loses
-/// some of the sums of that one. `ScatterElements` keeps them, and is fast along a single axis.
+/// A `ScatterND` that adds would do the same, but with several threads ONNX Runtime 1.32 loses some
+/// of its sums. `ScatterElements` keeps them, and is fast along a single axis.
 fn added(tape: &mut Tape, rows: &str, places: &str, shape: &[usize]) -> Result<String> {
     let len: usize = shape.iter().product();
     let count = tape.value(places)?.shape[0];
@@ -90,7 +90,7 @@ fn added(tape: &mut Tape, rows: &str, places: &str, shape: &[usize]) -> Result<S
     tape.reshape(&sum, shape)
 }
 
-/// Elements at indices along an axis.
+/// Takes elements at indices along an axis.
 fn elements_at(tape: &mut Tape, a: &str, indices: &str, axis: i64) -> Result<String> {
     let value = Value::new(tape.value(a)?.dtype, tape.shape(indices)?);
     let axis = vec![int("axis", axis)];
@@ -105,7 +105,7 @@ fn scattered_elements(
     shape: &[usize],
     axis: i64,
 ) -> Result<String> {
-    // There is no kernel that adds halves.
+    // There is no kernel that adds 16-bit floats.
     let dtype = tape.value(dy)?.dtype;
     let wide = match dtype {
         DataType::Float16 | DataType::Bfloat16 => DataType::Float,
@@ -132,8 +132,8 @@ pub fn gather_elements(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gr
     ))
 }
 
-/// Tuples of indices along the first axes, behind `batch_dims` that both have, turned into places in
-/// the flat shape.
+/// Converts tuples of indices along the first axes, after `batch_dims` that both share, to
+/// positions in the flat shape.
 pub fn gather_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (shape, tuples) = (tape.shape(node.input(0))?, tape.shape(node.input(1))?);
     let batch = node.int("batch_dims", 0).max(0) as usize;
@@ -162,7 +162,7 @@ pub fn gather_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradient
     one(added(tape, first(given), &places, &shape))
 }
 
-/// The gradient in what a scatter puts elements onto: zeros stand where it wrote over it.
+/// The gradient of a scatter's target: zero where the scatter overwrote it.
 fn scattered_onto(
     tape: &mut Tape,
     node: &Node<'_>,
@@ -208,7 +208,7 @@ pub fn scatter_nd(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradien
     Ok(gradients)
 }
 
-/// The largest or smallest elements go back to where they were.
+/// The largest or smallest elements' gradients go back to where they came from.
 pub fn top_k(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let Some(dy) = given[0].as_deref() else {
         return Ok(Vec::new());
@@ -225,7 +225,7 @@ mod tests {
     use crate::graph::editor::FreshNames;
     use crate::graph::gradient::values::Values;
 
-    /// The nodes that the gradient of a [8, 3]'s rows is written with.
+    /// The nodes of the gradient of the rows of an [8, 3].
     fn written(op_type: &str, indices: Value) -> Vec<NodeProto> {
         let mut values = Values::default();
         let float = |shape: &[usize]| Value::new(DataType::Float, shape.to_vec());

@@ -1,4 +1,4 @@
-//! The derivative of each operator.
+//! The derivatives of all operators.
 
 pub mod attention;
 mod convolution;
@@ -16,18 +16,18 @@ use self::rule::Rule;
 use crate::checkpoint::onnx::proto::NodeProto;
 use crate::graph::editor::is_standard;
 
-/// What an operator's derivative is.
+/// The derivative of an operator.
 #[derive(Clone, Copy)]
 pub enum Derivative {
-    /// Written by a rule.
+    /// A rule writes it.
     Rule(Rule),
-    /// Zero wherever it is defined, or there is none: comparisons, shapes, rounding.
+    /// It is zero or undefined everywhere: comparisons, shapes, rounding.
     Zero,
 }
 
 use Derivative::{Rule as By, Zero};
 
-/// The derivative of a node's operator, where it is known.
+/// The derivative of a node's operator, if it is known.
 pub fn derivative_of(node: &NodeProto) -> Option<Derivative> {
     let operator = is_standard(node.domain()).then(|| node.op_type())?;
     let mut operators = OPERATORS.iter();
@@ -35,7 +35,7 @@ pub fn derivative_of(node: &NodeProto) -> Option<Derivative> {
     found.map(|(_, derivative)| *derivative)
 }
 
-/// Names of the operators that a rule differentiates.
+/// Names of the operators that have a rule.
 pub fn operators() -> impl Iterator<Item = &'static str> {
     let with_rules = |(name, derivative): &(&'static str, Derivative)| match derivative {
         By(_) => Some(*name),
@@ -44,9 +44,9 @@ pub fn operators() -> impl Iterator<Item = &'static str> {
     OPERATORS.iter().filter_map(with_rules)
 }
 
-/// Every operator with a derivative, by groups.
+/// Every operator with a derivative, in groups.
 const OPERATORS: &[(&str, Derivative)] = &[
-    // Sums and products, element by element.
+    // Elementwise sums and products.
     ("Add", By(elementwise::add)),
     ("Sub", By(elementwise::sub)),
     ("Mul", By(elementwise::mul)),
@@ -122,7 +122,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("InstanceNormalization", By(normalize::grouped)),
     ("BatchNormalization", By(normalize::batch)),
     ("LpNormalization", By(normalize::lp)),
-    // The same elements elsewhere.
+    // Rearrangements of elements.
     ("Reshape", By(shape::reshaped)),
     ("Flatten", By(shape::reshaped)),
     ("Squeeze", By(shape::reshaped)),
@@ -141,7 +141,7 @@ const OPERATORS: &[(&str, Derivative)] = &[
     ("ScatterElements", By(index::scatter_elements)),
     ("ScatterND", By(index::scatter_nd)),
     ("TopK", By(index::top_k)),
-    // Steps, comparisons and what is no number.
+    // Steps, comparisons and values that are not numbers.
     ("Sign", Zero),
     ("Floor", Zero),
     ("Ceil", Zero),

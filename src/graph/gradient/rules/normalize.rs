@@ -27,7 +27,7 @@ pub fn log_softmax(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradie
     one(tape.sub(dy, &part))
 }
 
-/// x brought to mean 0 (where it is centred) and mean square 1 over some axes.
+/// x normalized over some axes to mean square 1 and, if it is centred, mean 0.
 pub struct Normal {
     axes: Vec<usize>,
     centred: bool,
@@ -65,8 +65,8 @@ impl Normal {
         })
     }
 
-    /// The gradient in x of that in the normalized values:
-    /// rate·(d − mean(d) − hat·mean(d·hat)), the first mean only where x is centred.
+    /// The gradient of x from that of the normalized values d:
+    /// rate·(d − mean(d) − hat·mean(d·hat)), with the first mean only if x is centred.
     fn back(&self, tape: &mut Tape, d: &str) -> Result<String> {
         let product = tape.mul(d, &self.hat)?;
         let along = tape.mean(&product, &self.axes)?;
@@ -80,8 +80,8 @@ impl Normal {
     }
 }
 
-/// Gradients of x·scale + bias after normalization. Values are normalized in `shape`, in which scale
-/// and bias have `parameter_shape`.
+/// Gradients of x·scale + bias after normalization. Values are normalized in `shape`; scale and
+/// bias have `parameter_shape` there.
 fn scaled_normal(
     tape: &mut Tape,
     node: &Node<'_>,
@@ -134,27 +134,27 @@ pub fn root_mean_square(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> G
     over_last(tape, node, first(given), false)
 }
 
-/// [1, channels, 1, …] of a rank.
+/// The shape [1, channels, 1, …] of a given rank.
 fn by_channel(channels: usize, rank: usize) -> Vec<usize> {
     let mut shape = vec![1; rank];
     shape[1] = channels;
     shape
 }
 
-/// Instance and group normalization: each group of channels by itself, an instance's groups being
-/// its channels.
+/// Instance and group normalization, for each group of channels by itself; in instance
+/// normalization each channel is a group.
 pub struct Grouped {
-    /// The normalized values, [batch, groups, channels a group, places].
+    /// The normalized values, [batch, groups, channels per group, places].
     pub normal: Normal,
-    /// Their shape.
+    /// Shape of the normalized values.
     pub shape: [usize; 4],
-    /// The shape of scale and bias beside them.
+    /// The shape of scale and bias that broadcasts to them.
     pub parameters: [usize; 4],
 }
 
 impl Grouped {
-    /// Writes the normalization. Scale and bias of a group normalization are by group before version
-    /// 21, then by channel.
+    /// Writes the normalization. Scale and bias of group normalization are per group before version
+    /// 21, and per channel from then on.
     pub fn of(tape: &mut Tape, node: &Node<'_>) -> Result<Self> {
         let shape = tape.shape(node.input(0))?;
         let groups = match node.proto.op_type() {
@@ -209,7 +209,7 @@ pub fn batch(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let mean = channel(tape, 3)?;
     let offset = tape.sub(node.input(0), &mean)?;
     let product = tape.mul(dy, &offset)?;
-    // Σ dy and Σ dy·(x − mean) by channel.
+    // Σ dy and Σ dy·(x − mean) per channel.
     let sum = tape.unbroadcast(dy, &parameters)?;
     let moment = tape.unbroadcast(&product, &parameters)?;
     let scaled = tape.mul(&moment, &rate)?;
@@ -246,7 +246,7 @@ pub fn lp(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     one(tape.div(&rest, &size))
 }
 
-/// A norm along an axis, which stays as 1. Its axes are an attribute before version 18.
+/// A norm along an axis, which stays with size 1. The axes are an attribute before version 18.
 fn norm_over(tape: &mut Tape, norm: &str, x: &str, axis: usize, opset: i64) -> Result<String> {
     let value = tape.value(x)?;
     let mut value = Value::new(value.dtype, value.shape.clone());

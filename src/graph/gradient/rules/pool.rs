@@ -9,7 +9,7 @@ use crate::checkpoint::onnx::proto::DataType;
 use crate::error::{Error, Result};
 use crate::graph::build::{int, ints, word};
 
-/// The gradient goes to where the largest elements were.
+/// The gradient goes to the position of each largest element.
 pub fn max(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     if node.int("storage_order", 0) != 0 {
         return Err(node.unsupported("in column-major order"));
@@ -35,8 +35,8 @@ pub fn max(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     one(tape.reshape(&sum, &shape))
 }
 
-/// Whether a max pool halves an image: windows of two by two side by side, without pads. Where
-/// its largest elements were is then faster compared than told by the pool.
+/// Whether a max pool halves an image: adjacent windows of two by two, without pads. The positions
+/// of the largest elements are then found faster by comparisons than by the pool.
 pub fn halves(node: &Node<'_>) -> bool {
     let twos = |name: &str| node.ints(name) == Some(&[2, 2]);
     let all = |name: &str, what: i64| {
@@ -53,8 +53,8 @@ pub fn halves(node: &Node<'_>) -> bool {
         && node.int("storage_order", 0) == 0
 }
 
-/// Where the largest elements y of windows of two by two are in the flattened image, the first of
-/// equal ones: where the window begins, and 0 or 1 to the right and 0 or a row's length down.
+/// Positions of the largest elements y of windows of two by two in the flattened image, the first
+/// among equals: the start of the window, plus 0 or 1 to the right and 0 or a row's length down.
 fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
     let [batch, channels, height, width] = tape.shape(x)?[..] else {
         return Err(unknown_image(x));
@@ -68,11 +68,11 @@ fn halved_places(tape: &mut Tape, x: &str, y: &str) -> Result<String> {
     let not_corner = tape.compare("Less", &corner, y)?;
     let not_left = tape.compare("Less", &left, y)?;
     let is_top = tape.compare("Equal", &top, y)?;
-    // In the upper row: right where it is not the corner. In the lower one, where it is not the
-    // corner anyway: right where it is not the left.
+    // In the upper row, it is the right one if it is not the corner. In the lower row, where it
+    // is not the corner anyway, it is the right one if it is not the left.
     let is_right = tape.compare("Or", &not_left, &is_top)?;
     let is_right = tape.compare("And", &not_corner, &is_right)?;
-    // Integers of 32 bits are half of what MaxUnpool reads, and count far enough.
+    // 32-bit integers take half the memory of MaxUnpool's indices, and are large enough.
     let image = height * width;
     let dtype = match i32::try_from(batch * channels * image) {
         Ok(_) => DataType::Int32,
@@ -98,8 +98,8 @@ fn unknown_image(name: &str) -> Error {
     Error::runtime("gradient", format!("`{name}` is no image"))
 }
 
-/// The largest elements of the part of each window of two by two that a kernel sees from its upper
-/// left element on.
+/// The maximum over the part of each window of two by two that a kernel covers from the upper left
+/// element on.
 fn largest_of(tape: &mut Tape, x: &str, kernel: [usize; 2], places: [usize; 2]) -> Result<String> {
     let value = tape.value(x)?;
     let mut value = Value::new(value.dtype, value.shape.clone());
@@ -108,12 +108,12 @@ fn largest_of(tape: &mut Tape, x: &str, kernel: [usize; 2], places: [usize; 2]) 
     }
     let attributes = vec![ints("kernel_shape", &kernel), ints("strides", &[2, 2])];
     let all = tape.op("MaxPool", &[x], attributes, value);
-    // A smaller kernel also fits into the row or column that is left over.
+    // A smaller kernel also fits into a leftover row or column.
     let parts = [0, 1].map(|axis| (axis + 2, AxisRange::first(places[axis])));
     tape.slices(&all, &parts)
 }
 
-/// The elements of dy at places of a flattened image of zeros, no two at one.
+/// Puts the elements of dy at distinct positions of a flattened image of zeros.
 fn unpooled(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<String> {
     if tape.value(dy)?.dtype != DataType::Float {
         return scattered(tape, dy, places, shape);
@@ -129,7 +129,7 @@ fn unpooled(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<
     ))
 }
 
-/// The same by an operator that every float type has.
+/// Does the same as `unpooled` with an operator that supports every float type.
 pub fn scattered(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Result<String> {
     let count = tape.shape(dy)?.iter().product();
     let dy = tape.reshape(dy, &[count])?;
@@ -141,7 +141,7 @@ pub fn scattered(tape: &mut Tape, dy: &str, places: &str, shape: &[usize]) -> Re
     tape.reshape(&image, shape)
 }
 
-/// The elements of the gradient at the places that were put there.
+/// Takes the elements of the gradient at the positions where elements were put.
 pub fn unpool(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let shape = tape.shape(node.input(0))?;
     let dy = first(given);
@@ -181,7 +181,7 @@ pub fn window(tape: &Tape, node: &Node<'_>) -> Result<KernelWindow> {
     KernelWindow::of(node, &kernel, &large[2..], &small[2..])
 }
 
-/// One over the elements that each window of an average averages, [1, 1, …].
+/// Reciprocal of the number of elements that each window averages, [1, 1, …].
 pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &KernelWindow) -> Result<String> {
     let (large, mut small) = (tape.shape(node.input(0))?, tape.shape(node.output(0))?);
     let with_pads = node.int("count_include_pad", 0) != 0;
@@ -192,7 +192,7 @@ pub fn rates(tape: &mut Tape, node: &Node<'_>, window: &KernelWindow) -> Result<
     Ok(tape.numbers(dtype, &rates, small))
 }
 
-/// How many elements each window averages: those of the image, or with the pads.
+/// Number of elements that each window averages: those of the image, with or without pads.
 fn counts(window: &KernelWindow, large: &[usize], small: &[usize], with_pads: bool) -> Vec<usize> {
     let along = |axis: usize| -> Vec<usize> {
         let (before, size) = (window.before[axis], large[axis]);

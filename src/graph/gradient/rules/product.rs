@@ -1,4 +1,4 @@
-//! Products of matrices.
+//! Matrix products.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::rule::{Given, Gradients, back, first};
 use crate::error::Result;
 use crate::graph::build::{float, int, word};
 
-/// α·A′B′, where ′ may transpose.
+/// α·A′B′, where ′ may mean a transpose.
 fn gemm_of(
     tape: &mut Tape,
     (a, turn_a): (&str, bool),
@@ -57,7 +57,7 @@ pub fn gemm(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
-/// A·B over the last two axes; a vector on the left is a row, on the right a column.
+/// A·B over the last two axes; a vector on the left is a row, one on the right a column.
 pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (a_shape, b_shape) = (tape.shape(node.input(0))?, tape.shape(node.input(1))?);
     let mut y_shape = tape.shape(node.output(0))?;
@@ -108,7 +108,7 @@ pub fn matmul(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(gradients)
 }
 
-/// How many each letter stands for. An operand that is broadcast along a letter has 1.
+/// The size of each letter. An operand that is broadcast along a letter has size 1 there.
 fn sizes(tape: &Tape, terms: &[&str], operands: &[&str]) -> Result<HashMap<char, usize>> {
     let mut sizes = HashMap::new();
     for (term, operand) in terms.iter().zip(operands) {
@@ -120,9 +120,9 @@ fn sizes(tape: &Tape, terms: &[&str], operands: &[&str]) -> Result<HashMap<char,
     Ok(sizes)
 }
 
-/// The gradient in an operand is the product of the others with the gradient in the result, over
-/// the same letters. A letter that only this operand has was summed over: the gradient is the same
-/// along it.
+/// The gradient of an operand is the product of the other operands with the gradient of the result,
+/// over the same letters. A letter that only this operand has was summed over: the gradient is
+/// constant along it.
 pub fn einsum(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let equation: String = node.word("equation", "");
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();

@@ -1,4 +1,4 @@
-//! Sums, means and largest elements over axes.
+//! Sums, means and maxima over axes.
 
 use super::super::node::{Node, from_front};
 use super::super::tape::{Tape, reduced};
@@ -24,13 +24,13 @@ fn axes(tape: &Tape, node: &Node<'_>) -> Result<Vec<usize>> {
     Ok(given.iter().map(|&axis| from_front(axis, rank)).collect())
 }
 
-/// A value of the reduced shape with the reduced axes as 1.
+/// Reshapes a reduced value so that the reduced axes have size 1.
 fn kept(tape: &mut Tape, node: &Node<'_>, value: &str, axes: &[usize]) -> Result<String> {
     let shape = tape.shape(node.input(0))?;
     tape.reshape(value, &reduced(&shape, axes, true))
 }
 
-/// The gradient spread over what was summed.
+/// Broadcasts the gradient over the reduced axes.
 fn spread(tape: &mut Tape, node: &Node<'_>, dy: &str, axes: &[usize]) -> Result<String> {
     let shape = tape.shape(node.input(0))?;
     let dy = kept(tape, node, dy, axes)?;
@@ -54,7 +54,7 @@ fn mean_over(tape: &mut Tape, node: &Node<'_>, dy: &str, axes: &[usize]) -> Resu
     spread(tape, node, &part, axes)
 }
 
-/// Largest or smallest elements; equal ones share.
+/// Maxima or minima; equal ones share the gradient.
 pub fn extreme(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let axes = axes(tape, node)?;
     one(extreme_over(tape, node, first(given), &axes))
@@ -83,7 +83,7 @@ pub fn l2(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let axes = axes(tape, node)?;
     let y = kept(tape, node, node.output(0), &axes)?;
     let dy = kept(tape, node, first(given), &axes)?;
-    // At the origin x/1: dividing by 0 first would leave its mark in the second derivative.
+    // At the origin divide by 1: dividing by 0 would leave a trace in the second derivative.
     let is_some = tape.compare_number("Greater", &y, 0.0)?;
     let one_ = tape.number(&y, 1.0)?;
     let y = tape.select(&is_some, &y, &one_)?;
@@ -107,7 +107,7 @@ pub fn log_sum_exp(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradie
     one(tape.mul(&share, &dy))
 }
 
-/// The sum from the other end.
+/// The gradient of a cumulative sum is one from the other end.
 pub fn cumulative(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let value = tape.value(node.input(0))?;
     let value = Value::new(value.dtype, value.shape.clone());
@@ -119,7 +119,7 @@ pub fn cumulative(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradien
     Ok(vec![Some(tape.op("CumSum", &inputs, attributes, value))])
 }
 
-/// All axes behind batch and channels.
+/// All axes after batch and channels.
 fn places(tape: &Tape, node: &Node<'_>) -> Result<Vec<usize>> {
     Ok((2..tape.value(node.input(0))?.shape.len()).collect())
 }

@@ -1,11 +1,11 @@
-//! Resize: along each axis a product with a matrix.
+//! Resize, as a product with a matrix along each axis.
 
 use super::super::node::{Node, from_front};
 use super::super::tape::Tape;
 use super::rule::{Given, Gradients, first, one};
 use crate::error::Result;
 
-/// The matrix of an axis, [`to`, `from`] row by row.
+/// The matrix of an axis, [`to`, `from`], row by row.
 struct Map {
     axis: usize,
     from: usize,
@@ -21,7 +21,7 @@ pub fn resize(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     one(Ok(gradient))
 }
 
-/// The operator itself, of which there is no double kernel.
+/// Writes the operator itself, which has no double kernel.
 pub fn resized(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let mut x = node.input(0).to_string();
     for map in maps(tape, node)? {
@@ -34,7 +34,7 @@ pub fn resized(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     Ok(x)
 }
 
-/// The axes that change, and how.
+/// The axes whose size changes, with their matrices.
 fn maps(tape: &Tape, node: &Node<'_>) -> Result<Vec<Map>> {
     if node.int("antialias", 0) != 0 {
         return Err(node.unsupported("with antialias"));
@@ -68,8 +68,8 @@ fn maps(tape: &Tape, node: &Node<'_>) -> Result<Vec<Map>> {
     Ok(maps)
 }
 
-/// How many times as long each axis becomes: as given, or by its sizes. They differ where a scale
-/// does not lead to a whole size. In f32, as ONNX Runtime has them: what is nearest depends on it.
+/// The scale of each axis: as given, or from the sizes. The two differ if a scale does not lead to
+/// a whole size. In f32, as in ONNX Runtime: the nearest element depends on it.
 fn scales(tape: &Tape, node: &Node<'_>, from: &[usize], to: &[usize]) -> Result<Vec<f32>> {
     let by_size = from.iter().zip(to).map(|(&n, &m)| m as f32 / n as f32);
     let by_size: Vec<f32> = by_size.collect();
@@ -93,11 +93,11 @@ fn scales(tape: &Tape, node: &Node<'_>, from: &[usize], to: &[usize]) -> Result<
     Ok(scales)
 }
 
-/// Where an element of the result lies among those of an axis.
+/// The position of an element of the result among the elements of an axis.
 fn source(node: &Node<'_>, place: usize, scale: f32, (from, to): (usize, usize)) -> Result<f32> {
     let (place, from, to) = (place as f32, from as f32, to as f32);
     let half_pixel = (place + 0.5) / scale - 0.5;
-    // This one alone ONNX Runtime computes in double.
+    // ONNX Runtime computes this one in double.
     let offset = f64::from(from / 2.0 * (1.0 - to / (scale * from)));
     let symmetric = offset + (f64::from(place) + 0.5) / f64::from(scale) - 0.5;
     let mode = node.word("coordinate_transformation_mode", "half_pixel");
@@ -127,7 +127,7 @@ fn nearest(node: &Node<'_>, at: f32, row: &mut [f64]) -> Result<()> {
     Ok(())
 }
 
-/// The two elements around, by how near they are.
+/// The two neighbouring elements, weighted by distance.
 fn linear(at: f32, row: &mut [f64]) {
     let last = row.len() - 1;
     let at = at.clamp(0.0, last as f32);
@@ -137,8 +137,8 @@ fn linear(at: f32, row: &mut [f64]) {
     row[(left + 1).min(last)] += share;
 }
 
-/// The four elements around, by the cubic convolution of Keys 1981. Those beyond the ends are the
-/// last ones again, or left out.
+/// The four neighbouring elements, by the cubic convolution of Keys 1981. Those beyond the ends
+/// repeat the last ones, or are left out.
 fn cubic(node: &Node<'_>, at: f32, row: &mut [f64]) {
     let a = f64::from(node.float("cubic_coeff_a", -0.75));
     let exclude = node.int("exclude_outside", 0) != 0;
@@ -162,8 +162,8 @@ fn cubic(node: &Node<'_>, at: f32, row: &mut [f64]) {
     }
 }
 
-/// A place on an axis, the first or last for those beyond.
+/// Clamps a position to an axis.
 fn clamped(place: f32, len: usize) -> usize {
-    // The conversion takes what is below 0 to 0.
+    // The conversion to integer turns negative values into 0.
     (place as usize).min(len.saturating_sub(1))
 }

@@ -1,30 +1,30 @@
-//! What a rule is given and what it gives back.
+//! The signature of rules: gradients of outputs in, gradients of inputs out.
 
 use super::super::node::Node;
 use super::super::tape::Tape;
 use crate::error::Result;
 
-/// The gradient in each output, where there is one, turned into that in each input; of inputs that
-/// none is wanted of, and of those left out at the end, there may be none.
+/// Turns the gradient of each output, if there is one, into that of each input. Gradients may be
+/// missing for inputs where none is wanted and for omitted inputs at the end.
 pub type Rule = fn(&mut Tape, &Node<'_>, Given<'_>) -> Gradients;
 
-/// Gradients in the outputs of a node, by slot.
+/// `given[slot]`: gradients of a node's outputs.
 pub type Given<'a> = &'a [Option<String>];
 
-/// Gradients in its inputs, by slot.
+/// `gradients[slot]`: gradients of a node's inputs.
 pub type Gradients = Result<Vec<Option<String>>>;
 
-/// The gradient in the first output.
+/// The gradient of the first output.
 pub fn first(given: Given<'_>) -> &str {
     given.first().and_then(Option::as_deref).unwrap_or_default()
 }
 
-/// The gradients of an operator of one input.
+/// Wraps the gradient of an operator with one input.
 pub fn one(gradient: Result<String>) -> Gradients {
     Ok(vec![Some(gradient?)])
 }
 
-/// A gradient in the broadcast shape of an input brought to its own.
+/// Reduces a gradient in the broadcast shape to the shape of an input.
 pub fn back(
     tape: &mut Tape,
     node: &Node<'_>,

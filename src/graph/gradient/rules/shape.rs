@@ -1,4 +1,4 @@
-//! Operators that put the same elements elsewhere.
+//! Operators that rearrange elements.
 
 use super::super::node::{Node, from_front};
 use super::super::tape::{AxisRange, Tape};
@@ -58,7 +58,7 @@ pub fn split(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     one(tape.concat(&parts, axis))
 }
 
-/// A slice along one axis: its places from the first on, and whether it goes backwards.
+/// A slice along one axis: its indices in ascending order, and whether it runs backwards.
 struct Cut {
     axis: usize,
     part: AxisRange,
@@ -101,7 +101,7 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
         let first = if step > 0 {
             start.clamp(0, size)
         } else {
-            // The last place is the first from the front.
+            // The last index taken is the first from the front.
             start.min(size - 1) - (count.max(1) as i64 - 1) * step_size as i64
         };
         Cut {
@@ -117,16 +117,16 @@ fn cuts(tape: &Tape, node: &Node<'_>, shape: &[usize]) -> Result<Vec<Cut>> {
     Ok(starts.iter().zip(&axes).zip(&steps).map(cut).collect())
 }
 
-/// How blocks of an image and its channels are exchanged.
+/// How the elements of blocks of an image become channels and back.
 struct Blocks {
-    /// The deep side with the places in a block as two axes.
+    /// Shape of the deep side, with the positions in a block as two axes.
     split: [usize; 6],
-    /// Its axes in the order of the wide side.
+    /// Order of its axes in the wide side.
     order: [usize; 6],
 }
 
 impl Blocks {
-    /// For the shape of the deep side.
+    /// Makes it for a shape of the deep side.
     fn of(node: &Node<'_>, deep: &[usize]) -> Result<Self> {
         let &[batch, channels, rows, columns] = deep else {
             return Err(node.unsupported("of other than four axes"));
@@ -170,7 +170,7 @@ pub fn expand(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(vec![back(tape, node, 0, first(given))?])
 }
 
-/// Copies are summed: an axis of r copies of n is [r, n].
+/// Copies are summed: an axis with r copies of n elements is [r, n].
 pub fn tile(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     let (shape, tiled) = (tape.shape(node.input(0))?, tape.shape(node.output(0))?);
     let axes = shape.iter().zip(&tiled);
@@ -205,7 +205,7 @@ pub fn pad(tape: &mut Tape, node: &Node<'_>, given: Given<'_>) -> Gradients {
     Ok(vec![Some(gradient)])
 }
 
-/// Without the pads of an axis; negative ones, which cut, become zeros.
+/// Removes the pads of an axis; negative pads, which cut, become zeros.
 fn unpadded(tape: &mut Tape, dy: &str, axis: usize, before: i64, after: i64) -> Result<String> {
     let rank = tape.value(dy)?.shape.len();
     let size = tape.value(dy)?.shape[axis];
@@ -218,8 +218,8 @@ fn unpadded(tape: &mut Tape, dy: &str, axis: usize, before: i64, after: i64) -> 
     tape.pad(&inner, &front, &end)
 }
 
-/// What was repeated, summed where it came from: a product with a matrix of zeros and ones. What
-/// negative pads cut is cut before the rest is repeated.
+/// Sums repeated elements where they came from: a product with a matrix of zeros and ones. Elements
+/// that negative pads cut off are cut before the rest is repeated.
 fn folded(
     tape: &mut Tape,
     node: &Node<'_>,

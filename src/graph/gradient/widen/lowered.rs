@@ -1,5 +1,5 @@
-//! Operators without a double kernel (ONNX Runtime 1.32 on the processor), or with one that computes
-//! in float, written in others.
+//! Rewrites operators that have no double kernel (ONNX Runtime 1.32 on the CPU), or one that
+//! computes in float, by other operators.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 
 type Lowering = fn(&mut Tape, &Node<'_>) -> Result<String>;
 
-/// What each of them is: the value that its first output becomes.
+/// The rewritten operators; each function returns the value of the first output.
 pub const OPERATORS: &[(&str, Lowering)] = &[
     ("Conv", conv),
     ("ConvTranspose", conv_transpose),
@@ -57,7 +57,7 @@ pub const OPERATORS: &[(&str, Lowering)] = &[
     }),
 ];
 
-/// The products of the weight, [groups, outputs a group, seen], with what each window sees.
+/// The products of the weight, [groups, outputs per group, seen], with the elements in each window.
 fn conv(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let (x, w) = (node.input(0), node.input(1));
     let (large, small) = (tape.shape(x)?, tape.shape(node.output(0))?);
@@ -74,7 +74,7 @@ fn conv(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     with_bias(tape, node, &y)
 }
 
-/// Adds the third input, where there is one, channel by channel.
+/// Adds the third input, if there is one, channel by channel.
 fn with_bias(tape: &mut Tape, node: &Node<'_>, y: &str) -> Result<String> {
     let Some(bias) = node.optional(2) else {
         return Ok(y.to_string());
@@ -85,7 +85,7 @@ fn with_bias(tape: &mut Tape, node: &Node<'_>, y: &str) -> Result<String> {
     tape.add(y, &bias)
 }
 
-/// Each element of the kernel puts its products where it looked.
+/// Each element of the kernel adds its products to the elements that it covers.
 fn conv_transpose(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let (x, w) = (node.input(0), node.input(1));
     let (small, large) = (tape.shape(x)?, tape.shape(node.output(0))?);
@@ -162,7 +162,7 @@ fn by_sign(tape: &mut Tape, x: &str, above: &str, below: &str) -> Result<String>
     tape.select(&positive, above, below)
 }
 
-/// a(eˣ − 1) for x ≤ 0. Above, where it is not used, x counts as 0, lest it overflow.
+/// a(eˣ − 1) for x ≤ 0. Where x > 0 the result is not used, and x counts as 0 to avoid overflow.
 fn below_zero(tape: &mut Tape, x: &str, a: f64) -> Result<String> {
     let zero = tape.number(x, 0.0)?;
     let x = tape.binary("Min", x, &zero)?;
@@ -197,7 +197,7 @@ fn leaky_relu(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     by_sign(tape, x, x, &below)
 }
 
-/// αx + β between 0 and 1.
+/// αx + β, clamped to between 0 and 1.
 fn ramp(tape: &mut Tape, x: &str, alpha: f64, beta: f64) -> Result<String> {
     let y = tape.scaled(x, alpha)?;
     let y = tape.plus(&y, beta)?;
@@ -233,7 +233,7 @@ fn softsign(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     tape.div(node.input(0), &size)
 }
 
-/// x·Φ(x); by tanh there is a kernel, and this is the same.
+/// x·Φ(x). For the tanh approximation there is a kernel; it is written out all the same.
 fn gelu(tape: &mut Tape, node: &Node<'_>) -> Result<String> {
     let x = node.input(0);
     let inner = match node.word("approximate", "none").as_str() {
@@ -271,18 +271,18 @@ fn ratio(tape: &mut Tape, x: &str, above: &[f64], below: &[f64]) -> Result<Strin
     tape.div(&above, &below)
 }
 
-/// The error function by the rational approximations of Cody 1969 (Rational Chebyshev approximations
-/// for the error function, tables II and III), relative error below 1e-15.
+/// The error function, by the rational approximations of Cody 1969 (Rational Chebyshev
+/// approximations for the error function, tables II and III), relative error below 1e-15.
 fn erf(tape: &mut Tape, x: &str) -> Result<String> {
     let size = tape.unary("Abs", x)?;
     let sign = tape.unary("Sign", x)?;
-    // Near 0: x·P(x²)/Q(x²). Beyond, arguments are kept in the range where they are used.
+    // Near 0: x·P(x²)/Q(x²). Each argument is clamped to the range where its formula is used.
     let end = tape.number(x, NEAR_END)?;
     let near = tape.binary("Min", &size, &end)?;
     let square = tape.mul(&near, &near)?;
     let small = ratio(tape, &square, &NEAR.0, &NEAR.1)?;
     let small = tape.mul(&small, &near)?;
-    // Up to 4: 1 − exp(−x²)·P(x)/Q(x); at 6 the rest is below half an ulp of 1.
+    // Up to 4: 1 − exp(−x²)·P(x)/Q(x); at 6 the remainder is below half an ulp of 1.
     let (four, six) = (tape.number(x, 4.0)?, tape.number(x, 6.0)?);
     let middle = tape.binary("Max", &size, &end)?;
     let middle = tape.binary("Min", &middle, &four)?;
@@ -327,7 +327,7 @@ fn far_ratio(tape: &mut Tape, x: &str) -> Result<String> {
 
 type Rational<const P: usize, const Q: usize> = ([f64; P], [f64; Q]);
 
-/// Where the first approximation ends.
+/// Upper end of the first approximation.
 const NEAR_END: f64 = 0.468_75;
 
 #[allow(clippy::excessive_precision)] // The digits are the paper's.

@@ -1,5 +1,5 @@
-//! A graph in float64: every value of a float type becomes one of doubles, and operators that ONNX
-//! Runtime has no double kernel for on the processor are written as others that it has.
+//! Rewrites a graph in float64: every float value becomes a double, and operators without a double
+//! kernel in ONNX Runtime on the CPU are replaced by others.
 
 mod lowered;
 
@@ -18,11 +18,11 @@ use crate::error::Result;
 use crate::graph::build::int;
 use crate::graph::editor::{GraphEditor, named};
 
-/// Rewrites a graph whose values are known. Inputs named in `wide` become doubles; the other inputs
-/// of a float type stay as they are and are widened by the graph.
+/// Rewrites a graph whose values are known. Inputs named in `wide` become doubles; other float
+/// inputs keep their type and are cast in the graph.
 ///
 /// # Errors
-/// When an operator cannot be written otherwise.
+/// When an operator cannot be rewritten.
 pub fn widened(model: ModelProto, values: &Values, wide: &HashSet<String>) -> Result<ModelProto> {
     let mut editor = GraphEditor::open(model);
     let opset = editor.opset().unwrap_or(0);
@@ -57,8 +57,8 @@ pub fn widened(model: ModelProto, values: &Values, wide: &HashSet<String>) -> Re
     Ok(editor.finish())
 }
 
-/// Makes the inputs named in `wide` doubles and casts the other narrow ones; returns the names of
-/// the casts' results by the inputs'.
+/// Makes the inputs named in `wide` doubles and casts the other float inputs. Returns the names of
+/// the casts' outputs by input.
 fn widen_inputs(
     editor: &mut GraphEditor,
     tape: &mut Tape,
@@ -89,7 +89,7 @@ fn is_narrow(value: &Value) -> bool {
 }
 
 impl Values {
-    /// The same values, those of a float type as doubles.
+    /// The same values, with float types as doubles.
     fn in_double(&self) -> Self {
         let mut wide = Self::default();
         for (name, value) in self.iter() {
@@ -115,7 +115,7 @@ fn little_endian(values: &[f64]) -> Bytes {
     bytes.collect::<Vec<u8>>().into()
 }
 
-/// A tensor of a float type as doubles.
+/// Converts a float tensor to doubles.
 fn doubled(tensor: &TensorProto) -> TensorProto {
     let bytes = onnx::elements(tensor);
     let doubles: Vec<f64> = match DataType::try_from(tensor.data_type()) {
@@ -151,7 +151,7 @@ fn doubled(tensor: &TensorProto) -> TensorProto {
     }
 }
 
-/// Writes a node in doubles.
+/// Rewrites a node in doubles.
 fn lower(tape: &mut Tape, mut proto: NodeProto, opset: i64) -> Result<()> {
     let mut operators = lowered::OPERATORS.iter();
     let found = operators.find(|(name, _)| *name == proto.op_type());
@@ -180,12 +180,12 @@ fn lower(tape: &mut Tape, mut proto: NodeProto, opset: i64) -> Result<()> {
     Ok(())
 }
 
-/// Attributes that are tensors, or that name an element type.
+/// Converts attributes that are tensors or that name an element type.
 fn retype(attribute: &mut AttributeProto) {
     if let Some(tensor) = attribute.t.as_mut() {
         *tensor = doubled(tensor);
     }
-    // A Constant may hold numbers without being a tensor.
+    // A Constant may hold floats without being a tensor.
     if attribute.name() == "value_float" || attribute.name() == "value_floats" {
         let scalar = attribute.name() == "value_float";
         let values: Vec<f64> = match attribute.f {
