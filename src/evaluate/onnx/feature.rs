@@ -19,7 +19,7 @@ pub struct Feature {
 }
 
 impl Feature {
-    /// Its ONNX type, the batch axis free.
+    /// Its ONNX type, with a free batch axis.
     pub fn onnx_type(&self) -> TypeProto {
         let fixed = self
             .shape

@@ -35,7 +35,7 @@ impl Engine<'_> {
     /// first data set at weights that stay.
     ///
     /// # Errors
-    /// When an operator has no derivative, or the network cannot be run.
+    /// Fails when an operator has no derivative, or the network cannot be run.
     pub fn compare_gradients(&self) -> Result<Vec<(&'static str, Layout, f64)>> {
         let context = &self.context;
         let count = context.setup.datasets[0].len().min(COMPARED);

@@ -60,7 +60,7 @@ impl<'e> Engine<'e> {
     /// are differences of gradients: [`Curvature::differences`] tells.
     ///
     /// # Errors
-    /// When an operator of the network has no derivative, or the network cannot be run.
+    /// Fails when an operator of the network has no derivative, or the network cannot be run.
     pub fn curvature(
         &'e self,
         dataset: usize,
@@ -151,7 +151,7 @@ impl Curvature<'_> {
     /// The product of the Hessian with a vector.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn product(&self, v: &[f64]) -> Result<Vec<f64>> {
         match &self.method {
             HvpMethod::Graph(runner, precision) => {

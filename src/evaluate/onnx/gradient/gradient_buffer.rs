@@ -18,7 +18,7 @@ impl GradientBuffer {
     /// A gradient that a graph gave.
     ///
     /// # Errors
-    /// When it is neither f32 nor f64.
+    /// Fails when it is neither f32 nor f64.
     pub fn of(value: &DynValue) -> ort::Result<Self> {
         if let Ok((_, values)) = value.try_extract_tensor::<f32>() {
             return Ok(Self::F32(values.to_vec()));
@@ -29,7 +29,7 @@ impl GradientBuffer {
     /// Adds another one.
     ///
     /// # Errors
-    /// When it is of another type or length.
+    /// Fails when it is of another type or length.
     pub fn add(&mut self, value: &DynValue) -> ort::Result<()> {
         match self {
             Self::F32(sum) => add_values(sum, extracted(value)?),
@@ -41,7 +41,8 @@ impl GradientBuffer {
     /// Adds another sum.
     ///
     /// # Errors
-    /// When it is of another type or length: a part of a sum would be wrong without a sign of it.
+    /// Fails when it is of another type or length: a part of a sum would be wrong without a sign of
+    /// it.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let added = match (self, other) {
             (Self::F32(sum), Self::F32(values)) => add_values(sum, values),
@@ -95,7 +96,7 @@ fn add_values<T: Copy + std::ops::AddAssign>(sum: &mut [T], values: &[T]) -> Opt
 /// A scalar that a graph gave.
 ///
 /// # Errors
-/// When it is of another type.
+/// Fails when it is of another type.
 pub fn scalar(value: &DynValue) -> ort::Result<f64> {
     let (_, values) = value.try_extract_tensor::<f64>()?;
     Ok(values.first().copied().unwrap_or(f64::NAN))

@@ -42,7 +42,7 @@ pub struct GradientGraph {
 /// the first one's size; the other batches tell which shapes depend on the data.
 ///
 /// # Errors
-/// When an operator has no derivative, or the network cannot be run.
+/// Fails when an operator has no derivative, or the network cannot be run.
 pub fn gradient(
     context: &Context<'_>,
     batches: &[LossBatch<'_>],
@@ -62,7 +62,7 @@ pub fn gradient(
 /// direction, which is an input for each ([`direction`]): the gradient of ⟨∇L, v⟩.
 ///
 /// # Errors
-/// As of [`gradient()`].
+/// Fails as [`gradient()`] does.
 pub fn product(
     context: &Context<'_>,
     batches: &[LossBatch<'_>],

@@ -43,8 +43,8 @@ impl Engine<'_> {
     /// a time.
     ///
     /// # Errors
-    /// When an operator between the moving tensors and the logits has no derivative, or the network
-    /// cannot be run.
+    /// Fails when an operator between the moving tensors and the logits has no derivative, or the
+    /// network cannot be run.
     pub fn gradients(
         &self,
         dataset: usize,
@@ -59,7 +59,7 @@ impl Engine<'_> {
     /// Whether [`Engine::gradients`] can be had: to be asked before anything long runs.
     ///
     /// # Errors
-    /// As of [`Engine::gradients`].
+    /// Fails as [`Engine::gradients`] does.
     pub fn check_gradients(
         &self,
         dataset: usize,
@@ -135,7 +135,7 @@ impl Gradients<'_> {
     /// Loss and gradient at a mix, over the samples at these places of the data set's order.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn loss_and_gradient(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Gradient> {
         let weights = Weights::of_mix(self.runner.context, mix, self.precision)?;
         self.at(&weights, beta, samples)

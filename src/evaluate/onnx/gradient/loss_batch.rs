@@ -61,7 +61,7 @@ impl<'w> LossBatch<'w> {
     /// The value of an input of the graph.
     ///
     /// # Errors
-    /// When the batch has no such value, or ONNX Runtime cannot hold it.
+    /// Fails when the batch has no such value, or ONNX Runtime cannot hold it.
     pub fn value(&self, feed: Feed) -> ort::Result<SessionInputValue<'_>> {
         let rows = (0, self.samples());
         let column = vec![self.rows as i64, 1];

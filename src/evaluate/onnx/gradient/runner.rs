@@ -73,7 +73,7 @@ impl<'e> Runner<'e> {
     /// Workers for a graph that was written for [`sample_batches`] of a data set.
     ///
     /// # Errors
-    /// When the network cannot be run.
+    /// Fails when the network cannot be run.
     pub fn new(
         (context, counters): (&'e Context<'e>, &'e Counters),
         dataset: usize,
@@ -112,7 +112,7 @@ impl<'e> Runner<'e> {
     /// β·logits.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn sums(&self, weights: &Weights, beta: f64, samples: &[usize]) -> Result<Sums> {
         let each = 1.0 / samples.len().max(1) as f64;
         let sums = self.share(samples, |own, batches| {
@@ -224,7 +224,7 @@ impl<'e> Runner<'e> {
     /// Samples at places of the data set's order, with what the frozen part makes of them.
     ///
     /// # Errors
-    /// When the frozen part cannot be run.
+    /// Fails when the frozen part cannot be run.
     pub fn shard(&self, own: &mut WorkerState<'_>, places: &[usize]) -> Result<Shard> {
         let setup = &self.context.setup;
         let mut shard = Shard::gather(setup, self.dataset, places);
@@ -247,7 +247,7 @@ impl<'e> Runner<'e> {
     /// of them, `made[worker]`.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Returns the errors of `work`.
     pub fn share<T: Send>(
         &self,
         samples: &[usize],
@@ -267,7 +267,7 @@ impl<'e> Runner<'e> {
 /// many of its last.
 ///
 /// # Errors
-/// When the frozen part cannot be run.
+/// Fails when the frozen part cannot be run.
 pub fn sample_batches<'w>(
     context: &Context<'_>,
     dataset: usize,

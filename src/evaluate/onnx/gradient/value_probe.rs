@@ -22,7 +22,7 @@ pub fn expose_values(model: ModelProto) -> ModelProto {
 /// Runs a session over a model of [`expose_values`] once and tells what its values are, by name.
 ///
 /// # Errors
-/// When it cannot be run.
+/// Fails when it cannot be run.
 pub fn probe_values(
     session: &mut Session,
     feeds: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,

@@ -52,7 +52,7 @@ impl Weights {
     /// The moving tensors of a mix.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot hold them.
+    /// Fails when ONNX Runtime cannot hold them.
     pub fn of_mix(context: &Context<'_>, mix: &Mix, precision: Precision) -> Result<Self> {
         let pool = context.setup.pool;
         let moving = context.moving.par_iter();
