@@ -221,8 +221,8 @@ impl Refinement {
         })
     }
 
-    /// Cells whose sides are `stride` points long (shorter at the far ends), each as [first column,
-    /// last column, first row, last row].
+    /// Cells whose sides are `stride` points long (shorter at the far ends), each as (first column,
+    /// last column, first row, last row).
     fn cells(&self, stride: usize) -> impl Iterator<Item = [usize; 4]> + use<> {
         let [columns, rows] = self.size.map(|count| lines(count, stride));
         let pairs = |lines: Vec<usize>| -> Vec<[usize; 2]> {

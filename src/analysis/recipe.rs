@@ -9,7 +9,7 @@ use crate::space::mix::Mix;
 pub struct MethodSpec {
     /// Which method.
     pub method: Method,
-    /// Its α, λ or t; `None` for the default values.
+    /// The α, λ or t; `None` for the default values.
     pub setting: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ impl MethodSpec {
 pub struct Recipe {
     /// Which method.
     pub method: Method,
-    /// Its α, λ or t.
+    /// The α, λ or t.
     pub setting: Option<f64>,
     /// The seed of its random order.
     pub seed: Option<u64>,

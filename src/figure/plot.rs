@@ -32,20 +32,20 @@ pub struct Plot {
 /// A line through points.
 #[derive(Debug, Clone)]
 pub struct Path {
-    /// Its name in the legend.
+    /// The name in the legend.
     pub name: String,
-    /// Its colour.
+    /// The colour.
     pub color: RGBColor,
-    /// Its points, in order.
+    /// The points, in order.
     pub points: Vec<Xy>,
 }
 
 /// Points in one style.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Its name in the legend; not listed if empty.
+    /// The name in the legend; not listed if empty.
     pub name: String,
-    /// Its marker.
+    /// The marker.
     pub mark: Mark,
     /// The points.
     pub points: Vec<Point>,
@@ -56,7 +56,7 @@ pub struct Series {
 pub struct Point {
     /// The label written beside it if it lies beyond the axes; may be empty.
     pub name: String,
-    /// Its values.
+    /// The values.
     pub at: Xy,
 }
 

@@ -68,7 +68,7 @@ impl Buffer {
         }
     }
 
-    /// Rows `from..to` as a tensor [`batch`, `shape`…]. Nothing is copied unless `batch` exceeds
+    /// Rows `from..to` as a tensor [batch, shape…]. Nothing is copied unless `batch` exceeds
     /// the number of rows; then copies of the first row are appended.
     fn rows(
         &self,
@@ -86,7 +86,7 @@ impl Buffer {
         })
     }
 
-    /// Copies rows `from..to` into a tensor [`batch`, `shape`…], padded as in [`Buffer::rows`].
+    /// Copies rows `from..to` into a tensor [batch, shape…], padded as in [`Buffer::rows`].
     fn owned(
         &self,
         (from, to): (usize, usize),

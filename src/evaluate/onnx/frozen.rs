@@ -22,7 +22,7 @@ use crate::graph::split::{Dependence, exposing};
 pub struct FrozenPart {
     /// The ONNX model from the inputs to the frontier.
     prefix: Vec<u8>,
-    /// Its outputs, in the order of the features of a [`Shard`].
+    /// The outputs, in the order of the features of a [`Shard`].
     pub features: Vec<Feature>,
     /// The number of its nodes, and of all nodes of the network.
     pub nodes: (usize, usize),

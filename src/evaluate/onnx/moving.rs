@@ -8,7 +8,7 @@ use crate::space::matching::Aligned;
 pub struct MovingTensor {
     /// Index of the pool's parameter.
     pub parameter: usize,
-    /// Its name in the graphs.
+    /// The name in the graphs.
     pub name: String,
 }
 
