@@ -1,26 +1,26 @@
-//! A grid measured where it matters: coarse first, finer where contours pass; what lies between
-//! is interpolated for the picture.
+//! Measures a grid where it matters: coarsely at first, more finely where contours pass. Values in
+//! between are interpolated for the picture.
 
 use crate::result::grid::Grid;
 use crate::result::panels::{Panels, choose};
 use crate::result::plane::Plane;
 
-/// Which points of a grid are measured.
+/// The points of a grid that are measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refinement {
     size: [usize; 2],
-    /// Distance of the first points, a power of two.
+    /// Spacing of the first points, a power of two.
     coarsest: usize,
-    /// Distance of the points where it was refined.
+    /// Spacing of the points where the grid was refined.
     stride: usize,
     measured: Vec<bool>,
-    /// The surfaces as they were before the latest points were measured.
+    /// The surfaces before the latest points were measured.
     before: Vec<Vec<f64>>,
     /// The latest points.
     latest: Vec<bool>,
 }
 
-/// A surface that is drawn: its values at all points, and the levels of its contours.
+/// A surface to draw: its values at all points, and the levels of its contours.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contours {
     /// Values in the grid's order.
@@ -29,10 +29,11 @@ pub struct Contours {
     pub levels: Vec<f64>,
 }
 
-/// Fewest cells along the shorter side of the first, coarse grid: fewer would miss the basin.
+/// Minimum number of cells along the shorter side of the first, coarse grid: fewer would miss the
+/// basin.
 const CELLS: usize = 3;
 
-/// Largest distance of the first points: what is narrower than this is not found.
+/// Maximum spacing of the first points: anything narrower than this is not found.
 const COARSEST: usize = 8;
 
 /// The surfaces that the panels of a plane show.
@@ -47,7 +48,7 @@ pub fn contours(plane: &Plane, panels: Panels) -> Vec<Contours> {
 }
 
 impl Contours {
-    /// Distance of each level to the next one, or to the end of the values.
+    /// The distance of each level to the next one, or to the end of the values.
     fn gaps(&self) -> Vec<f64> {
         let finite = || {
             self.values
@@ -70,8 +71,8 @@ impl Contours {
     }
 }
 
-/// Interpolation that was off by at most this part of the distance between levels is good enough:
-/// at half of the distance it is off by a quarter of that.
+/// Interpolation that was off by at most this fraction of the distance between levels is good
+/// enough: at half the spacing it is off by a quarter of that.
 const FORESEEN: f64 = 0.5;
 
 impl Refinement {
@@ -80,7 +81,7 @@ impl Refinement {
         Self::every(1, grid)
     }
 
-    /// Some points, evenly over a grid, to be refined.
+    /// Selects evenly spaced points of a grid, to be refined.
     pub fn coarse(grid: &Grid) -> Self {
         let shorter = grid.xs.len().min(grid.ys.len()).saturating_sub(1);
         let mut stride = 1;
@@ -109,19 +110,18 @@ impl Refinement {
         refinement
     }
 
-    /// Whether each point is measured, in the grid's order.
+    /// `measured[grid index]`: whether the point is measured.
     pub fn measured(&self) -> &[bool] {
         &self.measured
     }
 
-    /// Indices of the points that are measured, in the grid's order.
+    /// Indices of the measured points, in the grid's order.
     pub fn points(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.measured.len()).filter(|&index| self.measured[index])
     }
 
-    /// Adds points at half of the distance in every cell through which a contour passes, unless
-    /// those that were added before it were foreseen: then the surface is known well enough there.
-    /// `false` when no point is added.
+    /// Halves the spacing in every cell that a contour crosses, unless interpolation had predicted
+    /// the latest points there well enough. Returns `false` if no point is added.
     pub fn refine(&mut self, surfaces: &[Contours]) -> bool {
         let measured = self.measured.clone();
         let gaps: Vec<Vec<f64>> = surfaces.iter().map(Contours::gaps).collect();
@@ -146,8 +146,8 @@ impl Refinement {
         self.latest.contains(&true)
     }
 
-    /// Fills the values between those that are measured, linearly along each side of the cell that
-    /// they lie in.
+    /// Fills in the values between measured points, by linear interpolation along each side of
+    /// their cell.
     pub fn interpolate(&self, values: &mut [f64]) {
         let mut stride = self.coarsest;
         while stride > 1 {
@@ -177,15 +177,15 @@ impl Refinement {
             ((1.0 - across) * up, left, upper),
             (across * up, right, upper),
         ];
-        // A corner without weight may be infinite.
+        // A corner with zero weight may be infinite.
         let counted = corners.into_iter().filter(|(weight, ..)| *weight > 0.0);
         counted
             .map(|(weight, i, j)| weight * values[self.index(i, j)])
             .sum()
     }
 
-    /// Whether a contour, or the edge of what is finite, passes between the corners of a cell and
-    /// is not known well enough.
+    /// Whether a contour, or the edge of the finite values, passes between the corners of a cell
+    /// where the surface is not known well enough.
     fn is_wanted(&self, k: usize, surface: &Contours, gaps: &[f64], cell: [usize; 4]) -> bool {
         let [left, right, lower, upper] = cell;
         let corners = [(left, lower), (right, lower), (left, upper), (right, upper)];
@@ -204,8 +204,8 @@ impl Refinement {
         levels.any(|(level, gap)| min < *level && *level <= max && missed > FORESEEN * gap)
     }
 
-    /// How far interpolation was off at the latest points among the corners of a cell; infinite
-    /// where it has not been tried.
+    /// The largest error of interpolation at the latest points among the corners of a cell;
+    /// infinite if there was no interpolation yet.
     fn missed(&self, k: usize, surface: &Contours, corners: [usize; 4]) -> f64 {
         let Some(before) = self.before.get(k) else {
             return f64::INFINITY;
@@ -221,8 +221,8 @@ impl Refinement {
         })
     }
 
-    /// Cells whose sides are `stride` points long (shorter at the far ends): first and last column,
-    /// first and last row.
+    /// Cells whose sides are `stride` points long (shorter at the far ends), each as (first column,
+    /// last column, first row, last row).
     fn cells(&self, stride: usize) -> impl Iterator<Item = [usize; 4]> + use<> {
         let [columns, rows] = self.size.map(|count| lines(count, stride));
         let pairs = |lines: Vec<usize>| -> Vec<[usize; 2]> {
@@ -242,7 +242,7 @@ impl Refinement {
     }
 }
 
-/// 0, stride, 2·stride, …, and the last of `count`.
+/// The indices 0, stride, 2·stride, …, and the last of `count`.
 fn lines(count: usize, stride: usize) -> Vec<usize> {
     let mut lines: Vec<usize> = (0..count).step_by(stride).collect();
     if lines.last().is_some_and(|last| last + 1 < count) {
@@ -251,7 +251,7 @@ fn lines(count: usize, stride: usize) -> Vec<usize> {
     lines
 }
 
-/// The points of a cell that are `half` apart, its sides' ends included.
+/// The points of a cell at spacing `half`, including the ends of its sides.
 fn halved([left, right, lower, upper]: [usize; 4], half: usize) -> Vec<(usize, usize)> {
     let along = |from: usize, to: usize| {
         let middle = (from + half < to).then_some(from + half);
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Refines until nothing is left to do; gives the values and how many were measured.
+    /// Refines until no point is added; returns the values and which points were measured.
     fn run(grid: &Grid, levels: &[f64], of: impl Fn(f64, f64) -> f64) -> (Vec<f64>, Vec<bool>) {
         let mut refinement = Refinement::coarse(grid);
         loop {
@@ -305,7 +305,7 @@ mod tests {
             for (index, value) in values.iter().enumerate() {
                 let (x, y) = grid.point(index);
                 let off = (value - cone(x, y)).abs();
-                // Below the first level no contour shows its tip.
+                // Below the first level no contour reveals the tip.
                 assert!(off < 0.25 * 0.2 || cone(x, y) < 0.2, "({x}, {y}): {off}");
                 assert!(!measured[index] || off == 0.0);
             }

@@ -1,4 +1,4 @@
-//! The slope of the loss along the plane, at points of a coarse grid.
+//! The gradient of the loss along the plane, at points of a coarse grid.
 
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::DifferentiableLoss;
@@ -8,8 +8,8 @@ use crate::result::score::DatasetInfo;
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 
-/// Points inside the box of a grid, `steps` along its longer side and with about the same distance
-/// along the other; none on its edge.
+/// Points inside the box of a grid: `steps` along its longer side, with about the same spacing
+/// along the other, and none on its edge.
 pub fn points(grid: &Grid, steps: usize) -> Vec<(f64, f64)> {
     let ends = |axis: &[f64]| (axis[0], axis[axis.len() - 1]);
     let ((left, right), (bottom, top)) = (ends(&grid.xs), ends(&grid.ys));
@@ -28,12 +28,12 @@ pub fn points(grid: &Grid, steps: usize) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The slope of the mean loss at points of the plane, over as many of a data set's samples as
-/// `dataset` says (a limit may have stopped the plane before the others): coordinates are linear in
+/// The gradient of the mean loss at points of the plane, over as many of a data set's samples as
+/// `dataset` has (a limit may have stopped the plane before the others). Coordinates are linear in
 /// the coefficients, so ∂L/∂x = Σᵢ ∂cᵢ/∂x · ∂L/∂cᵢ. `done` is called after each point.
 ///
 /// # Errors
-/// When the network cannot be run, or the user stopped the run.
+/// Fails when the network cannot be run, or the user stopped the run.
 pub fn arrows(
     basis: &PlaneBasis,
     points: &[(f64, f64)],
@@ -43,7 +43,7 @@ pub fn arrows(
     done: &dyn Fn(),
 ) -> Result<Vec<Arrow>> {
     let samples: Vec<usize> = (0..dataset.samples).collect();
-    // The coefficients' derivative along an axis is the same everywhere.
+    // The derivative of the coefficients along an axis is the same everywhere.
     let at = |x: f64, y: f64| basis.coefficients(x, y);
     let (origin, along, across) = (at(0.0, 0.0), at(1.0, 0.0), at(0.0, 1.0));
     let arrow = |&(x, y): &(f64, f64)| {
@@ -93,7 +93,7 @@ mod tests {
         let arrows = arrows(&basis, &points, &loss, set, 3, &|| {}).unwrap();
         assert!(points.len() >= 4 && arrows.len() == points.len());
         for arrow in arrows {
-            // A quadratic's central difference is exact, whatever the step.
+            // The central difference of a quadratic is exact for every step.
             let value = |x: f64, y: f64| loss.fit(&basis.mix(x, y, 3), 1.0, &[0]).unwrap().loss;
             let (x, y, h) = (arrow.x, arrow.y, 0.25);
             let dx = (value(x + h, y) - value(x - h, y)) / (2.0 * h);

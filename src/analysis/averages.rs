@@ -1,4 +1,4 @@
-//! Other averages of checkpoints than the plain mean, as mixes: WiSE-FT, task arithmetic, Model
+//! Averages of checkpoints other than the plain mean, as mixes: WiSE-FT, task arithmetic, Model
 //! Stock and spherical interpolation.
 //!
 //! Below, τₘ = θₘ − θ0 is the task vector of member m. Members are numbered as in the pool: 0 is
@@ -7,48 +7,48 @@
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
 
-/// Cosine above which [`slerp`] goes straight, since there the arc and its chord are one and
-/// sin Ω divides almost by 0; mergekit's threshold.
+/// Cosine above which [`slerp`] interpolates linearly, since arc and chord then coincide and sin Ω
+/// is almost 0. This is mergekit's threshold.
 const PARALLEL: f64 = 0.9995;
 
-/// Smallest 1 + (k−1)·cos θ that [`model_stock`] divides by. It is ‖Σ τₘ/‖τₘ‖‖²/k, so below this
-/// the task vectors cancel and what is left of them is rounding.
+/// Smallest 1 + (k−1)·cos θ that [`model_stock`] divides by. It equals ‖Σ τₘ/‖τₘ‖‖²/k, so below
+/// this the task vectors cancel and only rounding is left.
 const CANCELLED: f64 = 1e-9;
 
 /// θ0 + α·(θ − θ0) = (1−α)·θ0 + α·θ: robust fine-tuning (WiSE-FT, Wortsman et al. 2022) of any mix
-/// θ, `alpha` being finite.
+/// θ. `alpha` must be finite.
 pub fn wise_ft(base: &Mix, alpha: f64) -> Mix {
     let mut coefficients: Vec<f64> = base.row(0).iter().map(|c| alpha * c).collect();
     coefficients[0] += 1.0 - alpha;
     Mix::new(coefficients)
 }
 
-/// θ0 + λ·Σ τₘ over `members` of a pool of `size` members (Ilharco et al. 2023), `lambda` being
-/// finite. λ = 1/n with n members is their mean.
+/// θ0 + λ·Σ τₘ over `members` of a pool of `size` members (Ilharco et al. 2023). With n members, λ
+/// = 1/n gives their mean. `lambda` must be finite.
 ///
 /// # Panics
-/// When a member is not below `size`.
+/// Panics when a member is not below `size`.
 pub fn task_arithmetic(members: &[usize], lambda: f64, size: usize) -> Mix {
     along(members.iter().map(|&member| (member, lambda)), size)
 }
 
-/// t·θ̄ + (1−t)·θ0 with θ̄ the mean of `members` and t = k·cos θ / ((k−1)·cos θ + 1) (Model Stock,
-/// Jang et al. 2024): the mix, and t.
+/// Returns t·θ̄ + (1−t)·θ0 and t, where θ̄ is the mean of `members` and t = k·cos θ / ((k−1)·cos θ
+/// + 1) (Model Stock, Jang et al. 2024).
 ///
-/// k is the number of members, cos θ the mean cosine between two of their task vectors: the paper
-/// has one angle for all pairs and does not say which where they differ; mergekit takes this mean
-/// too. With checkpoints in independent directions around a centre, θ0 among them, it is the point
-/// of their span that is nearest to the centre. A negative cos θ gives a negative t: a point beyond
-/// θ0, on the other side from the mean.
+/// Here k is the number of members and cos θ the mean cosine between two of their task vectors: the
+/// paper has one angle for all pairs and does not say which to take if they differ; mergekit takes
+/// this mean too. If the checkpoints, θ0 among them, lie in independent directions around a centre,
+/// the result is the point of their span nearest to the centre. A negative cos θ gives a negative
+/// t: a point beyond θ0, on the side opposite to the mean.
 ///
-/// The paper has a t for each tensor. Here one angle between whole models gives one t, so that the
-/// result is a mix, with a coefficient a model.
+/// The paper has one t per tensor. Here one angle between whole models gives one t, so that the
+/// result is a mix with one coefficient per model.
 ///
-/// `None` where there is no such point: fewer than two members, one of them without a task vector
-/// (or with one that is not finite), or task vectors that cancel, the denominator being 0.
+/// `None` if there is no such point: with fewer than two members, if a task vector is 0 or not
+/// finite, or if the task vectors cancel, so that the denominator is 0.
 ///
 /// # Panics
-/// When a member is not in the pool that `gram` is of.
+/// Panics when a member is not in the pool of `gram`.
 pub fn model_stock(members: &[usize], gram: &Gram) -> Option<(Mix, f64)> {
     let k = members.len() as f64;
     let mut cosines = Vec::new();
@@ -70,19 +70,19 @@ pub fn model_stock(members: &[usize], gram: &Gram) -> Option<(Mix, f64)> {
     Some((along(terms, gram.total.nrows() + 1), t))
 }
 
-/// θ0 + [sin((1−t)Ω)·τa + sin(tΩ)·τb] / sin Ω, where Ω is the angle between the two: spherical
-/// interpolation of task vectors, which keeps their length where they are of equal length (WARP,
-/// Ramé et al. 2024). `t` is finite; 0 gives `a` and 1 gives `b`.
+/// θ0 + [sin((1−t)Ω)·τa + sin(tΩ)·τb] / sin Ω, where Ω is the angle between the two task vectors:
+/// their spherical interpolation, which preserves their length if both are equally long (WARP, Ramé
+/// et al. 2024). `t` must be finite; 0 gives `a` and 1 gives `b`.
 ///
-/// WARP has an angle for each layer. Here one angle between whole models makes the result a mix,
-/// which lies in the plane of θ0, `a` and `b`. Where cos Ω is above 0.9995 it is
-/// (1−t)·θa + t·θb, as in mergekit.
+/// WARP has one angle per layer. Here one angle between whole models makes the result a mix, which
+/// lies in the plane of θ0, `a` and `b`. If cos Ω is above 0.9995, the result is (1−t)·θa + t·θb,
+/// as in mergekit.
 ///
-/// `None` where a task vector is 0 or not finite, and where cos Ω is below −0.9995: between
-/// opposite directions no arc is the shortest. (mergekit goes straight there, through θ0.)
+/// `None` if a task vector is 0 or not finite, or if cos Ω is below −0.9995: between opposite
+/// directions no arc is the shortest. (mergekit then interpolates linearly, through θ0.)
 ///
 /// # Panics
-/// When a member is not in the pool that `gram` is of.
+/// Panics when a member is not in the pool of `gram`.
 pub fn slerp(a: usize, b: usize, t: f64, gram: &Gram) -> Option<Mix> {
     let cosine = cosine(a, b, gram)?;
     let weights = match cosine {
@@ -97,7 +97,7 @@ pub fn slerp(a: usize, b: usize, t: f64, gram: &Gram) -> Option<Mix> {
     Some(along(terms, gram.total.nrows() + 1))
 }
 
-/// θ0 + Σ c·τ over terms (member, c), of a pool of `size` members.
+/// θ0 + Σ c·τ over terms (member, c), for a pool of `size` members.
 fn along(terms: impl Iterator<Item = (usize, f64)>, size: usize) -> Mix {
     let mut coefficients = vec![0.0; size];
     let mut sum = 0.0;
@@ -109,7 +109,7 @@ fn along(terms: impl Iterator<Item = (usize, f64)>, size: usize) -> Mix {
     Mix::new(coefficients)
 }
 
-/// Cosine between the task vectors of two members; `None` where one of them is 0 or not finite.
+/// The cosine between the task vectors of two members; `None` if one of them is 0 or not finite.
 fn cosine(a: usize, b: usize, gram: &Gram) -> Option<f64> {
     let (a, b) = (a.checked_sub(1)?, b.checked_sub(1)?);
     let cosine = gram.total[[a, b]] / (gram.norm(a) * gram.norm(b));
@@ -123,7 +123,7 @@ mod tests {
 
     const ORIGIN: [f64; 3] = [1.0, -2.0, 0.5];
 
-    /// θ0 and what is added to it for each checkpoint.
+    /// θ0 and, for each checkpoint, θ0 plus its delta.
     fn members(deltas: &[[f64; 3]]) -> Vec<[f64; 3]> {
         let add = |delta: &[f64; 3]| std::array::from_fn(|k| ORIGIN[k] + delta[k]);
         [ORIGIN].into_iter().chain(deltas.iter().map(add)).collect()
@@ -134,7 +134,7 @@ mod tests {
         Gram::of(&pool(&slices))
     }
 
-    /// What a mix of these members is, less θ0.
+    /// The mix of these members, minus θ0.
     fn delta(mix: &Mix, members: &[[f64; 3]]) -> [f64; 3] {
         let sum: f64 = mix.row(0).iter().sum();
         assert!((sum - 1.0).abs() < 1e-12 && mix.row(0).len() == members.len());
@@ -193,14 +193,15 @@ mod tests {
 
     #[test]
     fn model_stock_is_the_point_of_the_span_nearest_to_the_centre() {
-        // θ0 is r away from the centre, the two checkpoints s, all in orthogonal directions: the
-        // geometry that the formula is derived from. Relative to θ0 the centre is (0, 0, r).
+        // θ0 is at distance r from the centre, the two checkpoints at s, all in orthogonal
+        // directions: the geometry from which the formula is derived. Relative to θ0 the centre is
+        // (0, 0, r).
         let (r, s) = (0.75, 2.0);
         let members = members(&[[s, 0.0, r], [0.0, s, r]]);
         let (mix, t) = model_stock(&[1, 2], &gram(&members)).unwrap();
         assert!((t - r * r / (s * s / 2.0 + r * r)).abs() < 1e-12);
         let found = delta(&mix, &members);
-        // Nearest: what is left is orthogonal to both task vectors.
+        // At the nearest point, the rest is orthogonal to both task vectors.
         let left = [found[0], found[1], found[2] - r];
         for task in [[s, 0.0, r], [0.0, s, r]] {
             let inner: f64 = task.iter().zip(left).map(|(a, b)| a * b).sum();
@@ -228,7 +229,7 @@ mod tests {
             let angle = t * std::f64::consts::FRAC_PI_2;
             close(found, [2.0 * angle.cos(), 0.0, 2.0 * angle.sin()]);
         }
-        // At 60° and of different lengths: both weighted by sin 30° / sin 60°.
+        // At 60° and with different lengths, both are weighted by sin 30° / sin 60°.
         let tilted = self::members(&[[1.0, 0.0, 0.0], [2.0, 12.0_f64.sqrt(), 0.0]]);
         let mix = slerp(1, 2, 0.5, &self::gram(&tilted)).unwrap();
         let third = 3.0_f64.sqrt() / 3.0;

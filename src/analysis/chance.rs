@@ -1,39 +1,40 @@
-//! Whether the models are better than guessing, and whether labels and network speak of the same
-//! classes: where they do not, the data are rarely what the network was trained on.
+//! Checks whether the models are better than guessing, and whether the labels and the network use
+//! the same classes. If not, the data are probably not what the network was trained on.
 
 use crate::result::score::{DatasetInfo, Score};
 
-/// Fewest samples that say anything: on fewer, chance less two standard errors is far from chance.
+/// Minimum number of samples for a verdict: with fewer, chance minus two standard errors is far
+/// from chance.
 const SAMPLES: usize = 100;
 
-/// Fewest classes of which labels may cover too few.
+/// Minimum number of classes for a warning that labels cover too few.
 const CLASSES: usize = 10;
 
-/// How many of the network's classes the labels of a data set name.
+/// How many of the network's classes occur among the labels of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LabelCoverage {
-    /// Classes of the network.
+    /// Number of classes of the network.
     pub classes: usize,
-    /// How many of them the labels name.
+    /// Number of classes that occur among the labels.
     pub named: usize,
 }
 
 impl LabelCoverage {
-    /// Error of a guess, 1 − 1/C.
+    /// The error rate of guessing, 1 − 1/C.
     pub fn chance(&self) -> f64 {
         1.0 - 1.0 / self.classes as f64
     }
 
-    /// Whether an error on so many samples is not below chance by more than two of its standard
-    /// errors. Labels of one class say nothing of that.
+    /// Whether an error rate on `samples` samples fails to beat chance by more than two of its
+    /// standard errors. Labels of a single class say nothing about that.
     pub fn is_chance(&self, samples: usize, error: f64) -> bool {
         let chance = self.chance();
         let se = (chance * (1.0 - chance) / samples as f64).sqrt();
         samples >= SAMPLES && self.named > 1 && error >= chance - 2.0 * se
     }
 
-    /// Whether the labels name at most half of the classes that as many labels, drawn evenly from
-    /// all classes, would name.
+    /// Whether the labels cover at most half of the classes expected from equally many labels drawn
+    /// uniformly from all classes.
     fn is_subset(&self, samples: usize) -> bool {
         let (classes, samples) = (self.classes as f64, samples as f64);
         let expected = classes * (1.0 - (-samples / classes).exp());
@@ -44,8 +45,8 @@ impl LabelCoverage {
     }
 }
 
-/// Warnings about data sets on which no model is better than chance, and about those whose labels cover
-/// few of the network's classes; `scores[model][data set]`.
+/// Warnings about data sets on which no model is better than chance, and about those whose labels
+/// cover few of the network's classes. The scores are `scores[model][data set]`.
 pub fn warnings(
     datasets: &[DatasetInfo],
     labels: &[LabelCoverage],
@@ -103,7 +104,7 @@ mod tests {
             text.contains("test (best error 88.5 % of 1000 samples, chance 90.0 %)"),
             "{text}"
         );
-        // 0.9 less two standard errors of 0.0095.
+        // 0.9 minus two standard errors of 0.0095.
         assert_eq!(told(10, 10, 1000, &[0.95, 0.88]), Vec::<String>::new());
         // Too few samples, and labels of one class.
         assert_eq!(told(10, 9, 99, &[1.0]), Vec::<String>::new());

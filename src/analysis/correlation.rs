@@ -1,7 +1,7 @@
-//! How two quantities of pairs of checkpoints go together, and how surely.
+//! The correlation of two quantities of pairs of checkpoints, with a confidence interval.
 //!
-//! Pairs share models: among k models there are k(k−1)/2 pairs but only k independent things, so
-//! drawing pairs anew would make the interval far too narrow. Here models are drawn, after the
+//! Pairs share models: k models form k(k−1)/2 pairs but only k independent units, so resampling
+//! pairs would make the interval far too narrow. Models are resampled instead, following the
 //! bootstrap of networks by their nodes (Snijders and Borgatti, "Non-parametric standard errors and
 //! tests for network statistics", Connections 22(2), 1999).
 
@@ -17,33 +17,33 @@ use crate::result::pairs::Correlation;
 pub struct PairPoint {
     /// One model of the pair: an index below the number of models.
     pub a: usize,
-    /// The other.
+    /// The other model.
     pub b: usize,
-    /// One quantity. A point with a NaN or an infinity is left out.
+    /// The first quantity. A point with a NaN or an infinity is left out.
     pub x: f64,
-    /// The other.
+    /// The second quantity.
     pub y: f64,
 }
 
-/// Draws of the bootstrap.
+/// Number of bootstrap draws.
 const DRAWS: usize = 1000;
 
-/// Fewest points of which a correlation is taken: of two it would be ±1 whatever they are.
+/// Minimum number of points for a correlation: with two it would always be ±1.
 const FEWEST: usize = 3;
 
 /// Pearson's correlation Σ(x−x̄)(y−ȳ) / √(Σ(x−x̄)² Σ(y−ȳ)²) over the pairs of `models` models.
 ///
-/// The interval is between the 2.5th and the 97.5th percentile of 1000 draws of as many models
-/// with replacement, in which a pair weighs the product of how often its two models came up (a
-/// model drawn twice makes no pair with itself). Draws that leave no correlation are passed over;
-/// where they are more than half, as with three models, the interval is NaN.
+/// The interval is between the 2.5th and the 97.5th percentile of 1000 draws of `models` models
+/// with replacement. The weight of a pair is the product of how often its two models were drawn (a
+/// model drawn twice forms no pair with itself). Draws without a correlation are skipped; if they
+/// are more than half, as with three models, the interval is NaN.
 ///
-/// It is a guide, not an exact 95 %: simulated with quantities that are sums of what each of 6 to
-/// 40 models brings, with and without noise of the pair's own, it held the truth in 86 % to 99 % of
-/// 400 cases each, and an interval from drawing pairs in 29 % to 84 %.
+/// The interval is a guide, not an exact 95 %. In simulations with quantities that are sums of
+/// contributions of each of 6 to 40 models, with and without noise of the pair, it contained the
+/// truth in 86 % to 99 % of 400 cases each; an interval from resampling pairs did in 29 % to 84 %.
 ///
 /// # Panics
-/// When a point names a model that is not below `models`.
+/// Panics when a point names a model that is not below `models`.
 pub fn pearson(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs: Vec<f64> = points.iter().map(|point| point.x).collect();
@@ -53,11 +53,11 @@ pub fn pearson(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     })
 }
 
-/// Spearman's correlation: Pearson's of the ranks, equal values sharing the mean of theirs. The
-/// interval is that of [`pearson`], ranks being taken anew in every draw.
+/// Spearman's correlation: Pearson's correlation of the ranks, where equal values share their mean
+/// rank. The interval is as in [`pearson`], with ranks recomputed in every draw.
 ///
 /// # Panics
-/// When a point names a model that is not below `models`.
+/// Panics when a point names a model that is not below `models`.
 pub fn spearman(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs = Sorted::new(points.iter().map(|point| point.x).collect());
@@ -72,7 +72,7 @@ fn finite(points: &[PairPoint]) -> Vec<PairPoint> {
     points.iter().filter(finite).copied().collect()
 }
 
-/// A correlation of weighted points, and what it is when models are drawn anew.
+/// A correlation `of` weighted points, with its bootstrap interval over resampled models.
 fn bootstrap(
     points: &[PairPoint],
     models: usize,
@@ -84,7 +84,7 @@ fn bootstrap(
     let mut drawn: Vec<f64> = Vec::new();
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut times = vec![0.0; models];
-    // Of points without a correlation no draw has one.
+    // If the points have no correlation, no draw has one.
     for _ in 0..if value.is_nan() { 0 } else { DRAWS } {
         times.fill(0.0);
         for _ in 0..models {
@@ -113,13 +113,13 @@ fn bootstrap(
     }
 }
 
-/// A uniform integer in 0..bound: the high word of a 128-bit product. Some values are likelier
-/// than others by bound/2⁶⁴, which no interval shows.
+/// A uniform integer in 0..bound: the high word of a 128-bit product. Some values are more likely
+/// than others by bound/2⁶⁴, which affects no interval.
 fn below(generator: &mut impl Rng, bound: usize) -> usize {
     ((u128::from(generator.next_u64()) * bound as u128) >> 64) as usize
 }
 
-/// The value that a share `p` of sorted values lies below, linear between neighbours.
+/// The value below which a fraction `p` of the sorted values lies, linear between neighbours.
 fn percentile(sorted: &[f64], p: f64) -> f64 {
     let at = p * (sorted.len() - 1) as f64;
     let (low, part) = (at.floor() as usize, at.fract());
@@ -127,8 +127,8 @@ fn percentile(sorted: &[f64], p: f64) -> f64 {
     sorted[low] + part * (sorted[high] - sorted[low])
 }
 
-/// Pearson's correlation of weighted points; NaN when fewer than [`FEWEST`] have a weight or one
-/// side is the same in all of them.
+/// Pearson's correlation of weighted points; NaN if fewer than [`FEWEST`] have a weight or one
+/// quantity is constant among them.
 fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
     let constant = |values: &[f64]| {
         let mut counted = values.iter().zip(weights).filter(|(_, w)| **w > 0.0);
@@ -136,7 +136,7 @@ fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
         counted.all(|(value, _)| first.is_some_and(|(first, _)| first == value))
     };
     let counted = weights.iter().filter(|weight| **weight > 0.0).count();
-    // Compared, since rounding may leave a constant a variance of its own.
+    // Values are compared, since rounding may give a constant a nonzero variance.
     if counted < FEWEST || constant(xs) || constant(ys) {
         return f64::NAN;
     }
@@ -156,7 +156,7 @@ fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
     (xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)
 }
 
-/// Values, and the order that sorts them, which weights do not change.
+/// Values, and the order that sorts them, which does not depend on the weights.
 struct Sorted {
     values: Vec<f64>,
     order: Vec<usize>,
@@ -171,8 +171,8 @@ impl Sorted {
         Self { values, order }
     }
 
-    /// Rank of each value, the smallest being 1, as if each stood there `weight` times; equal
-    /// values share the mean of their ranks.
+    /// The rank of each value, from 1 for the smallest, as if each value occurred `weight` times.
+    /// Equal values share their mean rank.
     fn ranks(&self, weights: &[f64]) -> Vec<f64> {
         let mut ranks = vec![0.0; self.values.len()];
         let mut before = 0.0;
@@ -202,7 +202,7 @@ mod tests {
         .collect()
     }
 
-    /// Points of which each is a pair of its own two models.
+    /// Points that are each a pair of two models of their own.
     fn apart(xs: &[f64], ys: &[f64]) -> (Vec<PairPoint>, usize) {
         let values = xs.iter().zip(ys).enumerate();
         let points = values.map(|(k, (&x, &y))| {
@@ -257,7 +257,7 @@ mod tests {
     fn too_few_points_and_constants_have_no_correlation() {
         let none = |xs: &[f64], ys: &[f64]| both(xs, ys).iter().all(|value| value.is_nan());
         assert!(none(&[], &[]) && none(&[1.0, 2.0], &[3.0, 5.0]));
-        // Three times 0.1 has a mean that is not 0.1.
+        // The mean of three times 0.1 is not 0.1.
         assert!(none(&[0.1; 3], &[1.0, 2.0, 4.0]) && none(&[1.0, 2.0, 4.0], &[0.1; 3]));
         let unusable = [1.0, f64::NAN, 2.0, f64::INFINITY];
         assert!(none(&unusable, &[1.0, 2.0, 4.0, 3.0]));
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn pairs_that_share_models_count_as_the_models() {
-        // Both quantities are sums of what each model brings: 66 pairs know no more of the
+        // Both quantities are sums of contributions of each model: 66 pairs tell no more about the
         // correlation than 12 models do, about ±2/√12; as independent pairs, about ±2/√66.
         let points = pairs(12, |a, b| {
             let part = |model: usize, factor: f64| (factor * (model + 1) as f64).sin();

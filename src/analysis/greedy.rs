@@ -1,5 +1,5 @@
-//! Greedy soups (Wortsman et al. 2022, Recipe 1): models are tried one after the other, and each that
-//! does the validation error good is kept.
+//! Greedy soups (Wortsman et al. 2022, Recipe 1): models are tried one after the other, and each
+//! one that lowers the validation error is kept.
 
 use clap::ValueEnum;
 use rand::SeedableRng;
@@ -11,12 +11,12 @@ use crate::error::Result;
 use crate::result::method::Method;
 use crate::result::score::Score;
 
-/// How a greedy method came to its soup.
+/// The decisions of a greedy method.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GreedyTrace {
     /// The method.
     pub method: Method,
-    /// The seed of its order, where it has one.
+    /// The seed of the random order, if there is one.
     pub seed: Option<u64>,
     /// The models in the order in which they were tried.
     pub trials: Vec<Trial>,
@@ -41,17 +41,17 @@ pub enum GreedyRule {
 pub struct Trial {
     /// The member.
     pub member: usize,
-    /// Validation error with it.
+    /// The validation error of the average that includes it.
     pub error: f64,
-    /// Whether it was taken.
+    /// Whether it was added.
     pub added: bool,
 }
 
-/// Goes through members in order and keeps each that does the mean good, the first in any case;
-/// `error` is the validation error, a fraction, of the mean of members.
+/// Tries members in order and keeps the first, and then each one that improves the mean according
+/// to `rule`. `error` computes the validation error, a fraction, of the mean of some members.
 ///
 /// # Errors
-/// Those of `error`.
+/// Returns the errors of `error`.
 pub fn greedy(
     order: &[usize],
     rule: GreedyRule,
@@ -81,7 +81,7 @@ pub fn greedy(
     Ok((chosen, trials))
 }
 
-/// Members by their validation error, the best first; of equals the one listed first.
+/// Members by ascending validation error; of equals, the one listed first comes first.
 pub fn ranked(members: &[usize], validation: impl Fn(usize) -> Score) -> Vec<usize> {
     let mut ranked = members.to_vec();
     ranked.sort_by(|&a, &b| validation(a).error.total_cmp(&validation(b).error));
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::analysis::testing::score;
 
-    /// Errors of sets of members.
+    /// Looks up the errors of sets of members.
     fn table(errors: &[(&[usize], f64)]) -> impl Fn(&[usize]) -> Result<f64> {
         let errors: Vec<(Vec<usize>, f64)> = errors
             .iter()
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_two_rules_part_where_accuracy_stays_the_same() {
-        // 2 changes nothing; 3 does good to {1, 2} alone.
+        // 2 changes nothing; 3 improves {1, 2} only.
         let errors = table(&[
             (&[1], 0.10),
             (&[1, 2], 0.10),
@@ -155,8 +155,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the errors of sets are: greedy in the order of validation never ends above
-        /// the best single model, and each decision follows its rule.
+        /// For any errors of sets, greedy in validation order never ends above the best single
+        /// model, and each decision follows the rule.
         #[test]
         fn greedy_is_never_worse_than_the_best(errors in proptest::collection::vec(0_u8..20, 64)) {
             let error = |members: &[usize]| {

@@ -1,24 +1,24 @@
-//! The path from one checkpoint to another, straight or through more: soups and ensembles at every
-//! point, and the barriers between (Frankle et al. 2020, Entezari et al. 2022).
+//! The path from one checkpoint to another, straight or through others: soups and ensembles at
+//! every point, and the barriers between them (Frankle et al. 2020, Entezari et al. 2022).
 
 use crate::result::line::Barrier;
 use crate::result::score::Score;
 use crate::space::mix::Mix;
 
-/// Checkpoints in a row, and where between them models are evaluated.
+/// A sequence of checkpoints, and the positions between them at which models are evaluated.
 ///
-/// α = k stands at the k-th checkpoint (the first being 0); between k and k + 1 the model is
-/// (1−t)·θ_k + t·θ_{k+1} with t = α − k. Outside, the first and the last piece go on.
+/// α = k is the k-th checkpoint, counted from 0; between k and k + 1 the model is (1−t)·θ_k +
+/// t·θ_{k+1} with t = α − k. Beyond the ends, the first and the last segment are extended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointPath {
-    /// Members of the pool.
+    /// The checkpoints, as members of the pool.
     pub nodes: Vec<usize>,
-    /// Ascending.
+    /// Positions to evaluate, ascending.
     pub alphas: Vec<f64>,
 }
 
 impl CheckpointPath {
-    /// The two checkpoints around α, by their places on the path, with their weights.
+    /// The two checkpoints around α, by their index on the path, with their weights.
     pub fn weights(&self, alpha: f64) -> [(usize, f64); 2] {
         let last = self.nodes.len() - 2;
         let from = (alpha.floor().max(0.0) as usize).min(last);
@@ -26,7 +26,7 @@ impl CheckpointPath {
         [(from, 1.0 - t), (from + 1, t)]
     }
 
-    /// The mixes to evaluate: one an α, then the checkpoints; of a pool of `members`.
+    /// The mixes to evaluate, for a pool of `members`: one per α, then the checkpoints.
     pub fn mixes(&self, members: usize) -> Vec<Mix> {
         let mix = |alpha: &f64| {
             let weights = self.weights(*alpha);
@@ -40,7 +40,7 @@ impl CheckpointPath {
     }
 }
 
-/// The line that a rise is measured from.
+/// The baseline from which a rise is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     /// The straight line between the ends: Entezari et al.
@@ -52,16 +52,16 @@ pub enum Base {
 /// A value and its standard error.
 type Value = (f64, f64);
 
-/// An α this near to a checkpoint's is that of the checkpoint, rounded: `--alpha -0.3:1.3:17` has
-/// a point at 5.6e-17.
+/// An α this close to a checkpoint is the checkpoint's own, up to rounding: `--alpha -0.3:1.3:17`
+/// has a point at 5.6e-17.
 const SAME: f64 = 1e-9;
 
 impl CheckpointPath {
-    /// The barrier of a quantity: the largest rise over `base`, negative or not, of the soups
-    /// strictly between two checkpoints; NaN where there is no such point. At a checkpoint the soup
-    /// is the checkpoint, and its rise over the chord is 0 without any measurement.
+    /// The barrier of a quantity: the largest rise over `base`, possibly negative, of the soups
+    /// strictly between two checkpoints; NaN if there is no such point. At a checkpoint the soup is
+    /// the checkpoint, and its rise over the chord is 0 by definition.
     ///
-    /// Over the mean of the ends the ends count too, as published: see [`Barrier::at_end`].
+    /// Over the mean of the ends, the ends count too, as published: see [`Barrier::at_end`].
     pub fn barrier(
         &self,
         soups: &[Score],
@@ -91,7 +91,7 @@ impl CheckpointPath {
         };
         match base {
             Base::Chord => interior,
-            // Of equals an end stays: the path does not rise above it.
+            // On a tie the end is kept: the path does not rise above it.
             Base::Mean => (0..self.nodes.len() - 1)
                 .flat_map(|from| self.over_mean(from, ends, value))
                 .chain([interior])
@@ -100,7 +100,7 @@ impl CheckpointPath {
         }
     }
 
-    /// The ends of a piece over their mean.
+    /// The rise of each end of a segment over the mean of both.
     fn over_mean(&self, from: usize, ends: &[Score], value: fn(&Score) -> Value) -> [Barrier; 2] {
         let (a, b) = (value(&ends[from]), value(&ends[from + 1]));
         [[0.5, -0.5], [-0.5, 0.5]].map(|[first, second]| Barrier {
@@ -113,7 +113,7 @@ impl CheckpointPath {
     }
 }
 
-/// A weighted sum of values, with the standard error that it has when they are independent.
+/// A weighted sum of values, with its standard error if they are independent.
 fn rise(alpha: f64, terms: &[(f64, Value)]) -> Barrier {
     let squares = terms.iter().map(|(weight, (_, se))| (weight * se).powi(2));
     Barrier {
@@ -127,8 +127,8 @@ fn rise(alpha: f64, terms: &[(f64, Value)]) -> Barrier {
     }
 }
 
-/// The first of two unless the second is higher. One that is NaN is a rise that nobody can
-/// measure: the first such stays.
+/// The first of two barriers unless the second is higher. NaN marks a rise that cannot be measured;
+/// the first one is kept.
 fn higher(first: Barrier, second: Barrier) -> Barrier {
     let replaces = second.height > first.height || second.height.is_nan();
     if replaces && !first.height.is_nan() {
@@ -186,7 +186,7 @@ mod tests {
             nodes: vec![0, 1],
             alphas: vec![-1.0, 0.0, 0.25, 0.5, 0.75, 1.0],
         };
-        // The ends are 1 and 3; the chord at ¾ is 2.5, the mean 2.
+        // The ends are 1 and 3; at ¾ the chord is 2.5 and the mean 2.
         let soups = [9.0, 1.0, 2.0, 2.6, 3.4, 3.0].map(score);
         let ends = [1.0, 3.0].map(score);
         let chord = path.barrier(&soups, &ends, Base::Chord, loss);
@@ -216,12 +216,12 @@ mod tests {
         assert_eq!((chord.height, chord.alpha), (-0.25, 0.5));
         let se = 0.3 * (1.0_f64 + 0.25 + 0.25).sqrt();
         assert!((chord.se - se).abs() < 1e-12 && !chord.at_end);
-        // Over the mean of the ends the higher end is highest, at half their difference; there the
-        // soup and the end are one model.
+        // Over the mean of the ends the higher end is highest, by half their difference; there the
+        // soup and the end are the same model.
         let mean = path.barrier(&soups, &ends, Base::Mean, loss);
         assert_eq!((mean.height, mean.alpha, mean.at_end), (1.0, 1.0, true));
         assert!((mean.se - 0.3 / 2.0_f64.sqrt()).abs() < 1e-12);
-        // An interior point has to be above it.
+        // An interior point must be above it.
         for (value, at_end) in [(3.0, true), (3.5, false)] {
             let soups = [1.0, 1.0, value, 2.0, 3.0].map(score);
             let mean = path.barrier(&soups, &ends, Base::Mean, loss);
@@ -251,7 +251,7 @@ mod tests {
             alphas: vec![0.0, 0.5, 1.0, 1.5, 2.0],
         };
         let soups = [1.0, 2.0, 5.0, 4.0, 4.0].map(score);
-        // α = 1 stands 2 over the mean of the first piece, ½ over that of the second.
+        // α = 1 is 2 above the mean of the first segment and ½ above that of the second.
         let mean = path.barrier(&soups, &[1.0, 5.0, 4.0].map(score), Base::Mean, loss);
         assert_eq!((mean.height, mean.alpha, mean.at_end), (2.0, 1.0, true));
     }

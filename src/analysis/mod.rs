@@ -1,4 +1,4 @@
-//! Analyses: which mixes to ask for, and how to arrange the answers.
+//! Analyses: they choose the mixes to evaluate and arrange the scores into results.
 
 pub mod adaptive;
 pub mod arrows;

@@ -1,33 +1,33 @@
-//! Whether the checkpoints look as if they were fine-tuned from another origin than θ0.
+//! Checks whether the checkpoints appear to be fine-tuned from another origin than θ0.
 //!
-//! Let the true origin be t and θ0 = t + r. All δᵢ = θᵢ − θ0 then hold −r: they share an offset,
-//! angles between them are too small and norms too large. But fine-tunes of one origin share a
-//! direction, too. What tells the two apart is where the right angle lies. An offset that knows
-//! nothing of the weights is orthogonal to t, so that ⟨δᵢ, θ0⟩ ≈ −‖r‖²: the checkpoints are nearer
-//! to 0 than θ0 by all of the offset, in each tensor. What is learned from θ0 is mostly orthogonal
-//! to θ0. Weight decay shortens weights without an offset; it does so in other proportions from
+//! Let the true origin be t and θ0 = t + r. Then all δᵢ = θᵢ − θ0 contain −r: they share an offset,
+//! the angles between them are too small and their norms too large. But fine-tunes of one origin
+//! share a direction, too. The position of the right angle tells the two cases apart. An offset
+//! that is independent of the weights is orthogonal to t, so that ⟨δᵢ, θ0⟩ ≈ −‖r‖²: the checkpoints
+//! are nearer to 0 than θ0 by all of the offset, in each tensor. What is learned from θ0 is mostly
+//! orthogonal to θ0. Weight decay shortens weights without an offset, but in other proportions from
 //! tensor to tensor. On the fine-tunes of `examples/digits` the mean of −⟨δᵢ, θ0⟩/‖δᵢ‖² reaches
-//! 0.45 over all pairs; with a random r of ‖r‖ ≥ ‖δ‖ it is 0.5 to 1. A smaller r is not seen.
+//! 0.45 over all pairs; with a random r of ‖r‖ ≥ ‖δ‖ it is 0.5 to 1. A smaller r is not detected.
 
 use super::chance::LabelCoverage;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
 use crate::space::pool::Pool;
 
-/// Elements of a tensor that has a say.
+/// Minimum number of elements of a tensor that is considered.
 const ELEMENTS: usize = 1000;
 
-/// The least median cosine of two δ: with an offset as long as what was learned it is 0.5 where
-/// that is orthogonal, and more where it is not.
+/// Minimum median cosine of two δ: with an offset as long as the learned part it is 0.5 if the
+/// learned parts are orthogonal, and larger if they are not.
 const COSINE: f64 = 0.5;
 
-/// The least mean of −⟨δᵢ, θ0⟩/‖δᵢ‖²: above ½ the checkpoints are shorter than θ0.
+/// Minimum mean of −⟨δᵢ, θ0⟩/‖δᵢ‖²: above ½ the checkpoints are shorter than θ0.
 const SHORTER: f64 = 0.5;
 
-/// Range of the offset's share of the common square of a tensor.
+/// Range of the offset's fraction of the common square of a tensor.
 const PART: std::ops::RangeInclusive<f64> = 0.4..=1.25;
 
-/// Most checkpoints that are needed to tell.
+/// Maximum number of checkpoints needed for a verdict.
 pub const CHECKPOINTS: usize = 8;
 
 /// The offset that the geometry suggests.
@@ -37,14 +37,14 @@ struct Offset {
     cosine: f64,
     /// Mean of −⟨δᵢ, θ0⟩/‖δᵢ‖².
     shorter: f64,
-    /// Length of the offset, if it is one.
+    /// The length of the offset, if it is one.
     length: f64,
-    /// Whether each large tensor says the same.
+    /// Whether every large tensor agrees.
     everywhere: bool,
 }
 
-/// Warnings about the origin: from the inner products of the checkpoints, and where θ0 and they have
-/// scores, `scores[model][data set]`, from these.
+/// Warnings about the origin, from the inner products of the checkpoints and, if θ0 and the
+/// checkpoints have scores, from `scores[model][data set]`.
 pub fn warnings(
     pool: &Pool,
     gram: &Gram,
@@ -96,7 +96,7 @@ pub fn warnings(
     warnings
 }
 
-/// `None` with fewer than two checkpoints that differ from θ0.
+/// Estimates the offset; `None` with fewer than two checkpoints that differ from θ0.
 fn offset(pool: &Pool, gram: &Gram) -> Option<Offset> {
     let k = gram.total.nrows();
     let moved: Vec<usize> = (0..k).filter(|&i| gram.total[[i, i]] > 0.0).collect();
@@ -143,7 +143,7 @@ mod tests {
 
     const N: usize = 4000;
 
-    /// Uniform numbers of mean square `square`.
+    /// Uniform numbers with mean square `square`.
     fn numbers(seed: u64, square: f64) -> Vec<f64> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
@@ -160,8 +160,9 @@ mod tests {
         (0..N).map(at).collect()
     }
 
-    /// θ0 = t + `offset` r and three fine-tunes t − `decay` t + a common and an own part, all but
-    /// t of length 2; `errors` of θ0 and the fine-tunes on 1,000 samples of ten classes.
+    /// Warnings for θ0 = t + `offset` r and three fine-tunes t − `decay` t plus a common and an
+    /// individual part, all but t of length 2; `errors` are those of θ0 and the fine-tunes on 1,000
+    /// samples of ten classes.
     fn told(offset: f64, decay: f64, errors: [f64; 4]) -> Vec<String> {
         let unit = 4.0 / N as f64;
         let (t, r, common) = (numbers(1, 9.0 * unit), numbers(2, unit), numbers(3, unit));
@@ -188,17 +189,17 @@ mod tests {
 
     #[test]
     fn a_random_offset_is_told_and_a_common_direction_is_not() {
-        // Cosine of the true δ: 1/1.64.
+        // The cosine of the true δ is 1/1.64.
         assert_eq!(told(0.0, 0.0, GOOD), Vec::<String>::new());
         let warnings = told(1.5, 0.0, GOOD);
         assert_eq!(warnings.len(), 1);
-        // ‖r‖ = 3 up to the chance products of 4,000 numbers: 2 to 3 %.
+        // ‖r‖ = 3 up to the random products of 4,000 numbers: 2 to 3 %.
         let length = warnings[0].split("length ").nth(1).unwrap();
         let length: f64 = length.split(' ').next().unwrap().parse().unwrap();
         assert!((length - 3.0).abs() < 0.15, "{}", warnings[0]);
-        // A little weight decay is none.
+        // A little weight decay is no offset.
         assert_eq!(told(0.0, 0.02, GOOD), Vec::<String>::new());
-        // Much of it is in other proportions: the common part is nothing but decay.
+        // Strong decay has other proportions: the common part is nothing but decay.
         assert_eq!(told(0.0, 0.5, GOOD), Vec::<String>::new());
     }
 

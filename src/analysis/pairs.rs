@@ -1,5 +1,5 @@
-//! Pairs of checkpoints: the midpoint soup beside the two and beside their ensemble (Wortsman et
-//! al. 2022, Figures 3 and 4).
+//! Pairs of checkpoints: the midpoint soup compared with the two models and their ensemble
+//! (Wortsman et al. 2022, Figures 3 and 4).
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::result::pairs::{Correlation, Pair, PairRow};
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::gram::Gram;
 
-/// Names of the means over data sets.
+/// Names of the means over several data sets.
 const SHIFTS: &str = "shifts";
 const ALL: &str = "all";
 
@@ -24,7 +24,7 @@ pub fn all(models: Range<usize>) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// `count` of the pairs drawn without replacement, in their order.
+/// Draws `count` of the pairs without replacement and keeps their order.
 pub fn drawn(mut pairs: Vec<(usize, usize)>, count: usize, seed: u64) -> Vec<(usize, usize)> {
     pairs.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
     pairs.truncate(count);
@@ -37,16 +37,16 @@ pub fn drawn(mut pairs: Vec<(usize, usize)>, count: usize, seed: u64) -> Vec<(us
 pub struct PairScores<'s> {
     /// The first checkpoint.
     pub a: &'s [Score],
-    /// The second.
+    /// The second checkpoint.
     pub b: &'s [Score],
     /// ½θa + ½θb.
     pub soup: &'s [Score],
-    /// The mean of their logits.
+    /// The mean of the two checkpoints' logits.
     pub ensemble: &'s [Score],
 }
 
-/// A row a data set, and the unweighted means `shifts`, over the shift sets, and `all`, over these
-/// and the test set, where there are such sets.
+/// One row per data set, then the unweighted means `shifts`, over the shift sets, and `all`, over
+/// these and the test set, if there are such sets.
 pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
     let row = |(set, dataset): (usize, &DatasetInfo)| {
         let accuracy = |scores: &[Score]| dataset.accuracy(scores[set].error);
@@ -99,8 +99,8 @@ fn mean(name: &str, rows: &[PairRow]) -> PairRow {
     }
 }
 
-/// How angle and advantage go together, and soup and ensemble: on `all` (else on the first data
-/// set), on the test set, and on `shifts`.
+/// The correlations of angle with advantage, on `all` (otherwise on the first data set), and of
+/// soup with ensemble, on the test set and on `shifts`.
 pub fn correlations(
     pairs: &[Pair],
     places: &[(usize, usize)],
@@ -128,7 +128,8 @@ pub fn correlations(
     ]
 }
 
-/// Warnings about checkpoints that are equal to θ0 or to each other; `names[checkpoint]`, without θ0.
+/// Warnings about checkpoints that are equal to θ0 or to each other; `names[checkpoint]` does not
+/// include θ0.
 pub fn twins(gram: &Gram, names: &[String]) -> Vec<String> {
     let products = &gram.total;
     let k = names.len();

@@ -11,28 +11,28 @@ use crate::space::plane::PlaneBasis;
 /// The surface and the named points on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Surface {
-    /// (c_origin, c_a, c_b) of each grid point.
+    /// `coefficients[grid index]`: (c_origin, c_a, c_b).
     pub coefficients: Vec<[f64; 3]>,
     /// `scores[data set][grid index]`.
     pub scores: Vec<Vec<Score>>,
-    /// θ0, θ1, θ2 and the midpoint soup, each evaluated as a mix of its own.
+    /// θ0, θ1, θ2 and the midpoint soup, each evaluated as a mix.
     pub checkpoints: Vec<Checkpoint>,
-    /// θ0, θ1, θ2 again, as the points of the plane where they lie: `[model][data set]`.
+    /// `on_plane[model][data set]`: θ0, θ1, θ2 again, evaluated as points of the plane.
     pub on_plane: Vec<Vec<Score>>,
-    /// The further members of the pool, evaluated as they are: `[member][data set]`.
+    /// `others[member][data set]`: further members of the pool, evaluated unchanged.
     pub others: Vec<Vec<Score>>,
-    /// Where each data set is smallest on the grid; `shifts` is the mean over the shift sets.
+    /// The grid minimum for each data set; `shifts` is the mean over the shift sets.
     pub minimum: Vec<Minimum>,
 }
 
-/// The mixes that a plane asks for, of a pool of `members`: the grid's measured points, the three
-/// models, their midpoint soup (0, ½, ½), θ1 and θ2 as the points of the plane where they lie, and
-/// the further members.
+/// The mixes to evaluate for a plane, for a pool of `members`: the grid's measured points, the
+/// three models, their midpoint soup (0, ½, ½), θ1 and θ2 as points of the plane, and the further
+/// members.
 pub fn mixes(basis: &PlaneBasis, grid: &Grid, refinement: &Refinement, members: usize) -> Vec<Mix> {
     let geometry = basis.geometry;
     let mut models = Mix::units(members);
     let others = models.split_off(3);
-    // At θ0 the plane's coefficients are exact; the check there is against the file.
+    // At θ0 the plane's coefficients are exact; the self-check compares it with its file.
     let on_plane = [geometry.a, geometry.b].map(|[x, y]| basis.mix(x, y, members));
     let points = refinement.points().map(|index| grid.point(index));
     points
@@ -83,7 +83,7 @@ pub fn arrange(
     }
 }
 
-/// Puts the scores of measured points in their places; between them, loss and error alone are
+/// Puts the scores of measured points into the grid's order. Between them only loss and error are
 /// known, by interpolation.
 fn spread(measured: impl Iterator<Item = Score>, refinement: &Refinement) -> Vec<Score> {
     let unknown = Score {
@@ -176,8 +176,8 @@ mod tests {
             .evaluate(&mixes(&basis, &grid, &whole, 3), &())
             .unwrap();
         let surface = arrange(&answers, &basis, &grid, &whole, &names);
-        // The formula, from coordinates alone: L is a quadratic polynomial in (x, y), so it is
-        // fixed by the vectors u1, u2 built by hand.
+        // Applies the formula to coordinates only: L is a quadratic polynomial in (x, y), so it is
+        // determined by the vectors u1, u2 constructed by hand.
         let d1 = [2.0, 1.0, 1.0];
         let d2 = [-1.0, 2.0, 2.5];
         let dot = |p: &[f64; 3], q: &[f64; 3]| p.iter().zip(q).map(|(p, q)| p * q).sum::<f64>();

@@ -1,20 +1,20 @@
-//! Recipes: the members and weights that a method puts into one soup or one ensemble.
+//! Recipes: the members and weights that a method combines into one soup or one ensemble.
 
 use super::learned::Learned;
 use crate::result::method::Method;
 use crate::space::mix::Mix;
 
-/// A method, with its α, λ or t where one is given.
+/// A method, with its α, λ or t if one is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodSpec {
     /// Which method.
     pub method: Method,
-    /// Its α, λ or t; the usual ones where there is none.
+    /// The α, λ or t; `None` for the default values.
     pub setting: Option<f64>,
 }
 
 impl MethodSpec {
-    /// A method as it usually is.
+    /// A method with its default settings.
     pub fn plain(method: Method) -> Self {
         Self {
             method,
@@ -22,8 +22,8 @@ impl MethodSpec {
         }
     }
 
-    /// The numbers that are tried: α of WiSE-FT in steps of 0.1 as its released sweep, t = ½, and
-    /// λ in steps of 0.1.
+    /// The values to try: α of WiSE-FT in steps of 0.1 as in its released sweep, t = ½, and λ in
+    /// steps of 0.1.
     pub(super) fn settings(&self) -> Vec<f64> {
         match (self.setting, self.method) {
             (Some(setting), _) => vec![setting],
@@ -41,21 +41,21 @@ impl MethodSpec {
 pub struct Recipe {
     /// Which method.
     pub method: Method,
-    /// Its α, λ or t.
+    /// The α, λ or t.
     pub setting: Option<f64>,
-    /// Its seed.
+    /// The seed of its random order.
     pub seed: Option<u64>,
-    /// Members of the pool, in the order in which they came in.
+    /// Members of the pool, in the order in which they were added.
     pub members: Vec<usize>,
-    /// Weights of members of the pool, θ0's too where it has one; the mean over the tensors where
-    /// each has its own.
+    /// Weights of members of the pool, including θ0 if it has one; if each tensor has its own
+    /// weights, their mean over the tensors.
     pub weights: Vec<(usize, f64)>,
-    /// The learned coefficients, of a learned soup.
+    /// The learned coefficients, if this is a learned soup.
     pub learned: Option<Learned>,
 }
 
 impl Recipe {
-    /// The mean of members.
+    /// The mean of some members.
     pub fn mean(method: Method, members: Vec<usize>) -> Self {
         Self {
             method,
@@ -67,7 +67,7 @@ impl Recipe {
         }
     }
 
-    /// The soup as a mix of a pool of so many members.
+    /// The soup as a mix, for a pool of `members` models.
     pub fn mix(&self, members: usize) -> Mix {
         match &self.learned {
             Some(learned) => learned.mix.clone(),
@@ -76,7 +76,7 @@ impl Recipe {
     }
 }
 
-/// The mean: each member with the same weight.
+/// Equal weights for all members.
 pub fn mean(members: &[usize]) -> Vec<(usize, f64)> {
     let weight = 1.0 / members.len() as f64;
     members.iter().map(|&member| (member, weight)).collect()

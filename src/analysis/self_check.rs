@@ -1,10 +1,11 @@
-//! The self-check: models evaluated as points of the space against their untouched files.
+//! The self-check: compares models evaluated as points of the space with their own files, run
+//! unchanged.
 
 use crate::result::check::Check;
 use crate::result::score::{DatasetInfo, Score};
 
-/// Largest relative difference of two losses that float32 rounding in another order of
-/// operations explains: a hundred times what was seen on the tested networks.
+/// Largest relative difference of two losses that rounding in float32 can explain if operations run
+/// in another order: a hundred times the largest difference seen on the tested networks.
 const ROUNDING: f64 = 1e-4;
 
 /// Compares the scores of models evaluated from their files with those of the same models as points
@@ -30,7 +31,7 @@ fn check(name: &str, dataset: &DatasetInfo, file: &Score, space: &Score) -> Chec
     let same =
         file.loss.to_bits() == space.loss.to_bits() || (file.loss.is_nan() && space.loss.is_nan());
     let error_difference = wrong(space) - wrong(file);
-    // A sample on the edge between two classes may fall either way.
+    // A sample on the boundary between two classes may go either way.
     let few = error_difference.unsigned_abs() as usize <= 1 + dataset.samples / 1000;
     Check {
         name: name.to_string(),

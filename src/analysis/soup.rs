@@ -1,7 +1,6 @@
-//! Soups: which models each method puts into an average, and with what weights (Wortsman et al.
-//! 2022).
+//! Soups: which models each method averages, and with what weights (Wortsman et al. 2022).
 //!
-//! Selection looks at the validation set alone; everything else is only reported.
+//! Selection uses the validation set only; all other data sets are only reported.
 
 use super::averages;
 use super::greedy::{GreedyRule, GreedyTrace, greedy, shuffled};
@@ -23,11 +22,11 @@ pub struct Learner<'a> {
     pub slopes: Box<dyn DifferentiableLoss + 'a>,
     /// The models.
     pub pool: &'a Pool,
-    /// How; the layers are those of a soup by layer.
+    /// The settings; the layers apply to a soup by layer.
     pub settings: LearningSettings,
-    /// By what part of a loss rounding may move it.
+    /// The fraction by which rounding may change a loss.
     pub rounding: f64,
-    /// Told of every step.
+    /// Called after every step.
     pub tell: &'a dyn Fn(Method, TrainingStep),
 }
 
@@ -48,35 +47,35 @@ impl Learner<'_> {
     }
 }
 
-/// Score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
+/// Computes the score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
 pub type Ensemble<'a> = dyn Fn(&[(usize, f64)], usize) -> Score + 'a;
 
-/// Makes the recipes of soups and ensembles, by what models do on the validation set.
+/// Makes the recipes of soups and ensembles from the scores of models on the validation set.
 pub struct SoupBuilder<'a> {
     /// Evaluates soups.
     pub evaluator: &'a dyn Evaluator,
     /// Scores ensembles.
     pub ensemble: &'a Ensemble<'a>,
-    /// Told how evaluations go on.
+    /// Observes the progress of evaluations.
     pub observer: &'a dyn EvaluationObserver,
-    /// Members of the pool, θ0 among them.
+    /// The number of members of the pool, including θ0.
     pub members: usize,
     /// The validation set's index among the data sets.
     pub validation: usize,
-    /// When a greedy method takes a model.
+    /// When a greedy method adds a model.
     pub rule: GreedyRule,
     /// Seeds of the random orders.
     pub seeds: Vec<u64>,
-    /// Learns soups, where any are wanted.
+    /// Learns soups, if any are requested.
     pub learner: Option<Learner<'a>>,
 }
 
 impl SoupBuilder<'_> {
-    /// Holds the loss that soups are learned from against that which they are judged by, at the
-    /// uniform soup, where learning begins. To be asked before anything is learned.
+    /// Compares the loss that soups are trained with and the loss that they are judged by, at the
+    /// uniform soup, where training starts. Call it before anything is learned.
     ///
     /// # Errors
-    /// When the two part by more than rounding, or a soup cannot be evaluated.
+    /// Fails when the two differ by more than rounding, or a soup cannot be evaluated.
     pub fn check_start(&self) -> Result<()> {
         let Some(learner) = &self.learner else {
             return Ok(());
@@ -95,12 +94,12 @@ impl SoupBuilder<'_> {
         hold(&*learner.slopes, &mix, learner.settings.batch, &reference)
     }
 
-    /// The recipes of a method for members that are sorted by validation error, the best first: one
-    /// recipe a seed or a setting, none where there are too few members or, for those by angles
-    /// (which need `gram`), where the angles leave it undefined.
+    /// The recipes of a method for members sorted by validation error, the best first: one recipe
+    /// per seed or setting. There is none if there are too few members or, for methods based on
+    /// angles (which need `gram`), if the angles leave it undefined.
     ///
     /// # Errors
-    /// When a soup cannot be evaluated.
+    /// Fails when a soup cannot be evaluated.
     pub fn recipes(
         &self,
         wanted: &MethodSpec,
@@ -174,7 +173,7 @@ impl SoupBuilder<'_> {
         }
     }
 
-    /// A greedy method in each of these orders.
+    /// Runs a greedy method in each of these orders.
     fn greedily(
         &self,
         method: Method,
@@ -197,7 +196,7 @@ impl SoupBuilder<'_> {
         Ok((recipes, traces))
     }
 
-    /// Validation error of the mean of members: of their weights or of their logits.
+    /// The validation error of the mean of some members: of their weights or of their logits.
     fn validation_error(&self, method: Method, members: &[usize]) -> Result<f64> {
         let weights = mean(members);
         if method.is_ensemble() {
@@ -207,7 +206,7 @@ impl SoupBuilder<'_> {
         Ok(answers.scores[0][self.validation].error)
     }
 
-    /// Evaluates a soup on the validation set alone.
+    /// Evaluates a soup on the validation set only.
     fn on_validation(&self, mix: &Mix) -> Result<Answers> {
         let sets = 0..self.evaluator.datasets().len();
         let wanted: Vec<bool> = sets.map(|set| set == self.validation).collect();
@@ -215,11 +214,11 @@ impl SoupBuilder<'_> {
         self.evaluator.evaluate_on(mixes, &wanted, self.observer)
     }
 
-    /// Scores of recipes on every data set, `scores[recipe][data set]`; on the validation set, the
+    /// Scores of recipes on every data set, `scores[recipe][data set]`. On the validation set, the
     /// loss of a learned soup is that of β·logits.
     ///
     /// # Errors
-    /// When a soup cannot be evaluated.
+    /// Fails when a soup cannot be evaluated.
     pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
         let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
         let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members)).collect();
@@ -240,7 +239,8 @@ impl SoupBuilder<'_> {
         Ok(scores.collect())
     }
 
-    /// A soup's scores with its β where there is one. It changes no error, and with 1 no loss.
+    /// Applies the β of a learned soup to its validation loss. β changes no error, and β = 1 no
+    /// loss.
     fn with_beta(&self, recipe: &Recipe, mut scores: Vec<Score>) -> Vec<Score> {
         if let Some(learned) = recipe
             .learned
@@ -249,14 +249,14 @@ impl SoupBuilder<'_> {
             && let Some(score) = scores.get_mut(self.validation)
         {
             score.loss = learned.fit.loss;
-            // Only that of β = 1 is known.
+            // The standard error is known only for β = 1.
             score.loss_se = f64::NAN;
         }
         scores
     }
 }
 
-/// The weights of a mix that are not 0.
+/// The nonzero weights of a mix.
 fn weights(mix: &Mix) -> Vec<(usize, f64)> {
     let weights = mix.row(0).iter().copied().enumerate();
     weights.filter(|(_, weight)| *weight != 0.0).collect()
@@ -321,7 +321,7 @@ mod tests {
         assert!(losses[2] < losses[1] && losses[1] < losses[0], "{losses:?}");
         let learned = by_layer.learned.as_mut().unwrap();
         assert!((losses[2] - learned.fit.loss).abs() < 1e-12);
-        // The loss is that with β, whose standard error is not known.
+        // The loss includes β; its standard error is not known.
         (learned.beta, learned.fit.loss) = (1.5, 7.0);
         let score = builder.scores(&[by_layer]).unwrap()[0][0];
         assert!(score.loss == 7.0 && score.loss_se.is_nan() && score.error < 0.5);

@@ -1,4 +1,4 @@
-//! Scores and data sets that tests of analyses share.
+//! Scores and data sets shared by the tests of analyses.
 
 use crate::result::score::{DatasetInfo, Role, Score};
 
@@ -13,7 +13,7 @@ pub fn score(loss: f64, error: f64) -> Score {
     }
 }
 
-/// The data set `test` of so many samples.
+/// The data set `test` with this many samples.
 pub fn test_set(samples: usize) -> DatasetInfo {
     DatasetInfo {
         name: "test".to_string(),

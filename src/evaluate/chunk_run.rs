@@ -1,5 +1,5 @@
-//! One chunk of data, all models on it, and the workers that share them. Writes the journal; what a
-//! model makes of a sample, [`Work`] says.
+//! One chunk of data: all models are evaluated on it by several workers. Writes the journal;
+//! [`Work`] does the computation.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,8 +12,9 @@ use super::work::Work;
 use crate::base::lock::lock;
 use crate::error::Result;
 
-/// The tasks of a chunk, `ranges[data set]`, for the models `todo` of `tallies[model][data set]`:
-/// models whole, and those that do not fill a round of the workers in shares of whole batches.
+/// The tasks of a chunk, `ranges[data set]`, for the models `todo` of `tallies[model][data set]`.
+/// Most tasks are whole models; the last models, too few to occupy all workers, are divided into
+/// shares of whole batches.
 pub fn tasks(
     (workers, batch): (usize, usize),
     todo: &[usize],
@@ -45,8 +46,8 @@ pub fn tasks(
     todo.iter().enumerate().flat_map(task).collect()
 }
 
-/// Divides ranges, one after the other, into at most `parts` of about as many batches each, and
-/// at least one.
+/// Divides consecutive ranges into at least one and at most `parts` shares with about equally many
+/// batches.
 fn shares(ranges: &[Range<usize>], parts: usize, batch: usize) -> Vec<Vec<Range<usize>>> {
     let batches = |range: &Range<usize>| range.len().div_ceil(batch);
     let all: usize = ranges.iter().map(batches).sum();
@@ -68,22 +69,22 @@ fn shares(ranges: &[Range<usize>], parts: usize, batch: usize) -> Vec<Vec<Range<
     (0..parts).map(share).collect()
 }
 
-/// Samples of a model that one worker evaluates.
+/// The samples of a model that one worker evaluates.
 pub struct Task {
     model: usize,
-    /// Which of how many shares of the model's samples.
+    /// Index of this share among the `of` shares of the model's samples.
     share: usize,
     of: usize,
     places: Vec<Range<usize>>,
 }
 
-/// What one share of a model gave: its number, and outcomes by data set.
+/// The results of one share of a model: its index, and the outcomes by data set.
 type Share = (usize, Vec<Vec<Outcome>>);
 
-/// What workers write to: `tallies[model][data set]`.
+/// The results that workers write, `tallies[model][data set]`.
 pub struct State<'t> {
     pub tallies: &'t mut Vec<Vec<Tally>>,
-    /// Shares of models that are not whole yet.
+    /// Finished shares of models whose other shares are still missing.
     pub waiting: HashMap<usize, Vec<Share>>,
 }
 
@@ -99,14 +100,14 @@ pub struct ChunkRun<'t, W: Work> {
 }
 
 impl<'t, W: Work> ChunkRun<'t, W> {
-    /// Takes tasks until there is none left, with the worker of a number in its `slot`.
+    /// Runs tasks until none is left; the worker called `number` is kept in `slot`.
     ///
     /// # Errors
-    /// When a task fails or the journal cannot be written; the other workers stop, too.
+    /// Fails when a task fails or the journal cannot be written; the other workers then stop, too.
     pub fn run(&self, number: usize, slot: &Mutex<Option<W::Worker>>) -> Result<()> {
         let outcome = self.take_tasks(number, slot);
         if outcome.is_err() {
-            // Nobody starts another one.
+            // Lets no worker start another task.
             self.next.store(self.tasks.len(), Ordering::Relaxed);
         }
         outcome
@@ -136,7 +137,7 @@ impl<'t, W: Work> ChunkRun<'t, W> {
         lock(&self.state)
     }
 
-    /// All shares of a model in order, when this was the last one.
+    /// All shares of a model in order, if this was the last one; otherwise stores the share.
     fn whole(&self, task: &Task, outcomes: Vec<Vec<Outcome>>) -> Option<Vec<Share>> {
         let mut state = self.state();
         let shares = state.waiting.entry(task.model).or_default();

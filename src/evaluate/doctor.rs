@@ -1,4 +1,5 @@
-//! What `landscape doctor` tells: which ONNX Runtime is used and why, and what the machine has.
+//! The report of `landscape doctor`: which ONNX Runtime is used and why, and the machine's
+//! resources.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,24 +12,24 @@ use super::runtime::places::{Source, Surroundings, cache_folder};
 use super::runtime::search::{Outcome, Search, Step};
 use crate::base::machine::Memory;
 
-/// The facts a report of trouble needs.
+/// The facts that a bug report needs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Doctor {
     /// The program's version.
     pub version: &'static str,
-    /// The runtime in use, when one was found and started.
+    /// The runtime in use, if one was found and started.
     pub runtime: Option<RuntimeFacts>,
-    /// Why there is none.
+    /// Why there is no runtime.
     pub problem: Option<String>,
     /// The oldest ONNX Runtime that works, such as `1.24`.
     pub oldest_runtime: String,
-    /// Every place of the search and what it gave, in order.
+    /// Every searched place and its outcome, in order.
     pub search: Vec<Step>,
     /// Logical cores this process may use.
     pub logical_cores: Option<usize>,
     /// The memory this process may use.
     pub memory: Option<Memory>,
-    /// The folder `make runtime` fills.
+    /// The folder that `make runtime` fills.
     pub cache_folder: Option<PathBuf>,
 }
 
@@ -46,10 +47,10 @@ pub struct RuntimeFacts {
 }
 
 impl Doctor {
-    /// Searches for ONNX Runtime, starts it, and looks at the machine. Never fails: what is
-    /// wrong is among the facts.
+    /// Searches for ONNX Runtime, starts it, and examines the machine. Never fails: problems are
+    /// part of the facts.
     ///
-    /// `flag` is what `--onnxruntime` named.
+    /// `flag` is the value of `--onnxruntime`.
     pub fn examine(flag: Option<&Path>) -> Self {
         let search = Search::new(flag, &Surroundings::of_this_process());
         let steps = search.steps().to_vec();
@@ -77,7 +78,7 @@ impl Doctor {
     }
 }
 
-/// The facts as text that ends in a line break, and whether a runtime was found and started.
+/// The report, ending in a line break, and whether a runtime was found and started.
 pub fn report(flag: Option<&Path>) -> (String, bool) {
     let doctor = Doctor::examine(flag);
     (doctor.to_string(), doctor.is_healthy())
@@ -107,7 +108,7 @@ impl fmt::Display for Doctor {
         writeln!(f, "memory         {memory}")?;
         writeln!(f, "cache folder   {cache}")?;
         let found = |step: &Step| matches!(step.outcome, Outcome::Works(_));
-        // Where nothing was found the problem lists the places itself.
+        // If nothing was found, the problem itself lists the places.
         if self.problem.is_none() || self.search.iter().any(found) {
             writeln!(f, "ONNX Runtime was looked for here, in this order:")?;
             for step in &self.search {

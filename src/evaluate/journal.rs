@@ -1,18 +1,19 @@
-//! The journal: what is finished, so that no model is evaluated twice and a killed run goes on
-//! where it was.
+//! The journal keeps finished work, so that no model is evaluated twice and an interrupted run can
+//! resume.
 //!
-//! In memory, and where it is kept in a file of lines in `DIR/.landscape/`, named by the output and
-//! by a hash of all that the values depend on; a run of other inputs has another file and neither
-//! touches the other's. The first line is a header, each other one a model's tallies so far:
+//! It lives in memory and, if it is kept, in a text file in `DIR/.landscape/`. The file is named by
+//! the output and by a hash of everything that the values depend on, so a run with other inputs has
+//! another file and neither touches the other's. The first line is a header; each further line
+//! holds the tallies of a model so far:
 //!
 //! ```text
 //! 8f3c21aa landscape journal 3 <key> <data sets> <layout>
 //! 0b77d1c4 <model's key> <words of tally 0> <words of tally 1> …
 //! ```
 //!
-//! A line begins with the CRC-32 of the rest, in hexadecimal. Lines are only ever added; of
-//! several for a model the last counts. The first line whose checksum is wrong, torn by a kill or
-//! a full disk, is cut off with everything behind it.
+//! A line begins with the CRC-32 of the rest, in hexadecimal. Lines are only appended; the last
+//! line of a model counts. The first line with a wrong checksum, truncated by a kill or a full
+//! disk, is removed together with everything after it.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -30,31 +31,31 @@ use crate::error::{Error, Result};
 /// The folder of journals within the output folder.
 const FOLDER: &str = ".landscape";
 
-/// Letters of the key that the name of a journal's file has.
+/// Number of digits of the key that a journal's file name contains.
 const KEY_IN_NAME: usize = 12;
 
-/// Most time between two writes to the disk itself.
+/// Maximum time between two syncs to disk.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// Says which model it is, by what it is made of: 128 bits of a hash.
+/// Identifies a model by its content: 128 bits of a hash.
 pub type ModelKey = u128;
 
-/// What is finished: tallies by model. Every method locks for one step alone, so that workers share
+/// Finished work: tallies by model. Every method locks for one step only, so that workers can share
 /// a journal.
 #[derive(Debug, Default)]
 pub struct Journal {
     finished: Mutex<HashMap<ModelKey, Vec<Tally>>>,
-    /// The layout that the file's header tells, once it has one.
+    /// The layout recorded in the file's header, once it is written.
     layout: OnceLock<String>,
     kept: Mutex<Option<Kept>>,
 }
 
-/// The file of a journal; no other process has it.
+/// The file of a journal; no other process uses it.
 #[derive(Debug)]
 struct Kept {
     path: PathBuf,
     lock: PathBuf,
-    /// Held while the journal is open.
+    /// The lock, held while the journal is open.
     _locked: File,
     header: String,
     output: Output,
@@ -67,11 +68,11 @@ struct Output {
 }
 
 impl Journal {
-    /// Opens the journal of output `name` for the inputs behind `key`, or begins it; `fresh`
-    /// begins it anew. Models have `sets` tallies each.
+    /// Opens the journal of output `name` for the inputs behind `key`, or creates it; `fresh`
+    /// discards its content. Each model has `sets` tallies.
     ///
     /// # Errors
-    /// When another process has it, or it cannot be written.
+    /// Fails when another process uses the journal, or it cannot be written.
     pub fn open(out: &Path, name: &str, key: &str, sets: usize, fresh: bool) -> Result<Self> {
         let folder = out.join(FOLDER);
         let key_in_name = &key[..key.len().min(KEY_IN_NAME)];
@@ -105,16 +106,15 @@ impl Journal {
         })
     }
 
-    /// How the run that began the file was laid out, in the words that it gave to
-    /// [`Journal::begin`].
+    /// The layout of the run that created the file, as passed to [`Journal::begin`].
     pub fn layout(&self) -> Option<&str> {
         self.layout.get().map(String::as_str)
     }
 
-    /// Begins a file that is empty; `layout` is what a later run must do alike.
+    /// Writes the header of an empty file; later runs must use the same `layout`.
     ///
     /// # Errors
-    /// When the disk is full or fails.
+    /// Fails when the disk is full or fails.
     pub fn begin(&self, layout: &str) -> Result<()> {
         let mut kept = lock(&self.kept);
         let Some(kept) = kept.as_mut() else {
@@ -126,15 +126,15 @@ impl Journal {
         kept.write(&format!("{}{layout}", kept.header))
     }
 
-    /// A model's tallies, one a data set, when some of it is finished.
+    /// A model's tallies, one per data set, if any of it is finished.
     pub fn tallies(&self, model: ModelKey) -> Option<Vec<Tally>> {
         lock(&self.finished).get(&model).cloned()
     }
 
-    /// Adds a model's tallies, one a data set.
+    /// Appends a model's tallies, one per data set.
     ///
     /// # Errors
-    /// When the disk is full or fails; a half line is taken back.
+    /// Fails when the disk is full or fails; a partly written line is removed.
     pub fn append(&self, model: ModelKey, tallies: &[Tally]) -> Result<()> {
         if let Some(kept) = lock(&self.kept).as_mut() {
             let mut text = format!("{model:032x}");
@@ -147,14 +147,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes a model for unknown: what is finished of it is not where it should be.
+    /// Forgets a model, because some of its finished data is missing.
     pub fn doubt(&self, model: ModelKey) {
         lock(&self.finished).remove(&model);
     }
 
-    /// Where the logits of this run are kept, beside the file; `None` when nothing is kept. Logits of
-    /// other inputs of this output are removed: they take much room, and nobody may come back for
-    /// them. Other outputs' are left alone, and no other process has this one's while it is open.
+    /// The path for this run's logits, beside the journal's file; `None` if nothing is kept. Logits
+    /// for other inputs of this output are deleted: they are large and may never be needed again.
+    /// Those of other outputs are left alone. No other process uses this path while the journal is
+    /// open.
     pub fn claim_logits(&self) -> Option<PathBuf> {
         let kept = lock(&self.kept);
         let kept = kept.as_ref()?;
@@ -165,7 +166,7 @@ impl Journal {
             let name = entry.file_name().to_string_lossy().into_owned();
             let key = name.strip_prefix(&format!("{stem}-"));
             let key = key.and_then(|rest| rest.strip_suffix(".logits"));
-            // `soup-b-KEY` is of an output `soup-b`.
+            // `soup-b-KEY` belongs to an output `soup-b`.
             if key.is_some_and(|key| !key.contains('-')) && entry.path() != own {
                 let _ = fs::remove_file(entry.path());
             }
@@ -173,19 +174,19 @@ impl Journal {
         Some(own)
     }
 
-    /// Removes the file of a run whose results are written; what is in memory stays.
+    /// Deletes the file once the results are written; the content in memory stays.
     pub fn remove(&self) {
         let Some(kept) = lock(&self.kept).take() else {
             return;
         };
-        // Left over, it would only take room.
+        // A leftover file would only take up space.
         let _ = fs::remove_file(&kept.path);
         let _ = fs::remove_file(kept.path.with_extension("logits"));
-        // The last of the files: whoever finds no lock there may begin them.
+        // Must be the last file to go: a process that finds no lock here may start writing.
         let _ = fs::remove_file(&kept.lock);
         let folders = kept.path.ancestors().skip(1);
         for folder in folders {
-            // Not while another journal is in it.
+            // Fails while the folder holds another journal.
             let gone = fs::remove_dir(folder).is_ok();
             if !gone || folder.ends_with(FOLDER) {
                 break;
@@ -223,7 +224,7 @@ fn line(text: &str) -> String {
     format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
 }
 
-/// The layout and the tallies that a journal's bytes hold, and how many of the bytes are good.
+/// Parses the bytes of a journal: the layout, the tallies, and the number of valid bytes.
 fn parse(
     bytes: &[u8],
     header: &str,
@@ -249,7 +250,7 @@ fn parse(
     (layout, finished, good)
 }
 
-/// A whole line's text, when its checksum is right.
+/// The text of a complete line, if its checksum is right.
 fn checked(line: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, text) = line.split_once(' ')?;

@@ -1,16 +1,16 @@
-//! The seam between the Lanczos process and what it is run on: a symmetric matrix, such as a loss's
-//! Hessian in the parameters, known by its products with vectors alone.
+//! The interface between the Lanczos process and its operator: a symmetric matrix, e.g. the Hessian
+//! of a loss in the parameters, known only by its products with vectors.
 
 use crate::error::Result;
 
-/// A symmetric linear map of vectors, for example a Hessian.
+/// A symmetric linear map of vectors, e.g. a Hessian.
 pub trait LinearOperator {
-    /// Length of its vectors.
+    /// The length of the vectors.
     fn dim(&self) -> usize;
 
-    /// The product H·v; `v` and the product have [`LinearOperator::dim`] elements.
+    /// The product H·v; both vectors have [`LinearOperator::dim`] elements.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     fn apply(&self, v: &[f64]) -> Result<Vec<f64>>;
 }

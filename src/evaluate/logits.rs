@@ -1,5 +1,5 @@
 //! Logits of several models on every sample, computed once and kept in a scratch file, and the
-//! ensembles that they make. Reads and writes that file alone.
+//! ensembles formed from them. Reads and writes only that file.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -16,11 +16,11 @@ use crate::base::map;
 use crate::error::{Error, Result};
 use crate::result::score::Score;
 
-/// A scratch file that is being filled: f32 rows of [models, samples, classes], the samples of all
-/// data sets one after the other, each in the order in which it is evaluated.
+/// A scratch file that is being filled. It holds f32 rows [models, samples, classes]; the data sets
+/// follow each other, each in its order of evaluation.
 pub struct Scratch {
     file: Mutex<File>,
-    /// Its path for messages, or its folder when it has no name.
+    /// The file's path for messages, or its folder if it has no name.
     place: PathBuf,
     shape: Shape,
 }
@@ -30,16 +30,16 @@ pub struct Scratch {
 struct Shape {
     models: usize,
     classes: usize,
-    /// First row of each data set, and the number of all rows.
+    /// The first row of each data set, and the number of all rows.
     starts: Vec<usize>,
 }
 
 impl Scratch {
-    /// A file in `folder` that nobody sees and that is gone with the process, for logits of `models`
-    /// models on `samples` of each data set.
+    /// Creates an unnamed file in `folder`, which vanishes with the process, for logits of `models`
+    /// models on `samples[data set]` samples.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// Fails when the folder cannot be written.
     pub fn new(folder: &Path, models: usize, classes: usize, samples: &[usize]) -> Result<Self> {
         let fail = |error: std::io::Error| Error::write(folder, &error);
         std::fs::create_dir_all(folder).map_err(fail)?;
@@ -51,14 +51,14 @@ impl Scratch {
         })
     }
 
-    /// The same in a file of this name, with what is in it already.
+    /// Opens a named file for such logits and keeps its content.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails when the file cannot be written.
     pub fn open(path: &Path, models: usize, classes: usize, samples: &[usize]) -> Result<Self> {
         let shape = Shape::new(models, classes, samples);
         let file = files::own(path.parent().unwrap_or(Path::new("")), path);
-        // What is not written yet takes no room on most disks.
+        // On most disks, unwritten parts take no space.
         let sized = file.and_then(|file| file.set_len(shape.bytes()).map(|()| file));
         Ok(Self {
             file: Mutex::new(sized.map_err(|error| Error::write(path, &error))?),
@@ -67,11 +67,11 @@ impl Scratch {
         })
     }
 
-    /// The tallies of a model's logits as they are in the file, of as many samples as `tallies`
+    /// Recomputes a model's tallies from the logits in the file, over as many samples as `tallies`
     /// have.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails when the file cannot be read.
     pub fn tallies(
         &self,
         model: usize,
@@ -93,7 +93,7 @@ impl Scratch {
     /// Writes a model's logits on consecutive samples of a data set, from sample `begin` on.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// Fails when the disk is full.
     pub fn write(&self, model: usize, dataset: usize, begin: usize, rows: &[f32]) -> Result<()> {
         let first = self.shape.row(model, dataset) + begin;
         let bytes: Vec<u8> = rows.iter().flat_map(|logit| logit.to_le_bytes()).collect();
@@ -103,10 +103,11 @@ impl Scratch {
         written.map_err(|error| Error::write(&self.place, &error))
     }
 
-    /// The filled file, with the label of every sample in the order of evaluation.
+    /// Turns the filled file into readable logits; `labels[data set][sample]` are in the order of
+    /// evaluation.
     ///
     /// # Errors
-    /// When it cannot be mapped.
+    /// Fails when it cannot be mapped.
     pub fn finish(self, labels: Vec<Vec<usize>>) -> Result<Logits> {
         let file = self
             .file
@@ -133,7 +134,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of the file.
+    /// The size of the file, in bytes.
     fn bytes(&self) -> u64 {
         4 * (self.models * self.starts[self.starts.len() - 1] * self.classes) as u64
     }
@@ -144,7 +145,7 @@ impl Shape {
     }
 }
 
-/// Samples that one thread takes at a time.
+/// Number of samples that one thread processes at a time.
 const BLOCK: usize = 1024;
 
 /// Logits of every model on every sample.
@@ -155,23 +156,23 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// Loss and error of Σᵢ wᵢ·logitsᵢ on a data set: an ensemble by logits.
+    /// Loss and error of Σᵢ wᵢ·logitsᵢ on a data set: a logit ensemble.
     ///
     /// # Panics
-    /// When there is no such model or data set.
+    /// Panics when there is no such model or data set.
     pub fn ensemble(&self, weights: &[(usize, f64)], dataset: usize) -> Score {
         self.tally(weights, dataset, usize::MAX).score()
     }
 
-    /// Loss and error of a model on the first samples of a data set.
+    /// Loss and error of a model on the first `samples` samples of a data set.
     ///
     /// # Panics
-    /// When there is no such model or data set.
+    /// Panics when there is no such model or data set.
     pub fn first(&self, model: usize, dataset: usize, samples: usize) -> Score {
         self.tally(&[(model, 1.0)], dataset, samples).score()
     }
 
-    /// Of the first samples, at most so many.
+    /// A tally over the first samples, at most `samples`.
     fn tally(&self, weights: &[(usize, f64)], dataset: usize, samples: usize) -> Tally {
         let labels = &self.labels[dataset];
         let labels = &labels[..samples.min(labels.len())];
@@ -201,7 +202,7 @@ impl Logits {
         let blocks = labels.par_chunks(BLOCK).enumerate();
         let outcomes: Vec<Vec<Outcome>> = blocks.map(outcomes).collect();
         let mut tally = Tally::default();
-        // In the order of the samples, whoever computed them.
+        // Adds in the order of the samples, whichever thread computed them.
         outcomes
             .into_iter()
             .flatten()
@@ -212,20 +213,20 @@ impl Logits {
     /// Labels of a data set's samples, in the order of evaluation.
     ///
     /// # Panics
-    /// When there is no such data set.
+    /// Panics when there is no such data set.
     pub fn labels(&self, dataset: usize) -> &[usize] {
         &self.labels[dataset]
     }
 
-    /// Logits a sample.
+    /// The number of logits per sample.
     pub fn classes(&self) -> usize {
         self.shape.classes
     }
 
-    /// A model's logits on a sample of a data set, one a class.
+    /// A model's logits on a sample of a data set, one per class.
     ///
     /// # Panics
-    /// When there is no such model, data set or sample.
+    /// Panics when there is no such model, data set or sample.
     pub fn row(
         &self,
         model: usize,
@@ -237,7 +238,7 @@ impl Logits {
         row.iter().map(|bytes| f32::from_le_bytes(*bytes))
     }
 
-    /// A model's logits on a data set, one row of classes a sample.
+    /// A model's logits on a data set, one row of classes per sample.
     fn rows(&self, model: usize, dataset: usize) -> &[[u8; 4]] {
         assert!(model < self.shape.models);
         let (all, _) = self.bytes.as_chunks::<4>();
@@ -255,7 +256,7 @@ mod tests {
     fn logits() -> Logits {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::new(folder.path(), 2, 2, &[3, 2]).unwrap();
-        // In any order and in pieces.
+        // Written in any order and in pieces.
         scratch.write(1, 1, 0, &[0.0, 4.0, 1.0, 1.0]).unwrap();
         scratch.write(0, 0, 1, &[2.0, 0.0, 0.0, 3.0]).unwrap();
         scratch.write(0, 0, 0, &[1.0, 0.0]).unwrap();

@@ -1,20 +1,20 @@
-//! Loss and error from logits: of a sample, and their mean and standard error over many. The one place
-//! that says what a loss or an error is.
+//! Computes loss and error from logits: for one sample, and mean and standard error over many. Only
+//! this file defines loss and error.
 
 use crate::result::score::Score;
 
 /// Loss and error of a model on one sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// Cross-entropy in nats; NaN or infinite where the logits say so.
+    /// Cross-entropy in nats; NaN or infinite if the logits make it so.
     pub loss: f64,
-    /// Whether the class of the largest logit is the label.
+    /// Whether the largest logit belongs to the label.
     pub correct: bool,
 }
 
 impl Outcome {
-    /// From logits, one a class, and a label: the loss is `log Σ exp(z) − z[label]`. A row with a
-    /// NaN has loss NaN and is wrong.
+    /// The outcome for one sample, from one logit per class and a label. The loss is `log Σ exp(z)
+    /// − z[label]`. A row with a NaN has loss NaN and is wrong.
     pub fn of<T: Copy + Into<f64>>(logits: &[T], label: usize) -> Self {
         Self {
             loss: cross_entropy(logits, label),
@@ -24,7 +24,7 @@ impl Outcome {
 }
 
 /// Running sums over samples in a fixed order (mean and spread of the losses by Welford's
-/// recurrence, f64), so that the result depends on neither batches, chunks nor workers.
+/// recurrence, f64), so that results are independent of batches, chunks and workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
     n: u64,
@@ -35,11 +35,11 @@ pub struct Tally {
     nonfinite: u64,
 }
 
-/// Numbers that a [`Tally`] is written as.
+/// Number of words that a [`Tally`] is stored as.
 pub const WORDS: usize = 5;
 
 impl Tally {
-    /// Adds a sample. A loss that is NaN or infinite is kept, and counted.
+    /// Adds a sample. A loss that is NaN or infinite is included, and counted.
     pub fn add(&mut self, Outcome { loss, correct }: Outcome) {
         self.wrong += u64::from(!correct);
         self.n += 1;
@@ -47,7 +47,7 @@ impl Tally {
             self.nonfinite += 1;
         }
         if !self.mean.is_finite() || !loss.is_finite() {
-            // The mean of numbers of which one is not finite, in IEEE arithmetic.
+            // The mean of numbers that are not all finite follows IEEE arithmetic.
             self.mean += loss;
             self.spread = f64::NAN;
             return;
@@ -57,7 +57,7 @@ impl Tally {
         self.spread += before * (loss - self.mean);
     }
 
-    /// Samples added so far.
+    /// The number of samples added so far.
     pub fn samples(&self) -> usize {
         self.n as usize
     }
@@ -80,13 +80,13 @@ impl Tally {
         }
     }
 
-    /// The tally as numbers that lose no bit.
+    /// The tally as words, without loss of a bit.
     pub fn to_words(self) -> [u64; WORDS] {
         let (mean, spread) = (self.mean.to_bits(), self.spread.to_bits());
         [self.n, mean, spread, self.wrong, self.nonfinite]
     }
 
-    /// The tally that [`Tally::to_words`] wrote.
+    /// Restores a tally from [`Tally::to_words`].
     pub fn from_words([n, mean, spread, wrong, nonfinite]: [u64; WORDS]) -> Self {
         Self {
             n,

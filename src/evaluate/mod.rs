@@ -1,9 +1,9 @@
-//! Evaluating mixes on data: one trait, two implementations.
+//! Evaluates mixes on data: one trait, two implementations.
 //!
-//! [`onnx`] runs the network; [`quadratic`] is a loss with a closed form, on which analyses are
-//! tested without a runtime. [`work`] is what is computed, [`schedule`] says in which order mixes and
-//! chunks of data are taken, and [`journal`] keeps what is finished. [`differentiable_loss`] and
-//! [`linear_operator`] are the seams for gradients and for products with the Hessian.
+//! [`onnx`] runs the network; [`quadratic`] is a loss with a closed form, which tests analyses
+//! without a runtime. [`work`] is the interface to the computation, [`schedule`] orders mixes and
+//! chunks of data, and [`journal`] keeps finished work. [`differentiable_loss`] and
+//! [`linear_operator`] are the interfaces for gradients and for Hessian-vector products.
 
 mod chunk_run;
 pub mod differentiable_loss;
@@ -30,11 +30,11 @@ pub trait Evaluator {
     /// The data sets, with all their samples.
     fn datasets(&self) -> Vec<DatasetInfo>;
 
-    /// Scores of all mixes on the data sets that are wanted, `wanted[data set]`; of the others, what
-    /// is known.
+    /// Scores of all mixes on the requested data sets, `wanted[data set]`; for the others, the
+    /// scores known so far.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     fn evaluate_on(
         &self,
         mixes: &[Mix],
@@ -45,63 +45,62 @@ pub trait Evaluator {
     /// Scores of all mixes on every data set.
     ///
     /// # Errors
-    /// As of [`Evaluator::evaluate_on`].
+    /// Fails as [`Evaluator::evaluate_on`] does.
     fn evaluate(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Answers> {
         let wanted = vec![true; self.datasets().len()];
         self.evaluate_on(mixes, &wanted, observer)
     }
 }
 
-/// Scores after all samples, or after the first chunks of them.
+/// Scores on all samples, or on the first chunks of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answers {
     /// The data sets, with the samples that were evaluated.
     pub datasets: Vec<DatasetInfo>,
     /// `scores[mix][data set]`.
     pub scores: Vec<Vec<Score>>,
-    /// `files[file][data set]`: scores of the original models, where the evaluator has some.
+    /// `files[file][data set]`: scores of the original models, if the evaluator has any.
     pub files: Vec<Vec<Score>>,
 }
 
-/// Is told how a long evaluation goes on.
+/// Observes the progress of a long evaluation.
 pub trait EvaluationObserver: Sync {
-    /// Called from any worker each time some samples of a model are done, with the models finished
-    /// and the samples evaluated by this step.
+    /// Called by any worker after some samples of a model, with the number of models finished and
+    /// of samples evaluated in this step.
     fn progress(&self, models: usize, samples: usize);
 
-    /// Called before the work, with its size.
+    /// Called before the work begins, with its size.
     fn begins(&self, _outlook: &RunEstimate) {}
 
-    /// Called when a chunk of the data is finished that is not the last: the whole answer, from
-    /// fewer samples.
+    /// Called after each chunk of data but the last, with all scores on the samples so far.
     ///
     /// # Errors
-    /// When going on is pointless.
+    /// Returns an error if continuing is pointless.
     fn on_partial(&self, _answers: &Answers) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a run is expected to take.
+/// The expected size and cost of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunEstimate {
-    /// Models to evaluate.
+    /// Number of models to evaluate.
     pub models: usize,
-    /// Samples of each.
+    /// Number of samples per model.
     pub samples: usize,
-    /// Evaluations (models × samples) that an earlier run finished.
+    /// Number of evaluations (models × samples) finished by an earlier run.
     pub done: usize,
-    /// Chunks that the samples are taken in.
+    /// Number of chunks that the samples are divided into.
     pub chunks: usize,
-    /// Estimated seconds for what is left, from the first evaluations.
+    /// Estimated seconds for the remaining work, from the first evaluations.
     pub seconds: f64,
     /// Estimated bytes of memory.
     pub memory: u64,
-    /// Nodes of the network that are run once for each chunk, and all its nodes, where some are.
+    /// The number of nodes that run once for each chunk, and the number of all nodes, if any are.
     pub frozen_nodes: Option<(usize, usize)>,
 }
 
-/// Nobody is told.
+/// Ignores all events.
 impl EvaluationObserver for () {
     fn progress(&self, _models: usize, _samples: usize) {}
 }

@@ -1,5 +1,5 @@
 //! The lock of an output: two runs that write the same files must not run at the same time. Touches
-//! the lock file alone; whoever holds it removes it.
+//! only the lock file; the process that holds the lock removes it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -8,20 +8,21 @@ use std::path::Path;
 use crate::base::files;
 use crate::error::{Error, Result};
 
-/// Locks the output for this process; `lock` lies below the output folder `out`. The lock is held
-/// while the file is open.
+/// Locks the output for this process; `lock` must lie below the output folder `out`. The lock is
+/// held while the file is open.
 ///
-/// A run that ends removes its lock file. Whoever had opened that file before holds, once it is
-/// locked, a file that nobody else will find, so that the name is looked up again.
+/// A run removes its lock file when it ends. A process that had opened that file earlier may then
+/// lock a file that no other process can find, so the name is looked up again after locking.
 ///
 /// # Errors
-/// When another process has the lock, told with its number, or the file cannot be written.
+/// Fails when another process has the lock, which the message names by its process number, or when
+/// the file cannot be written.
 pub fn take(out: &Path, lock: &Path) -> Result<File> {
     let fail = |error: io::Error| Error::write(lock, &error);
     for _ in 0..TRIES {
         let mut file = match files::own(out, lock) {
             Ok(file) => file,
-            // Its folder was removed by a run that ended.
+            // A run that ended removed the folder.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(fail(error)),
         };
@@ -51,7 +52,7 @@ pub fn take(out: &Path, lock: &Path) -> Result<File> {
     ))
 }
 
-/// How often a lock is tried for that other runs remove meanwhile.
+/// Maximum number of attempts to take a lock that other runs keep removing.
 const TRIES: usize = 100;
 
 /// Whether an open file is the one that its path names.
@@ -63,7 +64,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((open, named), (Ok(open), Ok(named)) if open == named)
 }
 
-/// Elsewhere a file that is open keeps its name.
+/// On other systems an open file keeps its name.
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true
@@ -80,14 +81,14 @@ mod tests {
         let path = folder.path().join("plane.lock");
         let first = take(folder.path(), &path).unwrap();
         assert!(take(folder.path(), &path).is_err());
-        // Another process opens the file just before the run ends that has it.
+        // Another process opens the file just before the run that holds the lock ends.
         let late = File::open(&path).unwrap();
         assert!(is_at(&late, &path));
         fs::remove_file(&path).unwrap();
         drop(first);
         late.try_lock().unwrap();
         assert!(!is_at(&late, &path));
-        // What it locked stands in nobody's way, and what has the name now is another file.
+        // The file that it locked blocks nobody, and the name now belongs to another file.
         let second = take(folder.path(), &path).unwrap();
         assert!(is_at(&second, &path) && !is_at(&late, &path));
         assert!(take(folder.path(), &path).is_err());

@@ -1,4 +1,4 @@
-//! An exact quadratic loss, whose surface is known in closed form: an evaluator to test analyses with.
+//! An exact quadratic loss, whose surface has a closed form: an evaluator for testing analyses.
 
 use super::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
 use super::linear_operator::LinearOperator;
@@ -13,7 +13,7 @@ use crate::space::pool::Pool;
 /// L/(1 + L), which grows with L and stays in [0, 1).
 pub struct Quadratic {
     members: Vec<Vec<f64>>,
-    /// Parameter of each element.
+    /// The parameter of each element.
     parameter: Vec<usize>,
     names: Vec<String>,
     minimum: Vec<f64>,
@@ -23,8 +23,8 @@ pub struct Quadratic {
 }
 
 impl Quadratic {
-    /// A loss with its minimum `floor` at `minimum` and diagonal Hessian `curvature`, both of
-    /// the length of all counted elements.
+    /// A loss with its minimum `floor` at `minimum` and the diagonal Hessian `curvature`; both
+    /// vectors have the length of all counted elements.
     pub fn new(pool: &Pool, minimum: Vec<f64>, curvature: Vec<f64>, floor: f64) -> Self {
         let flat = |member: usize| {
             let counted = pool.parameters.iter().enumerate();
@@ -55,7 +55,7 @@ impl Quadratic {
         }
     }
 
-    /// θ of a mix.
+    /// The weights θ of a mix.
     pub fn theta(&self, mix: &Mix) -> Vec<f64> {
         (0..self.minimum.len())
             .map(|k| self.element(mix, k))
@@ -78,7 +78,7 @@ impl Quadratic {
     }
 }
 
-/// One sample, on which β has its best value at 1: the loss gains ½(β − 1)².
+/// One sample. Its best β is 1: the loss grows by ½(β − 1)².
 impl DifferentiableLoss for Quadratic {
     fn parameters(&self) -> Vec<(usize, String)> {
         self.names.iter().cloned().enumerate().collect()
@@ -118,7 +118,7 @@ impl DifferentiableLoss for Quadratic {
     }
 }
 
-/// The Hessian, one and the same everywhere.
+/// The Hessian, which is the same everywhere.
 impl LinearOperator for Quadratic {
     fn dim(&self) -> usize {
         self.curvature.len()

@@ -1,22 +1,22 @@
-//! What is still to be done of a chunk of data, and what it is going to cost. Plain numbers.
+//! The remaining work on a chunk of data, and its expected cost. Plain numbers.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::metrics::Tally;
 
-/// What is still to be done of a chunk.
+/// The remaining work on a chunk.
 pub struct Remaining {
-    /// Models that lack some of its samples, by their index.
+    /// Indices of the models that lack some of its samples.
     pub models: Vec<usize>,
-    /// Samples that they lack, over all models.
+    /// Number of samples that they lack, summed over all models.
     pub evaluations: usize,
-    /// Samples of the chunk.
+    /// Number of samples in the chunk.
     pub samples: usize,
 }
 
 impl Remaining {
-    /// Of the chunk `ranges[data set]`, for `tallies[model][data set]`.
+    /// Counts the remaining work on the chunk `ranges[data set]`, given `tallies[model][data set]`.
     pub fn of(tallies: &[Vec<Tally>], ranges: &[Range<usize>]) -> Self {
         let lacks = |sets: &Vec<Tally>| -> usize {
             let pairs = sets.iter().zip(ranges);
@@ -34,17 +34,18 @@ impl Remaining {
     }
 }
 
-/// What a chunk cost, in seconds. Making samples ready takes as long for one model as for all.
+/// The measured cost of a chunk, in seconds. Preparing samples takes as long for one model as for
+/// all.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkCost {
-    /// To make a sample ready.
+    /// Seconds to prepare a sample.
     pub per_sample: f64,
-    /// To run a model on a sample.
+    /// Seconds to run a model on a sample.
     pub per_evaluation: f64,
 }
 
 impl ChunkCost {
-    /// What another chunk is going to cost.
+    /// The expected cost of another chunk.
     pub fn of(self, remaining: &Remaining) -> Duration {
         let ready = self.per_sample * remaining.samples as f64;
         let run = self.per_evaluation * remaining.evaluations as f64;
@@ -64,7 +65,7 @@ mod tests {
             (0..done).for_each(|_| tally.add(Outcome::of(&[0.0_f32, 1.0], 0)));
             vec![tally]
         };
-        // A run was resumed where one of 400 models lacked the first chunk.
+        // A run resumed with 1 of 400 models missing on the first chunk.
         let mut all = vec![tallies(50); 399];
         all.push(tallies(0));
         let one = Remaining::of(&all, std::slice::from_ref(&(0..50)));

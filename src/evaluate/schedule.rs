@@ -1,10 +1,10 @@
-//! In which order models and chunks of data are taken: chunks outside, models inside. Reads the
-//! journal; what is computed, [`Work`] says.
+//! Orders models and chunks of data: the outer loop is over chunks, the inner one over models.
+//! Reads the journal; [`Work`] does the computation.
 //!
-//! After the first chunk every model has a score on some samples of every data set; each later
-//! chunk sharpens all of them. Models that do not fill a round of workers are shared out, each
-//! worker taking some batches. A tally runs over the samples of a data set in one fixed order,
-//! whatever the chunks and whoever computes, so that results depend on neither.
+//! After the first chunk every model has a score on some samples of every data set; each further
+//! chunk makes all scores more precise. Models too few to occupy all workers are shared, each
+//! worker taking some batches. A tally adds the samples of a data set in one fixed order, so that
+//! results depend on neither the chunks nor the workers.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,34 +21,34 @@ use super::remaining::{ChunkCost, Remaining};
 use super::work::Work;
 use crate::error::{Error, Result};
 
-/// When to stop before all samples are done.
+/// Limits that can end a run before all samples are done.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
-    /// Start no chunk that would end after so much time.
+    /// Start no chunk that would end later than this after the start.
     pub max_time: Option<Duration>,
     /// Stop when every standard error of the error is at most this.
     pub tolerance: Option<f64>,
 }
 
-/// Models, data sets and how they are cut.
+/// Models, data sets, and how these are cut.
 #[derive(Debug)]
 pub struct Schedule {
-    /// Which models; each stands once.
+    /// The models, each listed once.
     pub models: Vec<ModelKey>,
     /// Ends of the chunks: `ends[chunk][data set]`, the last being all samples.
     pub ends: Vec<Vec<usize>>,
-    /// Samples that a model takes at a time.
+    /// Batch size.
     pub batch: usize,
-    /// Threads.
+    /// Number of threads.
     pub workers: usize,
-    /// When to stop early.
+    /// Limits that can end the run early.
     pub limits: Limits,
-    /// When the run began, for `max_time`.
+    /// The start of the run, for `max_time`.
     pub start: Instant,
 }
 
-/// Cuts data sets of these sizes into `chunks` of about equal parts, at multiples of `batch`, so
-/// that no batch depends on the cut.
+/// Cuts data sets of these sizes into `chunks` chunks of about equal size. Cuts are at multiples of
+/// `batch`, so that no batch depends on them.
 pub fn ends(sizes: &[usize], chunks: usize, batch: usize) -> Vec<Vec<usize>> {
     let end = |size: usize, k: usize| {
         let share = (size as u128 * k as u128).div_ceil(chunks as u128) as usize;
@@ -61,13 +61,13 @@ pub fn ends(sizes: &[usize], chunks: usize, batch: usize) -> Vec<Vec<usize>> {
     ends
 }
 
-/// Samples of each data set that a model's tallies have.
+/// The number of samples in each of a model's tallies.
 fn counts(sets: &[Tally]) -> Vec<usize> {
     sets.iter().map(Tally::samples).collect()
 }
 
-/// Starts models over that are ahead of most: a limit stops where all have the same samples, and
-/// would have to wait for the others to come so far.
+/// Restarts models that are ahead of most others. A limit stops only where all models have the same
+/// samples, and would otherwise have to wait until the others catch up.
 fn restart_leaders(tallies: &mut [Vec<Tally>]) {
     let mut groups: HashMap<Vec<usize>, usize> = HashMap::new();
     for sets in &*tallies {
@@ -89,17 +89,17 @@ fn restart_leaders(tallies: &mut [Vec<Tally>]) {
 }
 
 impl Schedule {
-    /// Samples of each data set, in all chunks.
+    /// The total number of samples in each data set.
     pub fn whole(&self) -> Vec<usize> {
         self.ends.last().cloned().unwrap_or_default()
     }
 
-    /// Runs the work; gives the tallies of all models to `on_partial` after each chunk but the last,
-    /// and returns them at the end: `tallies[model][data set]`. What the journal holds is not
+    /// Runs the work. Passes the tallies of all models to `on_partial` after each chunk but the
+    /// last, and returns them at the end, `tallies[model][data set]`. Values in the journal are not
     /// computed again.
     ///
     /// # Errors
-    /// The first that any worker meets; what was finished is in the journal.
+    /// Returns the first error of any worker; finished work is in the journal.
     pub fn run<W: Work>(
         &self,
         work: &W,
@@ -131,7 +131,7 @@ impl Schedule {
         Ok(tallies)
     }
 
-    /// The tallies that the journal has, `tallies[model][data set]`.
+    /// The tallies in the journal, `tallies[model][data set]`.
     fn known(&self, journal: &Journal) -> Vec<Vec<Tally>> {
         let sets = self.ends.last().map_or(0, Vec::len);
         let known = self.models.iter().map(|&model| journal.tallies(model));
@@ -144,7 +144,7 @@ impl Schedule {
         tallies
     }
 
-    /// Evaluates what is missing of a chunk; tells what it cost.
+    /// Evaluates the missing part of a chunk and returns its cost.
     fn run_chunk<W: Work>(
         &self,
         work: &W,
@@ -184,7 +184,7 @@ impl Schedule {
         })
     }
 
-    /// Whether a limit says that the next chunk, which is going to take `expected`, is not wanted.
+    /// Whether a limit rules out the next chunk, which is expected to take `expected`.
     fn should_stop(&self, tallies: &[Vec<Tally>], expected: Duration) -> bool {
         let late = self
             .limits
@@ -198,7 +198,7 @@ impl Schedule {
     }
 }
 
-/// Threads, and a worker for each once it was needed.
+/// Threads, and a worker for each, created on first use.
 struct Workers<T> {
     threads: ThreadPool,
     slots: Vec<Mutex<Option<T>>>,
@@ -214,7 +214,7 @@ impl<T> Workers<T> {
     }
 }
 
-/// Whether a model has samples of the chunk that begins at `begin[data set]`.
+/// Whether any model has samples of the chunk that begins at `begin[data set]`.
 fn is_begun(tallies: &[Vec<Tally>], begin: &[usize]) -> bool {
     let mut pairs = tallies.iter().flat_map(|sets| sets.iter().zip(begin));
     pairs.any(|(tally, begin)| tally.samples() > *begin)
@@ -227,9 +227,9 @@ mod tests {
     use super::*;
     use crate::evaluate::metrics::Outcome;
 
-    /// Sample s of set d has logits that depend on model, set and sample alone.
+    /// The logits of sample s of set d depend on model, set and sample only.
     struct Fake {
-        /// Samples evaluated before the user stops the run.
+        /// Number of samples to evaluate before the user stops the run.
         patience: AtomicUsize,
     }
 

@@ -1,5 +1,5 @@
-//! The signature of the network: what goes in and which output holds the logits, as its file says.
-//! Reads the graph; runs nothing.
+//! The signature of the network: its inputs and the output that holds the logits, according to its
+//! file. Reads the graph; runs nothing.
 
 use crate::checkpoint::onnx::proto::{DataType, DimensionValue, TypeValue, ValueInfoProto};
 use crate::data::{InputDtype, InputSpec};
@@ -9,7 +9,7 @@ use crate::graph::network::Network;
 /// The network's inputs, and the output that holds the logits.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    /// One entry an input.
+    /// The inputs, in order.
     pub inputs: Vec<InputSpec>,
     /// Index of the logits among the outputs.
     pub output: usize,
@@ -23,8 +23,8 @@ impl Signature {
     /// Reads the signature; `output` names the logits when the graph has several outputs.
     ///
     /// # Errors
-    /// When an input is of a type that no data can feed, inputs fix different batch sizes, or
-    /// it is not clear which output holds the logits.
+    /// Fails when an input has a type that no data can feed, when inputs fix different batch sizes,
+    /// or when it is unclear which output holds the logits.
     pub fn of(network: &Network<'_>, output: Option<&str>) -> Result<Self> {
         let inputs = inputs(network)?;
         let batches: Vec<usize> = inputs
@@ -47,10 +47,10 @@ impl Signature {
     }
 }
 
-/// The inputs that data is fed to.
+/// The inputs that need data.
 ///
 /// # Errors
-/// When one is of a type that no data can feed.
+/// Fails when an input has a type that no data can feed.
 pub fn inputs(network: &Network<'_>) -> Result<Vec<InputSpec>> {
     let names = network.inputs();
     let inputs = network.model.graph().input.iter();

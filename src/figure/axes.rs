@@ -1,4 +1,4 @@
-//! One set of axes: from data to the page, one scale on both axes.
+//! One pair of axes: the map from data to the canvas, with one scale for both axes or one each.
 
 use plotters::prelude::*;
 
@@ -8,10 +8,10 @@ use super::theme;
 use super::ticks::{Interval, Ticks, ticks, ticks_width};
 use crate::result::grid::Grid;
 
-/// Least length of an axis: the pixels that a unit takes stay a number.
+/// Minimum length of an axis, so that the number of pixels per unit stays finite.
 const SHORTEST_AXIS: f64 = 1e-200;
 
-/// A point of the data: its values along x and y.
+/// A data point: its x and y values.
 pub type Xy = (f64, f64);
 
 /// Axes on the canvas.
@@ -20,7 +20,7 @@ pub struct Axes {
     pub left: f64,
     /// Upper edge.
     pub top: f64,
-    /// Pixels a unit of the data, across and up.
+    /// Pixels per unit of the data, horizontally and vertically.
     pub scale: [f64; 2],
     /// Ends of the x axis.
     pub x: Interval,
@@ -42,7 +42,7 @@ impl Axes {
         }
     }
 
-    /// Axes that fill a rectangle, each with a scale of its own.
+    /// Axes that fill a rectangle, each with its own scale.
     pub fn filling(x: Interval, y: Interval, (left, top): Pixel, size: Size) -> Self {
         Self {
             left,
@@ -76,23 +76,23 @@ impl Axes {
         [(self.left, self.top), (self.right(), self.bottom())]
     }
 
-    /// Where a point of the data lies.
+    /// The pixel of a data point.
     pub fn place(&self, (x, y): Xy) -> Pixel {
         let across = self.left + (x - self.x.0) * self.scale[0];
         (across, self.bottom() - (y - self.y.0) * self.scale[1])
     }
 
-    /// Where the points of a line lie.
+    /// The pixels of a line's points.
     pub fn places(&self, path: &[Xy]) -> Vec<Pixel> {
         path.iter().map(|point| self.place(*point)).collect()
     }
 
-    /// Whether a point of the data lies within the axes.
+    /// Whether a data point lies within the axes.
     pub fn holds(&self, (x, y): Xy) -> bool {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
-    /// The piece of a line between two points of the data that lies within the axes.
+    /// The part of a line between two data points that lies within the axes.
     pub fn clip(&self, [from, to]: [Xy; 2]) -> Option<[Xy; 2]> {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         if !(dx.is_finite() && dy.is_finite()) {

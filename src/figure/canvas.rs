@@ -1,4 +1,4 @@
-//! The canvas that figures are drawn on: a bitmap or an SVG. Lengths are in pixels of the layout.
+//! The canvas that figures are drawn on: a bitmap or an SVG. Lengths are in layout pixels.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -9,36 +9,36 @@ use super::text::{shown, spaces, split, width};
 use super::theme;
 use crate::error::{Error, Result};
 
-/// A place on the canvas: pixels of the layout, from the upper left.
+/// A position on the canvas in layout pixels, from the upper left corner.
 pub type Pixel = (f64, f64);
 
-/// Width and height in pixels of the layout.
+/// Width and height in layout pixels.
 pub type Size = (f64, f64);
 
-/// The outcome of drawing: the error is the canvas's.
+/// The result of drawing, with the canvas's error type.
 pub type DrawResult<B> =
     std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
-/// Pixels of the layout an inch of paper.
+/// Layout pixels per inch of paper.
 const DOTS_PER_INCH: f64 = 300.0;
 
-/// Canvas pixels of an SVG a pixel of the layout: plotters draws at whole pixels.
+/// SVG pixels per layout pixel: plotters draws at whole pixels.
 const SVG_UNIT: u32 = 2;
 
-/// Where text stands relative to its place.
+/// The position of text relative to its anchor point.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
-    /// Centred on it.
+    /// Centred on the point.
     Middle,
-    /// To the right of it, centred in height.
+    /// Right of the point, centred vertically.
     Left,
-    /// To the left of it, centred in height.
+    /// Left of the point, centred vertically.
     Right,
-    /// Below it, centred.
+    /// Below the point, centred horizontally.
     Top,
-    /// Reading upwards, centred on it.
+    /// Reading upwards, centred on the point.
     Upwards,
-    /// Reading upwards, with its end there.
+    /// Reading upwards and ending at the point.
     UpTo,
 }
 
@@ -49,7 +49,7 @@ impl Anchor {
     }
 }
 
-/// A drawing area, and the number of its pixels that a pixel of the layout takes.
+/// A drawing area, and the number of its pixels per layout pixel.
 pub struct Canvas<'a, B: DrawingBackend> {
     area: &'a DrawingArea<B, Shift>,
     unit: f64,
@@ -71,7 +71,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         color.stroke_width((width * self.unit).round().max(1.0) as u32)
     }
 
-    /// Fills a ring.
+    /// Fills a polygon.
     pub fn polygon(&self, ring: &[Pixel], color: RGBColor) -> DrawResult<B> {
         self.area
             .draw(&Polygon::new(self.path(ring), color.filled()))
@@ -84,9 +84,9 @@ impl<B: DrawingBackend> Canvas<'_, B> {
             .draw(&Circle::new(self.at(at), radius, color.filled()))
     }
 
-    /// Fills a rectangle with the colours that `paint` gives for its rows of canvas pixels: it is
-    /// told the offsets of the pixels' centres from the upper left corner, in pixels of the
-    /// layout, across and down.
+    /// Fills a rectangle with the colours that `paint` returns for its rows of canvas pixels.
+    /// `paint` receives the offsets of the pixel centres from the upper left corner, in layout
+    /// pixels, horizontally and vertically.
     pub fn raster(
         &self,
         corners: [Pixel; 2],
@@ -107,7 +107,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         }
     }
 
-    /// An open line.
+    /// Draws an open line.
     pub fn line(&self, places: &[Pixel], color: RGBColor, width: f64) -> DrawResult<B> {
         let style = self.stroke(color, width);
         self.area.draw(&PathElement::new(self.path(places), style))
@@ -120,10 +120,10 @@ impl<B: DrawingBackend> Canvas<'_, B> {
             .draw(&Rectangle::new(corners, color.to_rgba().filled()))
     }
 
-    /// The outline of a rectangle.
+    /// Draws the outline of a rectangle.
     pub fn outline(&self, [from, to]: [Pixel; 2], width: f64) -> DrawResult<B> {
-        // As lines: plotters gives rectangles of an SVG no line width, and a path that runs over
-        // itself leaves a gap there. Each is half its width longer, so that corners are full.
+        // Uses lines: plotters gives rectangles of an SVG no line width, and a path that overlaps
+        // itself leaves a gap there. Each line is extended by half its width to fill the corners.
         let half = width / 2.0;
         for y in [from.1, to.1] {
             self.line(&[(from.0 - half, y), (to.0 + half, y)], theme::INK, width)?;
@@ -134,8 +134,8 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         Ok(())
     }
 
-    /// Text; `_` lowers the digit behind it: `θ_0`, `distance along u_1`. The bundled font has
-    /// no such digits of its own.
+    /// Writes text. `_` makes the next digit a subscript: `θ_0`, `distance along u_1`. The bundled
+    /// font has no subscript digits of its own.
     pub fn write(&self, text: &str, place: Pixel, size: f64, anchor: Anchor) -> DrawResult<B> {
         let Some((head, digit, tail)) = split(text) else {
             return self.word(text, place, size, anchor);
@@ -143,8 +143,8 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         let (low, head_width) = (0.7 * size, width(head, size));
         let tail_at = width(digit, low) + 0.04 * size + spaces(tail, size);
         let whole = head_width + tail_at + width(tail.trim_start(), size);
-        // The digit's left edge; each piece is anchored at an edge it shares with its
-        // neighbour, so that another font of a reader of the SVG pulls nothing apart.
+        // The digit's left edge. Each piece is anchored at an edge that it shares with its
+        // neighbour, so that the pieces stay together if an SVG viewer uses another font.
         let ahead = match anchor {
             Anchor::Left => head_width,
             Anchor::Right | Anchor::UpTo => head_width - whole,
@@ -173,7 +173,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         Ok(())
     }
 
-    /// Text as it is: names, in which `_1` is no lowered digit.
+    /// Writes text unchanged: in names, `_1` is not a subscript.
     pub fn word(&self, text: &str, place: Pixel, size: f64, anchor: Anchor) -> DrawResult<B> {
         let (side, height) = match anchor {
             Anchor::Middle | Anchor::Upwards => (HPos::Center, VPos::Center),
@@ -199,29 +199,29 @@ fn style(size: f64, upwards: bool, side: HPos, height: VPos) -> TextStyle<'stati
         .pos(Pos::new(side, height))
 }
 
-/// Something that can be drawn on either kind of canvas.
+/// A figure that can be drawn on either kind of canvas.
 pub trait Drawable {
-    /// Width and height in pixels of the layout.
+    /// Width and height in layout pixels.
     fn size(&self) -> (u32, u32);
 
     /// Draws everything on a white canvas.
     ///
     /// # Errors
-    /// When the canvas fails.
+    /// Fails when the canvas fails.
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B>;
 }
 
 /// A figure in both formats.
 pub struct Drawing {
-    /// PNG, 300 dots an inch.
+    /// PNG, 300 dots per inch.
     pub png: Vec<u8>,
     /// SVG of the same layout.
     pub svg: String,
 }
 
 impl Drawing {
-    /// Puts what a reader should know of the values into the SVG's description, which viewers show
-    /// and search, so that it travels with the figure.
+    /// Adds warnings for the reader to the SVG's description, which viewers show and search, so
+    /// that they travel with the figure.
     #[must_use]
     pub fn described(mut self, warnings: &[String]) -> Self {
         let escaped = |text: &String| {
@@ -229,7 +229,7 @@ impl Drawing {
                 .replace('&', "&amp;")
                 .replace('<', "&lt;")
                 .replace('>', "&gt;");
-            // XML knows no other control characters.
+            // XML allows no other control characters.
             text.replace(|it: char| it.is_control() && it != '\n', "\u{fffd}")
         };
         let lines: Vec<String> = warnings.iter().map(escaped).collect();
@@ -244,7 +244,7 @@ impl Drawing {
 /// Draws a figure in both formats.
 ///
 /// # Errors
-/// When drawing or encoding fails.
+/// Fails when drawing or encoding fails.
 pub fn drawing(figure: &impl Drawable) -> Result<Drawing> {
     Ok(Drawing {
         png: png(figure)?,
@@ -252,10 +252,10 @@ pub fn drawing(figure: &impl Drawable) -> Result<Drawing> {
     })
 }
 
-/// Most pixels of the layout: a bitmap of them takes 1.6 GB while it is drawn.
+/// Maximum number of layout pixels: a bitmap of that size takes 1.6 GB while it is drawn.
 const MOST_PIXELS: u64 = 1 << 27;
 
-/// The size of a figure, refused where it could not be drawn.
+/// The size of a figure; an error if it is too large to draw.
 fn size(figure: &impl Drawable) -> Result<(u32, u32)> {
     let (width, height) = figure.size();
     if u64::from(width) * u64::from(height) <= MOST_PIXELS {
@@ -267,12 +267,12 @@ fn size(figure: &impl Drawable) -> Result<(u32, u32)> {
     ))
 }
 
-/// An SVG of the figure.
+/// Draws the figure as an SVG.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn svg(figure: &impl Drawable) -> Result<String> {
-    // Before anything is measured.
+    // Must happen before any text is measured.
     theme::register_font()?;
     let (width, height) = size(figure)?;
     let (wide, tall) = (width * SVG_UNIT, height * SVG_UNIT);
@@ -300,14 +300,14 @@ pub fn svg(figure: &impl Drawable) -> Result<String> {
         .replace("data:png;", "data:image/png;"))
 }
 
-/// A PNG of the figure, 300 dots an inch.
+/// Draws the figure as a PNG, 300 dots per inch.
 ///
 /// # Errors
-/// When drawing or encoding fails.
+/// Fails when drawing or encoding fails.
 pub fn png(figure: &impl Drawable) -> Result<Vec<u8>> {
     theme::register_font()?;
     let (width, height) = size(figure)?;
-    // Drawn twice as large and averaged: the bitmap backend has no smooth edges of its own.
+    // Draws at twice the size and averages, because the bitmap backend has no antialiasing.
     let mut pixels = vec![0; width as usize * height as usize * 4 * 3];
     paint(
         BitMapBackend::with_buffer(&mut pixels, (2 * width, 2 * height)),

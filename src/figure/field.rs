@@ -12,19 +12,19 @@ use super::theme;
 use crate::result::contour_levels::ContourLevels;
 use crate::result::grid::Grid;
 
-/// The part of the way to the next band's colour that the heat map covers within a band; the
-/// rest is the step at the contour line.
+/// Fraction of the way to the next band's colour that the heat map covers within a band; the rest
+/// is the step at the contour line.
 const SHADING: f64 = 0.45;
 
-/// Pixels of the layout below which a contour line is left out.
+/// Contour lines smaller than this, in layout pixels, are left out.
 const SMALLEST_CONTOUR: f64 = 10.0;
 
 /// Width of the colour bar.
 pub const BAR_WIDTH: f64 = 26.0;
-/// Room between the axes and the colour bar.
+/// Space between the axes and the colour bar.
 pub const BAR_GAP: f64 = 20.0;
 
-/// Draws the surface, labels kept away from `marks`.
+/// Draws the surface. Labels stay away from `marks`.
 pub fn draw<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     grid: &Grid,
@@ -61,21 +61,21 @@ pub fn draw<B: DrawingBackend>(
     labels.draw(canvas)
 }
 
-/// Whether a line is too small to be read as one.
+/// Whether a line is too small to be recognized as a line.
 fn is_speck(line: &[Pixel]) -> bool {
     let far = |place: &Pixel| (place.0 - line[0].0).hypot(place.1 - line[0].1) > SMALLEST_CONTOUR;
     !line.iter().any(far)
 }
 
-/// Above the last level by the range below it, the height of the surface no longer shows.
+/// The value above which colours no longer change: the last level plus the range below it.
 fn ceiling(levels: &ContourLevels) -> f64 {
     let shown = levels.values.last().copied().unwrap_or(levels.max);
     shown + (shown - levels.min).max(f64::MIN_POSITIVE)
 }
 
-/// Colours of values: a heat map that steps at each level.
+/// The colours of values: a heat map that steps at each level.
 struct BandColors {
-    /// Ends of the bands, from the smallest value to the largest that is told apart.
+    /// Ends of the bands, from the smallest value to the largest one with a colour of its own.
     ends: Vec<f64>,
 }
 
@@ -107,14 +107,14 @@ impl BandColors {
         )
     }
 
-    /// The colour at a part of a band.
+    /// The colour at a fraction of a band.
     fn shade(&self, band: usize, part: f64) -> RGBColor {
         let within = SHADING * (part - 0.5);
         theme::shade((band as f64 + 0.5 + within) / self.bands() as f64)
     }
 }
 
-/// Grey with diagonal lines over every cell that touches a value that is not finite.
+/// Covers every cell that touches a value that is not finite with grey and diagonal lines.
 pub fn hatch<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     grid: &Grid,
@@ -157,7 +157,7 @@ fn diagonals([(x0, y0), (x1, y1)]: [Pixel; 2]) -> Vec<[Pixel; 2]> {
         .collect()
 }
 
-/// One box a band, the levels written at the boundaries.
+/// Draws the colour bar: one box per band, with the levels written at the boundaries.
 pub fn color_bar<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     levels: &ContourLevels,
@@ -185,7 +185,7 @@ pub fn color_bar<B: DrawingBackend>(
         let edges = [band as f64 + 1.0, band as f64].map(at);
         canvas.outline([(left, edges[0]), (left + BAR_WIDTH, edges[1])], 1.0)?;
     }
-    // On a low bar not every boundary has room for its number.
+    // A low bar has no room for a number at every boundary.
     let every = (1.1 * SMALL * count / height).ceil().max(1.0) as usize;
     for (index, text) in bar_labels(levels).iter().enumerate() {
         if index % every == 0 {
@@ -197,7 +197,7 @@ pub fn color_bar<B: DrawingBackend>(
     canvas.write(unit, above, SMALL, Anchor::Middle)
 }
 
-/// The smallest value, the levels, and the largest value, unless it is far off the scale.
+/// The smallest value, the levels, and the largest value unless it is far off the scale.
 fn bar_labels(levels: &ContourLevels) -> Vec<String> {
     let Some((first, last)) = levels.values.first().zip(levels.values.last()) else {
         return unlevelled_labels(levels.min, levels.max);
@@ -214,8 +214,8 @@ fn bar_labels(levels: &ContourLevels) -> Vec<String> {
         .collect()
 }
 
-/// The ends of a surface that no level crosses, in as many digits as tell them apart; one where they
-/// are the same but for rounding.
+/// Labels for the ends of a surface that no level crosses, with enough digits to tell them apart; a
+/// single label if the ends are equal up to rounding.
 fn unlevelled_labels(min: f64, max: f64) -> Vec<String> {
     let least = three_digits(min.abs().max(max.abs()));
     let labels = |decimals: usize| [min, max].map(|value| fixed(value, decimals));
@@ -223,7 +223,7 @@ fn unlevelled_labels(min: f64, max: f64) -> Vec<String> {
     apart.map_or_else(|| vec![fixed(min, least)], Vec::from)
 }
 
-/// Decimals that show three digits of a value.
+/// The number of decimals that shows three digits of a value.
 fn three_digits(value: f64) -> usize {
     if value == 0.0 {
         return 0;

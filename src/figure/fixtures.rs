@@ -1,5 +1,5 @@
-//! Made-up results that figures are tested on: a plane of three models; and sixteen fine-tuned
-//! models, two of which lie in basins of their own.
+//! Made-up results for testing figures: a plane of three models, and sixteen fine-tuned models, two
+//! of which lie in basins of their own.
 
 use indexmap::IndexMap;
 
@@ -13,7 +13,7 @@ use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::soup::{Evaluations, MethodResult, Soups};
 
-/// Between 0 and 1, the same for the same number.
+/// A pseudo-random number between 0 and 1, determined by `k`.
 fn noise(k: usize) -> f64 {
     (k as f64 * 0.618_033_988_749 + 0.37 * (k * k) as f64).fract()
 }
@@ -31,7 +31,7 @@ fn datasets() -> Vec<DatasetInfo> {
     sets.map(info).collect()
 }
 
-/// Scores with these accuracies in percent: the validation set's is the test set's.
+/// Scores with these accuracies in percent; the validation set has the accuracy of the test set.
 pub fn scores(test: f64, shifts: f64) -> Vec<Score> {
     let score = |accuracy: f64| Score {
         loss: 0.1,
@@ -66,7 +66,7 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
     }
 }
 
-/// Sixteen models, θ0 and the average of all far from them.
+/// Sixteen models; θ0 and the average of all are far from them.
 pub fn soups() -> Soups {
     let model = |k: usize| {
         let test = 92.0 + 6.8 * noise(k).sqrt();
@@ -112,7 +112,8 @@ pub fn soups() -> Soups {
     }
 }
 
-/// A soup by layer of so many rows and models; a model is good at some depth.
+/// The learning of a soup by layer with these numbers of rows and models; each model is good at
+/// some depth.
 pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
     let parts = [
         "attn.qkv.weight",
@@ -244,7 +245,7 @@ pub fn bowl(x: f64, y: f64) -> f64 {
     0.1 + 0.05 * ((x - 4.0).powi(2) + (y - 1.0).powi(2))
 }
 
-/// All pairs of sixteen models, their angles tensor by tensor and the comparison of section 4.
+/// All pairs of sixteen models, with their angles per tensor and the comparison of section 4.
 pub fn pairs() -> Pairs {
     let models = soups().models;
     let mut pairs = Vec::new();
@@ -274,7 +275,7 @@ pub fn pairs() -> Pairs {
     }
 }
 
-/// The `k`-th pair: with a barrier where a model lies in a basin of its own.
+/// Pair number `k`; it has a barrier if a model lies in a basin of its own.
 fn pair(k: usize, models: &[Individual], a: usize, b: usize) -> Pair {
     const DIFFER: [&[&str]; 9] = [
         &["seed"],

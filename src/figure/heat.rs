@@ -1,4 +1,4 @@
-//! Heat maps: rows and columns with names, a cell a value, and the scale of its colours.
+//! Heat maps: named rows and columns, one cell per value, and a colour bar.
 
 use plotters::prelude::*;
 
@@ -7,40 +7,41 @@ use super::text::{SMALL, TEXT, TITLE, ends, width, word_width};
 use super::theme;
 use super::ticks::Ticks;
 
-// Lengths in pixels of the layout.
-/// Width of all columns that have numbers.
+// Lengths are in layout pixels.
+/// Total width of numbered columns.
 const NUMBERED_WIDTH: f64 = 900.0;
-/// Width of a column that has a name, and limits of the width of all of them.
+/// Width of a named column, and limits of the total width.
 const NAMED_COLUMN: f64 = 64.0;
 const NARROWEST_NAMED: f64 = 560.0;
 const WIDEST_NAMED: f64 = 1300.0;
-/// Height of a row, and of all of them; with many, not every name finds room.
+/// Height of a row, and maximum total height; with many rows, not every name has room.
 const ROW_HEIGHT: f64 = 38.0;
 const TALLEST_CELLS: f64 = 1500.0;
 const TOP_MARGIN: f64 = 72.0;
 const BAR_WIDTH: f64 = 26.0;
-/// Room right of the cells, at the least, and the part of it before the numbers of the bar.
+/// Minimum space right of the cells, and the part of it left of the colour bar's numbers.
 const RIGHT_MARGIN: f64 = 170.0;
 const BAR_LABELS_LEFT: f64 = 70.0;
 const EDGE: f64 = 24.0;
-/// From the cells to the labels below them, a line of these, and the columns' name.
+/// Space between the cells and the labels below them, and the heights of a line of labels and of
+/// the columns' name.
 const LABELS_GAP: f64 = 16.0;
 const LABEL_LINE: f64 = 40.0;
 const NAME_LINE: f64 = 56.0;
-/// Letters of a name.
+/// Maximum number of characters of a row's name.
 const ROW_NAME_LETTERS: usize = 44;
-/// Numbers below the columns.
+/// Maximum number of numbers below the columns.
 const COLUMN_NUMBERS: usize = 7;
 
 /// A heat map.
 pub struct Heat {
-    /// Above the cells.
+    /// The title above the cells.
     pub title: String,
-    /// From above; as they are, so that `_1` is no lowered digit.
+    /// The names of the rows from the top, written unchanged, so that `_1` is not a subscript.
     pub rows: Vec<String>,
     /// The labels and the name of the columns.
     pub columns: Columns,
-    /// `cells[row][column]`; one that is not finite is grey.
+    /// `cells[row][column]`; a value that is not finite is grey.
     pub cells: Vec<Vec<f64>>,
     /// The colours.
     pub scale: ColorScale,
@@ -48,17 +49,17 @@ pub struct Heat {
 
 /// The text below the columns.
 pub struct Columns {
-    /// One each.
+    /// One label per column.
     pub labels: ColumnLabels,
-    /// Below the labels.
+    /// The name below the labels.
     pub name: String,
 }
 
-/// Labels of columns.
+/// The labels of columns.
 pub enum ColumnLabels {
-    /// Ascending numbers, of which a few are written.
+    /// Ascending numbers, of which only a few are written.
     Numbers(Vec<String>),
-    /// Names, written as they are, as many as there is room for; upwards where they are long.
+    /// Names, written unchanged where there is room; long ones read upwards.
     Names(Vec<String>),
 }
 
@@ -69,8 +70,8 @@ impl ColumnLabels {
         }
     }
 
-    /// Width of all columns: numbers have the same scale in every figure, names as much room as
-    /// they need, and more of it than the title.
+    /// The total width of the columns: numbered columns have the same width in every figure; named
+    /// ones have a fixed width per column, but leave room for the title.
     fn width(&self) -> f64 {
         match self {
             Self::Numbers(_) => NUMBERED_WIDTH,
@@ -80,7 +81,7 @@ impl ColumnLabels {
         }
     }
 
-    /// Whether names stand upwards.
+    /// Whether the names read upwards.
     fn turns(&self) -> bool {
         match self {
             Self::Numbers(_) => false,
@@ -88,7 +89,7 @@ impl ColumnLabels {
         }
     }
 
-    /// Height of what is written.
+    /// The height of the labels.
     fn height(&self) -> f64 {
         match self {
             Self::Names(labels) if self.turns() => longest(labels) + 12.0,
@@ -96,7 +97,7 @@ impl ColumnLabels {
         }
     }
 
-    /// The columns whose labels are written.
+    /// The indices of the columns whose labels are written.
     fn written(&self) -> Vec<usize> {
         let count = self.len();
         match self {
@@ -113,24 +114,25 @@ impl ColumnLabels {
     }
 }
 
-/// Room for names; a reader of the SVG may have a wider font.
+/// The space for names; an SVG viewer may have a wider font.
 fn longest(names: &[String]) -> f64 {
     let widths = names.iter().map(|name| word_width(name, SMALL));
     1.15 * widths.fold(0.0, f64::max)
 }
 
-/// Colours of values.
+/// The map from values to colours.
 pub struct ColorScale {
-    /// Values and their parts of the scale, from 0 to 1, ascending; it is linear between two.
+    /// (value, position) pairs, ascending; positions on the scale are from 0 to 1, linear between
+    /// two pairs.
     pub knots: Vec<(f64, f64)>,
-    /// The colour of a part.
+    /// The colour of a position.
     pub color: fn(f64) -> RGBColor,
     /// Values that are written beside the bar.
     pub ticks: Ticks,
 }
 
 impl ColorScale {
-    /// The part of a value; values beyond the ends have those of the ends.
+    /// The position of a value on the scale; values beyond the ends get the position of the end.
     fn part(&self, value: f64) -> f64 {
         let pairs = self.knots.windows(2);
         let mut pairs = pairs.map(|pair| (pair[0], pair[1]));
@@ -154,7 +156,7 @@ impl Heat {
         (TALLEST_CELLS / self.rows.len() as f64).min(ROW_HEIGHT)
     }
 
-    /// Upper left and lower right corner of the cells.
+    /// The upper left and lower right corner of the cells.
     fn corners(&self) -> [Pixel; 2] {
         let left = EDGE + longest(&self.rows);
         let height = self.row_height() * self.rows.len() as f64;
@@ -164,7 +166,7 @@ impl Heat {
         ]
     }
 
-    /// The lower end of the bar of colours, which is longer than a few rows are high.
+    /// The lower end of the colour bar, which is taller than a few rows are.
     fn lowest(&self) -> f64 {
         let [_, (_, bottom)] = self.corners();
         bottom.max(TOP_MARGIN + 4.0 * SMALL)
@@ -182,7 +184,7 @@ impl Heat {
         Ok(())
     }
 
-    /// The labels of some of the columns below them.
+    /// Writes column labels below the cells.
     fn column_names<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(left, _), (right, bottom)] = self.corners();
         let labels = &self.columns.labels;
@@ -209,7 +211,7 @@ impl Heat {
         canvas.write(&self.columns.name, below, TEXT, Anchor::Top)
     }
 
-    /// The scale of colours.
+    /// Draws the colour bar.
     fn bar<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let [(_, top), (right, _)] = self.corners();
         let (left, bottom) = (right + 30.0, self.lowest());
@@ -237,7 +239,7 @@ impl Heat {
             let part = |offset: f64, length: f64, count: usize| {
                 ((offset / length * count as f64) as usize).min(count - 1)
             };
-            // A cell is many pixels.
+            // A cell covers many pixels, so its colour is computed once.
             let colors = |row: &Vec<f64>| row.iter().map(|value| self.scale.of(*value)).collect();
             let cells: Vec<Vec<RGBColor>> = self.cells.iter().map(colors).collect();
             let row = |dy: &f64| &cells[part(*dy, bottom - top, self.rows.len())];
@@ -274,8 +276,8 @@ impl Drawable for Heat {
     }
 }
 
-/// Names without the beginning that all share, up to a dot or a slash, but with what the number of
-/// a block counts; long ones by their ends.
+/// Removes the prefix that all names share, up to a dot or a slash, but keeps the word before a
+/// block number. Long names are shortened to their ends.
 pub fn shortened(names: &[String]) -> Vec<String> {
     let Some(first) = names.first().filter(|_| names.len() > 1) else {
         return names

@@ -1,4 +1,4 @@
-//! Angles of pairs tensor by tensor: a heat map.
+//! A heat map of the angles of pairs, tensor by tensor.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,22 @@ use super::theme;
 use crate::error::Result;
 use crate::result::pairs::{LayerAngle, Pairs};
 
-/// Draws the angles. `None` where they were not computed.
+/// Draws the angles. `None` if they were not computed.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn layers(pairs: &Pairs) -> Result<Option<Drawing>> {
     let heat = Angles::of(pairs).map(Angles::heat);
     heat.as_ref().map(canvas::drawing).transpose()
 }
 
-/// Rows of tensors, columns of pairs.
+/// Angles with one row per tensor and one column per pair.
 struct Angles {
-    /// In the order of the file.
+    /// Names in the order of the file.
     tensors: Vec<String>,
-    /// Angles of the whole models in degrees, ascending; one a column.
+    /// Angles of the whole models in degrees, ascending, one per column.
     columns: Vec<f64>,
-    /// `angles[row][column]` in degrees; NaN where there is none.
+    /// `angles[row][column]` in degrees; NaN if there is none.
     angles: Vec<Vec<f64>>,
 }
 
@@ -37,7 +37,7 @@ impl Angles {
                 columns.push((&of.a, &of.b, of.angle_deg));
             }
         }
-        // NaN of either sign last.
+        // NaN of either sign comes last.
         columns.sort_by(|a, b| a.2.is_nan().cmp(&b.2.is_nan()).then(a.2.total_cmp(&b.2)));
         let at: HashMap<(&str, &str), usize> = columns
             .iter()
@@ -65,7 +65,7 @@ impl Angles {
         })
     }
 
-    /// The largest angle of the scale: a right one, or as many tens as there are above.
+    /// The top of the scale: 90°, or the next multiple of ten if there are larger angles.
     fn top(&self) -> f64 {
         let all = self.angles.iter().flatten().copied();
         let largest = all.filter(|angle| angle.is_finite()).fold(90.0, f64::max);

@@ -1,4 +1,4 @@
-//! What a soup learned by layer takes of each model: a heat map of α.
+//! A heat map of α: the coefficients of each model in a soup learned by layer.
 
 use super::axes::extent;
 use super::canvas::{self, Drawing};
@@ -13,13 +13,13 @@ use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::soup::Soups;
 
-/// Letters of a model's name.
+/// Maximum number of characters of a model's name.
 const MODEL_NAME_LETTERS: usize = 22;
 
-/// Draws α of the soup by layer. `None` where there is none, or a single model.
+/// Draws α of the soup by layer. `None` without such a soup, or with a single model.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn alpha(soups: &Soups) -> Result<Option<Drawing>> {
     let mut learned = soups.learned.iter();
     let by_layer = learned.find(|of| of.method == Method::LearnedByLayer);
@@ -27,8 +27,8 @@ pub fn alpha(soups: &Soups) -> Result<Option<Drawing>> {
     heat.as_ref().map(canvas::drawing).transpose()
 }
 
-/// Rows of tensors or blocks, columns of models. `None` where the numbers do not fit these, as in
-/// a file that was changed by hand.
+/// A heat map with one row per tensor or block and one column per model. `None` if the numbers do
+/// not match these, as in a file that was edited by hand.
 fn heat(learning: &Learning, models: &[Individual]) -> Option<Heat> {
     let alpha = &learning.kept()?.alpha;
     let fits = alpha.len() == learning.rows.len() && !alpha.is_empty();
@@ -57,15 +57,16 @@ fn heat(learning: &Learning, models: &[Individual]) -> Option<Heat> {
     })
 }
 
-/// White at what each model has in the uniform soup. The scale reaches from 0, or the least, to
-/// the largest, but to twice the uniform one at the least: soups close to it are pale.
+/// The colour scale: white is the coefficient in the uniform soup. The scale ranges from 0, or the
+/// smallest value if it is negative, to the largest, but at least to twice the uniform coefficient,
+/// so that soups close to the uniform one are pale.
 fn scale(values: impl Iterator<Item = f64>, models: usize) -> ColorScale {
     let uniform = 1.0 / models as f64;
     let (least, most) = extent(values).unwrap_or_default();
     let low = if least < -1e-9 { -above(-least) } else { 0.0 };
     let high = above(most).max(2.0 * uniform);
     let half = |range: Interval| {
-        // None close to the middle's.
+        // Leaves out ticks close to the middle one.
         let far = move |value: f64| (value - uniform).abs() >= 0.2 * (range.1 - range.0);
         let ticks = ticks(range).into_iter();
         ticks.filter(move |(value, _)| far(*value))
@@ -74,7 +75,7 @@ fn scale(values: impl Iterator<Item = f64>, models: usize) -> ColorScale {
     let below: Ticks = if low < 0.0 {
         half((low, uniform)).collect()
     } else {
-        // Round values below 1/k would have many digits.
+        // Below 1/k, round values would have many digits.
         vec![
             (0.0, "0".to_string()),
             (uniform / 2.0, format!("1/{}", 2 * models)),
@@ -91,7 +92,7 @@ fn scale(values: impl Iterator<Item = f64>, models: usize) -> ColorScale {
     }
 }
 
-/// The next value above that has about two digits.
+/// The next larger value that has about two digits.
 fn above(value: f64) -> f64 {
     let step = nice_at_most(value.max(1e-6) / 8.0);
     (value / step - 1e-9).ceil() * step

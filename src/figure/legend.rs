@@ -6,18 +6,18 @@ use super::canvas::{Anchor, Canvas, DrawResult, Size};
 use super::marks::{self, Mark};
 use super::text::{TEXT, width};
 
-/// Width of the lines that it shows, as they are drawn.
+/// Width of the sample lines, the same as in the figure.
 pub const LINE_WIDTH: f64 = 4.0;
 
 const ROW_HEIGHT: f64 = 64.0;
-/// Length of a line.
+/// Length of a sample line.
 const SAMPLE_WIDTH: f64 = 46.0;
-/// Between a sample and its name.
+/// Space between a sample and its name.
 const NAME_GAP: f64 = 14.0;
-/// Room to the next entry, at the least.
+/// Minimum space before the next entry.
 const ENTRY_GAP: f64 = 50.0;
 
-/// The sample that an entry shows.
+/// The sample of an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Key {
     /// A line.
@@ -33,12 +33,12 @@ pub enum Key {
 /// Rows of entries.
 #[derive(Debug, Clone)]
 pub struct Legend {
-    /// From above.
+    /// Rows of samples with their names, from the top.
     pub rows: Vec<Vec<(Key, String)>>,
 }
 
 impl Legend {
-    /// Entries in as many rows as keep them within a width.
+    /// Breaks entries into as many rows as needed to stay within a width.
     pub fn wrapped(entries: Vec<(Key, String)>, width: f64) -> Self {
         let mut rows: Vec<Vec<(Key, String)>> = Vec::new();
         let mut free = 0.0;
@@ -56,7 +56,7 @@ impl Legend {
         Self { rows }
     }
 
-    /// Width and height in pixels of the layout.
+    /// Width and height in layout pixels.
     pub fn size(&self) -> Size {
         let widths = self.rows.iter().map(|row| width_of(row));
         (
@@ -103,7 +103,7 @@ fn width_of(row: &[(Key, String)]) -> f64 {
     widths.sum::<f64>() - row.last().map_or(0.0, |(_, label)| gap(label))
 }
 
-/// Room behind a label: a reader of the SVG may have a wider font.
+/// The space after a label; an SVG viewer may have a wider font.
 fn gap(label: &str) -> f64 {
     ENTRY_GAP.max(0.2 * width(label, TEXT))
 }

@@ -23,7 +23,7 @@ use crate::result::score::Score;
 /// Draws the path.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
     let of = |scores: &[Vec<Score>]| {
         let datasets = &line.datasets;
@@ -91,14 +91,14 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
 
 struct LineFigure<'a> {
     line: &'a Line,
-    /// Soup and ensemble.
+    /// Pairs of panels: the soup's and the ensemble's.
     panels: Vec<(Panel, Panel)>,
 }
 
-// Lengths in pixels of the layout.
+// Lengths are in layout pixels.
 const AXES_SIZE: Size = (560.0, 430.0);
 const RIGHT_MARGIN: f64 = 34.0;
-/// Most checkpoints in the legend.
+/// Maximum number of checkpoints in the legend.
 const MOST_LISTED: usize = 24;
 
 impl Drawable for LineFigure<'_> {
@@ -166,7 +166,7 @@ impl LineFigure<'_> {
         Ok(())
     }
 
-    /// The checkpoints: where they stand on the path, and their value with its standard error.
+    /// The checkpoints: their position on the path, and their value with its standard error.
     fn nodes(&self, soup: &Panel) -> Vec<(f64, [f64; 2])> {
         let nodes = self.line.summary.checkpoints.iter();
         let value = |alpha: f64| {
@@ -177,8 +177,8 @@ impl LineFigure<'_> {
         nodes.filter_map(|node| value(node.alpha)).collect()
     }
 
-    /// The straight line between the checkpoints at every α, with its standard error as if the
-    /// checkpoints had been evaluated on different samples; NaN outside.
+    /// The straight line between the checkpoints at every α, with the standard error that it has if
+    /// the checkpoints are evaluated on different samples; NaN outside.
     fn chord(&self, soup: &Panel) -> Vec<[f64; 2]> {
         let nodes = self.nodes(soup);
         let at = |alpha: &f64| {
@@ -194,8 +194,8 @@ impl LineFigure<'_> {
         self.line.alphas.iter().map(at).collect()
     }
 
-    /// By how much a soup rises by more than two standard errors above the straight line, at every
-    /// α: negative where it does not, NaN where that is not known.
+    /// How far a soup rises above the straight line, minus two standard errors, at every α:
+    /// negative if the rise is smaller than that, NaN if it is unknown.
     fn excess(soup: &Panel, chord: &[[f64; 2]]) -> Vec<f64> {
         let excess = |(k, [line, line_se]): (usize, &[f64; 2])| {
             soup.values[k] - line - ESTABLISHED * soup.errors[k].hypot(*line_se)
@@ -203,7 +203,8 @@ impl LineFigure<'_> {
         chord.iter().enumerate().map(excess).collect()
     }
 
-    /// Fills what lies between the straight line and a soup above it, where that is more than noise.
+    /// Shades the area between the straight line and a soup above it, where the rise is more than
+    /// noise.
     fn shade<B: DrawingBackend>(
         &self,
         canvas: &Canvas<'_, B>,
@@ -218,7 +219,7 @@ impl LineFigure<'_> {
             if !rise.iter().all(|rise| rise.is_finite()) || rise.iter().all(|rise| *rise <= 0.0) {
                 continue;
             }
-            // Where one end is not high enough, from where it gets so.
+            // If one end is not high enough, shading starts where the rise becomes so.
             let cross = (rise[0] / (rise[0] - rise[1])).clamp(0.0, 1.0);
             let part = match (rise[0] > 0.0, rise[1] > 0.0) {
                 (true, true) => (0.0, 1.0),
@@ -240,7 +241,7 @@ impl LineFigure<'_> {
         Ok(())
     }
 
-    /// Whether any panel has something to shade.
+    /// Whether any panel has an area to shade.
     fn has_barrier(&self) -> bool {
         let rises = |(soup, _): &(Panel, Panel)| {
             let excess = Self::excess(soup, &self.chord(soup));
@@ -280,7 +281,7 @@ impl LineFigure<'_> {
     }
 }
 
-/// The marker of a checkpoint, by its place on the path.
+/// The marker of a checkpoint, by its index on the path.
 fn mark(line: &Line, index: usize) -> Mark {
     let nodes = &line.summary.checkpoints;
     match index {
@@ -291,7 +292,7 @@ fn mark(line: &Line, index: usize) -> Mark {
     }
 }
 
-/// The range of the finite values, with some room.
+/// The range of the finite values, with margins.
 fn around<'a>(values: impl Iterator<Item = &'a f64>) -> Interval {
     let Some((min, max)) = extent(values.copied()) else {
         return (0.0, 1.0);

@@ -1,14 +1,14 @@
-//! The markers of models, outlined so that they read on any colour.
+//! The markers of models, outlined so that they stand out on any colour.
 
 use plotters::prelude::*;
 
 use super::canvas::{Canvas, DrawResult, Pixel};
 use super::theme;
 
-/// About half the width of a marker.
+/// Approximate half-width of a marker.
 pub const SIZE: f64 = 12.0;
 
-/// The thing that a marker stands for.
+/// The object that a marker represents.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mark {
     /// θ0.
@@ -17,30 +17,30 @@ pub enum Mark {
     First,
     /// θ2.
     Second,
-    /// The two-model soup.
+    /// The soup of two models.
     Soup,
     /// The smallest value of the panel's grid.
     Minimum,
-    /// A checkpoint on the way from θ1 to θ2.
+    /// A checkpoint between θ1 and θ2 on a path.
     Via,
-    /// Anything else, told apart by its looks.
+    /// Anything else, identified by its style.
     Dot(Dot),
 }
 
-/// The looks of a marker.
+/// The style of a marker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dot {
-    /// Outline.
+    /// The outline.
     pub shape: DotShape,
-    /// Filling, or the line of an open one.
+    /// The fill colour, or the line colour of an open marker.
     pub color: RGBColor,
-    /// Half its width in pixels of the layout, about.
+    /// Approximate half-width in layout pixels.
     pub size: f64,
-    /// Whether it is a line around what lies below it.
+    /// Whether only the outline is drawn, so that things below stay visible.
     pub open: bool,
 }
 
-/// Outlines of markers.
+/// The outlines of markers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names say it
 pub enum DotShape {
@@ -85,8 +85,8 @@ impl Dot {
     }
 
     fn draw<B: DrawingBackend>(self, canvas: &Canvas<'_, B>, at: Pixel) -> DrawResult<B> {
-        // Markers that touch are kept apart by a light rim; a crowd of small ones is only
-        // darkened by it.
+        // A light rim separates markers that touch; a crowd of small ones would only be darkened by
+        // it.
         const RIM: f64 = 2.0;
         const SMALL: f64 = 8.0;
         const LINE: f64 = 4.0;
@@ -106,7 +106,7 @@ impl Dot {
     }
 }
 
-/// One ring around what lies between two.
+/// One polygon that covers the area between two outlines.
 fn frame(outer: Vec<Pixel>, inner: Vec<Pixel>) -> Vec<Pixel> {
     let close = |ring: &[Pixel]| ring.first().copied();
     let (first, last) = (close(&outer), close(&inner));
@@ -115,7 +115,7 @@ fn frame(outer: Vec<Pixel>, inner: Vec<Pixel>) -> Vec<Pixel> {
 }
 
 impl Mark {
-    /// About half its width in pixels of the layout.
+    /// The approximate half-width in layout pixels.
     pub fn half(self) -> f64 {
         match self {
             Self::Dot(dot) if matches!(dot.shape, DotShape::Star | DotShape::Spark) => {
@@ -126,7 +126,7 @@ impl Mark {
         }
     }
 
-    /// The colour that it is told by.
+    /// The marker's main colour.
     pub fn color(self) -> RGBColor {
         match self {
             Self::Origin | Self::Minimum | Self::Via => theme::INK,
@@ -161,7 +161,7 @@ impl Mark {
     }
 }
 
-/// A grey arrow that stops short of the marker it points to.
+/// Draws a grey arrow that ends just before the marker it points to.
 pub fn arrow<B: DrawingBackend>(canvas: &Canvas<'_, B>, from: Pixel, to: Pixel) -> DrawResult<B> {
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
     let length = dx.hypot(dy);
@@ -177,7 +177,8 @@ pub fn arrow<B: DrawingBackend>(canvas: &Canvas<'_, B>, from: Pixel, to: Pixel) 
     canvas.polygon(&head, theme::ARROW)
 }
 
-/// A small arrow around a place, edged so that it reads on any colour. `along` is its whole length.
+/// Draws a small arrow centred on a point, edged so that it stands out on any colour. `along` is
+/// the vector from its start to its end.
 pub fn dart<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     middle: Pixel,
@@ -211,7 +212,7 @@ pub fn dart<B: DrawingBackend>(
     canvas.polygon(&outline(0.0), theme::INK)
 }
 
-/// A regular polygon with a corner above, or below when turned over.
+/// A regular polygon with a corner at the top, or at the bottom if it is flipped.
 fn polygon(corners: i32, radius: f64) -> Vec<Pixel> {
     let turn = std::f64::consts::TAU / f64::from(corners);
     let corner = |k: i32| {
@@ -225,7 +226,7 @@ fn star() -> Vec<Pixel> {
     pointed(5, 1.35, 0.56)
 }
 
-/// A star of so many points, one of them above.
+/// A star with this many points, one of them at the top.
 fn pointed(points: i32, outer: f64, inner: f64) -> Vec<Pixel> {
     (0..2 * points)
         .map(|k| {
@@ -236,7 +237,7 @@ fn pointed(points: i32, outer: f64, inner: f64) -> Vec<Pixel> {
         .collect()
 }
 
-/// By an eighth of a full turn.
+/// Rotates points by an eighth of a full turn.
 fn turned(points: &[Pixel]) -> Vec<Pixel> {
     let turn = |(x, y): &Pixel| {
         let half = std::f64::consts::FRAC_1_SQRT_2;

@@ -1,4 +1,4 @@
-//! Figures, drawn from results alone, so that each can be drawn again without a model.
+//! Figures, drawn from results only, so that each can be redrawn without a model.
 
 mod axes;
 pub mod canvas;

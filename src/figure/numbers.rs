@@ -1,4 +1,4 @@
-//! Numbers as a person would write them.
+//! Formats numbers as a person would write them.
 
 /// The largest of 1, 2, 5 × 10ᵏ that is at most `x`.
 pub fn nice_at_most(x: f64) -> f64 {
@@ -9,14 +9,14 @@ pub fn nice_at_most(x: f64) -> f64 {
     factor.unwrap_or(1.0) * power
 }
 
-/// Decimals of a level's label.
+/// The number of decimals in a level's label.
 pub fn decimals(value: f64) -> usize {
     label(value)
         .split_once('.')
         .map_or(0, |(_, digits)| digits.len())
 }
 
-/// A level as a person would write it.
+/// Formats a level as a person would write it.
 pub fn label(value: f64) -> String {
     if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
         return format!("{value:.1e}").replace('-', "−");
@@ -24,7 +24,7 @@ pub fn label(value: f64) -> String {
     signed(value, format!("{}", value.abs()))
 }
 
-/// A value with so many decimals, with a proper minus sign.
+/// Formats a value with this many decimals and a proper minus sign.
 pub fn fixed(value: f64, decimals: usize) -> String {
     if value != 0.0 && (value.abs() >= 1e6 || value.abs() < 1e-4) {
         return label(value);
@@ -40,7 +40,7 @@ fn signed(value: f64, digits: String) -> String {
     }
 }
 
-/// A number with so many significant digits, as a person would write it.
+/// Formats a number with this many significant digits, as a person would write it.
 pub fn significant(value: f64, digits: i32) -> String {
     let size = value.abs();
     if value == 0.0 || !value.is_finite() {

@@ -1,4 +1,4 @@
-//! What lies beyond the axes: drawn at the frame with an arrow, its values beside it.
+//! Points beyond the axes: each is drawn at the frame with an arrow, with its values beside it.
 
 use plotters::prelude::*;
 
@@ -11,16 +11,16 @@ use super::text::{SMALL, word_width};
 use super::theme;
 use super::ticks::Interval;
 
-/// From the frame to the middle of a named point, in pixels of the layout.
+/// Distance from the frame to the centre of a named point, in layout pixels.
 const INSET: f64 = 54.0;
-/// Between two of them.
+/// Distance between two such points.
 const SPACING: f64 = 50.0;
-/// Between a point and its name.
+/// Distance between a point and its name.
 const NAME_GAP: f64 = 8.0;
-/// Length of an arrow's head, and of the triangle that stands for a point without a name.
+/// Length of an arrow's head, and of the triangle that represents a point without a name.
 const HEAD_LENGTH: f64 = 14.0;
 
-/// The points of a panel that its axes do not show.
+/// The points of a panel that lie beyond its axes.
 pub struct OffAxes {
     /// Points with a name.
     named: Vec<FrameMark>,
@@ -31,25 +31,25 @@ pub struct OffAxes {
     unplaced: Vec<String>,
 }
 
-/// A point without a name: a triangle at the frame.
+/// A point without a name, drawn as a triangle at the frame.
 struct NamelessPoint {
     tip: Pixel,
     direction: Direction,
     color: RGBColor,
 }
 
-/// A path of which some points lie beyond the axes.
+/// A path with points beyond the axes.
 struct LeavingPath {
     name: String,
     beyond: usize,
     points: usize,
 }
 
-/// Which way a point lies from the frame, across and down the canvas: −1, 0 or 1 each.
+/// The direction from the frame to a point, across and down the canvas: −1, 0 or 1 each.
 type Direction = (f64, f64);
 
 impl OffAxes {
-    /// Finds them, and room for their labels.
+    /// Finds the points beyond the axes, and room for their labels.
     pub fn new(plot: &Plot, axes: &Axes) -> Self {
         let mut off_axes = Self {
             named: Vec::new(),
@@ -93,13 +93,13 @@ impl OffAxes {
         off_axes
     }
 
-    /// Writes the names around their points, where there is room.
+    /// Places the names around their points where there is room.
     fn place_labels(&mut self, texts: Vec<String>, axes: &Axes) {
         for (FrameMark { mark, at, .. }, text) in self.named.iter().zip(texts) {
-            // A reader of the SVG may have a wider font.
+            // An SVG viewer may have a wider font.
             let wide = 1.15 * word_width(&text, SMALL);
             let half = (wide / 2.0 + 4.0, SMALL / 2.0 + 1.0);
-            // Askew it might be taken for the name of a neighbour.
+            // A label placed diagonally could be mistaken for a neighbour's name.
             let sides = [(1, 0), (-1, 0), (0, 1), (0, -1)];
             let step = mark.half() + NAME_GAP;
             let placed = sides.into_iter().any(|(across, down)| {
@@ -114,10 +114,10 @@ impl OffAxes {
         }
     }
 
-    /// Draws them.
+    /// Draws the points and their labels.
     ///
     /// # Errors
-    /// When the canvas fails.
+    /// Fails when the canvas fails.
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         for point in &self.nameless {
             draw_head(canvas, point.tip, point.direction, point.color)?;
@@ -129,7 +129,7 @@ impl OffAxes {
     }
 }
 
-/// A marker near the frame, with an arrow towards a point that lies beyond the axes.
+/// A marker near the frame, with an arrow towards a point beyond the axes.
 pub struct FrameMark {
     mark: Mark,
     at: Pixel,
@@ -137,8 +137,8 @@ pub struct FrameMark {
 }
 
 impl FrameMark {
-    /// The marker of a point, at the place along the frame that is nearest to it and covers none of
-    /// the markers that stand at the places taken.
+    /// Places the marker of a point along the frame: as near to the point as possible, without
+    /// covering the markers at the positions `taken`.
     pub fn new(mark: Mark, point: Xy, axes: &Axes, taken: &[Pixel]) -> Self {
         let direction = direction(point, axes);
         let (x, y) = inset(point, axes, INSET);
@@ -161,15 +161,15 @@ impl FrameMark {
         }
     }
 
-    /// Where it stands.
+    /// The marker's position.
     pub fn at(&self) -> Pixel {
         self.at
     }
 
-    /// Draws it.
+    /// Draws the marker and its arrow.
     ///
     /// # Errors
-    /// When the canvas fails.
+    /// Fails when the canvas fails.
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let (at, direction) = (self.at, self.direction);
         let far = INSET - 4.0;
@@ -180,7 +180,7 @@ impl FrameMark {
     }
 }
 
-/// Boxes along the paths, which labels are to leave free.
+/// Boxes along the paths, to be kept free of labels.
 fn boxes_along_paths(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
     const STEPS: i32 = 24;
     let mut obstacles = Vec::new();
@@ -218,7 +218,7 @@ fn leaving_paths(plot: &Plot, axes: &Axes) -> Vec<LeavingPath> {
     counted.filter(|path| path.beyond > 0).collect()
 }
 
-/// Lines below the panels that tell of the points beyond their axes.
+/// Lines below the panels that describe the points beyond their axes.
 pub fn captions(plots: &[Plot], off_axes: &[OffAxes]) -> Vec<String> {
     let mut lines = Vec::new();
     if off_axes.iter().any(|panel| !panel.nameless.is_empty()) {
@@ -262,7 +262,7 @@ fn direction((x, y): Xy, axes: &Axes) -> Direction {
     (beyond(x, axes.x), -beyond(y, axes.y))
 }
 
-/// The place nearest to a point that keeps this distance from the frame.
+/// The position nearest to a point that keeps this distance from the frame.
 fn inset(at: Xy, axes: &Axes, distance: f64) -> Xy {
     let [(left, top), (right, bottom)] = axes.corners();
     let (x, y) = axes.place(at);
@@ -272,7 +272,7 @@ fn inset(at: Xy, axes: &Axes, distance: f64) -> Xy {
     )
 }
 
-/// The box of a marker.
+/// The bounding box of a marker.
 fn square(at: Pixel, mark: Mark) -> Obstacle {
     Obstacle {
         at,
@@ -280,7 +280,7 @@ fn square(at: Pixel, mark: Mark) -> Obstacle {
     }
 }
 
-/// The place so far behind a tip.
+/// The position at a distance `far` behind a tip.
 fn back(tip: Pixel, direction: Direction, far: f64) -> Pixel {
     let length = direction.0.hypot(direction.1).max(1.0);
     (
@@ -289,7 +289,7 @@ fn back(tip: Pixel, direction: Direction, far: f64) -> Pixel {
     )
 }
 
-/// The head of an arrow.
+/// Draws the head of an arrow.
 fn draw_head<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     tip: Pixel,

@@ -10,23 +10,22 @@ use super::theme;
 use crate::result::pairs::{Correlation, Pair, PairRow, Pairs};
 use crate::result::score::Role;
 
-/// Width and height of a panel's axes in pixels of the layout.
+/// Width and height of a panel's axes in layout pixels.
 const ADVANTAGE_SIZE: Size = (640.0, 540.0);
 const ACCURACY_SIZE: Size = (600.0, 600.0);
 
 /// A zoomed panel shows changes down to −`ZOOM_BELOW` × the best gain.
 const ZOOM_BELOW: f64 = 4.0;
-/// The smallest gain, and the smallest spread of accuracies, that a zoom is made for, in percentage
-/// points.
+/// The smallest gain and the smallest spread of accuracies that a zoomed panel is scaled to, in
+/// percentage points.
 const SMALLEST_GAIN: f64 = 0.25;
-/// A zoomed panel is worth its room where it magnifies by so much.
+/// A zoomed panel is drawn if it magnifies at least by this factor.
 const WORTH_MAGNIFYING: f64 = 2.5;
 
-/// Figure 3: the interpolation advantage against the angle at θ0. `None` without pairs that have
-/// both.
+/// Figure 3: the interpolation advantage against the angle at θ0. `None` if no pair has both.
 ///
-/// Pairs with a barrier may lose fifty points where others gain a tenth of one: then a second
-/// panel shows those that lose little.
+/// Pairs with a barrier may lose fifty points while others gain a tenth of a point; then a second
+/// panel shows only the pairs that lose little.
 pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
     let row = |pair: &Pair| advantage_row(pair).map(|row| 100.0 * row.advantage);
     let point = |pair: &Pair| Some((pair.angle_deg, row(pair)?));
@@ -62,11 +61,11 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
     })
 }
 
-/// Figure 4: the accuracy of a pair's soup against that of its ensemble, on the test set and on
-/// the shifts. `None` where there is neither.
+/// Figure 4: the accuracy of a pair's soup against that of its ensemble, on the test set and on the
+/// shifts. `None` if there is neither.
 ///
-/// Where soups fail that ensembles do not, a second row shows the pairs whose soups come near
-/// the ensembles.
+/// If some soups fail while their ensembles do not, a second row shows the pairs whose soups come
+/// close to the ensembles.
 pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
     let groups = Groups::of(pairs);
     let of = |role: Role| pairs.datasets.iter().filter(move |set| set.role == role);
@@ -89,7 +88,7 @@ pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
         let series = groups.series(|pair| place(pair, *row));
         worst_ensemble(&series)
     });
-    // The same pairs on both sides.
+    // Both sides show the same pairs.
     let is_near = |pair: &Pair| {
         let mut sides = sides.iter().zip(floors);
         sides.all(|((row, ..), floor)| place(pair, *row).is_none_or(|place| place.0 >= floor))
@@ -135,20 +134,20 @@ fn panel(title: String, series: Vec<Series>) -> Plot {
     }
 }
 
-/// The accuracy from which a soup comes near the ensembles: below all of these by their spread,
-/// which is at least a quarter of a point.
+/// The accuracy from which a soup counts as close to the ensembles: below the worst of them by
+/// their spread, which is at least a quarter of a point.
 fn worst_ensemble(series: &[Series]) -> f64 {
     let range = extent(places(series).map(|place| place.1));
     let (low, high) = range.unwrap_or_default();
     low - (high - low).max(SMALLEST_GAIN)
 }
 
-/// The row `all`, or the first data set's.
+/// The row `all`, or that of the first data set.
 fn advantage_row(pair: &Pair) -> Option<&PairRow> {
     pair.row("all").or_else(|| pair.rows.first())
 }
 
-/// The data that the advantage is measured on.
+/// The title that names the data of the advantage.
 fn advantage_title(pairs: &Pairs) -> String {
     let row = pairs.pairs.first().and_then(advantage_row);
     match row.map(|row| row.dataset.as_str()) {
@@ -158,7 +157,7 @@ fn advantage_title(pairs: &Pairs) -> String {
     }
 }
 
-/// A correlation in words.
+/// Describes a correlation in words.
 fn correlation(name: &str, of: Correlation) -> String {
     let pairs = match of.pairs {
         1 => "1 pair".to_string(),
@@ -176,7 +175,7 @@ fn correlation(name: &str, of: Correlation) -> String {
     format!("{name} = {value} (95 % of bootstraps over models: {low} to {high}), {pairs}")
 }
 
-/// Decimals of a round number.
+/// The number of decimals of a round number.
 fn decimals(value: f64) -> usize {
     (-value.abs().log10().floor()).max(0.0) as usize
 }
@@ -186,7 +185,7 @@ fn places(series: &[Series]) -> impl Iterator<Item = Xy> {
     points.map(|point| point.at)
 }
 
-/// The points that a condition holds for.
+/// The points that satisfy a condition.
 fn kept(series: &[Series], holds: impl Fn(Xy) -> bool) -> Vec<Series> {
     let mut series = series.to_vec();
     for one in &mut series {
@@ -195,7 +194,7 @@ fn kept(series: &[Series], holds: impl Fn(Xy) -> bool) -> Vec<Series> {
     series
 }
 
-/// The pairs by what differs within them, the most frequent sets of hyperparameters first.
+/// Pairs grouped by the hyperparameters that differ within them, the largest group first.
 struct Groups<'a> {
     groups: Vec<(&'a [String], Vec<&'a Pair>)>,
 }
@@ -210,13 +209,13 @@ impl<'a> Groups<'a> {
                 None => groups.push((differ, vec![pair])),
             }
         }
-        // Stable: of equals, the one that comes first.
+        // A stable sort: of equal groups, the earlier one comes first.
         groups.sort_by_key(|(_, members)| std::cmp::Reverse(members.len()));
         Self { groups }
     }
 
-    /// The finite points of each group in its colour, those of small groups in grey and below
-    /// the others.
+    /// The finite points of each group in its own colour; those of small groups are grey and drawn
+    /// below the others.
     fn series(&self, point: impl Fn(&Pair) -> Option<Xy>) -> Vec<Series> {
         let size = match self.groups.iter().map(|group| group.1.len()).sum::<usize>() {
             0..=150 => 8.0,
@@ -249,7 +248,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// The names of the hyperparameters that differ, as many as a legend has room for.
+/// The names of the hyperparameters that differ, as many as fit into a legend.
 fn differing(names: &[String]) -> String {
     const MOST_LETTERS: usize = 40;
     if names.is_empty() {
@@ -307,7 +306,7 @@ mod tests {
         pairs.pairs.retain(|pair| pair.rows[0].advantage > -0.01);
         assert_eq!(angle_advantage(&pairs).unwrap().panels.len(), 1);
         assert_eq!(soup_ensemble(&pairs).unwrap().panels.len(), 2);
-        // Nor do barriers alone.
+        // Barriers alone cause no zoom either.
         let mut pairs = fixtures::pairs();
         pairs.pairs.retain(|pair| pair.rows[0].advantage < -0.1);
         assert_eq!(angle_advantage(&pairs).unwrap().panels.len(), 1);

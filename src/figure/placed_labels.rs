@@ -1,4 +1,4 @@
-//! Labels on contour lines, kept apart from each other, the markers and the frame.
+//! Places labels on contour lines, away from each other, the markers and the frame.
 
 use plotters::prelude::*;
 
@@ -6,7 +6,7 @@ use super::axes::Axes;
 use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::text::{SMALL, word_width};
 
-/// Pixels of the layout that stay free around a label.
+/// Free space around a label, in layout pixels.
 const CLEARANCE: f64 = 7.0;
 
 /// A box on the canvas: its centre and half its size.
@@ -14,18 +14,18 @@ const CLEARANCE: f64 = 7.0;
 pub struct Obstacle {
     /// Centre.
     pub at: Pixel,
-    /// Half its width and height.
+    /// Half the width and height.
     pub half: Size,
 }
 
-/// Labels that have found their place.
+/// The labels that have been placed.
 pub struct PlacedLabels {
     obstacles: Vec<Obstacle>,
     placed: Vec<(Obstacle, String)>,
 }
 
 impl PlacedLabels {
-    /// No label yet; these boxes are to be kept free.
+    /// Starts without labels; these boxes must be kept free.
     pub fn new(obstacles: Vec<Obstacle>) -> Self {
         Self {
             obstacles,
@@ -33,8 +33,8 @@ impl PlacedLabels {
         }
     }
 
-    /// Takes the point of the lines that is farthest from everything else, if there is room:
-    /// whether there was.
+    /// Places a label at the point of the lines that is farthest from everything else, if there is
+    /// room; returns whether there was.
     pub fn place(&mut self, lines: &[Vec<Pixel>], text: &str, axes: &Axes) -> bool {
         let half = (word_width(text, SMALL) / 2.0 + 4.0, 0.5 * SMALL + 1.0);
         let room = |at: &Pixel| self.room(Obstacle { at: *at, half }, axes);
@@ -51,19 +51,19 @@ impl PlacedLabels {
         true
     }
 
-    /// How many have found one.
+    /// The number of placed labels.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.placed.len()
     }
 
-    /// Whether none has.
+    /// Whether no label has been placed.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.placed.is_empty()
     }
 
-    /// Pixels between a box and the nearest thing; negative when they overlap.
+    /// Pixels between a box and the nearest other thing; negative if they overlap.
     fn room(&self, label: Obstacle, axes: &Axes) -> f64 {
         let ((x, y), (w, h)) = (label.at, label.half);
         let sides = [
@@ -84,7 +84,7 @@ impl PlacedLabels {
         others.fold(frame, f64::min)
     }
 
-    /// Writes them on a light ground.
+    /// Writes the labels on a light background.
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         for (Obstacle { at, half }, text) in &self.placed {
             let corners = [

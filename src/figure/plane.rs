@@ -1,6 +1,6 @@
 //! Figure 2 of "Model soups": train loss, test error and mean shift error on the plane.
 //!
-//! Panels, colours and levels are this program's choice: the paper's are not published.
+//! Panels, colours and levels are this program's choice; the paper's are not published.
 
 use plotters::prelude::*;
 
@@ -23,7 +23,7 @@ use crate::result::plane::{Plane, Projected};
 /// Draws the plane.
 ///
 /// # Errors
-/// When the grid has fewer than 2×2 points or drawing fails.
+/// Fails when the grid has fewer than 2×2 points or drawing fails.
 pub fn draw(plane: &Plane, panels: Panels) -> Result<Drawing> {
     if plane.grid.xs.len() < 2 || plane.grid.ys.len() < 2 {
         return Err(Error::flag(
@@ -43,11 +43,11 @@ struct PlaneFigure<'a> {
     panels: Vec<Panel>,
 }
 
-// Lengths in pixels of the layout.
+// Lengths are in layout pixels.
 const LONGER_SIDE: f64 = 510.0;
 const LEFT_MARGIN: f64 = 118.0;
 const BAR_LABELS_WIDTH: f64 = 96.0;
-/// A very flat plane still leaves room for its colour bar.
+/// Minimum height of the colour bar, for very flat planes.
 const LOWEST_BAR: f64 = 200.0;
 
 impl Drawable for PlaneFigure<'_> {
@@ -134,9 +134,9 @@ impl PlaneFigure<'_> {
         Ok(())
     }
 
-    /// Where the loss of the panel's data sets falls, and how steeply: places and arrows on the canvas.
-    /// Lengths go with the square root of the slope, which spans decades; the steepest is as long as
-    /// the distance between them allows.
+    /// Arrows in the direction in which the loss of the panel's data sets falls: centre and vector
+    /// of each, on the canvas. The length is proportional to the square root of the gradient's
+    /// norm, which spans decades; the steepest arrow is as long as the spacing allows.
     fn darts(&self, panel: &Panel, axes: &Axes) -> Vec<(Pixel, Pixel)> {
         let names = panel.datasets.iter();
         let names: Vec<&str> = names
@@ -167,7 +167,7 @@ impl PlaneFigure<'_> {
             .map(|(place, (_, fall))| {
                 let slope = fall.0.hypot(fall.1);
                 let length = room * (slope / steepest).sqrt();
-                // Down the page is up along u2.
+                // Up along u2 is up on the page, where y decreases.
                 let along = (length * fall.0 / slope, -length * fall.1 / slope);
                 (place, if slope > 0.0 { along } else { (0.0, 0.0) })
             })
@@ -180,8 +180,8 @@ impl PlaneFigure<'_> {
         models.map(|model| (model.x, model.y)).collect()
     }
 
-    /// The markers of a panel: those within its axes with their points, and those at the frame of
-    /// models beyond. A range set by hand may leave out any model.
+    /// The markers of a panel: those within its axes with their points, and frame markers for
+    /// models beyond. A range set by hand may exclude any model.
     fn marks(&self, panel: &Panel, axes: &Axes) -> (Vec<(Mark, Xy)>, Vec<FrameMark>) {
         let marks = [Mark::Origin, Mark::First, Mark::Second, Mark::Soup];
         let minimum =
@@ -203,7 +203,7 @@ impl PlaneFigure<'_> {
         (inside, beyond)
     }
 
-    /// Where labels would cover a marker or an arrow.
+    /// Boxes in which labels would cover a marker or an arrow.
     fn obstacles(&self, panel: &Panel, axes: &Axes) -> Vec<Obstacle> {
         let square = |at: Pixel, half: f64| Obstacle {
             at,
@@ -251,10 +251,10 @@ impl PlaneFigure<'_> {
         Legend { rows }
     }
 
-    /// A projected model's name, its distance from the plane, and where it is when the grid does not
-    /// reach it.
+    /// The label of a projected model: its name, its distance from the plane and, if it lies
+    /// outside the grid, its position.
     fn label(&self, model: &Projected) -> String {
-        // Nearer than a thousandth of the way it lies on the plane as far as anybody sees.
+        // Within a thousandth of its distance from θ0, a model is visually on the plane.
         let is_near = model.distance <= 1e-3 * model.x.hypot(model.y);
         let distance = (!is_near).then(|| format!("{:.2} off the plane", model.distance));
         let axes = Axes::of(&self.plane.grid, (0.0, 0.0), LONGER_SIDE);
@@ -389,7 +389,7 @@ mod tests {
                 bowl(x, y)
             }
         };
-        // One grid point, one cell a panel.
+        // One grid point covers one cell in each panel.
         assert_eq!(
             hatched(&draw(&plane(9, 7, corner), Panels::Paper).unwrap().svg),
             3

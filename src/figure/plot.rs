@@ -1,4 +1,4 @@
-//! What stands on one pair of axes: lines through points, and points that look alike.
+//! The content of one pair of axes: lines through points, and points in one style.
 
 use plotters::prelude::*;
 
@@ -10,42 +10,42 @@ use super::ticks::{AxisScale, Interval, Ticks, spaced};
 /// One pair of axes.
 #[derive(Debug, Clone, Default)]
 pub struct Plot {
-    /// Above it; may be empty.
+    /// The title above the axes; may be empty.
     pub title: String,
-    /// Names of the two axes.
+    /// Names of the x and the y axis.
     pub names: [String; 2],
-    /// The scale of both.
+    /// The scale of both axes.
     pub scale: AxisScale,
-    /// Whether the line y = x is drawn: then both axes have one range.
+    /// Whether to draw the line y = x; both axes then have one range.
     pub diagonal: bool,
-    /// Whether the lines x = 0 and y = 0 are drawn.
+    /// Whether to draw the lines x = 0 and y = 0.
     pub zero: [bool; 2],
-    /// The ranges of x and y that the axes show; all points where there is none. Points beyond are drawn at
+    /// The ranges of x and y that the axes show; `None` for all points. Points beyond are drawn at
     /// the frame.
     pub window: Option<[Interval; 2]>,
-    /// Lines through points, below the series.
+    /// Lines through points, drawn below the series.
     pub paths: Vec<Path>,
-    /// Points, the last on top.
+    /// Series of points, the last one on top.
     pub series: Vec<Series>,
 }
 
 /// A line through points.
 #[derive(Debug, Clone)]
 pub struct Path {
-    /// In the legend.
+    /// The name in the legend.
     pub name: String,
-    /// Its colour.
+    /// The colour.
     pub color: RGBColor,
-    /// Its points, in order.
+    /// The points, in order.
     pub points: Vec<Xy>,
 }
 
-/// Points that look alike.
+/// Points in one style.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// In the legend; not listed when it is empty.
+    /// The name in the legend; not listed if empty.
     pub name: String,
-    /// Looks.
+    /// The marker.
     pub mark: Mark,
     /// The points.
     pub points: Vec<Point>,
@@ -54,9 +54,9 @@ pub struct Series {
 /// A point.
 #[derive(Debug, Clone)]
 pub struct Point {
-    /// What is written beside it when it lies beyond the axes; may be empty.
+    /// The label written beside it if it lies beyond the axes; may be empty.
     pub name: String,
-    /// Its values.
+    /// The values.
     pub at: Xy,
 }
 
@@ -70,12 +70,12 @@ impl From<Xy> for Point {
 }
 
 impl Plot {
-    /// Where a point stands on the axes.
+    /// The position of a point on the axes.
     pub fn on_axes(&self, (x, y): Xy) -> Xy {
         (self.scale.at(x), self.scale.at(y))
     }
 
-    /// The axes, their upper left corner here, of this width and height.
+    /// The axes with this upper left corner, width and height.
     pub fn axes(&self, corner: Pixel, size: Size) -> Axes {
         let [mut x, mut y] = self.shown();
         if self.diagonal {
@@ -86,7 +86,7 @@ impl Plot {
         Axes::filling(around(x), around(y), corner, size)
     }
 
-    /// The ranges that the axes are to show.
+    /// The ranges that the axes must show; `None` without points.
     fn shown(&self) -> [Option<Interval>; 2] {
         let paths = self.paths.iter().flat_map(|path| &path.points);
         let series = self.series.iter().flat_map(|series| &series.points);

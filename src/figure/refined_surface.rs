@@ -1,4 +1,4 @@
-//! A surface between its grid points, and its contour lines, in data coordinates.
+//! A surface refined between its grid points, and its contour lines, in data coordinates.
 
 use contour::ContourBuilder;
 
@@ -8,7 +8,7 @@ use crate::result::grid::Grid;
 /// A closed ring or an open line of (x, y).
 pub type ContourLine = Vec<Xy>;
 
-/// Points put between two grid points, so that lines come out smooth.
+/// Number of subdivisions between two grid points, for smooth lines.
 const POINTS_PER_STEP: usize = 6;
 
 /// A surface refined between its grid points.
@@ -19,10 +19,10 @@ pub struct RefinedSurface {
 }
 
 impl RefinedSurface {
-    /// Refines by monotone cubic interpolation (Fritsch and Carlson 1980) along x, then y: it
-    /// passes through the values and makes no extremum that they do not have. Values above `high`
-    /// count as `high`, and so does every cell that touches a value that is not finite: the
-    /// caller covers those.
+    /// Refines by monotone cubic interpolation (Fritsch and Carlson 1980) along x, then y: the
+    /// surface passes through the values and has no extremum that they do not have. Values above
+    /// `high` count as `high`, and so does every cell that touches a value that is not finite; the
+    /// caller must cover those.
     pub fn new(grid: &Grid, values: &[f64], high: f64) -> Self {
         let (nx, ny) = (grid.xs.len(), grid.ys.len());
         let finite = |v: f64| if v.is_finite() { v.min(high) } else { f64::NAN };
@@ -48,7 +48,7 @@ impl RefinedSurface {
         }
     }
 
-    /// Values at the crossings of columns and rows, row by row: linear between refined points.
+    /// Values at the crossings of columns and rows, row by row, linear between refined points.
     pub fn sample(&self, xs: &[f64], ys: &[f64]) -> Vec<f64> {
         let columns: Vec<(usize, f64)> = xs.iter().map(|x| position(&self.xs, *x)).collect();
         let row = |y: &f64| {
@@ -65,8 +65,8 @@ impl RefinedSurface {
         ys.iter().flat_map(row).collect()
     }
 
-    /// The lines where the surface takes a value, without the pieces along the frame that close
-    /// them.
+    /// The lines on which the surface has the value `level`, without the segments along the frame
+    /// that close them.
     pub fn lines(&self, level: f64) -> Vec<ContourLine> {
         let Ok(contours) = self.builder().contours(&self.values, &[level]) else {
             return Vec::new();
@@ -85,7 +85,7 @@ impl RefinedSurface {
         ContourBuilder::new(self.xs.len(), self.ys.len(), true)
     }
 
-    /// From cell coordinates to data coordinates; what lies outside the frame is put on it.
+    /// Converts cell coordinates to data coordinates; points outside the frame are moved onto it.
     fn path(&self, ring: &geo_types::LineString<f64>) -> ContourLine {
         let at = |axis: &[f64], cell: f64| {
             let last = axis.len() - 1;
@@ -123,7 +123,8 @@ impl RefinedSurface {
     }
 }
 
-/// The interval of an axis that holds a value, and the part of it that lies before the value.
+/// The interval of an axis that contains a value, and the fraction of it that lies before the
+/// value.
 fn position(axis: &[f64], value: f64) -> (usize, f64) {
     let index = axis
         .partition_point(|tick| *tick <= value)
@@ -165,8 +166,8 @@ fn refine(values: &[f64]) -> Vec<f64> {
     fine
 }
 
-/// Harmonic mean of the slopes to both sides; 0 at an extremum, one-sided at the ends and beside
-/// a NaN.
+/// The harmonic mean of the slopes on both sides; 0 at an extremum, one-sided at the ends and
+/// beside a NaN.
 fn slope(values: &[f64], k: usize) -> f64 {
     let known = |difference: &f64| !difference.is_nan();
     let before = k.checked_sub(1).map(|p| values[k] - values[p]);
@@ -201,7 +202,7 @@ mod tests {
         let lines = surface.lines(13.0);
         assert_eq!(lines.len(), 1);
         for (x, y) in &lines[0] {
-            // Within a refined cell of the frame the end is put on it.
+            // Within one refined cell of the frame, ends are moved onto it.
             let edge = *x == -1.0 || *x == 3.0 || *y == 10.0 || *y == 16.0;
             let tolerance = if edge { 0.09 } else { 1e-9 };
             assert!((x + y - 13.0).abs() < tolerance, "{x} {y}");

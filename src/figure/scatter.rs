@@ -1,4 +1,4 @@
-//! Points on one or several pairs of axes, with one legend below.
+//! Points on one or several pairs of axes, with a common legend below.
 
 use plotters::prelude::*;
 
@@ -19,31 +19,31 @@ use crate::result::score::{DatasetInfo, Role};
 pub struct Scatter {
     /// The panels, row by row.
     pub panels: Vec<Plot>,
-    /// Panels beside each other.
+    /// Number of panels per row.
     pub columns: usize,
-    /// Width and height of a panel's axes in pixels of the layout.
+    /// Width and height of a panel's axes in layout pixels.
     pub size: Size,
     /// Lines of text between the panels and the legend.
     pub captions: Vec<String>,
 }
 
-// Lengths in pixels of the layout.
-/// Room above panels without titles.
+// Lengths are in layout pixels.
+/// Space above panels without titles.
 const UNTITLED_TOP: f64 = 40.0;
-/// Between the frame and the longest number of the y axis, its name included.
+/// Space between the frame and the longest number of the y axis, including the axis's name.
 const Y_NAME_ROOM: f64 = 70.0;
-/// Half the width of a path's point.
+/// Half-width of the markers on a path.
 const PATH_POINT: f64 = 5.0;
 
-/// Draws points.
+/// Draws the plots.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn draw(scatter: &Scatter) -> Result<Drawing> {
     canvas::drawing(scatter)
 }
 
-/// The names of axes that show test accuracy and the mean accuracy over the shifts on this scale.
+/// The axis names for test accuracy and for the mean accuracy over the shifts, on this scale.
 /// `None` without a test set or without shifts.
 pub fn accuracy_names(datasets: &[DatasetInfo], scale: AxisScale) -> Option<[String; 2]> {
     let of = |role: Role| datasets.iter().filter(move |set| set.role == role);
@@ -53,7 +53,7 @@ pub fn accuracy_names(datasets: &[DatasetInfo], scale: AxisScale) -> Option<[Str
         1 => format!("{} accuracy", short(&of(Role::Shift).next()?.name)),
         count => format!("mean accuracy over {count} shifts"),
     };
-    // Uneven ticks that nothing explains look like a mistake.
+    // Unevenly spaced ticks without an explanation look like a mistake.
     let unit = match scale {
         AxisScale::Linear => "%",
         AxisScale::Logit => "%, logit scale",
@@ -76,7 +76,7 @@ impl Drawable for Scatter {
     }
 }
 
-/// Where everything stands; `[panel]` each.
+/// The positions of all parts of the figure, one entry per panel.
 struct ScatterLayout {
     sheet: Sheet,
     axes: Vec<Axes>,
@@ -120,7 +120,7 @@ impl Scatter {
         }
     }
 
-    /// Paths, then series, each once.
+    /// A legend of the paths, then the series, each listed once.
     fn legend(&self, width: f64) -> Legend {
         let paths = |plot: &'_ Plot| -> Vec<(Key, String)> {
             let entry = |path: &Path| (Key::Line(path.color), path.name.clone());
@@ -166,7 +166,7 @@ impl Plot {
         Ok(())
     }
 
-    /// The lines of zeros and of equal values.
+    /// Draws the lines of zeros and of equal values.
     fn guides<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         let mut lines = Vec::new();
         if self.zero[0] && (axes.x.0..=axes.x.1).contains(&0.0) {
@@ -184,7 +184,7 @@ impl Plot {
         Ok(())
     }
 
-    /// The pieces of a path that lie within the frame.
+    /// Draws the parts of a path that lie within the frame.
     fn path<B: DrawingBackend>(
         &self,
         canvas: &Canvas<'_, B>,

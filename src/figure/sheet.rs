@@ -1,6 +1,7 @@
-//! A sheet: panels in rows and columns, lines of text below them, and a legend at the lower edge.
+//! The layout of a figure: panels in rows and columns, lines of text below them, and a legend at
+//! the lower edge.
 //!
-//! Lengths are in pixels of the layout.
+//! Lengths are in layout pixels.
 
 use plotters::prelude::*;
 
@@ -8,25 +9,25 @@ use super::canvas::{Anchor, Canvas, DrawResult, Pixel, Size};
 use super::legend::Legend;
 use super::text::{SMALL, wrapped};
 
-/// Most panels beside each other, unless a figure wants fewer.
+/// Maximum number of panels per row, unless a figure wants fewer.
 pub const COLUMNS: usize = 3;
 
 /// Height of a line of text.
 const CAPTION_HEIGHT: f64 = 44.0;
 
-/// Room that texts and legends leave free at the left and right edge of the sheet.
+/// Free space at the left and right edge of the sheet, beside texts and legends.
 const EDGE: f64 = 20.0;
 
-/// Room around the axes of each panel.
+/// Space around the axes of each panel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Margins {
-    /// For the numbers of the y axis and its name.
+    /// Space for the numbers of the y axis and its name.
     pub left: f64,
-    /// For half a number of the x axis, or a colour bar.
+    /// Space for half a number of the x axis, or for a colour bar.
     pub right: f64,
-    /// For a title.
+    /// Space for a title.
     pub top: f64,
-    /// For the numbers of the x axis and its name.
+    /// Space for the numbers of the x axis and its name.
     pub bottom: f64,
 }
 
@@ -44,13 +45,13 @@ impl Default for Margins {
 /// Panels in rows and columns, all of one size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PanelGrid {
-    /// How many there are.
+    /// Number of panels.
     pub panels: usize,
-    /// Most panels beside each other.
+    /// Maximum number of panels per row.
     pub columns: usize,
     /// Width and height of a panel's axes.
     pub axes: Size,
-    /// Room around the axes.
+    /// Space around the axes.
     pub margins: Margins,
 }
 
@@ -74,18 +75,18 @@ impl PanelGrid {
         (left + self.axes.0 + right, top + self.axes.1 + bottom)
     }
 
-    /// Width of all panels.
+    /// The total width of the panels.
     pub fn width(&self) -> f64 {
         self.columns() as f64 * self.cell().0
     }
 
-    /// Width that texts and legends below the panels may have.
+    /// The maximum width of texts and legends below the panels.
     pub fn text_width(&self) -> f64 {
         self.width() - 2.0 * EDGE
     }
 }
 
-/// Where everything stands.
+/// The positions of panels, captions and legend.
 pub struct Sheet {
     grid: PanelGrid,
     /// Lines of text between the panels and the legend.
@@ -103,7 +104,7 @@ impl Sheet {
         }
     }
 
-    /// The sheet with these captions, broken between words where they are too long.
+    /// Adds captions; those that are too long are broken between words.
     #[must_use]
     pub fn captioned(mut self, captions: &[String]) -> Self {
         let width = self.grid.text_width();
@@ -121,7 +122,8 @@ impl Sheet {
         (width.ceil() as u32, height.ceil() as u32)
     }
 
-    /// Upper left corner of a panel's axes; panels go row by row, centred where the legend is wider.
+    /// The upper left corner of a panel's axes. Panels are placed row by row, and centred if the
+    /// legend is wider.
     pub fn corner(&self, panel: usize) -> Pixel {
         let PanelGrid { margins, .. } = self.grid;
         let columns = self.grid.columns();
@@ -137,14 +139,14 @@ impl Sheet {
     /// Draws the captions and the legend.
     ///
     /// # Errors
-    /// When the canvas fails.
+    /// Fails when the canvas fails.
     pub fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult<B> {
         let (wide, tall) = self.size();
         let lines = self.captions.len() as f64;
         let top = f64::from(tall) - self.legend.size().1 - CAPTION_HEIGHT * lines;
         for (index, line) in self.captions.iter().enumerate() {
             let y = top + (index as f64 + 0.5) * CAPTION_HEIGHT - 8.0;
-            // Names stand in it, in which `_1` is no lowered digit.
+            // Captions contain names, in which `_1` is not a subscript.
             canvas.word(line, (f64::from(wide) / 2.0, y), SMALL, Anchor::Middle)?;
         }
         self.legend.draw(canvas, (wide, tall))

@@ -1,27 +1,27 @@
-//! Scales of axes whose values have signs and span decades.
+//! Scales for axes whose values have signs and span decades.
 
 use super::numbers;
 use super::ticks::{Interval, Ticks, ticks};
 
-/// How a value becomes a place on an axis.
+/// The map from values to positions on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SignedScale {
-    /// As it is.
+    /// The position is the value.
     Linear,
-    /// Linear below this value, and one unit a decade far above it, on both sides of 0: asinh of
-    /// half the quotient, by ln 10.
+    /// Linear below this value and, far above it, one unit per decade, on both sides of 0: asinh of
+    /// half the quotient, divided by ln 10.
     Symlog(f64),
 }
 
-/// Largest magnitude over the median one from which a linear axis would show a single point.
+/// Ratio of the largest to the median magnitude from which a linear axis would show a single point.
 const LOGARITHMIC_FROM: f64 = 300.0;
 
-/// Most decades that are shown on one side.
+/// Maximum number of decades shown on one side.
 const MOST_DECADES: f64 = 7.0;
 
 impl SignedScale {
-    /// The scale that keeps these values apart: logarithmic only where the largest is so far
-    /// beyond most others that these would all be at 0.
+    /// The scale that keeps these values apart: logarithmic only if the largest is so far beyond
+    /// most others that these would all be drawn at 0.
     pub fn of(values: impl Iterator<Item = f64>) -> Self {
         let sizes = values.map(f64::abs);
         let mut sizes: Vec<f64> = sizes.filter(|v| v.is_finite() && *v > 0.0).collect();
@@ -36,7 +36,7 @@ impl SignedScale {
         Self::Symlog(10_f64.powf(least.max(largest.log10().ceil() - MOST_DECADES)))
     }
 
-    /// Where a value stands.
+    /// The position of a value.
     pub fn at(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
@@ -44,10 +44,10 @@ impl SignedScale {
         }
     }
 
-    /// Round values within a range of places.
+    /// Ticks at round values within a range of positions.
     pub fn ticks(self, (min, max): Interval) -> Ticks {
         let Self::Symlog(least) = self else {
-            // 0 has no decimals, be the others written as powers of ten.
+            // 0 has no decimals, even if the others are written as powers of ten.
             let zero = |(at, label)| {
                 if at == 0.0 {
                     (at, "0".to_string())
@@ -57,7 +57,7 @@ impl SignedScale {
             };
             return ticks((min, max)).into_iter().map(zero).collect();
         };
-        // Where the scale is still linear numbers would crowd around 0.
+        // In the linear part of the scale, numbers would crowd around 0.
         let from = least.log10().round() as i32 + 1;
         let decades = from..=from + min.abs().max(max.abs()).ceil() as i32;
         let below = decades.clone().rev().map(|k| (-10_f64.powi(k), k, "−"));
@@ -72,7 +72,7 @@ impl SignedScale {
     }
 }
 
-/// Powers of ten within a range of decimal logarithms, at most about `most` of them.
+/// Ticks at powers of ten within a range of decimal logarithms, at most about `most` of them.
 pub fn decades((min, max): Interval, most: usize) -> Ticks {
     let (from, to) = (min.ceil() as i32, max.floor() as i32);
     let step = ((to - from + 1).max(1) as usize).div_ceil(most.max(1)) as i32;
@@ -80,7 +80,7 @@ pub fn decades((min, max): Interval, most: usize) -> Ticks {
     whole.map(|k| (f64::from(k), power(k))).collect()
 }
 
-/// 10ᵏ as a person would write it.
+/// Formats 10ᵏ as a person would write it.
 fn power(k: i32) -> String {
     match k {
         0..=3 => format!("1{}", "0".repeat(k as usize)),

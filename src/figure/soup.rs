@@ -15,16 +15,15 @@ use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{MethodResult, Soups};
 
-/// Width and height of the axes in pixels of the layout.
+/// Width and height of the axes in layout pixels.
 const AXES_SIZE: Size = (1000.0, 720.0);
 
-/// The closest look at models that are alike, in percentage points.
+/// Minimum range of accuracies that the axes magnify, in percentage points.
 const SMALLEST_SPREAD: f64 = 1.0;
 
-/// Where every model and every method stands, in percent. `None` without a test set or without
-/// shifts.
+/// Plots every model and every method, in percent. `None` without a test set or without shifts.
 ///
-/// The axes show the models that lie close together: a soup that failed is drawn at the frame.
+/// The axes show the models that lie close together; a soup that failed is drawn at the frame.
 pub fn scatter(soups: &Soups) -> Option<Scatter> {
     let names = accuracy_names(&soups.datasets, AxisScale::Linear)?;
     let (paths, series) = drawn(soups);
@@ -49,14 +48,14 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
     })
 }
 
-/// Methods that have several settings, then the models and the other methods.
+/// Methods that have several settings as paths; models and other methods as series.
 fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     let at = |scores: &[Score]| place(&soups.datasets, scores);
     let single = |model: &Individual| Point {
         name: short(&model.name),
         at: at(&model.scores),
     };
-    // θ0's marker is the larger one: on top it would hide a model.
+    // θ0's marker is larger; on top it would hide a model.
     let mut series = vec![
         Series {
             name: format!("θ_0 {}", short(&soups.origin.name)),
@@ -89,8 +88,8 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     (paths, series)
 }
 
-/// Methods in the order in which they are drawn, the last on top. The second best model has its
-/// diamond already.
+/// Methods in the order of drawing, the last on top. The second-best model is missing because it
+/// already has its diamond.
 const ORDER: [Method; 12] = [
     Method::WiseFt,
     Method::Slerp,
@@ -106,7 +105,7 @@ const ORDER: [Method; 12] = [
     Method::Best,
 ];
 
-/// Colours and shapes of the paper's released script where it has the method.
+/// The colours and shapes of the paper's released script, if it has the method.
 fn mark(method: Method) -> Mark {
     match method {
         Method::Best | Method::Second => open(DotShape::Circle, theme::INK, 23.0),
@@ -124,7 +123,7 @@ fn mark(method: Method) -> Mark {
     }
 }
 
-/// The colour of a method that may be a line of settings.
+/// The colour of a method whose settings may form a line.
 fn color(method: Method) -> RGBColor {
     match method {
         Method::WiseFt => theme::GROUPS[5],
@@ -146,7 +145,7 @@ fn open(shape: DotShape, color: RGBColor, size: f64) -> Mark {
     })
 }
 
-/// A method's settings in their order.
+/// A method's settings, in order, as a path.
 fn path(method: Method, results: &[&MethodResult], places: Vec<Xy>) -> Path {
     let settings = results.iter().map(|result| result.setting);
     let mut points: Vec<(Option<f64>, Xy)> = settings.zip(places).collect();
@@ -174,8 +173,8 @@ fn place(datasets: &[DatasetInfo], scores: &[Score]) -> Xy {
     (100.0 * accuracies.test, 100.0 * accuracies.shift)
 }
 
-/// The ranges of the axes: of what lies within the spread of the ordinary models from these, so
-/// that they take a third of each axis at the least.
+/// The ranges of the axes: everything within one spread of the ordinary models, so that these take
+/// at least a third of each axis.
 fn window(individuals: &[Xy], all: &[Xy]) -> Option<[Interval; 2]> {
     let reach = |of: fn(&Xy) -> f64| {
         let (low, high) = ordinary(individuals.iter().map(of))?;
@@ -189,9 +188,9 @@ fn window(individuals: &[Xy], all: &[Xy]) -> Option<[Interval; 2]> {
     Some([x, extent(near.iter().map(|place| place.1))?])
 }
 
-/// The range of the accuracies but those far below the others. It is judged by the better half,
-/// since fewer than half of the models have failed: the median stands eight times as far above
-/// the last one as below the upper quartile.
+/// The range of the accuracies without those far below the others. The better half determines it,
+/// since fewer than half of the models have failed: the lower limit is eight times as far below the
+/// median as the upper quartile is above it.
 fn ordinary(values: impl Iterator<Item = f64>) -> Option<Interval> {
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -245,7 +244,7 @@ mod tests {
         }
         let [x, _] = scatter(&soups).unwrap().panels[0].window.unwrap();
         assert!(x.0 > 80.0, "{x:?}");
-        // Every one is told, be it below the axes.
+        // Every failed model is named, if need be below the axes.
         let names: usize = (0..7)
             .map(|k| svg(&soups).matches(&format!("{k} (10.0, 12.0)")).count())
             .sum();

@@ -1,31 +1,32 @@
-//! Text on the canvas: its sizes, how wide it is, and how what is too long is shortened or broken.
+//! Text on the canvas: its sizes and widths, and how long text is shortened or broken.
 
 use plotters::prelude::*;
 
 use super::theme;
 use crate::error::visible;
 
-/// Size of titles in pixels of the layout.
+/// Size of titles in layout pixels.
 pub const TITLE: f64 = 36.0;
 /// Size of axis names and legends.
 pub const TEXT: f64 = 33.0;
 /// Size of numbers.
 pub const SMALL: f64 = 30.0;
 
-/// Most letters of a text: one of any length would take any time to draw.
+/// Maximum number of characters of a text; drawing time grows with the length.
 const MOST_LETTERS: usize = 160;
 
-/// A text as it is drawn: with nothing that an SVG cannot hold, and not of any length.
+/// The text that is drawn: without characters that an SVG cannot hold, and shortened if it is too
+/// long.
 pub fn shown(text: &str) -> String {
     ends(&visible(text), MOST_LETTERS)
 }
 
-/// Names of ordinary length in full, others by their two ends.
+/// A name of ordinary length unchanged; a longer one shortened to its two ends.
 pub fn short(name: &str) -> String {
     ends(name, 28)
 }
 
-/// Names of at most so many letters in full, others by their two ends.
+/// A name of at most `most` characters unchanged; a longer one shortened to its two ends.
 pub fn ends(name: &str, most: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
     if letters.len() <= most {
@@ -42,7 +43,7 @@ pub fn ends(name: &str, most: usize) -> String {
     )
 }
 
-/// Splits a text at its first lowered digit: the text before it, the digit, and the text after it.
+/// Splits a text at its first subscript: the text before it, the digit, and the text after it.
 pub fn split(text: &str) -> Option<(&str, &str, &str)> {
     let (head, rest) = text.split_once('_')?;
     let digit = rest.chars().next().filter(char::is_ascii_digit)?;
@@ -50,12 +51,12 @@ pub fn split(text: &str) -> Option<(&str, &str, &str)> {
     Some((head, digit, tail))
 }
 
-/// The room of the spaces that a text begins with: an SVG's reader leaves them out.
+/// The width of the leading spaces of a text, which SVG viewers leave out.
 pub fn spaces(text: &str, size: f64) -> f64 {
     (text.len() - text.trim_start().len()) as f64 * 0.26 * size
 }
 
-/// The width of a text in pixels of the layout.
+/// The width of a text in layout pixels, with subscripts.
 pub fn width(text: &str, size: f64) -> f64 {
     if let Some((head, digit, tail)) = split(text) {
         return width(head, size)
@@ -66,7 +67,7 @@ pub fn width(text: &str, size: f64) -> f64 {
     word_width(text, size)
 }
 
-/// The width of a text that is written as it is.
+/// The width in layout pixels of a text that is written unchanged.
 pub fn word_width(text: &str, size: f64) -> f64 {
     let text = shown(text);
     let measured = (theme::FONT, size).into_font().box_size(&text);
@@ -75,7 +76,8 @@ pub fn word_width(text: &str, size: f64) -> f64 {
     })
 }
 
-/// Lines of at most this width, broken between words, of which none is so long that it would be cut.
+/// Breaks a text between words into lines of at most this width, none so long that it would be
+/// shortened.
 pub fn wrapped(text: &str, most: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,4 +1,4 @@
-//! Colours and the font: the same in every figure.
+//! Colours and the font, which are the same in every figure.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// The bundled font's name among plotters' fonts.
 pub const FONT: &str = "sans-serif";
-/// Ink.
+/// Text and lines.
 pub const INK: RGBColor = RGBColor(30, 30, 30);
 /// Arrows.
 pub const ARROW: RGBColor = RGBColor(110, 110, 110);
@@ -16,7 +16,7 @@ pub const ARROW: RGBColor = RGBColor(110, 110, 110);
 pub const FIRST: RGBColor = RGBColor(0, 114, 178);
 /// θ2: orange of the Okabe–Ito palette.
 pub const SECOND: RGBColor = RGBColor(230, 159, 0);
-/// The soup: red-purple, apart from both.
+/// The soup: red-purple, distinct from both.
 pub const SOUP: RGBColor = RGBColor(204, 60, 90);
 /// Ensembles: bluish green of the Okabe–Ito palette.
 pub const ENSEMBLE: RGBColor = RGBColor(0, 158, 115);
@@ -39,7 +39,7 @@ pub const UNIFORM: RGBColor = RGBColor(31, 119, 180);
 pub const GREEDY: RGBColor = RGBColor(128, 78, 180);
 /// Greedy soups in random order.
 pub const PALE: RGBColor = RGBColor(200, 176, 226);
-/// Learned soups: they are not in the paper's figure; the next of its script's colours.
+/// Learned soups, which are not in the paper's figure: the next colour of its script.
 pub const LEARNED: RGBColor = RGBColor(140, 86, 75);
 /// Ensembles among soups.
 pub const RED: RGBColor = RGBColor(214, 39, 40);
@@ -55,10 +55,10 @@ pub const GROUPS: [RGBColor; 6] = [
 /// Points that belong to no group.
 pub const OTHER: RGBColor = RGBColor(150, 150, 150);
 
-/// Registers the bundled font, once a process.
+/// Registers the bundled font, once per process.
 ///
 /// # Errors
-/// When the font cannot be parsed.
+/// Fails when the font cannot be parsed.
 pub fn register_font() -> Result<()> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     let registered = REGISTERED.get_or_init(|| {
@@ -76,8 +76,8 @@ pub fn shade(part: f64) -> RGBColor {
     ViridisRGB.get_color(1.0 - part)
 }
 
-/// Blue below ½, white there, red above: ColorBrewer's RdBu, turned, which the colour-blind tell
-/// apart.
+/// Blue below ½, white at ½, red above: ColorBrewer's RdBu, reversed, which colour-blind readers
+/// can distinguish.
 pub fn diverging(part: f64) -> RGBColor {
     const COLORS: [RGBColor; 9] = [
         RGBColor(33, 102, 172),

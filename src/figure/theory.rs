@@ -1,8 +1,8 @@
 //! Figure 5 of "Model soups": the difference between the losses of soup and ensemble, and its
 //! approximation.
 //!
-//! The paper's left and centre panels are both of the loss; which differ in what is not known.
-//! Here the approximation has Δf on the left, as in the paper's equation, and ∂f/∂α in the centre.
+//! The paper's left and centre panels both show the loss; how they differ is not known. Here the
+//! approximation uses Δf on the left, as in the paper's equation, and ∂f/∂α in the centre.
 
 use super::axes::extent;
 use super::canvas::Size;
@@ -13,13 +13,13 @@ use super::theme;
 use super::ticks::Interval;
 use crate::result::pairs::{Pairs, TheoryPoint};
 
-/// Width and height of a panel's axes in pixels of the layout.
+/// Width and height of a panel's axes in layout pixels.
 const AXES_SIZE: Size = (500.0, 500.0);
-/// Values of α with an entry in the legend.
+/// Maximum number of values of α in the legend.
 const MOST_LISTED: usize = 9;
 
-/// Rows: logits at the β that calibrates the soup, then as they are. `None` where the comparison
-/// was not made.
+/// Plots the approximation: the first row has the logits at the β that calibrates the soup, the
+/// second has the logits unchanged. `None` if the comparison was not made.
 pub fn theory(pairs: &Pairs) -> Option<Scatter> {
     let mut panels = Vec::new();
     for (calibrated, beta) in [(true, "calibrated β"), (false, "β = 1")] {
@@ -72,10 +72,10 @@ pub fn theory(pairs: &Pairs) -> Option<Scatter> {
     })
 }
 
-/// A number of a point.
+/// Selects one number of a point.
 type PointValue<'a> = &'a dyn Fn(&TheoryPoint) -> f64;
 
-/// The points of one row, one series an α.
+/// The points of one row, one series per α.
 fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Series> {
     let mut alphas: Vec<f64> = row.iter().map(|of| of.alpha).collect();
     alphas.sort_by(f64::total_cmp);
@@ -91,7 +91,7 @@ fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Ser
                 0 => format!("α = {alpha}"),
                 _ => String::new(),
             },
-            // The brightest colours are lost on white.
+            // The brightest colours are hard to see on white.
             mark: Mark::Dot(Dot::new(
                 DotShape::Circle,
                 theme::shade(0.1 + 0.9 * alpha),
@@ -103,8 +103,8 @@ fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Ser
     alphas.iter().enumerate().map(one).collect()
 }
 
-/// The range of the values but a few that are far from the others: where models lie in basins
-/// apart, losses differ by a thousand times what they do elsewhere.
+/// The range of the values without a few that are far from the others: if models lie in different
+/// basins, losses differ a thousand times as much as elsewhere.
 fn window(row: &[&TheoryPoint], of: PointValue<'_>) -> Option<Interval> {
     let values = row.iter().map(|point| of(point));
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
@@ -115,7 +115,7 @@ fn window(row: &[&TheoryPoint], of: PointValue<'_>) -> Option<Interval> {
     let within = |value: &f64| (first - fence..=third + fence).contains(value);
     let whole = (sorted[0], sorted[last]);
     let near = extent(sorted.into_iter().filter(within))?;
-    // Nothing is put beyond the axes for a little room.
+    // Points are put beyond the axes only if that gains much room.
     let stretched = whole.1 - whole.0 > 3.0 * (near.1 - near.0);
     Some(if stretched && near.0 < near.1 {
         near
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(svg.matches("β = 1, with ∂f/∂α").count(), 1);
         assert_eq!(svg.matches("α = 0.25").count(), 1);
         assert_eq!(svg.matches("triangles at the frame").count(), 1);
-        // A barrier differs by a hundred times what the others do.
+        // With a barrier, losses differ a hundred times as much as elsewhere.
         let [x, _] = figure.panels[0].window.unwrap();
         assert!(x.1 - x.0 < 0.1, "{x:?}");
     }

@@ -1,4 +1,4 @@
-//! Ticks and scales of axes: values as they are, or accuracies by the logit as in Wortsman et al. 2022
+//! Ticks and scales of axes: plain values, or accuracies by their logit as in Wortsman et al. 2022
 //! (WiSE-FT): h(p) = ln(p / (1 − p)).
 
 use super::numbers::{fixed, nice_at_most};
@@ -7,32 +7,32 @@ use super::text::{SMALL, width};
 /// The two ends of a range of values, the smaller first.
 pub type Interval = (f64, f64);
 
-/// Where ticks stand, and what is written there.
+/// The positions of ticks, and their labels.
 pub type Ticks = Vec<(f64, String)>;
 
-/// The width of the longest number.
+/// The width of the longest label.
 pub fn ticks_width(ticks: &Ticks) -> f64 {
     let widths = ticks.iter().map(|(_, label)| width(label, SMALL));
     widths.fold(0.0, f64::max)
 }
 
-/// How values become places on an axis.
+/// The map from values to positions on an axis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AxisScale {
-    /// Values as they are.
+    /// The position is the value.
     #[default]
     Linear,
-    /// Fractions by their logit, with ticks in percent.
+    /// The position of a fraction is its logit; ticks are in percent.
     Logit,
 }
 
-/// Room at the ends of an axis, as a part of its length.
+/// Margin at the ends of an axis, as a fraction of its length.
 const END_ROOM: f64 = 0.08;
-/// Between two numbers of an axis of logits, in pixels of the layout.
+/// Minimum distance between two numbers of a logit axis, in layout pixels.
 const LOGIT_SPACING: f64 = 74.0;
 
 impl AxisScale {
-    /// Where a value stands.
+    /// The position of a value.
     pub fn at(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
@@ -40,7 +40,7 @@ impl AxisScale {
         }
     }
 
-    /// A range of places with some room at its ends; a range where there is none.
+    /// A range of positions with margins at its ends; a default range if there is none.
     pub fn around(self, range: Option<Interval>) -> Interval {
         let (min, max) = match (range, self) {
             (Some(range), _) => range,
@@ -51,14 +51,14 @@ impl AxisScale {
         let least = match self {
             Self::Logit => 0.05,
             Self::Linear if min == max => 0.05 * if largest == 0.0 { 1.0 } else { largest },
-            // A tick's number has only so many digits.
+            // The number of digits in a tick's label is limited.
             Self::Linear => 1e-6 * largest,
         };
         let room = (END_ROOM * (max - min)).max(least);
         (min - room, max + room)
     }
 
-    /// Round values within a range of places, on an axis of this length.
+    /// Ticks at round values within a range of positions, on an axis of this length.
     pub fn ticks(self, range: Interval, length: f64) -> Ticks {
         match self {
             Self::Linear => ticks(range),
@@ -66,7 +66,7 @@ impl AxisScale {
         }
     }
 
-    /// A value as a reader is told it: fractions in percent.
+    /// Formats a value for the reader: fractions in percent.
     pub fn label(self, value: f64) -> String {
         match self {
             Self::Linear => format!("{value:.1}"),
@@ -75,13 +75,13 @@ impl AxisScale {
     }
 }
 
-/// ln(p / (1 − p)), at the ends as if one of a thousand samples were otherwise.
+/// ln(p / (1 − p)); at 0 and 1, as if one of a thousand samples were different.
 fn logit(accuracy: f64) -> f64 {
     let p = accuracy.clamp(1e-3, 1.0 - 1e-3);
     (p / (1.0 - p)).ln()
 }
 
-/// Round accuracies within a range of logits: where they stand, and in percent.
+/// Ticks at round accuracies within a range of logits, with labels in percent.
 fn logit_ticks((min, max): Interval, length: f64) -> Ticks {
     let part = |logit: f64| 1.0 / (1.0 + (-logit).exp());
     let steps = [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
@@ -111,7 +111,7 @@ fn logit_ticks((min, max): Interval, length: f64) -> Ticks {
     enough.or(most).cloned().unwrap_or_default()
 }
 
-/// Three to seven round values within a range.
+/// Ticks at three to seven round values within a range.
 pub fn ticks((min, max): Interval) -> Ticks {
     let step = nice_at_most((max - min) / 3.0);
     let decimals = (-step.log10().floor()).max(0.0) as usize;
@@ -125,7 +125,7 @@ pub fn ticks((min, max): Interval) -> Ticks {
         .collect()
 }
 
-/// Leaves out ticks below an axis until their numbers have room; zero stays.
+/// Removes ticks below an axis until the remaining numbers have room; zero stays.
 pub fn spaced(ticks: Ticks, scale: f64) -> Ticks {
     let fits = |ticks: &Ticks| {
         ticks.windows(2).all(|pair| {

@@ -5,17 +5,17 @@ const DECAY: [f64; 2] = [0.9, 0.999];
 /// Keeps the quotient of the moments finite.
 const EPSILON: f64 = 1e-8;
 
-/// Moments of a gradient, and how far a step goes.
+/// The optimizer's state: moments of the gradient, and the step sizes.
 pub struct AdamW {
     learning_rate: f64,
     weight_decay: f64,
-    /// Mean of the gradient, and of its square.
+    /// Running means of the gradient and of its square.
     moments: Vec<[f64; 2]>,
     steps: i32,
 }
 
 impl AdamW {
-    /// For so many parameters.
+    /// An optimizer for this many parameters.
     pub fn new(learning_rate: f64, weight_decay: f64, parameters: usize) -> Self {
         Self {
             learning_rate,
@@ -25,10 +25,10 @@ impl AdamW {
         }
     }
 
-    /// One step; parameters beyond the shorter of the two lists stay.
+    /// Takes one step; parameters beyond the shorter of the two lists stay unchanged.
     ///
-    /// p ← p − η·λ·p, then p ← p − η·m̂/(√v̂ + ε), where m̂ and v̂ are the moments over
-    /// 1 − 0.9ᵗ and 1 − 0.999ᵗ: the decay is not part of the gradient.
+    /// p ← p − η·λ·p, then p ← p − η·m̂/(√v̂ + ε), where m̂ and v̂ are the moments over 1 − 0.9ᵗ
+    /// and 1 − 0.999ᵗ: the decay is not part of the gradient.
     pub fn step(&mut self, parameters: &mut [f64], gradient: &[f64]) {
         self.steps += 1;
         let [bias, bias_square] = DECAY.map(|decay| 1.0 - decay.powi(self.steps));

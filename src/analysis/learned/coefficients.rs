@@ -1,4 +1,4 @@
-//! α: from what the optimizer moves to coefficients of mixes, and slopes back.
+//! Converts the optimizer's variables to the coefficients α of mixes, and gradients back.
 
 use super::layers;
 use crate::evaluate::differentiable_loss::DifferentiableLoss;
@@ -6,30 +6,31 @@ use crate::result::learned::{Layers, LearningSettings, Row};
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// Rows of α over the checkpoints, as functions of free numbers z, one a coefficient, that start
-/// at 0: there every row is uniform.
+/// Rows of α over the checkpoints, as functions of free variables z, one per coefficient. z starts
+/// at 0, where every row is uniform.
 ///
-/// With a softmax αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
-/// to 1 and no model is singled out, as it would be if its own were 1 less the others.
+/// With a softmax, αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
+/// to 1 and no model is singled out, as one would be if its coefficient were 1 minus the others.
 pub struct Coefficients {
-    /// The tensors that each row of α serves.
+    /// The tensors that use each row of α.
     pub rows: Vec<Row>,
-    /// Row of each parameter of the pool.
+    /// The row of each parameter of the pool.
     row_of: Vec<Option<usize>>,
-    /// Checkpoints.
+    /// Number of checkpoints.
     models: usize,
     softmax: bool,
-    /// Whether the first row serves everything.
+    /// Whether the first row applies to all tensors.
     is_shared: bool,
 }
 
 impl Coefficients {
-    /// Rows for what moves between the checkpoints of a pool, which has at least one.
+    /// Creates rows for the tensors that differ between the checkpoints of a pool, which has at
+    /// least one.
     pub fn new(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Self {
         let (mut rows, mut row_of) = layers::rows(settings.layers, pool, &slopes.parameters());
         let is_shared = settings.layers == Layers::All;
         if is_shared {
-            // There is a row even where nothing moves, and what does not has it, too.
+            // One row exists even if no tensor moves; tensors that do not move use it, too.
             rows.resize_with(1, Row::default);
             row_of.fill(Some(0));
         }
@@ -42,7 +43,7 @@ impl Coefficients {
         }
     }
 
-    /// How many numbers are free.
+    /// The number of free variables.
     pub fn len(&self) -> usize {
         self.rows.len() * self.models
     }
@@ -54,7 +55,8 @@ impl Coefficients {
         rows.map(row).collect()
     }
 
-    /// The mix of these rows. Tensors that move in no model have the uniform one; θ0 has no part.
+    /// The mix with these rows. Tensors that differ in no model have the uniform row; θ0 has
+    /// coefficient 0.
     pub fn mix(&self, alpha: &[Vec<f64>]) -> Mix {
         let with_origin = |row: &[f64]| [&[0.0], row].concat();
         if self.is_shared {
@@ -66,8 +68,8 @@ impl Coefficients {
         Mix::by_parameter(rows.map(|row| with_origin(row)).collect())
     }
 
-    /// ∂L/∂z from `slopes`, the ∂L/∂c of each parameter of the pool, `[parameter][member]`: those
-    /// that share a row are summed, then go through the Jacobian of the row.
+    /// ∂L/∂z from `slopes[parameter][member]`, the derivatives ∂L/∂c: those of parameters that
+    /// share a row are summed and multiplied with the Jacobian of the row.
     pub fn gradient(&self, alpha: &[Vec<f64>], slopes: &[Vec<f64>]) -> Vec<f64> {
         let mut sums = vec![vec![0.0; self.models]; self.rows.len()];
         for (row, slopes) in self.row_of.iter().zip(slopes) {
@@ -81,7 +83,7 @@ impl Coefficients {
             .collect()
     }
 
-    /// ∂αⱼ/∂zᵢ = αⱼ (δᵢⱼ − αᵢ) of a softmax, else δᵢⱼ − 1/k; symmetric both.
+    /// ∂αⱼ/∂zᵢ = αⱼ (δᵢⱼ − αᵢ) with a softmax, otherwise δᵢⱼ − 1/k; both are symmetric.
     fn through(&self, slopes: &[f64], alpha: &[f64]) -> Vec<f64> {
         let count = self.models as f64;
         let mean: f64 = if self.softmax {

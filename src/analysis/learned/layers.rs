@@ -1,4 +1,4 @@
-//! Which tensors share a row of α.
+//! Decides which tensors share a row of α.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,10 @@ use crate::space::pool::Pool;
 /// Separators between the parts of a name.
 const PARTS: [char; 2] = ['.', '/'];
 
-/// The rows of α, and the row of each parameter of the pool; of one that moves in no model, none.
+/// The rows of α, and the row of each parameter of the pool; `None` for a parameter that differs in
+/// no model.
 ///
-/// `moving` are the parameters that differ between models, with their names. A tensor that stands
+/// `moving` are the parameters that differ between models, with their names. A tensor that is used
 /// at two places (tied weights) has one row.
 pub fn rows(
     layers: Layers,
@@ -23,7 +24,7 @@ pub fn rows(
         Layers::Tensor => names.iter().map(|name| (*name).to_string()).collect(),
         Layers::Block => blocks(&names).into_iter().map(String::from).collect(),
     };
-    // Two tensors may have one name only where it means nothing.
+    // For rows by tensor, two tensors with one name must still have a row each.
     let key = |at: usize| match layers {
         Layers::Tensor => (moving[at].0, ""),
         _ => (0, labels[at].as_str()),
@@ -50,9 +51,9 @@ pub fn rows(
 }
 
 /// The block of each tensor: its name up to the first part that is a number (`layer1.0`,
-/// `visual.transformer.resblocks.11`, `bert.encoder.layer.3`). A tensor without one belongs to the
-/// shortest beginning of its name that leads to no such block: the first part (`conv1`), or, where
-/// the blocks have this too, more of it (`bert.embeddings`).
+/// `visual.transformer.resblocks.11`, `bert.encoder.layer.3`). A tensor without a number belongs to
+/// the shortest prefix of its name that leads to no such block: the first part (`conv1`) or, if
+/// blocks share that part, more of the name (`bert.embeddings`).
 fn blocks<'n>(names: &[&'n str]) -> Vec<&'n str> {
     let all: Vec<&str> = names.iter().filter_map(|name| numbered(name)).collect();
     let leads = |head: &str| {
@@ -66,7 +67,7 @@ fn blocks<'n>(names: &[&'n str]) -> Vec<&'n str> {
     names.iter().map(block).collect()
 }
 
-/// A name up to its first part that is a number.
+/// The name up to its first part that is a number.
 fn numbered(name: &str) -> Option<&str> {
     beginnings(name).find(|head| {
         let last = head.rsplit(PARTS).next().unwrap_or_default();
@@ -74,7 +75,7 @@ fn numbered(name: &str) -> Option<&str> {
     })
 }
 
-/// The name's beginnings of whole parts, the shortest first.
+/// The prefixes of a name that consist of whole parts, the shortest first.
 fn beginnings(name: &str) -> impl Iterator<Item = &str> {
     let ends = name.match_indices(PARTS).map(|(end, _)| end);
     let ends = ends.chain([name.len()]).filter(|end| *end > 0);
@@ -158,7 +159,7 @@ mod tests {
     fn odd_names_have_a_block() {
         assert_eq!(blocks(&["0.weight", "2.bias", "2"]), ["0", "2", "2"]);
         assert_eq!(blocks(&["", "w", ".x", "a//b"]), ["", "w", ".x", "a"]);
-        // An exporter's paths; a digit inside a part is no number.
+        // An exporter's paths; a digit inside a part is not a number.
         let names = [
             "/b.0/qkv/MatMul",
             "/b.0/fc/MatMul",
@@ -166,7 +167,7 @@ mod tests {
             "a1.b",
         ];
         assert_eq!(blocks(&names), ["/b.0", "/b.0", "onnx::MatMul_583", "a1"]);
-        // A name that leads to a block has no beginning that does not.
+        // A name that leads to a block has no other prefix.
         assert_eq!(blocks(&["b.0.w", "b"]), ["b.0", "b"]);
     }
 

@@ -3,12 +3,12 @@
 //!
 //! argmin over α, β of Σⱼ ℓ(β·f(xⱼ; Σᵢ αᵢθᵢ), yⱼ),
 //!
-//! where ℓ is cross-entropy and j goes over the validation set; by layer, each tensor or block of
-//! layers has its own α. The models are the checkpoints: θ0 has no part.
+//! where ℓ is cross-entropy and j runs over the validation set; by layer, each tensor or block of
+//! layers has its own α. The models are the checkpoints; θ0 is not included.
 //!
-//! The start is the uniform soup with β = 1. It and the end of every epoch are judged on samples
-//! that were held out, or without such on the whole validation set, and the best one is kept: on
-//! these samples a learned soup is never worse than the uniform one.
+//! Training starts at the uniform soup with β = 1. The start and the end of every epoch are judged
+//! on held-out samples, or on the whole validation set if none are held out, and the best one is
+//! kept: on these samples a learned soup is never worse than the uniform one.
 
 mod adamw;
 mod coefficients;
@@ -33,10 +33,10 @@ use crate::result::method::Method;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// Whose settings.
+/// The source of the default settings.
 //
-// The paper's are as remembered (its appendix was not at hand); its batch size and weight decay
-// are not known. The released code is `learned_bylayer.py`.
+// The paper's settings are quoted from memory (its appendix was not at hand); its batch size and
+// weight decay are unknown. The released code is `learned_bylayer.py`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
@@ -47,7 +47,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// With a softmax, β learned, nothing held out.
+    /// The preset's settings, with a softmax, a learned β, and no held-out samples.
     pub fn settings(self) -> LearningSettings {
         let (epochs, learning_rate) = match self {
             Self::Paper => (3, 0.1),
@@ -68,16 +68,16 @@ impl Preset {
     }
 }
 
-/// A step that an optimizer took.
+/// A step of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingStep {
-    /// Its number, from 1.
+    /// The step's number, from 1.
     pub step: usize,
-    /// Steps of all epochs.
+    /// Number of steps in all epochs.
     pub steps: usize,
-    /// Loss of the mini-batch, in nats.
+    /// Loss on the mini-batch, in nats.
     pub loss: f64,
-    /// Error of the mini-batch, a fraction.
+    /// Error on the mini-batch, a fraction.
     pub error: f64,
 }
 
@@ -90,19 +90,19 @@ pub struct Learned {
     pub beta: f64,
     /// Loss of β·logits and error on the whole validation set.
     pub fit: Fit,
-    /// How it came about.
+    /// How it was trained.
     pub learning: Learning,
 }
 
-/// Learns a soup of the checkpoints of a pool, at least one, on the data set of `slopes`; `tell`
-/// hears of every step.
+/// Learns a soup of the checkpoints of a pool, which has at least one, on the data set of `slopes`;
+/// `tell` is called after every step.
 ///
-/// AdamW at a constant rate takes mini-batches of the samples, shuffled anew each epoch. Learning
-/// ends early when nothing is gained on what was held out, or, with the best until then, when a
-/// loss or a slope is not finite. Of a single sample none is held out.
+/// AdamW at a constant rate takes mini-batches of the samples, reshuffled each epoch. Training ends
+/// early if the held-out samples show no gain or if a loss or a derivative is not finite; the best
+/// soup until then is kept. A single sample is never held out.
 ///
 /// # Errors
-/// Those of `slopes`.
+/// Returns the errors of `slopes`.
 pub fn learn(
     slopes: &dyn DifferentiableLoss,
     pool: &Pool,
@@ -119,12 +119,12 @@ struct Run<'a> {
     slopes: &'a dyn DifferentiableLoss,
     settings: &'a LearningSettings,
     coefficients: Coefficients,
-    /// What the optimizer moves: the coefficients' free numbers, then β.
+    /// The optimizer's variables: those of the coefficients, then β.
     free: Vec<f64>,
     optimizer: AdamW,
-    /// Samples to learn from.
+    /// Samples to train on.
     training: Vec<usize>,
-    /// Samples to judge by.
+    /// Samples to judge on.
     selection: Vec<usize>,
     random: Xoshiro256PlusPlus,
     learning: Learning,
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
         Ok(Ended::Done)
     }
 
-    /// One step on these samples; `false` where it cannot be taken.
+    /// Takes one step on these samples; `false` if that is impossible.
     fn step(
         &mut self,
         epoch: usize,
@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
         Ok(can)
     }
 
-    /// Judges what is learned by now, and remembers it if it is the best.
+    /// Judges the current coefficients, and remembers them if they are the best.
     fn judge(&mut self, epoch: usize) -> Result<()> {
         let alpha = self.coefficients.alpha(&self.free);
         let mix = self.coefficients.mix(&alpha);
@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The best.
+    /// Returns the best soup.
     fn finish(self) -> Result<Learned> {
         let best = &self.learning.epochs[self.learning.best];
         let mix = self.coefficients.mix(&best.alpha);
@@ -282,8 +282,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Samples to learn from, and samples held out: about this part of all, but some of each where
-/// there are two or more.
+/// Splits samples into those to train on and those held out: about the fraction `holdout` of all,
+/// but at least one of each kind if there are two or more samples.
 fn parted(
     samples: usize,
     holdout: Option<f64>,

@@ -1,4 +1,4 @@
-//! Whether the loss that soups are learned from is the loss that they are judged by.
+//! Checks that the loss that soups are trained with is the loss that they are judged by.
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -8,19 +8,20 @@ use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::space::mix::Mix;
 
-/// Holds the losses that learning sees at a mix against the evaluator's: the forward passes over all
-/// samples, in an order and so in batches that the evaluator did not have them in, and of the first
-/// mini-batch of `batch` samples the loss that comes with the slope, too.
+/// Compares the losses used for training with the evaluator's, at one mix: the loss of forward
+/// passes over all samples, in another order and so in other batches than the evaluator's, and the
+/// loss that comes with the gradient of the first mini-batch of `batch` samples.
 ///
 /// # Errors
-/// When they part by more than rounding, the network cannot be run, or the user stopped the run.
+/// Fails when they differ by more than rounding, the network cannot be run, or the user stopped the
+/// run.
 pub fn hold(
     slopes: &dyn DifferentiableLoss,
     mix: &Mix,
     batch: usize,
     reference: &Reference,
 ) -> Result<()> {
-    // Learning tells of such a start itself.
+    // Training itself reports such a start.
     if !reference.loss.is_finite() {
         return Ok(());
     }
@@ -42,8 +43,8 @@ mod tests {
     use crate::error::Cause;
     use crate::evaluate::differentiable_loss::{CoefficientGradient, Fit};
 
-    /// A loss of each sample, and another where the sample stands at another place than the
-    /// evaluator had it, or where slopes are asked for.
+    /// A loss per sample, which changes if the sample is at another place than the evaluator had
+    /// it, or if gradients are requested.
     struct Faulty {
         elsewhere: f64,
         beside_slopes: f64,
@@ -121,7 +122,7 @@ mod tests {
         }
         .mean(&in_order);
         assert!(held(0.0, 0.0, right).is_ok());
-        // By less than rounding.
+        // They differ by less than rounding.
         assert!(held(1e-5, 1e-5, right).is_ok());
         let error = held(3.0, 0.0, right).unwrap_err();
         assert!(matches!(error.cause(), Cause::Runtime));
@@ -136,10 +137,10 @@ mod tests {
         }
         let text = held(0.0, 0.1, right).unwrap_err().to_string();
         assert!(text.contains("8 samples of val"), "{text}");
-        // A loss that is NaN where it is learned from is no match for a number.
+        // A NaN loss in training does not match a number.
         assert!(held(f64::NAN, 0.0, right).is_err());
         assert!(held(0.0, f64::NAN, right).is_err());
-        // Where the evaluator has none, learning says so.
+        // If the evaluator's loss is NaN, training reports it.
         assert!(held(f64::NAN, 0.0, f64::NAN).is_ok());
     }
 }

@@ -25,16 +25,17 @@ fn uniform(pool: &Pool) -> Mix {
     Mix::new([vec![0.0], vec![1.0 / models as f64; models]].concat())
 }
 
-/// A loss of samples: ½(θ − tₛ)² + ½(β − b)² over a pool of single numbers, NaN beyond a limit.
+/// The loss ½(θ − tₛ)² + ½(β − b)² of each sample, over a pool of single numbers; NaN beyond a
+/// limit.
 struct Targets {
     members: Vec<f64>,
     targets: Vec<f64>,
     beta: f64,
-    /// From where on losses are NaN.
+    /// Losses are NaN above this.
     limit: f64,
     /// The samples of each step.
     steps: RefCell<Vec<Vec<usize>>>,
-    /// The samples of each judgement.
+    /// The samples of each evaluation.
     judged: RefCell<Vec<Vec<usize>>>,
 }
 
@@ -110,7 +111,7 @@ impl DifferentiableLoss for Targets {
 #[test]
 fn the_minimum_between_two_models_is_found() {
     let pool = pool(&[&[9.0, 9.0], &[0.0, 0.0], &[1.0, 2.0]]);
-    // L(t) = ½[3(t − 0.1)² + (2t − 1.2)²] is least at t = (0.3 + 2.4) / (3 + 4).
+    // L(t) = ½[3(t − 0.1)² + (2t − 1.2)²] is minimal at t = (0.3 + 2.4) / (3 + 4).
     let loss = Quadratic::new(&pool, vec![0.1, 1.2], vec![3.0, 1.0], 0.5);
     for softmax in [true, false] {
         let settings = LearningSettings {
@@ -132,7 +133,7 @@ fn by_tensor_each_finds_its_own_minimum() {
     let parts = [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]];
     let rows = parts.map(|row| [&[0.0], &row[..]].concat());
     let best = Mix::by_parameter(rows.to_vec());
-    // The place of this mix, element by element.
+    // The position of this mix, element by element.
     let origin = Quadratic::new(&pool, vec![0.0; 23], vec![1.0; 23], 0.0);
     let minimum = origin.theta(&best);
     let loss = Quadratic::new(&pool, minimum, vec![1.0; 23], 0.0);
@@ -208,7 +209,7 @@ fn a_minimum_outside_the_models_is_for_free_coefficients() {
     let row = free.mix.shared().unwrap();
     assert!((row[1] + 1.0).abs() < 0.01 && (row[2] - 2.0).abs() < 0.01);
     assert!(free.fit.loss < 1e-4);
-    // The nearest of the models' hull loses ½.
+    // The nearest point of the models' hull has loss ½.
     assert!(inside.fit.loss >= 0.5 && inside.fit.loss < 0.52);
 }
 
@@ -317,13 +318,13 @@ fn what_is_held_out_is_never_learned_from_and_ends_it() {
     trained.sort_unstable();
     trained.dedup();
     assert_eq!(trained.len(), 31);
-    // At the end all samples are looked at.
+    // At the end all samples are evaluated.
     assert_eq!(judged.last().unwrap().len(), 42);
     let course = &found.learning;
     let best = course.kept().unwrap();
     let losses = course.epochs.iter().map(|epoch| epoch.selection_loss);
     assert_eq!(losses.fold(f64::INFINITY, f64::min), best.selection_loss);
-    // The few outliers draw one part one way only.
+    // The few outliers pull in one direction only.
     assert_eq!(course.ended, Ended::NoGain);
     assert_eq!(course.epochs.len(), course.best + 1 + settings.patience);
 }
@@ -352,7 +353,7 @@ fn a_loss_that_is_not_finite_ends_it_with_the_best_until_then() {
     assert!(course.steps.last().unwrap().batch_loss.is_nan());
     assert!(course.steps.len() < 50 && course.best > 0);
     assert!(found.fit.loss.is_finite() && loss.theta(&found.mix) < 1.55);
-    // From the start: there is nothing better than the uniform soup.
+    // Infinite from the start: nothing is better than the uniform soup.
     loss.limit = 1.0;
     let found = learned(&loss, &loss.pool(), &settings(Layers::All, 50));
     assert_eq!((found.beta, found.learning.steps.len()), (1.0, 1));
@@ -409,8 +410,8 @@ fn where_no_tensor_moves_beta_alone_is_learned() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the models, the loss and the settings are: the soup is never worse than the
-    /// uniform one with β = 1, and with a softmax its coefficients are those of an average.
+    /// For any models, loss and settings, the soup is never worse than the uniform one with β = 1,
+    /// and with a softmax its coefficients are those of an average.
     #[test]
     fn a_learned_soup_is_never_worse_than_the_uniform_one(
         members in 2_usize..6,
@@ -431,7 +432,7 @@ proptest! {
         };
         let found = learned(&loss, &pool, &settings);
         let start = loss.fit(&uniform(&pool), 1.0, &[0]).unwrap().loss;
-        // The two mixes may be rounded otherwise.
+        // The two mixes may be rounded differently.
         prop_assert!(found.fit.loss <= start + 1e-12 * start.abs());
         prop_assert_eq!(found.fit, loss.fit(&found.mix, found.beta, &[0]).unwrap());
         for row in found.mix.rows() {

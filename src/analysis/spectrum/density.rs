@@ -3,9 +3,9 @@
 //! Hessian Eigenvalue Density", 2019, and PyHessian, Yao et al. 2020).
 //!
 //! From a vector v of length 1, m steps of Lanczos give T with eigenvalues θₖ and eigenvectors sₖ.
-//! With weights wₖ = (first of sₖ)², Σ wₖ·p(θₖ) = v·p(H)v for every polynomial p of degree up to
-//! 2m−1 (Gauss quadrature). Of random signs v/√n, the mean of v·p(H)v is tr p(H)/n: the mean of p
-//! over the eigenvalues.
+//! With weights wₖ = (first element of sₖ)², Σ wₖ·p(θₖ) = v·p(H)v for every polynomial p of degree
+//! up to 2m−1 (Gauss quadrature). For random signs v/√n, the mean of v·p(H)v is tr p(H)/n: the mean
+//! of p over the eigenvalues.
 
 use rand::Rng;
 
@@ -14,26 +14,27 @@ use super::{Products, Quadrature, signs};
 use crate::error::Result;
 use crate::result::spectrum::Density;
 
-/// The Gaussian's standard deviation as a part of the nodes' range, at least and at most. The least
-/// is about the width of a line in a figure.
+/// Minimum and maximum standard deviation of the Gaussian, as a fraction of the nodes' range. The
+/// minimum is about the width of a line in a figure.
 const WIDTH: (f64, f64) = (1.0 / 250.0, 1.0 / 25.0);
 
-/// The standard deviation as a part of the distance between nodes that stand for what lies between
-/// them: evenly spaced Gaussians of 0.6 of their distance add up to a line with ripples of 0.2 %, and
-/// nodes lie up to 4/π times as far apart as on average.
+/// The standard deviation as a fraction of the distance between nodes that represent the
+/// eigenvalues between them: evenly spaced Gaussians of 0.6 of their distance add up to a line with
+/// ripples of 0.2 %, and nodes are up to 4/π times as far apart as on average.
 const GAP: f64 = 0.75;
 
-/// Margins of the grid as a part of the nodes' range, and in standard deviations: the larger one.
+/// Margins of the grid, as a fraction of the nodes' range and in standard deviations; the larger
+/// one counts.
 const MARGIN: (f64, f64) = (0.05, 6.0);
 
-/// Fewest points of the grid a standard deviation: with two, the sum over the points already is the
-/// integral to eight digits.
+/// Minimum number of grid points per standard deviation: with two, the sum over the points already
+/// equals the integral to eight digits.
 const POINTS: f64 = 2.0;
 
-/// Most points of the grid, however narrow the Gaussian.
+/// Maximum number of grid points, however narrow the Gaussian.
 const MOST: usize = 20_001;
 
-/// The density of a spectrum.
+/// Computes the density of a spectrum.
 pub(super) fn density(
     products: &mut Products<'_>,
     how: &Quadrature,
@@ -68,12 +69,12 @@ pub(super) fn density(
 struct Node {
     value: f64,
     weight: f64,
-    /// How far it may be from the eigenvalues that it stands for: half the distance between its
-    /// neighbours, or its residual where that is smaller, as with an eigenvalue that stands alone.
+    /// The possible distance to the eigenvalues that it represents: half the distance between its
+    /// neighbours, or its residual if that is smaller, as for an isolated eigenvalue.
     apart: f64,
 }
 
-/// Nodes and weights from one vector; fewer than `steps` where its space is closed before.
+/// Nodes and weights from one vector; fewer than `steps` if its Krylov space closes earlier.
 fn quadrature(products: &mut Products<'_>, mut krylov: Krylov, steps: usize) -> Result<Vec<Node>> {
     loop {
         krylov.step(products)?;
@@ -94,8 +95,8 @@ fn quadrature(products: &mut Products<'_>, mut krylov: Krylov, steps: usize) -> 
     Ok((0..count).map(node).collect())
 }
 
-/// The Gaussian's width where none is given, of nodes that are `apart` on average. Nodes that are
-/// all the same, but for rounding, have no range of their own.
+/// The default width of the Gaussian, for nodes that are `apart` on average. Nodes that are equal
+/// up to rounding have no range of their own.
 fn width(low: f64, high: f64, apart: f64) -> f64 {
     let (range, largest) = (high - low, low.abs().max(high.abs()));
     if range > 1e-9 * largest {
@@ -107,7 +108,7 @@ fn width(low: f64, high: f64, apart: f64) -> f64 {
     }
 }
 
-/// Evenly spaced points with room at both ends.
+/// Evenly spaced points with margins at both ends.
 fn grid(low: f64, high: f64, width: f64, points: usize) -> Vec<f64> {
     let margin = (MARGIN.0 * (high - low)).max(MARGIN.1 * width);
     let (from, to) = (low - margin, high + margin);
@@ -117,8 +118,8 @@ fn grid(low: f64, high: f64, width: f64, points: usize) -> Vec<f64> {
     (0..points).map(|k| from + part(k) * (to - from)).collect()
 }
 
-/// Σ wₖ·N(x − θₖ; σ²) at every x of a grid: nodes θ and weights w of a density, smoothed by
-/// Gaussians of standard deviation σ = `width`.
+/// Σ wₖ·N(x − θₖ; σ²) at every x of a grid: the nodes θ and weights w of a density, smoothed by
+/// Gaussians with standard deviation σ = `width`.
 pub fn smooth(nodes: &[f64], weights: &[f64], width: f64, grid: &[f64]) -> Vec<f64> {
     let height = 1.0 / (width * std::f64::consts::TAU.sqrt());
     let at = |x: &f64| {

@@ -1,13 +1,13 @@
-//! The eigenvalues at the ends of a spectrum, by Lanczos.
+//! The eigenvalues at both ends of a spectrum, by the Lanczos process.
 //!
-//! Step j takes w = H·qⱼ and makes it orthogonal to all vectors before it, twice ("twice is
+//! Step j computes w = H·qⱼ and orthogonalizes it against all previous vectors, twice ("twice is
 //! enough": Giraud, Langou and Rozložník 2005): H·Q = Q·T + β·q·eᵀ with T tridiagonal. T's
-//! eigenvalues θ with eigenvectors s stand for H's with eigenvectors v = Q·s, and
-//! ‖Hv − θv‖ = β·|last of s| (Parlett, "The Symmetric Eigenvalue Problem", chapter 13). What
-//! an operator lacks in symmetry, for which T has no place, is added to that.
+//! eigenvalues θ with eigenvectors s approximate those of H with eigenvectors v = Q·s, and ‖Hv −
+//! θv‖ = β·|last element of s| (Parlett, "The Symmetric Eigenvalue Problem", chapter 13). The
+//! asymmetry of an operator, which T cannot represent, is added to that.
 //!
-//! From one start each eigenvalue is found once. One that stands more than once comes again when
-//! the space is closed under H, and only then.
+//! From one start vector each eigenvalue is found once. Copies of a multiple eigenvalue are found
+//! only when the space is closed under H and the process restarts.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::Array1;
@@ -18,14 +18,15 @@ use super::{PLACE, Plan, Products, norm, normals};
 use crate::error::{Error, Result};
 use crate::result::spectrum::{Eigenvalue, End};
 
-/// What is left of a product after orthogonalization, as a part of T's largest entry, that is
-/// rounding: the space is closed. In f64 rounding leaves about 1e-15.
+/// The remainder of a product after orthogonalization, as a fraction of T's largest entry, that
+/// counts as rounding: the space is then closed. In f64, rounding leaves about 1e-15.
 const ROUNDING: f64 = 1e-12;
 
-/// Eigenvalues of two spaces that are the same, as a part of the largest |λ|.
+/// Relative difference, as a fraction of the largest |λ|, within which eigenvalues of two spaces
+/// are equal.
 const SAME: f64 = 100.0 * ROUNDING;
 
-/// The eigenvalues that a plan asks for.
+/// Computes the eigenvalues that a plan asks for.
 pub(super) fn ends(
     products: &mut Products<'_>,
     plan: &Plan,
@@ -40,7 +41,7 @@ pub(super) fn ends(
     loop {
         krylov.step(products)?;
         let (done, last) = (krylov.len(), krylov.len() == steps);
-        // The small eigenproblem's time grows as done³: that of all of them stays small.
+        // The cost of the small eigenproblem grows as done³; this keeps the total cost small.
         let looked = done >= wanted && done.is_multiple_of(1 + done / 10);
         if last || looked || krylov.closed() {
             let ritz = krylov.ritz()?;
@@ -74,22 +75,23 @@ fn listed(krylov: &Krylov, ritz: &Eigen, plan: &Plan) -> Vec<Eigenvalue> {
 /// An orthonormal basis that grows by products with its newest vector, and H in that basis.
 pub(super) struct Krylov {
     basis: MGS<f64>,
-    /// The newest basis vector; after a step, what its product has that the basis lacks.
+    /// The newest basis vector; after a step, the component of its product outside the basis.
     newest: Array1<f64>,
     /// T's diagonal.
     alphas: Vec<f64>,
-    /// Below the diagonal, and at its end what the last product has that the basis lacks.
+    /// T's subdiagonal; the last entry is the norm of the last product's component outside the
+    /// basis.
     betas: Vec<f64>,
-    /// qᵢ·Hqⱼ less T's entry, for i < j: `strays[j][i]`.
+    /// `strays[j][i]`: qᵢ·Hqⱼ minus T's entry, for i < j.
     strays: Vec<Vec<f64>>,
-    /// Steps before the newest space: 0 while none before it is closed.
+    /// Number of steps before the newest space began: 0 until a space is closed.
     began: usize,
 }
 
 impl Krylov {
-    /// The basis of one vector, which is not 0.
+    /// The basis of one vector, which must not be 0.
     pub(super) fn new(start: Array1<f64>) -> Self {
-        // Only vectors of length 1 are appended: what is left of one that is new is near 1.
+        // Only vectors of length 1 are appended: the remainder of a new one is close to 1.
         let mut basis = MGS::new(start.len(), 0.5);
         let mut newest = start;
         newest /= norm(&newest);
@@ -104,12 +106,12 @@ impl Krylov {
         }
     }
 
-    /// Steps taken.
+    /// The number of steps taken.
     pub(super) fn len(&self) -> usize {
         self.alphas.len()
     }
 
-    /// Takes the product with the newest vector.
+    /// Multiplies the newest vector with H and orthogonalizes the product.
     pub(super) fn step(&mut self, products: &mut Products<'_>) -> Result<()> {
         let mut product = products.of(&self.newest)?;
         let coefficients = self.basis.decompose(&mut product);
@@ -129,7 +131,7 @@ impl Krylov {
         Ok(())
     }
 
-    /// Whether H maps what the basis spans into itself: T's eigenvalues are H's.
+    /// Whether H maps the span of the basis into itself, so that T's eigenvalues are H's.
     pub(super) fn closed(&self) -> bool {
         let entries = self.alphas.iter().chain(&self.betas);
         let largest = entries.fold(0.0_f64, |largest, entry| largest.max(entry.abs()));
@@ -137,7 +139,7 @@ impl Krylov {
         left <= ROUNDING * largest || self.len() == self.basis.dim()
     }
 
-    /// Takes the last product into the basis; false when nothing of it is new.
+    /// Appends the last product to the basis; `false` if it adds no new direction.
     pub(super) fn extend(&mut self) -> bool {
         let left = self.betas.last().copied().unwrap_or(0.0);
         self.newest /= left;
@@ -148,8 +150,8 @@ impl Krylov {
         )
     }
 
-    /// Goes on with a vector from outside a closed space. It finds the eigenvalues that stand more
-    /// than once: a space has each only once.
+    /// Continues with a vector outside a closed space. This finds multiple eigenvalues: each space
+    /// contains an eigenvalue only once.
     fn restart(&mut self, generator: &mut impl Rng) {
         self.began = self.len();
         if let Some(last) = self.betas.last_mut() {
@@ -171,7 +173,7 @@ impl Krylov {
         Eigen::of(&self.alphas, &self.betas)
     }
 
-    /// ‖Hv − θv‖ of an eigenvalue of T.
+    /// The residual ‖Hv − θv‖ of an eigenvalue of T.
     pub(super) fn residual(&self, ritz: &Eigen, index: usize) -> f64 {
         let s = ritz.vectors.column(index);
         let last = self.len() - 1;
@@ -196,8 +198,8 @@ impl Krylov {
             let ends = (0..plan.top).chain(count - plan.bottom..count);
             return Ok(ends.into_iter().all(converged));
         }
-        // A space from a random vector has each eigenvalue of what lies outside of the spaces
-        // before it: once it is closed, no eigenvalue that is still to come lies beyond its own.
+        // A space from a random vector has every eigenvalue of the part outside the earlier spaces:
+        // once it is closed, no eigenvalue still to be found lies beyond its own.
         if !self.closed() {
             return Ok(false);
         }
@@ -212,14 +214,15 @@ impl Krylov {
     }
 }
 
-/// Eigenvalues of a small matrix, descending, and its eigenvectors, column by column in their order.
+/// Eigenvalues of a small matrix, descending, and its eigenvectors as columns, in the same order.
 pub(super) struct Eigen {
     pub(super) values: Vec<f64>,
     pub(super) vectors: DMatrix<f64>,
 }
 
 impl Eigen {
-    /// Of the symmetric tridiagonal matrix with this diagonal and, beside it, the first of `betas`.
+    /// Decomposes the symmetric tridiagonal matrix with this diagonal and the first of `betas`
+    /// beside it.
     pub(super) fn of(alphas: &[f64], betas: &[f64]) -> Result<Self> {
         let n = alphas.len();
         let mut matrix = DMatrix::from_diagonal(&alphas.to_vec().into());
@@ -227,7 +230,7 @@ impl Eigen {
             matrix[(k, k + 1)] = beta;
             matrix[(k + 1, k)] = beta;
         }
-        // Its iteration takes two or three rounds an eigenvalue.
+        // The iteration takes two or three rounds per eigenvalue.
         let eigen = SymmetricEigen::try_new(matrix, f64::EPSILON, 100 * n.max(10));
         let Some(eigen) = eigen else {
             let problem = format!("the eigenvalues of a {n}×{n} matrix were not found");
@@ -241,7 +244,7 @@ impl Eigen {
         })
     }
 
-    /// The largest residual of an eigenvalue that has converged: see [`Plan::tolerance`].
+    /// The largest residual at which an eigenvalue has converged: see [`Plan::tolerance`].
     fn limit(&self, index: usize, tolerance: f64) -> f64 {
         let zero = (tolerance * tolerance).max(ROUNDING) * self.largest();
         zero.max(tolerance * self.values[index].abs())
@@ -281,10 +284,10 @@ mod tests {
         }
         let q = krylov.basis.get_q();
         let gram = q.t().dot(&q) - ndarray::Array2::<f64>::eye(q.ncols());
-        // One pass alone leaves 2e-10 here; two leave the rounding of a sum of 400 products.
+        // A single pass leaves 2e-10 here; two leave the rounding of a sum of 400 products.
         let worst = gram.iter().fold(0.0_f64, |worst, g| worst.max(g.abs()));
         assert!(worst < 1e-14, "{worst:e}");
-        // Without orthogonality copies of the largest would come up.
+        // Without orthogonality, copies of the largest eigenvalue would appear.
         let values = krylov.ritz().unwrap().values;
         for (found, exact) in values.iter().zip(&diagonal).take(6) {
             assert!((found - exact).abs() < 1e-13, "{found} {exact}");

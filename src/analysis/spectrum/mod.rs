@@ -1,9 +1,10 @@
-//! The spectrum of a Hessian of which only products with vectors are known: the eigenvalues at its
-//! ends, its trace, and the density of all its eigenvalues.
+//! The spectrum of a Hessian that is known only by its products with vectors: the eigenvalues at
+//! both ends, the trace, and the density of all eigenvalues.
 //!
-//! Lanczos is written here: of the crates, faer's `partial_self_adjoint_eigen` takes operators
-//! that cannot fail, ranks eigenvalues by magnitude and keeps residuals to itself; `lanczos` and
-//! `eigenvalues` have no residuals and no seed either, and stand on old versions of nalgebra.
+//! Lanczos is implemented here because no crate fits: faer's `partial_self_adjoint_eigen` takes
+//! operators that cannot fail, ranks eigenvalues by magnitude and does not return residuals;
+//! `lanczos` and `eigenvalues` have neither residuals nor a seed, and depend on old versions of
+//! nalgebra.
 
 mod density;
 mod lanczos;
@@ -26,36 +27,36 @@ use crate::result::spectrum::{Density, Eigenvalue, Trace};
 /// The parts of a spectrum to compute, and the work that each may take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// How many of the largest eigenvalues.
+    /// Number of largest eigenvalues to compute.
     pub top: usize,
-    /// How many of the smallest.
+    /// Number of smallest eigenvalues to compute.
     pub bottom: usize,
-    /// Most Lanczos steps for both, one product each.
+    /// Maximum number of Lanczos steps for both ends; each takes one product.
     pub steps: usize,
     /// An eigenvalue λ has converged when ‖Hv − λv‖ is at most this times |λ|, or the square of
-    /// this times the largest |λ|. Of the largest alone, −0.04 beside 50 would pass for converged
-    /// when not even its sign is known.
+    /// this times the largest |λ|. If only the largest counted, −0.04 beside 50 would pass as
+    /// converged while not even its sign is known.
     pub tolerance: f64,
-    /// Products for the trace; 0 for none.
+    /// Number of products for the trace; 0 for none.
     pub trace: usize,
-    /// The density, where it is wanted.
+    /// Settings of the density, if it is requested.
     pub density: Option<Quadrature>,
     /// Seed of the random vectors.
     pub seed: u64,
 }
 
-/// How a density is found.
+/// Settings of a density.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quadrature {
-    /// Random vectors.
+    /// Number of random vectors.
     pub probes: usize,
-    /// Lanczos steps of each, one product each.
+    /// Lanczos steps per vector; each takes one product.
     pub steps: usize,
-    /// Standard deviation of the Gaussian that nodes are smoothed by. Without it about the mean
-    /// distance between nodes where these stand for what lies between them, and a 250th to a 25th
-    /// of the nodes' range.
+    /// Standard deviation of the Gaussian that smooths the nodes. The default is about the mean
+    /// distance between nodes that represent the eigenvalues between them, limited to between a
+    /// 250th and a 25th of the nodes' range.
     pub width: Option<f64>,
-    /// Points of the grid, at least; a narrow Gaussian takes more.
+    /// Minimum number of grid points; a narrow Gaussian takes more.
     pub points: usize,
 }
 
@@ -85,26 +86,26 @@ impl Default for Quadrature {
 }
 
 impl Plan {
-    /// Products that it takes with vectors of length `dim`, at most: eigenvalues that converge
-    /// early, and spaces that turn out to be small, take fewer.
+    /// Maximum number of products with vectors of length `dim`. Fewer are needed if eigenvalues
+    /// converge early or a space turns out to be small.
     pub fn products(&self, dim: usize) -> usize {
         let density = self.density.as_ref();
         let density = density.map_or(0, |how| how.probes().saturating_mul(how.steps().min(dim)));
         self.lanczos_steps(dim) + self.trace.min(dim) + density
     }
 
-    /// Bytes of the vectors that it holds at once, at most, an operator's own aside:
-    /// dim × steps × 8 of the longest basis, and two vectors besides.
+    /// Peak memory of the vectors, in bytes, without the operator's own: dim × steps × 8 for the
+    /// longest basis, plus two vectors.
     pub fn memory(&self, dim: usize) -> u64 {
         let density = self.density.as_ref();
         let density = density.map_or(0, |how| how.steps().min(dim));
-        // An exact trace keeps nothing.
+        // An exact trace stores no vectors.
         let sketch = if self.trace < dim { self.trace / 3 } else { 0 };
         let basis = self.lanczos_steps(dim).max(density).max(sketch);
         8 * dim as u64 * (basis as u64 + 2)
     }
 
-    /// Most steps for the eigenvalues.
+    /// Maximum number of steps for the eigenvalues.
     fn lanczos_steps(&self, dim: usize) -> usize {
         match self.top + self.bottom {
             0 => 0,
@@ -114,41 +115,41 @@ impl Plan {
 }
 
 impl Quadrature {
-    /// One at least.
+    /// The number of random vectors, at least one.
     fn probes(&self) -> usize {
         self.probes.max(1)
     }
 
-    /// One at least.
+    /// The number of steps per vector, at least one.
     fn steps(&self) -> usize {
         self.steps.max(1)
     }
 }
 
-/// The parts of a spectrum that were computed.
+/// The computed parts of a spectrum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The largest eigenvalues, descending, then the smallest, ascending: fewer of each where
-    /// there were fewer steps, and the same one in both where they meet.
+    /// The largest eigenvalues, descending, then the smallest, ascending. There are fewer of each
+    /// if there were fewer steps; where both ends meet, the same eigenvalue appears in both.
     pub eigenvalues: Vec<Eigenvalue>,
-    /// The trace, where it was wanted.
+    /// The trace, if requested.
     pub trace: Option<Trace>,
-    /// The density, where it was wanted.
+    /// The density, if requested.
     pub density: Option<Density>,
-    /// Products that it took.
+    /// Number of products computed.
     pub products: usize,
-    /// Things the reader should know.
+    /// Warnings for the reader.
     pub warnings: Vec<String>,
 }
 
-/// Carries out a plan. `progress` is told the number of products done after each.
+/// Carries out a plan. `progress` is called after each product with the number done.
 ///
-/// The same seed gives the same result, and each of the three parts the same whether or not the
-/// others are wanted.
+/// The same seed gives the same result, and each of the three parts is the same whether or not the
+/// others are requested.
 ///
 /// # Errors
-/// When a product fails, is not of the operator's length, or holds a NaN or an infinity; when the
-/// operator has no elements, or the plan's tolerance or width is no positive number.
+/// Fails when a product fails, has the wrong length, or holds a NaN or an infinity; when the
+/// operator has no elements; or when the plan's tolerance or width is not a positive number.
 pub fn spectrum(
     operator: &dyn LinearOperator,
     plan: &Plan,
@@ -212,10 +213,10 @@ fn unconverged(eigenvalues: &[Eigenvalue]) -> Option<String> {
     })
 }
 
-/// Where errors say they happened.
+/// The place named in errors.
 const PLACE: &str = "spectrum of the Hessian";
 
-/// An operator's products, counted and looked at.
+/// Counts and checks an operator's products.
 struct Products<'a> {
     operator: &'a dyn LinearOperator,
     progress: &'a mut dyn FnMut(usize),
@@ -227,7 +228,7 @@ impl Products<'_> {
         self.operator.dim()
     }
 
-    /// H·v. A value that is not finite would go through everything that follows.
+    /// H·v. Values that are not finite are refused, as they would affect everything after them.
     fn of(&mut self, v: &Array1<f64>) -> Result<Array1<f64>> {
         let product = match v.as_slice() {
             Some(v) => self.operator.apply(v)?,
@@ -268,7 +269,7 @@ fn signs(dim: usize, generator: &mut impl Rng) -> Array1<f64> {
 }
 
 /// A vector of independent standard normal values, by Box and Muller. No fixed direction is
-/// orthogonal to it, as one may be to signs: (1, 1) is to (1, −1).
+/// orthogonal to it, as can happen with signs: (1, 1) is orthogonal to (1, −1).
 fn normals(dim: usize, generator: &mut impl Rng) -> Array1<f64> {
     // Uniform in (0, 1], so that the logarithm is finite.
     let mut uniform = || ((generator.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;

@@ -23,7 +23,7 @@ impl LinearOperator for Diagonal {
     }
 }
 
-/// Any matrix.
+/// A dense matrix.
 pub struct Dense(pub DMatrix<f64>);
 
 impl LinearOperator for Dense {
@@ -37,11 +37,11 @@ impl LinearOperator for Dense {
     }
 }
 
-/// Fails, or turns to NaN, at a product.
+/// An operator that fails, or returns NaN, after some products.
 pub struct Broken {
-    /// Products that go well.
+    /// Number of products that succeed.
     pub left: Cell<usize>,
-    /// What the next gives.
+    /// The value that the next product returns; `None` if it fails.
     pub then: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ pub fn with_eigenvalues(values: &[f64], seed: u64) -> DMatrix<f64> {
     (&matrix + matrix.transpose()) * 0.5
 }
 
-/// Its eigenvalues, descending, by nalgebra.
+/// The eigenvalues of a matrix, descending, by nalgebra.
 pub fn eigenvalues(matrix: &DMatrix<f64>) -> Vec<f64> {
     let mut values: Vec<f64> = matrix.symmetric_eigenvalues().iter().copied().collect();
     values.sort_by(|a, b| b.total_cmp(a));

@@ -1,7 +1,7 @@
-//! Closed forms first, then nalgebra's eigenvalues of the whole matrix.
+//! Closed forms first, then comparisons with nalgebra's eigenvalues of the whole matrix.
 //!
-//! Where nothing else is said a value may be 1e-10 of the largest eigenvalue off: 100 steps of
-//! f64 arithmetic on vectors of a few hundred elements round by about 1e-13 of it.
+//! Unless stated otherwise, a value may be off by 1e-10 of the largest eigenvalue: 100 steps of f64
+//! arithmetic on vectors of a few hundred elements round by about 1e-13 of it.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ use crate::space::testing::pool;
 
 const CLOSE: f64 = 1e-10;
 
-/// The eigenvalues alone, to the last digit.
+/// A plan for eigenvalues only, to the last digit.
 fn ends(top: usize, bottom: usize, steps: usize) -> Plan {
     Plan {
         top,
@@ -45,7 +45,7 @@ fn near(found: &[f64], expected: &[f64], within: f64) {
     }
 }
 
-/// The second difference with fixed ends: its eigenvalues are 2 − 2cos(kπ/(n+1)), k = 1..=n.
+/// The second difference with fixed ends. Its eigenvalues are 2 − 2cos(kπ/(n+1)), k = 1..=n.
 struct Chain(usize);
 
 impl LinearOperator for Chain {
@@ -69,7 +69,7 @@ fn the_ends_of_a_diagonal_are_its_largest_and_smallest_entries() {
     near(&values(&found, End::Bottom), &[-8.0], 50.0 * CLOSE);
     assert!(found.eigenvalues.iter().all(|of| of.converged));
     assert!(found.warnings.is_empty());
-    // Outliers come out long before the whole space is there.
+    // Outliers converge long before the whole space is spanned.
     assert!(found.products < 60, "{}", found.products);
 }
 
@@ -119,7 +119,7 @@ fn one_value_alone_is_found_as_often_as_it_is_asked_for() {
     let found = found(&Diagonal(vec![0.25; 1000]), &ends(3, 2, 40));
     near(&values(&found, End::Top), &[0.25; 3], CLOSE);
     near(&values(&found, End::Bottom), &[0.25; 2], CLOSE);
-    // One product each, of which the third shows that nothing lies beyond.
+    // One product each; the third shows that nothing lies beyond.
     assert_eq!(found.products, 3);
 }
 
@@ -220,7 +220,7 @@ fn residuals_hold_an_eigenvalue_and_say_what_has_not_converged() {
 
 #[test]
 fn a_residual_holds_what_the_operator_lacks_in_symmetry() {
-    // A product from differences of slopes is never quite symmetric.
+    // A product from differences of gradients is never exactly symmetric.
     let skew = random(40, 40, 6) * 1e-3;
     let matrix = with_eigenvalues(&(0..40).map(f64::from).collect::<Vec<_>>(), 1) + skew;
     let found = found(&Dense(matrix), &ends(1, 1, 40));
@@ -247,11 +247,11 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
         assert_eq!(found.products, budget);
         found.trace.unwrap()
     };
-    // Ten probes: t of nine degrees of freedom is beyond 4.3 once in 500.
+    // Ten probes: t with nine degrees of freedom exceeds 4.3 once in 500.
     for seed in 0..20 {
         let Trace { value, se } = trace(&matrix, seed, 30);
         assert!((value - truth).abs() < 4.3 * se, "{value} ± {se} {truth}");
-        // The part that is exact has most of it: ten signs alone are 15 off.
+        // The exact part contains most of the trace: ten signs alone are off by 15.
         assert!(se < 0.05 * truth, "{se}");
     }
     let mut few = vec![0.0; 60];
@@ -267,7 +267,7 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
 
 #[test]
 fn the_trace_is_unbiased() {
-    // Over 200 seeds the mean lies within four of its own standard errors (once in 15 000).
+    // Over 200 seeds the mean lies within four of its own standard errors (all but once in 15 000).
     let matrix = symmetric(30, 12);
     let estimates = (0..200).map(|seed| {
         let plan = Plan {
@@ -294,7 +294,7 @@ fn few_products_still_give_a_trace() {
         let found = found(&operator, &plan);
         assert_eq!(found.products, budget);
         let trace = found.trace.unwrap();
-        // Signs see the diagonal exactly; what they say of it has no error to be seen from one.
+        // Signs give the diagonal exactly; from one alone, no standard error can be computed.
         assert!(budget > 2 || (trace.value - 5050.0).abs() < 1e-9);
         assert_eq!(trace.se.is_nan(), matches!(budget, 1 | 3), "{budget}");
     }
@@ -320,7 +320,7 @@ fn quadrature(operator: &dyn LinearOperator, probes: usize, steps: usize) -> Den
 
 #[test]
 fn moments_of_a_diagonal_are_exact_as_far_as_the_quadrature_goes() {
-    // Signs weigh every entry of a diagonal alike, so that each probe has its exact moments.
+    // Signs weight all diagonal entries equally, so each probe has the exact moments.
     let diagonal: Vec<f64> = (0..97).map(|k| (f64::from(k) * 1.3).cos()).collect();
     let steps = 6;
     let density = quadrature(&Diagonal(diagonal.clone()), 3, steps);
@@ -339,7 +339,7 @@ fn moments_of_a_diagonal_are_exact_as_far_as_the_quadrature_goes() {
 
 #[test]
 fn moments_of_any_matrix_are_right_on_average() {
-    // The mean of v·Hᵖv over signs has variance ≤ 2‖Hᵖ‖²/n² a probe (Frobenius): four standard
+    // The mean of v·Hᵖv over signs has variance ≤ 2‖Hᵖ‖²/n² per probe (Frobenius): four standard
     // errors of 200 probes.
     let matrix = symmetric(50, 21) * 0.1;
     let density = quadrature(&Dense(matrix.clone()), 200, 4);
@@ -485,7 +485,7 @@ fn what_an_operator_fails_by_is_said() {
 }
 
 proptest! {
-    /// All eigenvalues of any symmetric matrix, at any scale. Within 1e-10 of the largest.
+    /// All eigenvalues of a random symmetric matrix at any scale agree within 1e-10 of the largest.
     #[test]
     fn the_whole_spectrum_is_that_of_the_matrix(
         dim in 1_usize..25,
@@ -510,7 +510,7 @@ proptest! {
         }
     }
 
-    /// An orthonormal basis alone has weights that sum to 1.
+    /// The weights from an orthonormal basis sum to 1.
     #[test]
     fn weights_are_a_distribution(dim in 1_usize..40, steps in 1_usize..50, seed in 0_u64..10_000) {
         let density = quadrature(&Dense(symmetric(dim, seed)), 2, steps);

@@ -9,14 +9,15 @@ use super::{Products, norm, signs};
 use crate::error::Result;
 use crate::result::spectrum::Trace;
 
-/// What is left of a vector of length 1 outside of a basis when it is none of its own.
+/// If less than this is left of a vector of length 1 after orthogonalization, it adds no new
+/// direction.
 const DEPENDENT: f64 = 1e-10;
 
-/// tr(H) from at most `budget` products, a third of them each for H·S with random signs S, for
-/// Q = orth(H·S), whose part Σ q·Hq is exact, and for random signs g, made orthogonal to Q, whose
-/// g·Hg has the rest of the trace as its mean. Its standard error is that of this mean.
+/// tr(H) from at most `budget` products, a third of them each for H·S with random signs S; for Q =
+/// orth(H·S), whose part Σ q·Hq is exact; and for random signs g made orthogonal to Q, where the
+/// mean of g·Hg is the rest of the trace. The standard error is that of this mean.
 ///
-/// Exact, by the diagonal, where `budget` is enough for that; below three products there is no Q
+/// If `budget` suffices for the diagonal, the trace is exact; below three products there is no Q
 /// (Hutchinson's estimate).
 pub(super) fn trace(
     products: &mut Products<'_>,
@@ -48,7 +49,7 @@ pub(super) fn trace(
     })
 }
 
-/// Σ eᵢ·Heᵢ.
+/// The exact trace, Σ eᵢ·Heᵢ.
 fn exact(products: &mut Products<'_>) -> Result<Trace> {
     let mut unit = Array1::zeros(products.dim());
     let mut value = 0.0;
@@ -60,7 +61,8 @@ fn exact(products: &mut Products<'_>) -> Result<Trace> {
     Ok(Trace { value, se: 0.0 })
 }
 
-/// Takes a vector into a basis, orthonormal: `None` when nothing of it is new.
+/// Appends a vector to an orthonormal basis and returns the new basis vector; `None` if it adds no
+/// new direction.
 fn appended(basis: &mut MGS<f64>, mut vector: Array1<f64>) -> Option<Array1<f64>> {
     let length = norm(&vector);
     if length == 0.0 {
@@ -79,8 +81,8 @@ fn appended(basis: &mut MGS<f64>, mut vector: Array1<f64>) -> Option<Array1<f64>
     }
 }
 
-/// The mean of values that are not none, and its standard error: sample standard deviation / √n,
-/// NaN of one.
+/// The mean of at least one value, and its standard error: sample standard deviation / √n, NaN for
+/// a single value.
 fn mean(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;

@@ -1,6 +1,6 @@
-//! Section 4 of "Model soups": how the loss of a soup of two models differs from that of their
-//! ensemble, and the approximation of the difference from the soup's curvature and the variance of
-//! the logits between the two.
+//! Section 4 of "Model soups": the difference between the losses of a soup of two models and of
+//! their ensemble, and its approximation by the soup's curvature and the variance of the difference
+//! between the two models' logits.
 //!
 //! With θ_α = (1−α)·θa + α·θb and f_α = f(x; θ_α), the soup's loss is L_α = E ℓ(β·f_α, y) and the
 //! ensemble's E ℓ(β·[(1−α)·f_a + α·f_b], y), with ℓ the cross-entropy. Then, to first order in the
@@ -9,7 +9,7 @@
 //! `L_soup − L_ensemble ≈ α(1−α)/2·(−d²L_α/dα² + β²·E_x Var_{Y ~ softmax(β·f_α)}[Δf_Y])`,
 //! Δf = f_b − f_a.
 //!
-//! Above 0 the ensemble is better. Everything is in f64, sample by sample.
+//! If it is positive, the ensemble is better. Everything is computed in f64, sample by sample.
 
 use crate::evaluate::metrics::{Outcome, Tally, cross_entropy};
 use crate::result::score::Score;
@@ -32,12 +32,13 @@ pub enum PathModel {
     Above,
 }
 
-/// Where a soup and an ensemble are compared.
+/// The point at which a soup and an ensemble are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InterpolationPoint {
-    /// Share of θb: 0 is θa.
+    /// The weight of θb: 0 is θa.
     pub alpha: f64,
-    /// h, the distance in α to the soups on both sides: [`STEP`] unless there is a reason.
+    /// h, the distance in α to the soups on both sides: [`STEP`] unless there is a reason for
+    /// another.
     pub step: f64,
     /// Factor of all logits (inverse temperature), above 0.
     pub beta: f64,
@@ -51,25 +52,25 @@ pub struct InterpolationPoint {
 /// averaged over samples. A power of 2, so that α ± h is exact.
 pub const STEP: f64 = 1.0 / 32.0;
 
-/// A soup and an ensemble, and the approximation of what their losses differ by.
+/// A soup and an ensemble, and the approximation of the difference of their losses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
-    /// The soup at α; the loss is that of β times its logits.
+    /// The soup at α; its loss is that of β times its logits.
     pub soup: Score,
-    /// The ensemble, likewise.
+    /// The ensemble; its loss is that of β times its logits.
     pub ensemble: Score,
     /// α(1−α)/2·(−d²L_α/dα² + β²·`E_x Var[Δf_Y]`), in nats; d²L_α/dα² is taken as
     /// (L(α+h) − 2L(α) + L(α−h))/h².
     pub approximation: f64,
-    /// The same with ∂f/∂α, as (f(α+h) − f(α−h))/2h, in the place of Δf. Without the step from ∂f/∂α
-    /// to Δf this stays good away from α = ½, where that step is a poor one.
+    /// The approximation with ∂f/∂α, as (f(α+h) − f(α−h))/2h, in place of Δf. It avoids replacing
+    /// ∂f/∂α by Δf, a poor approximation away from α = ½, and so stays accurate there.
     pub approximation_path: f64,
-    /// What the approximations are made of.
+    /// The terms of the approximations.
     #[cfg(test)]
     parts: Parts,
 }
 
-/// The parts of the approximations.
+/// The terms of the approximations.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Parts {
@@ -77,18 +78,18 @@ struct Parts {
     curvature: f64,
     /// `E_x Var[Δf_Y]`, without β².
     variance: f64,
-    /// The same with ∂f/∂α.
+    /// `E_x Var` with ∂f/∂α in place of Δf.
     variance_path: f64,
 }
 
-/// Compares the soup of two models with their ensemble on samples with these labels, whose logits
-/// `read(model, sample, row)` puts into a row of `classes`.
+/// Compares the soup of two models with their ensemble on the samples of `labels`. `read(model,
+/// sample, row)` must write the model's logits into a row of `classes` values.
 ///
 /// A logit that is NaN or +∞ makes its losses and the approximations not finite; a row with a NaN
-/// is wrong.
+/// counts as wrong.
 ///
 /// # Panics
-/// When a label is not below `classes`.
+/// Panics when a label is not below `classes`.
 pub fn compare(
     place: &InterpolationPoint,
     labels: &[usize],
@@ -105,7 +106,7 @@ pub fn compare(
         use PathModel::{A, Above, B, Below, Soup};
         for (model, row) in [A, B, Below, Soup, Above].into_iter().zip(&mut rows) {
             read(model, sample, row);
-            // ℓ takes β·f; Δf is taken from these as well and divided by β in the end.
+            // ℓ takes β·f; Δf is computed from these too and divided by β at the end.
             row.iter_mut().for_each(|logit| *logit *= beta);
         }
         let [a, b, below, soup, above] = &rows;
@@ -113,7 +114,7 @@ pub fn compare(
         soups.add(outcome);
         combine(&mut other, (1.0 - alpha, a), (alpha, b));
         ensembles.add(Outcome::of(&other, label));
-        // Differenced sample by sample: the means are nearly equal.
+        // Differences are taken per sample, because the means are nearly equal.
         let [before, after] = [below, above].map(|row| cross_entropy(row, label));
         sums[0] += (after - outcome.loss) + (before - outcome.loss);
         softmax(soup, 1.0, &mut probabilities);
@@ -157,14 +158,14 @@ fn softmax(logits: &[f64], beta: f64, out: &mut [f64]) {
     out.iter_mut().for_each(|probability| *probability /= sum);
 }
 
-/// Σ p·g over the classes that have a probability: a class that the network masks with −∞ has
-/// none, and no value either.
+/// Σ p·g over the classes with nonzero probability: a class that the network masks with −∞ has
+/// none, and its value is not used.
 fn mean(probabilities: &[f64], value: impl Fn(usize) -> f64) -> f64 {
     let terms = probabilities.iter().enumerate().filter(|(_, p)| **p != 0.0);
     terms.map(|(class, p)| p * value(class)).sum()
 }
 
-/// Variance of g_Y with Y drawn from p.
+/// The variance of g_Y with Y drawn from p.
 fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
     let centre = mean(probabilities, |class| values[class]);
     mean(probabilities, |class| (values[class] - centre).powi(2))
@@ -173,18 +174,18 @@ fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
 /// Bounds of [`calibrate`].
 const BETAS: [f64; 2] = [1e-3, 1e3];
 
-/// The β that calibrates logits: the one at which the mean cross-entropy of β·z is smallest, z
-/// being the logits that `read(sample, row)` puts into a row of `classes` (temperature scaling,
-/// Guo et al. 2017, with β = 1/T).
+/// The β that calibrates logits, that is, minimizes the mean cross-entropy of β·z (temperature
+/// scaling, Guo et al. 2017, with β = 1/T). `read(sample, row)` must write the logits z into a row
+/// of `classes` values.
 ///
-/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]` where
-/// p = softmax(β·z). Its root is bracketed in 0.001 to 1000 and found by Newton's steps, or by
-/// halving (of log β) where a step leaves the bracket. Where the slope has one sign throughout, β is
-/// the bound: 1000 when the logits separate the samples without an error. It is 1 where a logit is
-/// NaN or +∞ or a label's is −∞, where every β does as well (no logits differ), and without a sample.
+/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]`, where p =
+/// softmax(β·z). The root of the slope is bracketed in 0.001 to 1000 and found by Newton's method,
+/// or by bisection (of log β) if a step leaves the bracket. If the slope has one sign throughout, β
+/// is the bound: 1000 if the logits separate the samples without an error. β is 1 if a logit is NaN
+/// or +∞ or a label's is −∞, if every β is equally good (no logits differ), and without samples.
 ///
 /// # Panics
-/// When a label is not below `classes`.
+/// Panics when a label is not below `classes`.
 pub fn calibrate(labels: &[usize], classes: usize, mut read: impl FnMut(usize, &mut [f64])) -> f64 {
     let mut row = vec![0.0; classes];
     let mut probabilities = vec![0.0; classes];
@@ -193,7 +194,7 @@ pub fn calibrate(labels: &[usize], classes: usize, mut read: impl FnMut(usize, &
         for (sample, &label) in labels.iter().enumerate() {
             read(sample, &mut row);
             softmax(&row, beta, &mut probabilities);
-            // As differences: of equal logits exactly 0, whatever the probabilities sum to.
+            // Uses differences: equal logits give exactly 0, whatever the probabilities sum to.
             slope += mean(&probabilities, |class| row[class] - row[label]);
             curvature += variance(&probabilities, &row);
         }
@@ -209,7 +210,7 @@ pub fn calibrate(labels: &[usize], classes: usize, mut read: impl FnMut(usize, &
         _ => {}
     }
     let mut beta = 1.0;
-    // Halving alone gets there in about 40.
+    // Bisection alone converges in about 40 steps.
     for _ in 0..100 {
         let (slope, curvature) = derivatives(beta);
         *if slope > 0.0 { &mut high } else { &mut low } = beta;

@@ -1,16 +1,16 @@
 use super::*;
 
 impl Comparison {
-    /// What is approximated: the soup's loss less the ensemble's.
+    /// The quantity to approximate: the soup's loss minus the ensemble's.
     fn difference(&self) -> f64 {
         self.soup.loss - self.ensemble.loss
     }
 }
 
-/// Logits c0 + c1·α + c2·α² of each class: `[sample][class]`.
+/// `[sample][class]`: the logits c0 + c1·α + c2·α² of each class.
 type Toy = Vec<Vec<[f64; 3]>>;
 
-/// Some logits, of three classes, that bend by `bend` times as much.
+/// Logits of three classes whose curvature in α is scaled by `bend`.
 fn toy(samples: usize, bend: f64) -> (Toy, Vec<usize>) {
     let part = |sample: usize, class: usize| {
         let at = |factor: f64| (factor * (3 * sample + class + 1) as f64).sin();
@@ -53,13 +53,13 @@ fn where_logits_are_linear_soup_and_ensemble_are_the_same() {
     for (alpha, beta) in [(0.5, 1.0), (0.25, 2.5), (0.0, 1.0), (1.0, 0.5)] {
         let found = compared(&toy, &labels, place(alpha, beta));
         assert!(found.difference().abs() < 1e-12);
-        // The curvature is Var[Δf] but for h²/12 of the fourth derivative and 1e-16/h².
+        // The curvature equals Var[Δf] up to h²/12 of the fourth derivative and 1e-16/h².
         assert!(found.approximation.abs() < 1e-6, "{found:?}");
         assert!(found.approximation_path.abs() < 1e-6);
         assert!((found.parts.variance - found.parts.variance_path).abs() < 1e-9);
         assert!(found.parts.variance > 0.1);
     }
-    // Nothing rounds: one class has all the probability, and logits are dyadic.
+    // Nothing is rounded: one class has all the probability, and logits are dyadic.
     let certain = vec![vec![[900.0, 4.0, 0.0], [-900.0, 8.0, 0.0]]];
     let found = compared(
         &certain,
@@ -74,7 +74,7 @@ fn where_logits_are_linear_soup_and_ensemble_are_the_same() {
     assert_eq!((found.soup.loss, found.soup.error), (1799.0, 1.0));
 }
 
-/// d²L/dα² and the variances as their formulas say.
+/// d²L/dα² and the variances from their formulas.
 fn analytic(toy: &Toy, labels: &[usize], alpha: f64, beta: f64) -> [f64; 3] {
     let mut sums = [0.0; 3];
     for (row, &label) in toy.iter().zip(labels) {
@@ -128,14 +128,14 @@ fn the_parts_are_their_formulas_and_the_curvature_to_second_order() {
         let (coarse, fine) = (error(1.0 / 16.0), error(1.0 / 32.0));
         assert!(coarse.abs() < 0.05, "{coarse}");
         assert!((coarse / fine - 4.0).abs() < 0.1, "{coarse} {fine}");
-        // At the default.
+        // At the default step.
         assert!(error(STEP).abs() < 0.01);
     }
 }
 
 #[test]
 fn losses_and_errors_are_those_of_soup_and_ensemble() {
-    // The soup of the first sample is (0, 1 − ½·2): a tie, so the first class.
+    // The soup of the first sample is (0, 1 − ½·2): a tie, so the first class is chosen.
     let toy = vec![
         vec![[0.0, 0.0, 0.0], [0.0, -1.0, 2.0]],
         vec![[0.0, 0.0, 0.0], [0.0, -4.0, 2.0]],
@@ -153,7 +153,7 @@ fn losses_and_errors_are_those_of_soup_and_ensemble() {
 
 #[test]
 fn the_sign_says_which_is_better() {
-    // The soup's logits sag below the chord by ¼ of the bend: at the label that is a loss.
+    // The soup's logits sag below the chord by ¼ of the bend; at the label this increases the loss.
     for (bend, better_is_ensemble) in [(0.5, true), (-0.5, false)] {
         let toy = vec![vec![[0.3, 0.4, bend], [0.0, 0.1, 0.0], [-0.2, 0.0, 0.0]]];
         let found = compared(&toy, &[0], place(0.5, 1.5));
@@ -165,8 +165,8 @@ fn the_sign_says_which_is_better() {
 
 #[test]
 fn the_approximation_is_first_order_in_the_bend() {
-    // Its error falls as the square of the bend: always with the path's derivative, at ½
-    // with Δf as well, which is that derivative there.
+    // Its error falls as the square of the bend: always with the path's derivative; with Δf at ½ as
+    // well, where Δf equals that derivative.
     let errors = |alpha: f64, bend: f64| {
         let (toy, labels) = toy(5, bend);
         let found = compared(&toy, &labels, place(alpha, 1.2));
@@ -223,7 +223,7 @@ fn calibrated(rows: &[&[f64]], labels: &[usize]) -> f64 {
 
 #[test]
 fn calibration_is_the_closed_form_of_two_classes() {
-    // Of 10 samples with margin 2z, 10·p are right: softmax gives p at β = ln(p/(1−p))/2z.
+    // With margin 2z, 10·p of 10 samples are right: softmax gives p at β = ln(p/(1−p))/2z.
     for (right, z) in [(9, 0.5), (6, 0.01), (7, 20.0), (6, 40.0)] {
         let row = [z, -z];
         let labels: Vec<usize> = (0..10).map(|sample| usize::from(sample >= right)).collect();
@@ -268,7 +268,7 @@ fn calibration_stops_at_its_bounds_and_where_it_says_nothing() {
     assert_eq!(calibrated(&[&[f64::INFINITY, 0.0]], &[0]), 1.0);
     assert_eq!(calibrated(&[&[f64::NEG_INFINITY, 0.0]], &[0]), 1.0);
     assert_eq!(calibrated(&[], &[]), 1.0);
-    // A masked class; and a sample so certain that β does not matter.
+    // A masked class, and a sample so certain that β does not matter.
     let masked = [f64::NEG_INFINITY, 3.0, 0.0];
     assert_eq!(calibrated(&[&masked], &[1]), 1e3);
     assert_eq!(calibrated(&[&[3e38, 0.0]], &[0]), 1.0);

@@ -3,11 +3,11 @@
 /// How mixed weights get into a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
-    /// A session a mix, its weights handed over before ONNX Runtime optimizes.
+    /// One session per mix; ONNX Runtime receives the mixed weights before it optimizes.
     Baked,
-    /// One session a worker; the graph mixes the weights.
+    /// One session per worker; the graph mixes the weights.
     InGraph,
-    /// One session a worker; mixed weights are inputs of its graph.
+    /// One session per worker; mixed weights are inputs of its graph.
     Inputs,
 }
 
@@ -21,7 +21,7 @@ impl Binding {
         }
     }
 
-    /// The binding of a name.
+    /// Parses the name of a binding.
     pub fn parse(name: &str) -> Option<Self> {
         let all = [Self::Baked, Self::InGraph, Self::Inputs];
         all.into_iter().find(|binding| binding.name() == name)

@@ -1,5 +1,5 @@
-//! Typed buffers of what goes into a network, and logits that come out: the one place that turns
-//! numbers into tensors of ONNX Runtime and back.
+//! Typed buffers for the inputs of a network and for its logits. Only this file turns numbers into
+//! tensors of ONNX Runtime and back.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 use crate::checkpoint::onnx::proto::DataType;
 use crate::data::{BatchMut, InputDtype};
 
-/// Elements of any type that a network takes.
+/// Elements of any type that a network accepts as input.
 #[derive(Debug)]
 pub enum Buffer {
     F32(Vec<f32>),
@@ -23,7 +23,7 @@ pub enum Buffer {
     Bool(Vec<bool>),
 }
 
-/// Does the same with whichever vector a buffer holds.
+/// Evaluates one expression on the vector that a buffer holds, whatever its type.
 macro_rules! with_buffer {
     ($buffer:expr, $data:ident => $body:expr) => {
         match $buffer {
@@ -40,7 +40,7 @@ macro_rules! with_buffer {
 }
 
 impl Buffer {
-    /// `len` zeros of a type.
+    /// A buffer of `len` zeros.
     pub fn new(dtype: InputDtype, len: usize) -> Self {
         match dtype {
             InputDtype::F32 => Self::F32(vec![0.0; len]),
@@ -54,7 +54,7 @@ impl Buffer {
         }
     }
 
-    /// All elements, to be filled.
+    /// All elements, to be written.
     pub fn all(&mut self) -> BatchMut<'_> {
         match self {
             Self::F32(data) => BatchMut::F32(data),
@@ -68,8 +68,8 @@ impl Buffer {
         }
     }
 
-    /// A tensor of rows `from..to` with `row` elements each, and of `shape` per row. Without
-    /// copying, unless `batch` asks for more rows: then the first is repeated behind them.
+    /// Rows `from..to` as a tensor [batch, shape…]. Nothing is copied unless `batch` exceeds
+    /// the number of rows; then copies of the first row are appended.
     fn rows(
         &self,
         (from, to): (usize, usize),
@@ -86,7 +86,7 @@ impl Buffer {
         })
     }
 
-    /// The same, copied.
+    /// Copies rows `from..to` into a tensor [batch, shape…], padded as in [`Buffer::rows`].
     fn owned(
         &self,
         (from, to): (usize, usize),
@@ -104,7 +104,7 @@ impl Buffer {
         })
     }
 
-    /// Rows at these places, of `row` elements each.
+    /// Copies the rows at `places`; each row has `row` elements.
     fn select(&self, places: &[usize], row: usize) -> Self {
         macro_rules! select {
             ($($kind:ident),*) => {
@@ -122,7 +122,7 @@ impl Buffer {
         select!(F32, F16, Bf16, F64, I64, I32, U8, Bool)
     }
 
-    /// All elements as doubles, for comparing; integers beyond 2⁵³ lose their last digits.
+    /// All elements as doubles, for comparisons. Integers beyond 2⁵³ lose their last digits.
     pub fn numbers(&self) -> Vec<f64> {
         match self {
             Self::F32(data) => data.iter().map(|&x| x.into()).collect(),
@@ -136,8 +136,7 @@ impl Buffer {
         }
     }
 
-    /// Copies a tensor that a network made behind what is there; `false` when it is of another
-    /// type.
+    /// Appends a tensor that a network computed; returns `false` if its type differs.
     pub fn append(&mut self, value: &DynValue, rows: usize, row: usize) -> ort::Result<bool> {
         let len = rows * row;
         with_buffer!(self, data => match value.try_extract_tensor() {
@@ -150,38 +149,38 @@ impl Buffer {
     }
 }
 
-/// A value of each of several samples, one after the other: row k is sample k's, of one shape.
+/// One value per sample, all of one shape, stored one after the other: row k belongs to sample k.
 #[derive(Debug)]
 pub struct SampleRows {
     values: Buffer,
-    /// Shape of one sample.
+    /// The shape of one sample.
     shape: Vec<usize>,
 }
 
 impl SampleRows {
-    /// Values whose samples have a shape.
+    /// Wraps values whose samples have this shape.
     pub fn new(values: Buffer, shape: Vec<usize>) -> Self {
         Self { values, shape }
     }
 
-    /// Rows `from..to` as a tensor [batch, shape…], without copying unless `batch` asks for more
-    /// rows: then the first is repeated behind them.
+    /// Rows `from..to` as a tensor [batch, shape…]. Nothing is copied unless `batch` exceeds the
+    /// number of rows; then copies of the first row are appended.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot hold it.
+    /// Fails when ONNX Runtime cannot create the tensor.
     pub fn view(&self, rows: (usize, usize), batch: usize) -> ort::Result<SessionInputValue<'_>> {
         self.values.rows(rows, &self.shape, batch)
     }
 
-    /// The same, copied.
+    /// Rows `from..to` as a tensor that owns a copy, padded as in [`SampleRows::view`].
     ///
     /// # Errors
-    /// As of [`SampleRows::view`].
+    /// Fails as [`SampleRows::view`] does.
     pub fn copy(&self, rows: (usize, usize), batch: usize) -> ort::Result<DynValue> {
         self.values.owned(rows, &self.shape, batch)
     }
 
-    /// The rows at these places.
+    /// Copies the rows at `places`.
     pub fn select(&self, places: &[usize]) -> Self {
         let row = self.shape.iter().product();
         Self::new(self.values.select(places, row), self.shape.clone())
@@ -193,7 +192,7 @@ fn dims(batch: usize, shape: &[usize]) -> Vec<i64> {
     dims.map(|&dim| dim as i64).collect()
 }
 
-/// The type of a value that a network gives, when a buffer can hold it.
+/// The type of a network's value, if a buffer can hold it.
 pub fn dtype_of(value: &ValueType) -> Option<InputDtype> {
     match value.tensor_type()? {
         TensorElementType::Float32 => Some(InputDtype::F32),
@@ -208,7 +207,7 @@ pub fn dtype_of(value: &ValueType) -> Option<InputDtype> {
     }
 }
 
-/// The number that ONNX has for a type.
+/// ONNX's number for a type.
 pub fn onnx_type(dtype: InputDtype) -> i32 {
     let data_type = match dtype {
         InputDtype::F32 => DataType::Float,

@@ -1,4 +1,4 @@
-//! The samples that were made ready last: a greedy soup asks for the same ones again and again.
+//! Keeps the most recently prepared samples: a greedy soup asks for the same ones again and again.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use super::shard::Shard;
 use crate::base::lock::lock;
 use crate::error::Result;
 
-/// Samples made ready, `shards[data set]`, shared by all workers.
+/// Prepared samples, `shards[data set]`, shared by all workers.
 pub type Shards = Arc<Vec<Shard>>;
 
-/// The chunk that was made ready last.
+/// The most recently prepared chunk.
 #[derive(Default)]
 pub struct ChunkCache(Mutex<Option<CachedChunk>>);
 
@@ -21,11 +21,11 @@ struct CachedChunk {
 }
 
 impl ChunkCache {
-    /// The shards of `ranges[data set]` for batches of a size: those of the call before where they
-    /// are the same, else what `load` makes.
+    /// The shards of `ranges[data set]` for this batch size: those of the last call if it asked for
+    /// the same, otherwise those that `load` makes.
     ///
     /// # Errors
-    /// Those of `load`.
+    /// Returns the errors of `load`.
     pub fn get_or_load(
         &self,
         ranges: &[Range<usize>],
@@ -37,7 +37,7 @@ impl ChunkCache {
         if let Some(known) = known.filter(|it| it.ranges == ranges && it.batch == batch) {
             return Ok(Arc::clone(&known.shards));
         }
-        // Before others take as much memory.
+        // Frees the old shards before the new ones take as much memory.
         *cached = None;
         let shards = Arc::new(load()?);
         *cached = Some(CachedChunk {

@@ -1,6 +1,5 @@
-//! All that stays the same while mixes are evaluated: what was given, and the graphs that were written
-//! for it. It is built from the bottom up and never changed; workers, models and measurements see
-//! this and nothing else.
+//! The immutable part of an evaluation: its setup and the graphs written for it. It is built from
+//! the bottom up and never changes; workers, models and measurements see nothing else.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -22,25 +21,26 @@ use crate::graph::network::Network;
 use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 
-/// What stays the same while mixes are evaluated.
+/// Everything that stays the same while mixes are evaluated.
 pub struct Context<'a> {
-    /// What was given.
+    /// Runtime, checkpoints, data and options.
     pub setup: Setup<'a>,
-    /// What is computed once for each chunk of data.
+    /// The part of the network that runs once for each chunk of data.
     pub frozen: Option<FrozenPart>,
-    /// The tensors that are handed over, in the pool's order. What no output depends on is left out.
+    /// The tensors whose values differ between mixes, in the pool's order, without those that no
+    /// output depends on.
     pub moving: Vec<MovingTensor>,
-    /// The model that weights are handed to: the whole network, or its moving part.
+    /// The model that takes the mixed weights: the whole network, or its moving part.
     pub graphs: Graphs,
 }
 
 impl<'a> Context<'a> {
-    /// Cuts the frozen part off and writes the graphs. They give logits; losses are added by
-    /// [`Context::with_losses`].
+    /// Splits off the frozen part and writes the graphs. They compute logits;
+    /// [`Context::with_losses`] adds losses.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot use the device or refuses the frozen part, or the weights are of a
-    /// type that a graph cannot mix, although that was asked for.
+    /// Fails when ONNX Runtime cannot use the device or refuses the frozen part, or when the
+    /// options ask for in-graph mixing and a weight's type does not allow it.
     pub fn new(setup: Setup<'a>, network: &Network<'_>, aligned: &Aligned) -> Result<Self> {
         let moving = MovingTensor::all(aligned);
         let slots = moving.iter().map(|tensor| tensor.weight_slot(aligned));
@@ -51,7 +51,7 @@ impl<'a> Context<'a> {
             Some((frozen, suffix)) => (Some(frozen), suffix),
             None => (None, whole),
         };
-        // What no output depends on is cut away with the frozen part.
+        // The split also removes what no output depends on.
         let kept = graph.graph.iter().flat_map(|graph| &graph.initializer);
         let kept: HashSet<&str> = kept.map(|tensor| tensor.name()).collect();
         let moving = moving.into_iter();
@@ -75,7 +75,7 @@ impl<'a> Context<'a> {
         Ok(context)
     }
 
-    /// The same with graphs that compute losses, too, where that was asked for.
+    /// Adds losses to the graphs if the options ask for it.
     #[must_use]
     pub fn with_losses(self) -> Self {
         match self.setup.options.losses {
@@ -87,34 +87,36 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Members of the pool.
+    /// The number of members in the pool.
     pub fn members(&self) -> usize {
         self.setup.pool.members.len()
     }
 
-    /// What the frozen part hands over.
+    /// The values that the frozen part hands to the moving part.
     pub fn features(&self) -> &[Feature] {
         self.frozen.as_ref().map_or(&[], |frozen| &frozen.features)
     }
 
-    /// What the inputs of the graphs can stand for.
+    /// The names that inputs of the graphs can have.
     pub fn input_names(&self) -> InputNames<'_> {
         let signature = &self.setup.signature;
         InputNames::new(signature, self.features(), &self.moving, self.members())
     }
 
-    /// Whether a graph can mix the weights: ONNX Runtime adds and multiplies their types.
+    /// Whether a graph can mix the weights, that is, whether ONNX Runtime can add and multiply
+    /// their types.
     pub fn can_mix_in_graph(&self) -> bool {
         let parameters = &self.setup.pool.parameters;
         let mut dtypes = self.moving.iter().map(|it| parameters[it.parameter].dtype);
         dtypes.all(|dtype| matches!(dtype, Dtype::F32 | Dtype::F64))
     }
 
-    /// The samples at `places` of a data set's order, with what the frozen part makes of them on the
-    /// first device, in batches of a size; and how long that took, but for building its session.
+    /// The samples at `places` of a data set's order, with their features, which the frozen part
+    /// computes on the first device in batches of `batch`. Also returns how long that took, without
+    /// building the session.
     ///
     /// # Errors
-    /// When the frozen part cannot be run, or the user stopped the run.
+    /// Fails when the frozen part cannot be run, or the user stopped the run.
     pub fn shard(
         &self,
         dataset: usize,
@@ -126,7 +128,7 @@ impl<'a> Context<'a> {
         let Some(frozen) = self.frozen.as_ref().filter(|_| !shard.labels.is_empty()) else {
             return Ok((shard, Duration::ZERO));
         };
-        // No other session runs meanwhile.
+        // All cores are free: no other session runs meanwhile.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = setup.options.threads.unwrap_or(cores);
         let mut prefix = frozen.session(setup, threads, 0)?;

@@ -1,23 +1,23 @@
-//! What an engine was asked for and what that took, for the summary of a run.
+//! Counts an engine's requests and the work that they took, for the summary of a run.
 
 use std::sync::Mutex;
 
 use crate::base::lock::lock;
 
-/// What it took to answer.
+/// The work done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Models that were asked for.
+    /// Models requested.
     pub models: usize,
-    /// Those of them of which everything was known.
+    /// Requested models whose scores were all known already.
     pub remembered: usize,
-    /// Samples that went through the network, over all models.
+    /// Samples passed through the network, summed over all models.
     pub samples: usize,
-    /// Samples of which gradients were taken, or losses beside them.
+    /// Samples for which gradients, or losses beside them, were computed.
     pub learning: usize,
 }
 
-/// Counts that workers add to.
+/// Counts that several workers add to.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<Counts>);
 
@@ -27,7 +27,7 @@ impl Counters {
         *lock(&self.0)
     }
 
-    /// Adds to them.
+    /// Applies `add` to the counts.
     pub fn add(&self, add: impl FnOnce(&mut Counts)) {
         add(&mut lock(&self.0));
     }

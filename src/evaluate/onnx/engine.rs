@@ -1,6 +1,6 @@
-//! The engine: a context, and what changes while it answers — the journal, the layout that was tuned,
-//! counts, and the samples that were made ready last. How it evaluates is in [`super::evaluation`] and
-//! [`super::logits`], how it differentiates in [`super::gradient`].
+//! The engine: a context, and the state that changes during a run (the journal, the tuned layout,
+//! counts, and the most recently prepared samples). [`super::evaluation`] and [`super::logits`]
+//! evaluate, [`super::gradient`] differentiates.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -27,46 +27,47 @@ use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
 use crate::space::matching::Aligned;
 
-/// Where what is finished is kept.
+/// Where finished work is kept.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
     /// The output folder.
     pub out: PathBuf,
     /// Stem of the output files.
     pub name: String,
-    /// Whether to begin anew.
+    /// Whether to discard earlier work.
     pub fresh: bool,
-    /// Says which inputs and settings these are, by their content. It is hashed: only names that stay
-    /// from one version to the next belong in it.
+    /// Identifies the inputs and settings by their content. The text is hashed, so it may contain
+    /// only names that stay the same from version to version.
     pub identity: String,
 }
 
 /// Evaluates mixes of a pool with ONNX Runtime.
 pub struct Engine<'a> {
     pub(super) context: Context<'a>,
-    /// Models that are evaluated as they are, ahead of the mixes.
+    /// Models that are run unchanged, before the mixes.
     pub(super) originals: Vec<OriginalModel<'a>>,
     pub(super) journal: Journal,
-    /// The layout, with the data in one chunk, once it was chosen.
+    /// The chosen layout and its timing, with the data in one chunk; empty until it is chosen.
     pub(super) tuned: OnceLock<(Layout, Timing)>,
-    /// The layout of the first evaluation, in words.
+    /// A description of the first evaluation's layout.
     pub(super) first_layout: OnceLock<String>,
     pub(super) counters: Counters,
     pub(super) cache: ChunkCache,
-    /// When the run began, for its limit of time.
+    /// The start of the run, for its time limit.
     pub(super) start: Instant,
-    /// Logits a sample.
+    /// Number of logits per sample.
     pub(super) classes: usize,
     warnings: Vec<String>,
 }
 
 impl<'a> Engine<'a> {
-    /// Writes the graphs and checks that the network takes the data and has a class for every
-    /// label, by running θ0 on the first samples of each data set.
+    /// Writes the graphs and runs θ0 on the first samples of each data set, to check that the
+    /// network accepts the data and has a class for every label.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses the network, its output is not [batch, classes], is one column or
-    /// probabilities, or depends on the rest of the batch, or a label is out of range.
+    /// Fails when ONNX Runtime refuses the network, a label is out of range, or the output is not
+    /// [batch, classes], has only one column, holds probabilities, or depends on the rest of the
+    /// batch.
     pub fn new(
         runtime: &'a Runtime,
         network: &Network<'_>,
@@ -104,17 +105,17 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Evaluates these models, too, ahead of the mixes.
+    /// Also evaluates these models, before the mixes.
     #[must_use]
     pub fn with_files(mut self, originals: Vec<OriginalModel<'a>>) -> Self {
         self.originals = originals;
         self
     }
 
-    /// Keeps what is finished, so that a run that was stopped goes on where it was.
+    /// Keeps finished work in a journal, so that an interrupted run can resume.
     ///
     /// # Errors
-    /// When another process writes the same output, or nothing can be written there.
+    /// Fails when another process writes the same output, or the output folder cannot be written.
     pub fn keeping(mut self, options: &JournalOptions) -> Result<Self> {
         let JournalOptions {
             out, name, fresh, ..
@@ -124,7 +125,8 @@ impl<'a> Engine<'a> {
         Ok(self)
     }
 
-    /// Says which runs may share what is finished: inputs and settings, by content.
+    /// The key of the journal: a hash of inputs and settings. Runs with equal keys share finished
+    /// work.
     fn key(&self, options: &JournalOptions) -> String {
         let setup = &self.context.setup;
         let mut hash = Sha256::new();
@@ -136,59 +138,59 @@ impl<'a> Engine<'a> {
         hex(&hash.finalize())
     }
 
-    /// The models that mixes are of, θ0 among them.
+    /// The number of models that mixes combine, including θ0.
     pub fn members(&self) -> usize {
         self.context.setup.pool.members.len()
     }
 
-    /// How the work is laid out, in words, once something was evaluated.
+    /// A description of the layout; `None` before the first evaluation.
     pub fn layout(&self) -> Option<String> {
         self.first_layout.get().cloned()
     }
 
-    /// Ends the engine and hands over what it finished, to be kept until the results are written.
+    /// Ends the engine and returns its journal, which must be kept until the results are written.
     pub fn into_journal(self) -> Journal {
         self.journal
     }
 
-    /// Forgets what was kept: the results are written.
+    /// Deletes the journal's file once the results are written.
     pub fn forget(&self) {
         self.journal.remove();
     }
 
-    /// Nodes of the network that are computed once for each chunk, and all its nodes; `None` when
-    /// there are none.
+    /// The number of nodes that run once for each chunk, and the number of all nodes; `None` if no
+    /// node is frozen.
     pub fn frozen_nodes(&self) -> Option<(usize, usize)> {
         self.context.frozen.as_ref().map(|frozen| frozen.nodes)
     }
 
-    /// What the reader of any result should know: how the data is taken, and what a trial of θ0
-    /// on a few samples found.
+    /// Warnings that apply to every result: how the data is read, and what running θ0 on a few
+    /// samples revealed.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Classes of the network, and how many of them each data set's labels name.
+    /// The number of classes, and for each data set how many of them occur among its labels.
     pub fn coverage(&self) -> (usize, Vec<usize>) {
         let named = |data: &Dataset| data.labels().iter().collect::<HashSet<_>>().len();
         let datasets = self.context.setup.datasets.iter();
         (self.classes, datasets.map(named).collect())
     }
 
-    /// How the layouts that the options leave open compare on this network.
+    /// Times all layouts that the options leave open on this network.
     ///
     /// # Errors
-    /// When the network cannot be run.
+    /// Fails when the network cannot be run.
     pub fn compare(&self) -> Result<Vec<(Layout, Timing)>> {
         tuning::compare(&self.context)
     }
 
-    /// Bytes that may be taken.
+    /// The memory budget, in bytes.
     pub fn memory(&self) -> u64 {
         memory::budget(&self.context)
     }
 
-    /// What it took so far.
+    /// The work done so far.
     pub fn counts(&self) -> Counts {
         self.counters.get()
     }

@@ -1,5 +1,5 @@
-//! Evaluating models on all data: each once, what is known already not again. Reads and writes the
-//! engine's journal, cache and counts.
+//! Evaluates models on all data, each one once, and skips what is already known. Reads and writes
+//! the engine's journal, cache and counts.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -27,7 +27,7 @@ use crate::space::mix::Mix;
 
 impl Engine<'_> {
     /// The layout recorded by an interrupted run, so that results stay the same to the last bit;
-    /// otherwise a newly chosen one. Its chunks are for so many models.
+    /// otherwise a newly chosen one. Its number of chunks suits `models` models.
     pub(super) fn lay_out(&self, models: usize) -> Result<(Layout, Timing)> {
         let (mut layout, timing) = match self.tuned.get() {
             Some(tuned) => *tuned,
@@ -50,11 +50,11 @@ impl Engine<'_> {
         Ok((layout, tuning::time(context, &layout)?))
     }
 
-    /// Scores of files as they are on the first samples of the first data set, at most so many;
-    /// nothing of it is kept.
+    /// Scores of original models on the first samples of the first data set, at most `samples`.
+    /// Nothing is kept.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses one, or the user stopped the run.
+    /// Fails when ONNX Runtime refuses a model, or the user stopped the run.
     pub fn try_files(
         &self,
         files: &[OriginalModel<'_>],
@@ -76,7 +76,7 @@ impl Engine<'_> {
         Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
     }
 
-    /// All models on the first samples of each data set, without limits.
+    /// A schedule of all models on the first samples of each data set, without limits.
     pub(super) fn schedule(
         &self,
         models: Vec<ModelKey>,
@@ -93,7 +93,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Every model that is asked for, each once: its key, and what of the originals and mixes it is.
+    /// Every requested model once: its key, and the original or mix that it stands for.
     fn models<'m>(&'m self, mixes: &'m [Mix]) -> (Vec<ModelKey>, Vec<ModelSource<'m>>) {
         let files = self.originals.iter().enumerate();
         let files = files.map(|(index, file)| (file_key(index), ModelSource::Original(file)));
@@ -105,7 +105,7 @@ impl Engine<'_> {
         all.filter(|(key, _)| seen.insert(*key)).unzip()
     }
 
-    /// What is known beforehand of a run.
+    /// Estimates the size, time and memory of a run.
     pub(super) fn estimate(
         &self,
         schedule: &Schedule,
@@ -142,7 +142,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Scores of files and mixes from the tallies of the models that they are.
+    /// Looks up the scores of files and mixes in the tallies of the evaluated models.
     fn answers(&self, mixes: &[Mix], models: &[ModelKey], tallies: &[Vec<Tally>]) -> Answers {
         let datasets = self.context.setup.datasets;
         let infos = datasets.iter().enumerate().map(|(set, data)| DatasetInfo {
@@ -165,15 +165,15 @@ impl Engine<'_> {
     }
 }
 
-/// What a model is made of.
+/// Where a model comes from.
 pub enum ModelSource<'m> {
-    /// It is run as it is.
+    /// A model that is run unchanged.
     Original(&'m OriginalModel<'m>),
-    /// Members of the pool.
+    /// A combination of the pool's members.
     Mix(&'m Mix),
 }
 
-/// Names a mix by its coefficients.
+/// The key of a mix: a hash of its coefficients.
 pub fn mix_key(mix: &Mix) -> ModelKey {
     let mut hash = Sha256::new();
     for coefficient in mix.rows().iter().flatten() {
@@ -185,7 +185,7 @@ pub fn mix_key(mix: &Mix) -> ModelKey {
         .fold(0, |key, byte| key << 8 | ModelKey::from(*byte))
 }
 
-/// Names an original model; no mix's hash is so small.
+/// The key of an original model: its index. No hash of a mix is that small.
 fn file_key(file: usize) -> ModelKey {
     file as ModelKey
 }
@@ -250,7 +250,7 @@ pub struct EvaluationRun<'r> {
     pub engine: &'r Engine<'r>,
     /// `sources[model]`.
     pub sources: Vec<ModelSource<'r>>,
-    /// Samples of each data set that are wanted.
+    /// How many samples of each data set to evaluate.
     pub ends: Vec<usize>,
     pub layout: Layout,
     pub observer: &'r dyn EvaluationObserver,
@@ -304,13 +304,13 @@ impl<'r> Work for EvaluationRun<'r> {
 }
 
 impl EvaluationRun<'_> {
-    /// Tells that samples went through the network.
+    /// Counts samples that went through the network and reports them to the observer.
     pub fn evaluated(&self, samples: usize) {
         self.engine.counters.add(|counts| counts.samples += samples);
         self.observer.progress(0, samples);
     }
 
-    /// Makes samples ready, and puts them into the devices' memory where they fit.
+    /// Prepares samples, and uploads them to the devices where they fit.
     fn load(&self, ranges: &[Range<usize>]) -> Result<Vec<Shard>> {
         let (context, batch) = (&self.engine.context, self.layout.batch);
         let ranges = ranges.iter().cloned().enumerate();
@@ -319,7 +319,7 @@ impl EvaluationRun<'_> {
         let bytes = memory::data_bytes(context) / self.layout.chunks.max(1) as u64;
         if context.setup.options.losses == Losses::Graph && bytes <= RESIDENT_BYTES {
             for shard in &mut shards {
-                // Where a device's memory is too small for it, data goes there with each model.
+                // If a device has too little memory, the data is sent to it again for each model.
                 if shard.upload(&context.setup, batch).is_err() {
                     context.setup.check_stop()?;
                 }

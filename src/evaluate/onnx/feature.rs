@@ -10,16 +10,16 @@ use super::buffer::onnx_type;
 /// A value that the frozen part hands to the moving part.
 #[derive(Debug, Clone)]
 pub struct Feature {
-    /// Its name in the graph.
+    /// The name in the graph.
     pub name: String,
-    /// Its type.
+    /// The type.
     pub dtype: InputDtype,
     /// Shape of one sample.
     pub shape: Vec<usize>,
 }
 
 impl Feature {
-    /// Its ONNX type, the batch axis free.
+    /// The ONNX type, with a free batch axis.
     pub fn onnx_type(&self) -> TypeProto {
         let fixed = self
             .shape

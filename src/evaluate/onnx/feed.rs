@@ -1,5 +1,5 @@
-//! What the inputs of a session are fed with. Every graph that is written here names its inputs; this
-//! is the one file that knows what a name stands for. The values come from whoever runs the session.
+//! Maps the input names of a session to the values that feed them. Every graph written here names
+//! its inputs, and only this file knows what the names mean. The caller supplies the values.
 
 use std::borrow::Cow;
 
@@ -13,12 +13,12 @@ use crate::evaluate::signature::Signature;
 use crate::graph::gradient::loss;
 use crate::graph::in_graph;
 
-/// What an input of a session is fed with.
+/// The value that feeds an input of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
-    /// Samples: an input of the network, by its index in the signature.
+    /// Samples, for the network input at this index of the signature.
     Input(usize),
-    /// Samples as the frozen part hands them over, by the feature's index.
+    /// Samples as the frozen part hands them over, for the feature at this index.
     Feature(usize),
     /// The labels, [samples, 1].
     Labels,
@@ -28,25 +28,25 @@ pub enum Feed {
     Beta,
     /// A moving tensor, by its index among them.
     Weight(usize),
-    /// A direction's part in a moving tensor, by the tensor's index.
+    /// The component of a direction in the moving tensor at this index.
     Direction(usize),
-    /// The coefficient of a member for tensors of a type, a scalar.
+    /// The coefficient of a member for tensors of one type, a scalar.
     Coefficient(usize, Dtype),
 }
 
 impl Feed {
-    /// The error of a session that is run without this value.
+    /// The error for a session that is run without this value.
     pub fn missing(self) -> ort::Error {
         ort::Error::new(format!("nothing is at hand to feed {self:?} with"))
     }
 }
 
-/// Name of the input that holds a direction's part in the moving tensor of a name.
+/// The name of the input for a direction's component in the moving tensor `tensor`.
 pub fn direction(tensor: &str) -> String {
     format!("{tensor}.direction")
 }
 
-/// What the names of inputs can stand for.
+/// Everything that an input's name can refer to.
 pub struct InputNames<'n> {
     signature: &'n Signature,
     features: &'n [Feature],
@@ -55,12 +55,12 @@ pub struct InputNames<'n> {
 }
 
 impl<'n> InputNames<'n> {
-    /// Of graphs that read the network's inputs and nothing else.
+    /// Names for graphs that read only the network's inputs.
     pub fn of_network(signature: &'n Signature) -> Self {
         Self::new(signature, &[], &[], 0)
     }
 
-    /// Of graphs that read features and moving tensors, too, for a pool of `members`.
+    /// Names for graphs that also read features and moving tensors, for a pool of `members` models.
     pub fn new(
         signature: &'n Signature,
         features: &'n [Feature],
@@ -75,7 +75,7 @@ impl<'n> InputNames<'n> {
         }
     }
 
-    /// What the input of a name is fed with.
+    /// Looks up the feed of an input by name.
     fn feed(&self, name: &str) -> Option<Feed> {
         let inputs = &self.signature.inputs;
         if let Some(k) = inputs.iter().position(|input| input.name == name) {
@@ -105,10 +105,10 @@ impl<'n> InputNames<'n> {
             .map(|(member, dtype)| Feed::Coefficient(member, dtype))
     }
 
-    /// What each of the inputs is fed with.
+    /// Looks up the feed of each input.
     ///
     /// # Errors
-    /// For a name that stands for nothing.
+    /// Fails when a name is unknown.
     fn feeds<'i>(&self, inputs: impl Iterator<Item = &'i str>) -> Result<Feeds> {
         let feed = |name: &str| match self.feed(name) {
             Some(feed) => Ok((name.to_string(), feed)),
@@ -121,39 +121,39 @@ impl<'n> InputNames<'n> {
     }
 }
 
-/// The inputs of one session, in its order, each with what it is fed with.
+/// The inputs of one session, in its order, each with its feed.
 #[derive(Debug)]
 pub struct Feeds(Vec<(String, Feed)>);
 
-/// What a session is run on.
+/// The named values that a session is run on.
 pub type Values<'v> = Vec<(Cow<'v, str>, SessionInputValue<'v>)>;
 
 impl Feeds {
-    /// Of a session over a graph that was written here: inputs are known by name.
+    /// The feeds of a session over a graph written here, whose inputs are known by name.
     ///
     /// # Errors
-    /// For a name that stands for nothing.
+    /// Fails when a name is unknown.
     pub fn by_name(session: &Session, names: &InputNames<'_>) -> Result<Self> {
         names.feeds(session.inputs().iter().map(ort::value::Outlet::name))
     }
 
-    /// Of a session over a file, whose export may call its inputs otherwise: they correspond to
-    /// those of the network in order.
+    /// The feeds of a session over a file. Another export may name its inputs differently, so they
+    /// are matched to the network's inputs by order.
     pub fn by_order(session: &Session) -> Self {
         let inputs = session.inputs().iter().enumerate();
         let feeds = inputs.map(|(k, input)| (input.name().to_string(), Feed::Input(k)));
         Self(feeds.collect())
     }
 
-    /// Whether some input is fed with this.
+    /// Whether some input takes this feed.
     pub fn contains(&self, feed: Feed) -> bool {
         self.0.iter().any(|(_, known)| *known == feed)
     }
 
-    /// The value of each input.
+    /// Calls `value` for the feed of each input.
     ///
     /// # Errors
-    /// Those of `value`.
+    /// Returns the errors of `value`.
     pub fn values<'v>(
         &'v self,
         value: impl Fn(Feed) -> ort::Result<SessionInputValue<'v>>,

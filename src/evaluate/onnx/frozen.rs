@@ -1,5 +1,6 @@
-//! The frozen part of a network: what no moving tensor touches is cut off and computed once for each
-//! chunk of data. Decides where the cut lies, and fills shards with what the frozen part makes of them.
+//! The frozen part of a network: everything that no moving tensor touches is split off and computed
+//! once for each chunk of data. Decides where to cut, and fills shards with the frozen part's
+//! output.
 
 use std::collections::HashSet;
 
@@ -21,13 +22,13 @@ use crate::graph::split::{Dependence, exposing};
 pub struct FrozenPart {
     /// The ONNX model from the inputs to the frontier.
     prefix: Vec<u8>,
-    /// What it gives, in the order of the features of a [`Shard`].
+    /// The outputs, in the order of the features of a [`Shard`].
     pub features: Vec<Feature>,
-    /// How many of the network's nodes it has, and how many there are.
+    /// The number of its nodes, and of all nodes of the network.
     pub nodes: (usize, usize),
 }
 
-/// Operators that make it worth while to hand values over.
+/// Operators expensive enough to make splitting worthwhile.
 const HEAVY: [&str; 10] = [
     "Conv",
     "ConvTranspose",
@@ -41,15 +42,15 @@ const HEAVY: [&str; 10] = [
     "Gather",
 ];
 
-/// How often the cut is moved: a value that cannot be kept takes a round for each node on the way to
-/// what can be. Beyond, all is recomputed, which is as right.
+/// Maximum number of times that the cut is moved: a value that cannot be kept takes one round for
+/// each node back to one that can. After that everything is recomputed, which is equally correct.
 const ROUNDS: usize = 64;
 
-/// Cuts a skeleton whose moving initializers are called `moving`; returns the frozen part and
-/// what is left, or `None` when nothing heavy is frozen.
+/// Splits a skeleton whose moving initializers are named in `moving`; returns the frozen part and
+/// the rest, or `None` when nothing expensive is frozen.
 ///
 /// # Errors
-/// When ONNX Runtime refuses the frozen part, or the user stopped the run.
+/// Fails when ONNX Runtime refuses the frozen part, or the user stopped the run.
 pub fn split(
     setup: &Setup<'_>,
     skeleton: &ModelProto,
@@ -95,7 +96,7 @@ pub fn split(
     Ok(None)
 }
 
-/// Whether the samples of all data sets have one shape: then the features have one, too.
+/// Whether the samples of all data sets have one shape, so that their features do, too.
 fn is_one_shape(setup: &Setup<'_>) -> bool {
     let shapes = |data: &Dataset| -> Vec<Vec<usize>> {
         let inputs = 0..setup.signature.inputs.len();
@@ -106,19 +107,19 @@ fn is_one_shape(setup: &Setup<'_>) -> bool {
 }
 
 impl FrozenPart {
-    /// A session over it, on the device of a worker.
+    /// A session over the frozen part, on the device of `worker`.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses it.
+    /// Fails when ONNX Runtime refuses it.
     pub fn session(&self, setup: &Setup<'_>, threads: usize, worker: usize) -> Result<Prefix> {
         Prefix::new(setup, &self.prefix, threads, worker)
     }
 
-    /// Computes the features of a shard from its inputs, in batches of the size that the moving part
-    /// is run in, so that no cut of the data changes a bit.
+    /// Computes the features of a shard from its inputs. The batch size is that of the moving part,
+    /// so that results do not depend on how the data is cut.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn fill(
         &self,
         setup: &Setup<'_>,

@@ -1,5 +1,5 @@
-//! The graphs that are run: the network written anew, its weights left out or put in. Writes ONNX
-//! models; runs nothing.
+//! Writes the ONNX graphs that are run: the network with its weights left out or filled in. Runs
+//! nothing.
 
 use std::sync::OnceLock;
 
@@ -16,8 +16,8 @@ use crate::graph::split::Dependence;
 use crate::graph::{gradient, in_graph, loss_outputs};
 use crate::space::matching::Aligned;
 
-/// The model that weights are handed to, whole or its moving part, written for each binding when
-/// it is wanted.
+/// The model that takes the mixed weights, the whole network or its moving part. Each binding's
+/// graph is written on first use.
 #[derive(Debug)]
 pub struct Graphs {
     skeleton: ModelProto,
@@ -31,7 +31,8 @@ pub struct Graphs {
 }
 
 impl Graphs {
-    /// The graphs of a skeleton, whose external initializers `fed` names, for a pool of `members`.
+    /// The graphs of a skeleton for a pool of `members` models; `fed` lists its external
+    /// initializers.
     pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize) -> Self {
         Self {
             plain: skeleton.clone(),
@@ -44,8 +45,8 @@ impl Graphs {
         }
     }
 
-    /// The same with the losses of the output `logits`; operators that are too old for it leave
-    /// them to the host.
+    /// Adds the losses of the output `logits`. If the network's operators are too old for that, the
+    /// host computes the losses.
     #[must_use]
     pub fn with_losses(self, logits: &str) -> Self {
         match loss_outputs::append(self.skeleton.clone(), logits) {
@@ -57,12 +58,12 @@ impl Graphs {
         }
     }
 
-    /// The skeleton, its logits the output.
+    /// The skeleton, with the logits as its output.
     pub fn plain(&self) -> &ModelProto {
         &self.plain
     }
 
-    /// The tensors that are handed over.
+    /// The tensors that are fed.
     pub fn fed(&self) -> &[WeightSlot] {
         &self.fed
     }
@@ -82,10 +83,11 @@ impl Graphs {
     }
 }
 
-/// Whether the loss has a gradient in the tensors that differ between the members; nothing is run.
+/// Checks that the loss can be differentiated in the tensors that differ between the members.
+/// Nothing is run.
 ///
 /// # Errors
-/// For the first operator on the way that has no derivative.
+/// Fails for the first operator on the path that has no derivative.
 pub fn check_gradient(
     network: &Network<'_>,
     aligned: &Aligned,
@@ -98,8 +100,8 @@ pub fn check_gradient(
     gradient::check(&model, gradient::loss::TOTAL, &names)
 }
 
-/// How many of the network's nodes depend on no tensor that differs between the members, and how
-/// many it has between inputs and outputs.
+/// The number of nodes that depend on no tensor that differs between the members, and the number of
+/// all nodes between inputs and outputs.
 pub fn frozen_nodes(network: &Network<'_>, aligned: &Aligned) -> (usize, usize) {
     let (fed, names) = weight_slots(aligned);
     let graph = skeleton::model(network, &fed).graph.unwrap_or_default();

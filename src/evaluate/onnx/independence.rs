@@ -1,5 +1,5 @@
-//! Which values of the frozen part belong to one sample each, so that they can be computed once and
-//! handed over in batches of any size. Runs the frozen part on a few samples.
+//! Finds the values of the frozen part that belong to one sample each, so that they can be computed
+//! once and reused in batches of any size. Runs the frozen part on a few samples.
 
 use std::collections::HashMap;
 
@@ -11,25 +11,25 @@ use super::shard::Shard;
 use crate::data::InputDtype;
 use crate::error::Result;
 
-/// The samples of the batches that a prefix is tried on. Each is seen at two places, in batches of
-/// different sizes and beside different others, one of them by itself.
+/// The samples of each trial batch. Every sample appears at two places, in batches of different
+/// sizes and beside different others; one of them also appears alone.
 const TRIALS: [&[usize]; 3] = [&[0, 1, 2], &[2, 0], &[1]];
 
-/// What a prefix made of one batch.
+/// The output of a prefix for one batch.
 struct Tried {
     /// The sample of each row.
     samples: Vec<usize>,
-    /// The values whose first axis is the batch, with their elements.
+    /// The values whose first axis is the batch, with their elements; `None` for the others.
     values: Vec<Option<(Feature, Vec<f64>)>>,
 }
 
-/// Runs a prefix on small batches of data set 0; tells which of the values called `names` can be
-/// kept sample by sample, `found[name]`: their first axis is the batch, and a row of them depends on
-/// its own sample alone, neither on its place in the batch nor on the batch's size nor on the other
-/// samples in it. `coarse` says that it is computed with fewer digits than its type has.
+/// Runs a prefix on small batches of data set 0 and reports, as `found[name]`, which of the values
+/// in `names` can be kept per sample. Their first axis must be the batch, and each row may depend
+/// on its own sample only: not on its place, the batch size or the other samples. `coarse` says
+/// that they are computed with fewer digits than their type has.
 ///
 /// # Errors
-/// When ONNX Runtime refuses the prefix, or the user stopped the run.
+/// Fails when ONNX Runtime refuses the prefix, or the user stopped the run.
 pub fn keepable(
     setup: &Setup<'_>,
     prefix: &[u8],
@@ -43,7 +43,7 @@ pub fn keepable(
         let samples: Vec<usize> = trial.iter().map(|sample| sample % count).collect();
         match attempt(setup, &mut prefix, names, &samples) {
             Ok(values) => tried.push(values),
-            // Some networks do not take a sample by itself, and none may have to.
+            // Some networks do not accept a single sample, and none has to.
             Err(_) if samples.len() == 1 && tried.len() > 1 => setup.check_stop()?,
             Err(error) => return Err(error),
         }
@@ -51,8 +51,8 @@ pub fn keepable(
     Ok((0..names.len()).map(|k| kept(&tried, k, coarse)).collect())
 }
 
-/// Runs a prefix on a batch of these samples, filled up with the first where the network has a
-/// batch size of its own. Then an axis that is as long by chance makes a value doubtful.
+/// Runs a prefix on a batch of these samples, padded with the first if the network fixes its batch
+/// size. In that case an axis that has this length by chance makes a value doubtful.
 fn attempt(
     setup: &Setup<'_>,
     prefix: &mut Prefix,
@@ -86,7 +86,7 @@ fn attempt(
     })
 }
 
-/// Value `k` where all batches gave it in one shape, and the same of a sample wherever it stood.
+/// Value `k`, if it has one shape in all batches and is equal for a sample wherever it stood.
 fn kept(tried: &[Tried], k: usize, coarse: bool) -> Option<Feature> {
     let all = tried.iter().map(|tried| tried.values[k].as_ref());
     let all = all.collect::<Option<Vec<_>>>()?;
@@ -109,17 +109,17 @@ fn kept(tried: &[Tried], k: usize, coarse: bool) -> Option<Feature> {
     same.all(|same| same).then(|| feature.clone())
 }
 
-/// What is the same but for rounding: ONNX Runtime adds in another order in a batch of another size.
+/// Equality up to rounding: ONNX Runtime may add in another order in a batch of another size.
 struct Near {
-    /// Of the larger number.
+    /// Relative tolerance, as a fraction of the larger number.
     part: f64,
-    /// A usual size of the elements that are not 0: where they are smaller, they are sums of
-    /// numbers as large as this, and rounded like these.
+    /// The median size of the nonzero elements. Smaller elements are sums of numbers as large as
+    /// this, and are rounded like them.
     usual: f64,
 }
 
 impl Near {
-    /// Half of the type's digits; integers are compared exactly.
+    /// A tolerance of half the type's digits; integers are compared exactly.
     fn of<'v>(dtype: InputDtype, coarse: bool, values: impl Iterator<Item = &'v f64>) -> Self {
         let epsilon: f64 = match dtype {
             InputDtype::F32 | InputDtype::F16 | InputDtype::F64 if coarse => {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn rounding_is_the_same_and_a_place_is_not() {
-        // The small one is a difference of numbers as large as the others.
+        // The small element is a difference of numbers as large as the others.
         assert!(near(
             InputDtype::F32,
             &[1.0, 2.0, 1e-7],
@@ -191,7 +191,7 @@ mod tests {
         for (a, b) in [(nan, 1.0), (least, -1e38), (least, f64::INFINITY)] {
             assert!(!near(InputDtype::F32, &[a, 1.0], &[b, 1.0]), "{a} {b}");
         }
-        // A mask's numbers are not what the others are measured by.
+        // The huge numbers of a mask must not set the scale for the others.
         let mask = f64::from(f32::MIN);
         assert!(!near(
             InputDtype::F32,
@@ -218,7 +218,7 @@ mod tests {
         let turned = || tried(&[2, 0], &[2], &[2.0, 2.5, 0.0, 0.5]);
         let alone = || tried(&[1], &[2], &[1.0, 1.5]);
         assert!(kept(&[whole(), turned(), alone()], 0, false).is_some());
-        // Its place, its batch's size, a mean over the batch, and another shape.
+        // Place, batch size, a mean over the batch, and another shape.
         let by_place = tried(&[2, 0], &[2], &[0.0, 0.5, 1.0, 1.5]);
         let by_size = tried(&[1], &[2], &[1.0, 1.0]);
         let shorter = tried(&[1], &[1], &[1.0]);
@@ -230,7 +230,7 @@ mod tests {
             values: vec![None],
         };
         assert!(kept(&[whole(), nothing], 0, false).is_none());
-        // Filled up with the first: all rows of a sample count.
+        // A batch padded with the first sample: all rows of a sample count.
         let filled = tried(&[0, 1, 0], &[1], &[3.0, 4.0, 5.0]);
         assert!(kept(&[filled], 0, false).is_none());
     }

@@ -1,22 +1,22 @@
-//! How the work is laid out on the machine, and how fast a layout is: plain values that the journal
-//! keeps as text.
+//! How work is divided on the machine, and how fast a layout is: plain values, which the journal
+//! stores as text.
 
 use std::fmt;
 
 use super::binding::Binding;
 
-/// How the work is laid out.
+/// How work is divided on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Sessions at the same time.
+    /// Number of sessions that run in parallel.
     pub workers: usize,
-    /// Threads within each.
+    /// Threads per session.
     pub threads: usize,
-    /// Samples a run.
+    /// Batch size.
     pub batch: usize,
-    /// How weights are bound.
+    /// How weights enter the network.
     pub binding: Binding,
-    /// Parts that the data is taken in.
+    /// Number of chunks that the data is divided into.
     pub chunks: usize,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Layout {
 }
 
 impl Layout {
-    /// Reads what [`Display`](fmt::Display) wrote.
+    /// Parses the output of [`Display`](fmt::Display).
     pub fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
             let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
@@ -55,29 +55,29 @@ impl Layout {
     }
 }
 
-/// What a layout achieved.
+/// The measured speed of a layout.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Samples a second, all workers together.
+    /// Samples per second, all workers together.
     pub rate: f64,
-    /// Seconds to make a worker ready.
+    /// Seconds to prepare a worker.
     pub once: f64,
-    /// Seconds to make each further model ready.
+    /// Seconds to prepare each further model.
     pub each: f64,
-    /// Seconds that the frozen part takes for a sample.
+    /// Seconds per sample in the frozen part.
     pub frozen: f64,
 }
 
 impl Timing {
-    /// Seconds for so many models of so many samples, in the layout's chunks, without the frozen
-    /// part.
+    /// Estimated seconds for `models` models on `samples` samples each, in the layout's chunks,
+    /// without the frozen part.
     pub fn seconds(&self, models: usize, samples: usize, layout: &Layout) -> f64 {
         let made = (models * layout.chunks) as f64 / layout.workers as f64;
         models as f64 * samples as f64 / self.rate + self.once + self.each * made
     }
 
-    /// Seconds for what is run once: the frozen part on so many samples, and the original models,
-    /// which go through it themselves.
+    /// Estimated seconds for the work that is done once: the frozen part on `samples` samples, and
+    /// the original models, each of which runs that part itself.
     pub fn frozen_seconds(&self, samples: usize, originals: usize, layout: &Layout) -> f64 {
         let runs = 1.0 + originals as f64 / layout.workers as f64;
         self.frozen * samples as f64 * runs

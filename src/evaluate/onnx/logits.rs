@@ -1,4 +1,4 @@
-//! Logits of models on all samples, written to a scratch file while they are computed.
+//! Computes the logits of models on all samples and writes them to a scratch file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,11 +19,11 @@ use crate::evaluate::work::Work;
 use crate::space::mix::Mix;
 
 impl Engine<'_> {
-    /// Logits of mixes on the first samples of each data set, as many as `samples` says, in a
-    /// scratch file in `folder` that nobody sees.
+    /// Logits of mixes on the first `samples[data set]` samples of each data set, in an unnamed
+    /// scratch file in `folder`.
     ///
     /// # Errors
-    /// When the network cannot be run, the disk is full, or the user stopped the run.
+    /// Fails when the network cannot be run, the disk is full, or the user stopped the run.
     pub fn logits(
         &self,
         mixes: &[Mix],
@@ -34,18 +34,18 @@ impl Engine<'_> {
         let (layout, timing) = self.lay_out(mixes.len())?;
         let scratch = Scratch::new(folder, mixes.len(), self.classes, samples)?;
         let schedule = self.schedule(mixes.iter().map(mix_key).collect(), samples, &layout);
-        // What is known of these models has no logits.
+        // The journal may know these models, but it holds no logits.
         let nothing = Journal::default();
         observer.begins(&self.estimate(&schedule, &nothing, (&layout, &timing)));
         self.write_logits(mixes, &schedule, &scratch, &nothing, layout, observer)?;
         scratch.finish(self.labels(samples))
     }
 
-    /// Logits of mixes on all samples, kept beside the journal, so that a run that was stopped
-    /// computes none twice, and their scores are known to later evaluations.
+    /// Logits of mixes on all samples, kept beside the journal: an interrupted run computes none
+    /// twice, and later evaluations know their scores.
     ///
     /// # Errors
-    /// As of [`Engine::logits`]; also when the engine does not keep what is finished.
+    /// Fails as [`Engine::logits`] does, and when the engine keeps no journal.
     pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Logits> {
         let journal = &self.journal;
         let (layout, timing) = self.lay_out(mixes.len())?;
@@ -62,11 +62,11 @@ impl Engine<'_> {
             .ok_or_else(|| Error::runtime("logits", "nothing is kept of this run"))?;
         let scratch = Scratch::open(&path, mixes.len(), self.classes, &samples)?;
         for (index, model) in models.iter().enumerate() {
-            // What the journal says was written may not have reached the disk.
+            // Logits that the journal lists as written may not have reached the disk.
             let Some(tallies) = journal.tallies(*model) else {
                 continue;
             };
-            // By their bits: a NaN is not equal to itself.
+            // Compares bits, because NaN is not equal to itself.
             let words = |tallies: &[Tally]| -> Vec<_> {
                 tallies.iter().map(|tally| tally.to_words()).collect()
             };
@@ -119,15 +119,15 @@ impl Engine<'_> {
     }
 }
 
-/// Names the logits of a mix.
+/// The key of a mix's logits.
 fn logits_key(mix: &Mix) -> ModelKey {
     !mix_key(mix)
 }
 
-/// Logits that a worker gathers before it writes them.
+/// Number of logits that a worker buffers before writing.
 const BUFFERED: usize = 1 << 18;
 
-/// An evaluation whose logits are kept.
+/// An evaluation that also writes logits.
 struct Writing<'r> {
     run: EvaluationRun<'r>,
     scratch: &'r Scratch,

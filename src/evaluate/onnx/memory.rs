@@ -1,5 +1,5 @@
-//! How much memory an evaluation takes, and how much it may take. Estimates in bytes; nothing is
-//! reserved.
+//! Estimates, in bytes, how much memory an evaluation takes and how much it may take. Reserves
+//! nothing.
 
 use super::binding::Binding;
 use super::context::Context;
@@ -8,12 +8,13 @@ use crate::base::human::size;
 use crate::base::machine::Memory;
 use crate::error::{Error, Result};
 
-/// Bytes of data that may stay in a GPU's memory: how much it has, this program does not know.
+/// Bytes of data that may stay in a GPU's memory. A constant, since this program does not know how
+/// much memory the GPU has.
 pub const RESIDENT_BYTES: u64 = 4 << 30;
 
-/// Bytes that may be taken.
+/// The memory budget, in bytes.
 pub fn budget(context: &Context<'_>) -> u64 {
-    // Half of what is free; where the system does not tell, what any machine has.
+    // Half of the free memory; 1 GiB where the system does not tell.
     let usual = || Memory::of_this_machine().map_or(1 << 30, |memory| memory.available / 2);
     context.setup.options.memory.unwrap_or_else(usual)
 }
@@ -35,8 +36,8 @@ pub fn data_bytes(context: &Context<'_>) -> u64 {
     sample_bytes(context) * context.setup.samples() as u64
 }
 
-/// Bytes of all sessions: weights as handed over, as packed, and once more while a session is
-/// built; or a copy a member.
+/// Bytes of all sessions. Each holds the weights as fed, as packed, and once more while it is
+/// built; with in-graph mixing, a copy of every member.
 pub fn session_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
     let parameters = context.setup.pool.parameters.iter();
     let weights = parameters.map(|it| it.len() * it.dtype.size().unwrap_or(4));
@@ -50,7 +51,7 @@ pub fn session_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
 /// Bytes that the budget leaves for samples.
 ///
 /// # Errors
-/// When the sessions leave no room for a batch.
+/// Fails when the sessions leave no room for a batch.
 pub fn room(context: &Context<'_>, layout: &Layout) -> Result<u64> {
     let budget = budget(context);
     let sessions = session_bytes(context, layout);

@@ -1,18 +1,20 @@
 //! Evaluating mixes with ONNX Runtime.
 //!
 //! The network is written once with its moving weights left out ([`crate::graph::skeleton`]). In
-//! the *baked* binding each mix gets a session of its own, its weights handed over from memory as
-//! external initializers, before the runtime optimizes, so that it folds, packs and lays out the
-//! mixed weights as it would a file's. (`with_initializer` would come too late and give silently
-//! wrong results.) In the *in-graph* binding the graph mixes the weights
-//! ([`crate::graph::in_graph`]) and one session serves all mixes; with weights as *inputs* one
-//! session does, too, and the runtime cannot pack them, which costs convolutions much and
-//! transformers nothing. What no moving weight touches is computed once for each chunk of data.
+//! the *baked* binding each mix gets its own session: the weights are passed from memory as
+//! external initializers before the runtime optimizes, so that it folds, packs and lays out the
+//! mixed weights as it would those of a file. (`with_initializer` would come too late and silently
+//! give wrong results.) In the *in-graph* binding the graph mixes the weights
+//! ([`crate::graph::in_graph`]) and one session serves all mixes. With weights as *inputs* one
+//! session also serves all mixes, but the runtime cannot pack the weights; this slows convolutions
+//! down a lot and transformers not at all. The part of the network that no moving weight touches is
+//! computed once for each chunk of data.
 //!
-//! Lowest first: values (`options`, `binding`, `layout`, `feed`), what is given (`setup`), data made
-//! ready (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the immutable `context` of a
-//! run, models in sessions (`model`, `worker`), the experiment that chooses a layout (`tuning`), the
-//! check of θ0 (`origin_check`), and the `engine` that answers. No file uses one above it.
+//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`), the given inputs
+//! (`setup`), prepared data (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the
+//! immutable `context` of a run, models in sessions (`model`, `worker`), the experiment that
+//! chooses a layout (`tuning`), the check of θ0 (`origin_check`), and the `engine` that answers. No
+//! file uses one above it.
 
 mod binding;
 mod buffer;

@@ -1,4 +1,4 @@
-//! A model in a session, whichever way its weights came in, and running it on the samples of a shard.
+//! A model in a session, whatever its binding, and how it is run on the samples of a shard.
 
 use std::ops::Range;
 
@@ -18,26 +18,26 @@ use crate::evaluate::metrics::Outcome;
 use crate::graph::loss_outputs;
 use crate::space::mix::Mix;
 
-/// A session that is a model, or that becomes one by coefficients.
+/// A session that holds a model, or that forms one from coefficients.
 pub struct Model {
     session: Session,
     feeds: Feeds,
     output: String,
-    /// The worker that it belongs to, which says on which device it is.
+    /// The number of its worker, which determines its device.
     worker: usize,
-    /// Asks for logits alone.
+    /// Run options that request the logits only.
     logits: RunOptions<HasSelectedOutputs>,
-    /// Asks for losses alone, where the graph computes them.
+    /// Run options that request the losses only, if the graph computes them.
     losses: Option<RunOptions<HasSelectedOutputs>>,
-    /// Mixed weights, in the order of the moving tensors, where they are inputs.
+    /// Mixed weights in the order of the moving tensors, if they are inputs.
     pub weights: Vec<DynValue>,
 }
 
 impl Model {
-    /// A session over a graph that was written here: inputs are known by name.
+    /// A model over a graph written here, whose inputs are known by name.
     ///
     /// # Errors
-    /// When the graph has an input that nothing is known about.
+    /// Fails when the graph has an unknown input.
     pub fn new(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_name(&session, &context.input_names())?;
         let losses = feeds.contains(Feed::Labels);
@@ -45,11 +45,11 @@ impl Model {
         Self::with(session, feeds, output, losses, worker)
     }
 
-    /// A session over a file: another export may call its inputs and outputs otherwise; they
-    /// correspond in order.
+    /// A model over a file. Another export may name its inputs and outputs differently, so they are
+    /// matched by order.
     ///
     /// # Errors
-    /// When ONNX Runtime has no memory.
+    /// Fails when ONNX Runtime has no memory.
     pub fn of_file(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_order(&session);
         let output = session.outputs()[context.setup.signature.output].name();
@@ -77,10 +77,10 @@ impl Model {
         })
     }
 
-    /// What it makes of the samples at `places` of the data set's order, which lie in `shard`.
+    /// Evaluates the samples at `places` of the data set's order, which must lie in `shard`.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn outcomes(
         &mut self,
         context: &Context<'_>,
@@ -103,8 +103,8 @@ impl Model {
         Ok(outcomes)
     }
 
-    /// What the graph computed of rows `from..to`; `None` where it does not, or where a loss is
-    /// not finite: what that means is decided from the logits, in one place.
+    /// The losses that the graph computed for rows `from..to`. `None` if the graph computes none or
+    /// a loss is not finite; only the code that reads logits decides what that means.
     fn losses(
         &mut self,
         context: &Context<'_>,
@@ -130,12 +130,12 @@ impl Model {
         Ok(is_plain.then_some(outcomes))
     }
 
-    /// Runs rows `from..to` of a shard; gives each row of logits to `visit` and returns the number
-    /// of classes. A graph with a batch size of its own gets its batch filled up with copies of
-    /// the first sample, whose logits are left out.
+    /// Runs rows `from..to` of a shard, passes each row of logits to `visit`, and returns the
+    /// number of classes. If the graph fixes its batch size, the batch is padded with copies of the
+    /// first sample, whose logits are skipped.
     ///
     /// # Errors
-    /// When the network cannot be run, or gives something else than [batch, classes].
+    /// Fails when the network cannot be run, or its output is not [batch, classes].
     pub fn logits(
         &mut self,
         context: &Context<'_>,
@@ -211,7 +211,7 @@ impl Model {
     }
 }
 
-/// Asks for these outputs and no others.
+/// Run options that request these outputs and no others.
 fn only(names: &[&str]) -> ort::Result<RunOptions<HasSelectedOutputs>> {
     let outputs = names
         .iter()

@@ -3,12 +3,12 @@
 use crate::graph::skeleton::WeightSlot;
 use crate::space::matching::Aligned;
 
-/// A tensor that differs between the members: its values are handed over.
+/// A tensor that differs between the members; each mix supplies its values.
 #[derive(Debug, Clone)]
 pub struct MovingTensor {
     /// Index of the pool's parameter.
     pub parameter: usize,
-    /// Its name in the graphs.
+    /// The name in the graphs.
     pub name: String,
 }
 
@@ -25,7 +25,7 @@ impl MovingTensor {
             .collect()
     }
 
-    /// Where the tensor stands in the network's graph.
+    /// The tensor's position in the network's graph.
     pub fn weight_slot(&self, aligned: &Aligned) -> WeightSlot {
         aligned.weight_slot(self.parameter, &self.name, None)
     }

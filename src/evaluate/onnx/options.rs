@@ -1,5 +1,5 @@
-//! What was asked for: where to compute, how, and for how long. Plain values, as the command line and
-//! the configuration give them.
+//! The options of an evaluation: where to compute, how, and for how long. Plain values, as the
+//! command line and the configuration give them.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::binding::Binding;
 
-/// How mixed weights shall get into the network: the value of `--binding`.
+/// How mixed weights enter the network: the value of `--binding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BindingChoice {
@@ -25,7 +25,7 @@ pub enum BindingChoice {
 }
 
 impl BindingChoice {
-    /// The binding that was asked for, if one was.
+    /// The requested binding; `None` for `auto`.
     pub fn fixed(self) -> Option<Binding> {
         match self {
             Self::Auto => None,
@@ -44,16 +44,16 @@ impl BindingChoice {
 /// Where sessions run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
-    /// NVIDIA GPUs by their numbers; workers take them in turn, for gradients and products with the
-    /// Hessian, too. The frozen part of a chunk is computed on the first.
+    /// NVIDIA GPUs by number. Workers are assigned to them round-robin, also for gradients and
+    /// Hessian-vector products. The frozen part of a chunk is computed on the first.
     Cuda(Vec<i32>),
 }
 
 impl Device {
-    /// `cpu`, `cuda`, `cuda:1`, `cuda:0,1`.
+    /// Parses `cpu`, `cuda`, `cuda:1` or `cuda:0,1`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "cpu" => Some(Self::Cpu),
@@ -70,7 +70,7 @@ impl Device {
         }
     }
 
-    /// How many there are.
+    /// The number of devices.
     pub fn count(&self) -> usize {
         match self {
             Self::Cpu => 1,
@@ -87,7 +87,7 @@ impl Device {
     }
 }
 
-/// As on the command line.
+/// Formats a device as on the command line.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -100,7 +100,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// Where losses are computed from logits, and where the data waits for the next model.
+/// Where losses are computed from logits, and where the data stays between models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Losses {
@@ -121,35 +121,35 @@ impl Losses {
     }
 }
 
-/// How an evaluation is to be run. What is `None` is chosen by a measurement.
+/// How to run an evaluation. A measurement chooses the values that are `None`.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationOptions {
     /// Where to compute.
     pub device: Device,
     /// Whether a GPU may round products to TF32 (10 bits).
     pub tf32: bool,
-    /// Sessions at the same time.
+    /// Number of sessions that run in parallel.
     pub workers: Option<usize>,
-    /// Threads within each.
+    /// Threads per session.
     pub threads: Option<usize>,
-    /// Samples a run.
+    /// Batch size.
     pub batch: Option<usize>,
     /// Where losses are computed from logits.
     pub losses: Losses,
-    /// How weights are bound.
+    /// How weights enter the network.
     pub binding: BindingChoice,
-    /// Bytes of memory to take at most, about.
+    /// Approximate limit of memory, in bytes.
     pub memory: Option<u64>,
-    /// Time that the whole run may take.
+    /// Time limit for the whole run.
     pub max_time: Option<Duration>,
-    /// Largest standard error wanted of an error.
+    /// Target: the largest acceptable standard error of an error rate.
     pub tolerance: Option<f64>,
 }
 
 impl EvaluationOptions {
-    /// The settings that a value's bits depend on, by the names of the command line. A journal is
-    /// known by this text among others: it must not change with the names in this source, as the
-    /// output of `Debug` would.
+    /// The settings that affect the bits of a value, by their names on the command line. The text
+    /// is part of a journal's key, so it must not change when names in the source do, as the output
+    /// of `Debug` would.
     pub fn identity(&self) -> String {
         let Self {
             device,

@@ -1,5 +1,5 @@
-//! θ0 on a few samples before anything long begins: whether its output is a classifier's logits,
-//! and whether a sample's logits are its own or depend on its batch.
+//! Runs θ0 on a few samples before any long computation, to check that its output is a classifier's
+//! logits and that the logits of a sample do not depend on its batch.
 
 use std::path::Path;
 
@@ -16,31 +16,31 @@ use crate::graph::network::Network;
 use crate::graph::suspect;
 use crate::space::mix::Mix;
 
-/// Samples of each data set that θ0 is tried on.
+/// Number of samples of each data set that θ0 is run on.
 const SELF_CHECK_SAMPLES: usize = 8;
 
-/// Fewest samples whose values say that an output is no logits.
+/// Minimum number of samples needed to tell from the values that an output is not logits.
 const LEAST_SAMPLES: usize = 4;
 
-/// How far from 1 the sum of a sample's probabilities may be.
+/// How far the sum of a sample's probabilities may be from 1.
 const SUM: f32 = 1e-3;
 
-/// The largest of the values of a sigmoid is at least so much.
+/// A sigmoid's largest value is at least this.
 const LEAST: f32 = 0.1;
 
-/// What the trial found.
+/// The findings of the check.
 pub struct OriginCheck {
-    /// Logits a sample.
+    /// Number of logits per sample.
     pub classes: usize,
-    /// What the reader of the results should know.
+    /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
 }
 
-/// Refuses a network whose graph says that its output is no logits, or that it is in training.
-/// Returns what else there is to say.
+/// Refuses a network whose graph shows that its output is not logits, or that it is in training
+/// mode. Returns warnings.
 ///
 /// # Errors
-/// Naming the node.
+/// Fails for such a network; the message names the node.
 pub fn check_graph(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
     let path = &network.model.path;
     if let Some(found) = suspect::activation(network, output) {
@@ -91,11 +91,11 @@ pub fn check_graph(network: &Network<'_>, output: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Tries θ0 on the first samples of each data set.
+/// Runs θ0 on the first samples of each data set.
 ///
 /// # Errors
-/// When ONNX Runtime refuses the network, its output is no classifier's logits, a label is out of
-/// range, or a sample's logits depend on the rest of its batch.
+/// Fails when ONNX Runtime refuses the network, its output is not a classifier's logits, a label is
+/// out of range, or the logits of a sample depend on the rest of its batch.
 pub fn check_outputs(context: &Context<'_>, path: &Path) -> Result<OriginCheck> {
     let layout = Layout {
         workers: 1,
@@ -175,7 +175,7 @@ fn one_column(context: &Context<'_>, path: &Path) -> Error {
     )
 }
 
-/// Refuses values that are probabilities; says when they may be.
+/// Refuses values that are probabilities; returns a warning if they may be.
 fn no_logits(context: &Context<'_>, path: &Path, rows: &Rows) -> Result<Option<String>> {
     let samples = rows.values.len() / rows.classes.max(1);
     let within = rows.values.iter().all(|value| (0.0..=1.0).contains(value));
@@ -194,7 +194,7 @@ fn no_logits(context: &Context<'_>, path: &Path, rows: &Rows) -> Result<Option<S
             "export the network without its softmax, or name the logits with --output NAME",
         ));
     }
-    // A head that starts at 0 gives zeros.
+    // A head initialized to 0 gives zeros.
     let most = rows.values.iter().copied().fold(0.0, f32::max);
     Ok((most >= LEAST).then(|| {
         format!(
@@ -204,7 +204,7 @@ fn no_logits(context: &Context<'_>, path: &Path, rows: &Rows) -> Result<Option<S
     }))
 }
 
-/// By how much logits of samples differ in batches of two sizes.
+/// How much the logits of samples differ between batches of two sizes.
 struct Dependence {
     samples: usize,
     /// The largest difference of two logits.
@@ -223,10 +223,10 @@ impl Dependence {
         }
     }
 
-    /// What the reader of the results should know, if anything.
+    /// A warning for the reader of the results, if one is needed.
     ///
     /// # Errors
-    /// When it is more than rounding can make.
+    /// Fails when the difference is larger than rounding can explain.
     fn judge(&self, context: &Context<'_>, path: &Path) -> Result<Option<String>> {
         let Self {
             samples,
@@ -259,9 +259,8 @@ impl Dependence {
     }
 }
 
-/// Holds logits of the first samples of a data set in one batch against those of the same samples in
-/// two halves, each with other neighbours. Where the network cannot be run so, there is nothing to
-/// hold.
+/// Compares the logits of a data set's first samples in one batch with those of the same samples in
+/// two halves, each with other neighbours. `None` if the network cannot be run that way.
 fn batch_dependence(
     context: &Context<'_>,
     model: &mut Model,
@@ -293,8 +292,8 @@ fn batch_dependence(
     }))
 }
 
-/// Largest difference of two rows of numbers, and the range of the first; without what is not
-/// finite.
+/// The largest difference of two rows of numbers, and the range of the first. Values that are not
+/// finite are skipped.
 fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
     let pairs = one.iter().zip(other);
     let finite = pairs.filter(|(a, b)| a.is_finite() && b.is_finite());
@@ -306,13 +305,13 @@ fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
         .iter()
         .map(|(a, _)| *a)
         .fold(f64::NEG_INFINITY, f64::max);
-    // Where all are equal, what rounding makes of them is no difference.
+    // If all values are equal, differences due to rounding must not count.
     let spread = (most - least).max(1e-3 * most.abs().max(least.abs()));
     (spread > 0.0).then_some((difference, spread))
 }
 
-/// What other orders of operations may change of logits, as a shard of their range: kernels
-/// differ with the size of a batch.
+/// How much another order of operations may change logits, as a fraction of their range: kernels
+/// differ with the batch size.
 fn rounding(context: &Context<'_>) -> f64 {
     let parameters = context.setup.pool.parameters.iter();
     let of = |dtype: Dtype| match dtype {
@@ -333,7 +332,7 @@ mod tests {
         let found = difference(&[1.0, 3.0, f32::NAN], &[1.0, 3.5, 0.0]);
         assert_eq!(found, Some((0.5, 2.0)));
         assert_eq!(difference(&[0.0, 0.0], &[0.0, 0.0]), None);
-        // A constant output that rounding moves by its last digit.
+        // A constant output whose last digit is changed by rounding.
         let (difference, spread) = difference(&[100.0; 4], &[100.000_01; 4]).unwrap();
         assert!(difference < 1e-3 * spread);
     }

@@ -1,13 +1,13 @@
-//! Models that are run as they are, to hold what is evaluated against their own files.
+//! Models that are run unchanged, so that mixes can be compared with their own files.
 
 use std::path::Path;
 
 use crate::error::Result;
 
-/// A model to be run as it is.
+/// A model that is run unchanged.
 pub enum OriginalModel<'a> {
     /// A file.
     File(&'a Path),
-    /// An ONNX model that is written when its turn comes: it may be large.
+    /// An ONNX model that is generated only when it is run, because it may be large.
     Generated(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
 }

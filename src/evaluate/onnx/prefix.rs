@@ -1,5 +1,5 @@
-//! A session over the frozen part of the network, from its inputs to the values that are handed over.
-//! Reads shards; keeps nothing of what it computes.
+//! A session over the frozen part of the network, from its inputs to the features. Reads shards;
+//! keeps none of its output.
 
 use ort::session::{Session, SessionOutputs};
 
@@ -15,20 +15,20 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// A session over an ONNX model that reads the network's inputs.
+    /// Builds a session over an ONNX model that reads the network's inputs.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses it.
+    /// Fails when ONNX Runtime refuses the model.
     pub fn new(setup: &Setup<'_>, bytes: &[u8], threads: usize, worker: usize) -> Result<Self> {
         let session = setup.session(bytes, threads, worker)?;
         let feeds = Feeds::by_name(&session, &InputNames::of_network(&setup.signature))?;
         Ok(Self { session, feeds })
     }
 
-    /// What it makes of rows `from..to` of a shard, filled up to `batch` with the first.
+    /// Runs rows `from..to` of a shard, padded to `batch` with copies of the first.
     ///
     /// # Errors
-    /// When it cannot be run.
+    /// Fails when the model cannot be run.
     pub fn run(
         &mut self,
         shard: &Shard,

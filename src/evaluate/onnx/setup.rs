@@ -1,5 +1,5 @@
-//! What an evaluation is given, before any graph is written: the runtime, the checkpoints, the data and
-//! what was asked for. Builds sessions on the devices; knows no graph.
+//! The given inputs of an evaluation, before any graph is written: runtime, checkpoints, data and
+//! options. Builds sessions on the devices; knows no graph.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use crate::evaluate::runtime::Runtime;
 use crate::evaluate::signature::Signature;
 use crate::space::pool::Pool;
 
-/// What an evaluation is given.
+/// The given inputs of an evaluation.
 pub struct Setup<'a> {
     /// Builds and runs sessions.
     pub runtime: &'a Runtime,
@@ -22,19 +22,19 @@ pub struct Setup<'a> {
     pub pool: &'a Pool,
     /// Inputs and output of the network.
     pub signature: Signature,
-    /// The data sets; there is one at least.
+    /// The data sets, at least one.
     pub datasets: &'a [Dataset],
     /// How to run.
     pub options: EvaluationOptions,
-    /// Whether the user wants the run to end.
+    /// Whether the user asked to stop the run.
     pub stop: &'a AtomicBool,
 }
 
 impl Setup<'_> {
-    /// Fails once the user stopped the run.
+    /// Checks whether the user stopped the run.
     ///
     /// # Errors
-    /// As soon as that is so.
+    /// Fails once the user stopped the run.
     pub fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::interrupted());
@@ -42,16 +42,16 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// Samples of all data sets.
+    /// The number of samples in all data sets.
     pub fn samples(&self) -> usize {
         self.datasets.iter().map(Dataset::len).sum()
     }
 
-    /// Builds sessions of `threads` threads for the worker of a number; workers take the devices in
-    /// turn.
+    /// A builder of sessions with `threads` threads for this worker. Workers are assigned to the
+    /// devices round-robin.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot use the device.
+    /// Fails when ONNX Runtime cannot use the device.
     pub fn builder(&self, threads: usize, worker: usize) -> ort::Result<SessionBuilder> {
         let builder = Session::builder(self.runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -60,20 +60,20 @@ impl Setup<'_> {
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?;
         let Device::Cuda(devices) = &self.options.device else {
-            // A plan of the activations' places takes memory beside them and saves no time here.
+            // A memory plan for the activations takes extra memory and saves no time here.
             return Ok(builder.with_memory_pattern(false)?);
         };
         let cuda = ep::CUDA::default()
             .with_device_id(devices[worker % devices.len()])
             .with_tf32(self.options.tf32);
-        // Without this it would compute on the processor and say nothing.
+        // Otherwise ONNX Runtime would silently compute on the CPU.
         Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
     }
 
-    /// A session over a whole model, the bytes of an ONNX file.
+    /// A session over a whole model, given as the bytes of an ONNX file.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses it.
+    /// Fails when ONNX Runtime refuses the model.
     pub fn session(&self, bytes: &[u8], threads: usize, worker: usize) -> Result<Session> {
         let session = self
             .builder(threads, worker)
@@ -81,10 +81,10 @@ impl Setup<'_> {
         session.map_err(|error| failed("building the session", &error))
     }
 
-    /// Whether ONNX Runtime can use the device that was asked for.
+    /// Checks that ONNX Runtime can use the requested device.
     ///
     /// # Errors
-    /// When it cannot, with what is missing.
+    /// Fails when it cannot; the message says what is missing.
     pub fn check_device(&self) -> Result<()> {
         let Device::Cuda(devices) = &self.options.device else {
             return Ok(());
@@ -113,7 +113,7 @@ impl Setup<'_> {
     }
 }
 
-/// A failure of ONNX Runtime at a step.
+/// The error for a step in which ONNX Runtime failed.
 pub fn failed(step: &str, error: &ort::Error) -> Error {
     Error::runtime(format!("ONNX Runtime, {step}"), error)
 }

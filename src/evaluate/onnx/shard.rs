@@ -1,5 +1,5 @@
-//! Samples of one data set made ready for every model: in memory, and where that pays on the devices.
-//! Reads data; runs nothing.
+//! Samples of one data set, prepared once for all models: in memory, and on the devices where that
+//! pays. Reads data; runs nothing.
 
 use std::ops::Range;
 
@@ -16,21 +16,21 @@ use crate::error::Result;
 pub struct Shard {
     /// Index of the data set.
     pub dataset: usize,
-    /// Place of the first sample in the data set's order, where the samples follow each other there.
+    /// Place of the first sample in the data set's order, if the samples are consecutive.
     pub begin: usize,
-    /// `labels[row]`: classes.
+    /// `labels[row]`: the classes.
     pub labels: Vec<usize>,
-    /// `inputs[input]`: what the network takes.
+    /// `inputs[input]`: the inputs of the network.
     pub inputs: Vec<SampleRows>,
-    /// `features[feature]`: what the frozen part of the network made of it.
+    /// `features[feature]`: the output of the network's frozen part.
     pub features: Vec<SampleRows>,
     /// The labels as a network takes them, [samples, 1].
     classes: SampleRows,
-    /// Rows of a batch that the network fixes.
+    /// The batch size that the network fixes, if any.
     fixed_batch: Option<usize>,
-    /// `resident[device][batch]`: the same in the memory of each device, where it is kept there.
+    /// `resident[device][batch]`: copies in the memory of each device, if uploaded.
     resident: Vec<Vec<Batch>>,
-    /// Samples of a resident batch.
+    /// Samples per resident batch.
     batch: usize,
 }
 
@@ -43,7 +43,7 @@ struct Batch {
 }
 
 impl Shard {
-    /// The samples at `places` of a data set's order, as the network takes them; without features.
+    /// The samples at `places` of a data set's order, as the network takes them, without features.
     pub fn range(setup: &Setup<'_>, dataset: usize, places: Range<usize>) -> Self {
         let begin = places.start;
         Self {
@@ -52,7 +52,8 @@ impl Shard {
         }
     }
 
-    /// The same for samples that need not follow each other; their rows are in the list's order.
+    /// Samples that need not be consecutive, as the network takes them; rows are in the order of
+    /// `places`.
     pub fn gather(setup: &Setup<'_>, dataset: usize, places: &[usize]) -> Self {
         let data = &setup.datasets[dataset];
         let inputs = (0..setup.signature.inputs.len()).map(|input| {
@@ -66,7 +67,7 @@ impl Shard {
         Self {
             dataset,
             begin: 0,
-            // Negative ones are refused before any is used.
+            // The check of the labels refuses negative ones before any is used.
             labels: labels.iter().map(|&label| label as usize).collect(),
             classes: SampleRows::new(Buffer::I64(labels), vec![1]),
             inputs: inputs.collect(),
@@ -77,7 +78,7 @@ impl Shard {
         }
     }
 
-    /// The rows of samples at `places` of the data set's order, a batch at a time.
+    /// The rows of the samples at `places` of the data set's order, in batches of `batch`.
     pub fn batches(
         &self,
         places: Range<usize>,
@@ -88,10 +89,10 @@ impl Shard {
         starts.map(move |from| (from - begin, end.min(from + batch) - begin))
     }
 
-    /// Rows `from..to` of an input, for the worker of a number.
+    /// Rows `from..to` of an input, for this worker.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot hold them.
+    /// Fails when ONNX Runtime cannot create the tensor.
     pub fn input(
         &self,
         input: usize,
@@ -104,7 +105,7 @@ impl Shard {
     /// Rows `from..to` of a feature.
     ///
     /// # Errors
-    /// As of [`Shard::input`].
+    /// Fails as [`Shard::input`] does.
     pub fn feature(
         &self,
         feature: usize,
@@ -118,7 +119,7 @@ impl Shard {
     /// Rows `from..to` of the labels.
     ///
     /// # Errors
-    /// As of [`Shard::input`].
+    /// Fails as [`Shard::input`] does.
     pub fn classes(
         &self,
         rows: (usize, usize),
@@ -127,7 +128,8 @@ impl Shard {
         self.rows(rows, worker, &self.classes, |batch| &batch.classes)
     }
 
-    /// A batch's values in the device's memory, where they are, or rows in the machine's.
+    /// A batch's values in the device's memory if they are there, otherwise the rows in main
+    /// memory.
     fn rows<'s>(
         &'s self,
         rows: (usize, usize),
@@ -148,11 +150,11 @@ impl Shard {
         (batch.rows == rows).then_some(batch)
     }
 
-    /// Puts every batch into the memory of each device, so that it goes there once and not once a
-    /// model.
+    /// Uploads every batch to each device, so that it is sent once and not once per model.
     ///
     /// # Errors
-    /// When a device's memory is full, or the user stopped the run; then the shard is as before.
+    /// Fails when a device's memory is full, or the user stopped the run; the shard is then
+    /// unchanged.
     pub fn upload(&mut self, setup: &Setup<'_>, batch: usize) -> Result<()> {
         let (device, numbers) = match &setup.options.device {
             Device::Cpu => (AllocationDevice::CPU, vec![0]),
@@ -185,7 +187,7 @@ impl Shard {
     ) -> ort::Result<Batch> {
         let filled = self.filled(rows);
         let copied = |values: &SampleRows| -> ort::Result<DynValue> {
-            // Owned: a borrowed one would wait for itself in this version of ort.
+            // Must own its data: with a borrowed tensor this version of ort waits for itself.
             let tensor = values
                 .copy(rows, filled)?
                 .downcast::<DynTensorValueType>()?;
@@ -200,7 +202,7 @@ impl Shard {
         })
     }
 
-    /// The rows that a batch is filled up to.
+    /// The number of rows that a batch is padded to.
     fn filled(&self, (from, to): (usize, usize)) -> usize {
         self.fixed_batch.unwrap_or(to - from)
     }

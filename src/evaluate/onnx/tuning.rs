@@ -1,5 +1,5 @@
-//! The experiment that chooses a layout where none was asked for: candidates are timed for a moment on
-//! the network and the data at hand. Builds workers and throws them away.
+//! The experiment that chooses a layout when the user asked for none: it briefly times candidates
+//! on the actual network and data. Builds workers and discards them.
 
 use std::time::{Duration, Instant};
 
@@ -13,44 +13,44 @@ use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
-/// Samples a run, where nothing was asked for or measured: activations stay in the cache.
+/// Batch size if none was requested or measured: activations stay in the cache.
 const BATCH: usize = 32;
 
-/// The same on a GPU.
+/// Batch size on a GPU if none was requested or measured.
 const GPU_BATCH: usize = 256;
 
-/// Maximum number of members that a graph mixes, unless that is asked for.
+/// Maximum number of members for in-graph mixing, unless it was requested.
 const MIXED: usize = 8;
 
-/// How long a layout is timed to tell how long a run is going to take.
+/// How long to time a layout in order to estimate the time of a run.
 const BRIEF: Duration = Duration::from_millis(30);
 
-/// How long each candidate is timed before a run: six of them delay its start by under a second.
+/// How long to time each candidate before a run: six of them delay its start by less than a second.
 const TRIAL: Duration = Duration::from_millis(80);
 
 /// Minimum number of batches to time.
 const BATCHES: usize = 4;
 
-/// How long each layout is timed when only that is wanted.
+/// How long to time each layout when timing is the purpose of the command.
 const LONG: Duration = Duration::from_millis(1000);
 
-/// Seconds of a run below which measuring would cost more than it gives.
+/// Runs shorter than this, in seconds, are not tuned: measuring would cost more than it gains.
 const SHORT: f64 = 20.0;
 
-/// A layout must be faster by this factor to take the place of the default: runs of one command
-/// should not differ by the noise of a measurement.
+/// A layout must be faster by this factor to replace the default, so that noise in the measurements
+/// does not make runs of one command differ.
 const BETTER: f64 = 1.03;
 
 /// Maximum number of samples to time with.
 const SAMPLES: usize = 512;
 
-/// Layouts to try beside one, on a machine with a number of cores.
+/// The layouts to try in place of the given one, on a machine with this number of cores.
 type LayoutCandidates = fn(&Context<'_>, &Layout, usize) -> Vec<Layout>;
 
-/// Chooses a layout for `models` models, with the data in one chunk; tells what it achieved.
+/// Chooses a layout for `models` models, with the data in one chunk, and returns its timing.
 ///
 /// # Errors
-/// When the network cannot be run.
+/// Fails when the network cannot be run.
 pub fn choose(context: &Context<'_>, models: usize) -> Result<(Layout, Timing)> {
     let samples = context.setup.samples();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,18 +75,19 @@ pub fn choose(context: &Context<'_>, models: usize) -> Result<(Layout, Timing)> 
     Ok((layout, best))
 }
 
-/// What a layout achieves that is not to be chosen.
+/// Times a layout that is already decided.
 ///
 /// # Errors
-/// When the network cannot be run.
+/// Fails when the network cannot be run.
 pub fn time(context: &Context<'_>, layout: &Layout) -> Result<Timing> {
     Trial::new(context, layout.batch, layout.batch)?.time(layout, BRIEF)
 }
 
-/// Samples a second of constant weights in a layout, on at most `samples` of the first data set.
+/// Samples per second with constant weights in this layout, on at most `samples` of the first data
+/// set.
 ///
 /// # Errors
-/// When the network cannot be run.
+/// Fails when the network cannot be run.
 pub fn forward_rate(
     context: &Context<'_>,
     layout: &Layout,
@@ -97,10 +98,10 @@ pub fn forward_rate(
     Ok(trial.time(layout, budget)?.rate)
 }
 
-/// All layouts that the options leave open, with what they achieve on this network.
+/// All layouts that the options leave open, each with its timing on this network.
 ///
 /// # Errors
-/// When the network cannot be run.
+/// Fails when the network cannot be run.
 pub fn compare(context: &Context<'_>) -> Result<Vec<(Layout, Timing)>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let first = default_layout(context, cores);
@@ -115,7 +116,7 @@ pub fn compare(context: &Context<'_>) -> Result<Vec<(Layout, Timing)>> {
         .collect()
 }
 
-/// The layout where nothing is measured.
+/// The layout to use without any measurement.
 fn default_layout(context: &Context<'_>, cores: usize) -> Layout {
     let options = &context.setup.options;
     let threads = options.threads.unwrap_or(1);
@@ -124,7 +125,7 @@ fn default_layout(context: &Context<'_>, cores: usize) -> Layout {
         Device::Cuda(devices) => (devices.len(), GPU_BATCH),
     };
     let on_gpu = options.device != Device::Cpu;
-    // A copy of every member lies on the device, and goes there with every call.
+    // Every member is copied to the device, once per call.
     let few = context.members() <= MIXED;
     let layout = Layout {
         workers: options.workers.unwrap_or(workers),
@@ -145,8 +146,8 @@ fn default_layout(context: &Context<'_>, cores: usize) -> Layout {
     if options.workers.is_some() || on_gpu {
         return layout;
     }
-    // Half of the memory for sessions, half for data: large models get fewer workers, each with
-    // more of the cores.
+    // Half of the memory is for sessions, half for data: large models get fewer workers, each with
+    // more cores.
     let alone = Layout {
         workers: 1,
         ..layout
@@ -161,7 +162,7 @@ fn default_layout(context: &Context<'_>, cores: usize) -> Layout {
     }
 }
 
-/// Other batch sizes, where the options and the network leave them open.
+/// Other batch sizes, if the options and the network leave them open.
 fn batches(context: &Context<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
     if context.setup.options.batch.is_some() || context.setup.signature.fixed_batch.is_some() {
         return Vec::new();
@@ -173,7 +174,7 @@ fn batches(context: &Context<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
     sizes.map(|batch| Layout { batch, ..*now }).into()
 }
 
-/// All cores within one session, where the options leave that open.
+/// One session with all cores, if the options leave that open.
 fn divisions(context: &Context<'_>, now: &Layout, cores: usize) -> Vec<Layout> {
     let options = &context.setup.options;
     let is_open = options.threads.is_none() && options.workers.is_none();
@@ -187,13 +188,13 @@ fn divisions(context: &Context<'_>, now: &Layout, cores: usize) -> Vec<Layout> {
     }]
 }
 
-/// The other bindings, where the options leave that open.
+/// The other bindings, if the options leave them open.
 fn bindings(context: &Context<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
     if context.setup.options.binding.fixed().is_some() {
         return Vec::new();
     }
-    // A graph that mixes does so for every batch; on a processor it is cheaper done once a mix. On
-    // a GPU it spares the way of the weights from one memory to the other.
+    // In-graph mixing repeats the work for every batch, so on a CPU mixing once per mix is cheaper.
+    // On a GPU it avoids copying the weights from main memory to the device.
     let once = match context.setup.options.device {
         Device::Cuda(_) if context.can_mix_in_graph() => Binding::InGraph,
         _ => Binding::Inputs,
@@ -205,16 +206,16 @@ fn bindings(context: &Context<'_>, now: &Layout, _cores: usize) -> Vec<Layout> {
         .collect()
 }
 
-/// What layouts are timed on: the first samples of the first data set.
+/// The samples that layouts are timed on: the first of the first data set.
 struct Trial<'t> {
     context: &'t Context<'t>,
     shard: Shard,
-    /// Seconds that the frozen part took for a sample.
+    /// Seconds per sample in the frozen part.
     frozen: f64,
 }
 
 impl<'t> Trial<'t> {
-    /// At most `samples`, through the frozen part in batches of a size.
+    /// Prepares at most `samples` samples, and runs the frozen part on them in batches of `batch`.
     fn new(context: &'t Context<'_>, samples: usize, batch: usize) -> Result<Self> {
         let samples = context.setup.datasets[0].len().min(samples);
         let (shard, took) = context.shard(0, 0..samples, batch)?;
@@ -225,7 +226,7 @@ impl<'t> Trial<'t> {
         })
     }
 
-    /// Runs θ0 for about `budget`, all workers at the same time.
+    /// Runs θ0 for about `budget` on all workers in parallel.
     fn time(&self, layout: &Layout, budget: Duration) -> Result<Timing> {
         let one = |number| move || self.time_worker(number, layout, budget);
         let timings: Vec<Result<Timing>> = std::thread::scope(|scope| {
@@ -249,7 +250,7 @@ impl<'t> Trial<'t> {
         })
     }
 
-    /// What one of the workers achieves.
+    /// The timing of one of the workers.
     fn time_worker(&self, number: usize, layout: &Layout, budget: Duration) -> Result<Timing> {
         let (context, shard) = (self.context, &self.shard);
         let mix = Mix::unit(0, context.members());
@@ -287,18 +288,18 @@ impl<'t> Trial<'t> {
     }
 }
 
-/// Seconds after which a long run shows the whole map anew, about.
+/// A long run shows a new version of the whole map about this often, in seconds.
 const SHOW_AFTER: f64 = 60.0;
 
-/// The fraction of a run that may go into making all models ready once more.
+/// The fraction of a run that may be spent on preparing all models once more.
 const OVERHEAD: f64 = 0.02;
 
-/// In how many chunks the data is taken for so many models, and original models among them: as few
-/// as memory allows, but more on long runs, so that there is something to look at, and where a limit
-/// may stop the run.
+/// The number of chunks to divide the data into for `models` models, of which `originals` are
+/// original. Memory sets the minimum; long runs take more, so that there are partial results to
+/// look at and places where a limit can stop the run.
 ///
 /// # Errors
-/// When the sessions leave no room for a batch.
+/// Fails when the sessions leave no room for a batch.
 pub fn chunks(
     context: &Context<'_>,
     (models, originals): (usize, usize),
@@ -328,7 +329,7 @@ pub fn chunks(
     let affordable = OVERHEAD * seconds / made.max(1e-9);
     let limited = options.max_time.is_some() || options.tolerance.is_some();
     let wanted = if limited {
-        // A limit is worth building sessions more often.
+        // With a limit, it is worth building sessions more often.
         wanted.min(1000.0)
     } else {
         wanted.min(affordable).min(20.0)

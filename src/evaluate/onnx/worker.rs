@@ -1,5 +1,5 @@
-//! A worker: the sessions of one thread, and the buffers that mixed weights are written to. Sees the
-//! context and nothing of the run.
+//! A worker: the sessions of one thread, and the buffers that mixed weights are written to. Sees
+//! only the context, not the run.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use crate::graph::in_graph;
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 use crate::space::pool::Pool;
 
-/// One worker: weight buffers that each session copies from, or a session for all mixes.
+/// One worker: either weight buffers that each session copies from, or one session for all mixes.
 pub struct Worker<'c> {
     context: &'c Context<'c>,
     layout: Layout,
     number: usize,
     weights: Vec<Arc<DynValue>>,
     scratch: Scratch,
-    /// The model that was built last, and how its weights came in.
+    /// The last model that was built, and its binding.
     built: Option<(Model, Binding)>,
 }
 
 impl<'c> Worker<'c> {
-    /// A worker that has nothing yet.
+    /// Creates a worker that holds no session yet.
     pub fn new(context: &'c Context<'c>, layout: &Layout, number: usize) -> Self {
         Self {
             context,
@@ -44,12 +44,13 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// The model of a mix.
+    /// Prepares the model of a mix.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses it.
+    /// Fails when ONNX Runtime refuses the model.
     pub fn model(&mut self, mix: &Mix) -> Result<&mut Model> {
-        // A graph that mixes has one coefficient a member; with rows each mix gets a session.
+        // In-graph mixing takes one coefficient per member; a mix with coefficients per tensor gets
+        // its own session.
         let binding = match self.layout.binding {
             Binding::InGraph if mix.shared().is_none() => Binding::Baked,
             binding => binding,
@@ -68,10 +69,10 @@ impl<'c> Worker<'c> {
         self.last_model()
     }
 
-    /// The model of the mix of the call before, or where the mix is new that of this one.
+    /// The model of the previous call, or that of `mix` if `is_new`.
     ///
     /// # Errors
-    /// As of [`Worker::model`].
+    /// Fails as [`Worker::model`] does.
     pub fn model_again(&mut self, mix: &Mix, is_new: bool) -> Result<&mut Model> {
         if is_new {
             self.model(mix)
@@ -86,7 +87,7 @@ impl<'c> Worker<'c> {
     }
 
     fn build(&mut self, binding: Binding, mix: &Mix) -> Result<()> {
-        // The old session's memory is given back before the new one takes as much.
+        // Frees the old session before the new one takes as much memory.
         self.built = None;
         let session = match binding {
             Binding::InGraph => self.mixing_session(),
@@ -107,7 +108,7 @@ impl<'c> Worker<'c> {
         builder.commit_from_memory(self.context.graphs.bytes(Binding::Inputs))
     }
 
-    /// Writes a mix's weights where the session reads them.
+    /// Writes a mix's weights into the inputs of the session.
     fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
         let Some((model, _)) = &mut self.built else {
             return Ok(());
@@ -132,10 +133,10 @@ impl<'c> Worker<'c> {
         Ok(())
     }
 
-    /// A checkpoint's own file, run as it is.
+    /// Loads an original model, to be run unchanged.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses it.
+    /// Fails when ONNX Runtime refuses the model.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
         let built = self
             .context
@@ -205,7 +206,7 @@ impl<'c> Worker<'c> {
 /// Writes a mixed parameter into a tensor of the parameter's type.
 ///
 /// # Errors
-/// When the tensor is of another type.
+/// Fails when the tensor has another type.
 pub fn upload(
     pool: &Pool,
     index: usize,
@@ -223,10 +224,10 @@ pub fn upload(
     Ok(())
 }
 
-/// Zeros of a type and shape.
+/// A tensor of zeros.
 ///
 /// # Errors
-/// When ONNX Runtime has no memory.
+/// Fails when ONNX Runtime has no memory.
 pub fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
     let (shape, len) = (shape.to_vec(), shape.iter().product());
     Ok(match dtype {

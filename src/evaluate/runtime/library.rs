@@ -1,13 +1,13 @@
-//! One shared library: what its file is called, whether it is ONNX Runtime, and which version.
+//! Examines one shared library: its file name, whether it is ONNX Runtime, and its version.
 
 use std::error::Error as _;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
-/// Why a library without ONNX Runtime's entry point is refused.
+/// The reason for refusing a library without ONNX Runtime's entry point.
 pub const NOT_ONNX_RUNTIME: &str = "not ONNX Runtime: it does not export OrtGetApiBase";
 
-/// The name the system's loader is asked for, and the one named in messages.
+/// The name that the system's loader is asked for, and the one used in messages.
 pub const FILE_NAME: &str = if cfg!(windows) {
     "onnxruntime.dll"
 } else if cfg!(target_os = "macos") {
@@ -16,8 +16,8 @@ pub const FILE_NAME: &str = if cfg!(windows) {
     "libonnxruntime.so"
 };
 
-/// The names the system's loader is asked for. Distributions ship the link without a version
-/// only in their development packages.
+/// The names that the system's loader is asked for. Distributions include the link without a
+/// version only in their development packages.
 pub const LOADER_NAMES: &[&str] = if cfg!(any(windows, target_os = "macos")) {
     &[FILE_NAME]
 } else {
@@ -29,7 +29,7 @@ pub fn oldest_version() -> String {
     format!("1.{}", ort::MINOR_VERSION)
 }
 
-/// Why a library of `version` is refused.
+/// The reason for refusing a library of `version`.
 pub fn too_old(version: &str) -> String {
     format!(
         "this is ONNX Runtime {version}, and {} or newer is needed",
@@ -37,7 +37,7 @@ pub fn too_old(version: &str) -> String {
     )
 }
 
-/// The version numbers in a library's file name, or `None` for any other file.
+/// The version numbers in a library's file name; `None` for any other file.
 ///
 /// `libonnxruntime.so` gives `[]`, `libonnxruntime.so.1.32.0` gives `[1, 32, 0]`;
 /// `libonnxruntime_providers_shared.so` is another library.
@@ -57,11 +57,11 @@ fn version_in_name(name: &str) -> Option<Vec<u32>> {
     numbers.map(|number| number.parse().ok()).collect()
 }
 
-/// The ONNX Runtime library in `folder`: the name without a version (whoever filled the folder
-/// meant that one), else the newest.
+/// The ONNX Runtime library in `folder`: the one without a version in its name (whoever filled the
+/// folder meant that one), otherwise the newest.
 ///
 /// # Errors
-/// Says that there is no such folder, or no library in it.
+/// Fails with the message that there is no such folder, or no library in it.
 pub fn in_folder(folder: &Path) -> Result<PathBuf, String> {
     let entries = std::fs::read_dir(folder).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such folder".to_string(),
@@ -70,7 +70,7 @@ pub fn in_folder(folder: &Path) -> Result<PathBuf, String> {
     })?;
     entries
         .filter_map(Result::ok)
-        // The loader would wait for a FIFO.
+        // Opening a FIFO would block the loader.
         .filter(|entry| entry.path().is_file())
         .filter_map(|entry| Some((version_in_name(entry.file_name().to_str()?)?, entry.path())))
         .max_by_key(|(version, _)| (version.is_empty(), version.clone()))
@@ -78,14 +78,14 @@ pub fn in_folder(folder: &Path) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no {FILE_NAME} in it"))
 }
 
-/// Loads the library at `path`, reads its version, and lets go of it again.
+/// Loads the library at `path`, reads its version, and unloads it again.
 ///
-/// `ort` does the same checks, but keeps the first library that passes for the whole process
-/// and then says yes to every other path, so it cannot be asked about candidates. It also
-/// panics where a library has the entry point and nothing behind it.
+/// `ort` does the same checks, but it keeps the first library that passes for the whole process and
+/// then accepts every other path, so it cannot be used to try candidates. It also panics if a
+/// library has the entry point and nothing behind it.
 ///
 /// # Errors
-/// Says why the library cannot be used, without its path.
+/// Fails with the reason why the library cannot be used, without its path.
 pub fn probe(path: &Path) -> Result<String, String> {
     // SAFETY: loading runs the library's initializers; the user named this place, or it is one
     // where ONNX Runtime is installed.
@@ -123,7 +123,7 @@ fn new_enough(version: &str) -> bool {
     major == Some(1) && minor.is_some_and(|minor| minor >= ort::MINOR_VERSION)
 }
 
-/// The system loader's reason for not loading `path`, without the path.
+/// The system loader's reason for refusing `path`, without the path.
 pub fn loader_reason(error: &libloading::Error, path: &Path) -> String {
     let reason = error
         .source()
@@ -133,8 +133,8 @@ pub fn loader_reason(error: &libloading::Error, path: &Path) -> String {
     format!("cannot be loaded: {reason}")
 }
 
-/// The file behind a library that is loaded. The system's loader takes a bare name and does not
-/// say where it found it, but on Linux the kernel does.
+/// The file of a loaded library. The system's loader takes a bare name and does not say where it
+/// found it, but on Linux the kernel does.
 pub fn mapped_file(name: &Path) -> PathBuf {
     if name.is_absolute() {
         return name.to_path_buf();

@@ -1,8 +1,8 @@
-//! ONNX Runtime: finding the shared library and loading it, once per process.
+//! Finds ONNX Runtime's shared library and loads it, once per process.
 //!
-//! The program is not linked against ONNX Runtime; [`Runtime::load`] looks for it in the order
-//! of [`places::places`] and starts the one environment a process may have. Nothing of `ort` may
-//! be called before that: without a loaded library any call into it panics.
+//! The program is not linked against ONNX Runtime; [`Runtime::load`] looks for it in the order of
+//! [`places::places`] and starts the one environment that a process may have. No function of `ort`
+//! may be called before that: without a loaded library every call panics.
 
 pub mod library;
 pub mod places;
@@ -21,13 +21,14 @@ use crate::error::{Error, Result};
 use places::{Source, Surroundings};
 use search::{Found, Search};
 
-/// The version `make runtime` puts into the cache folder; `scripts/get-onnxruntime.sh` says the same.
+/// The version that `make runtime` puts into the cache folder; must match
+/// `scripts/get-onnxruntime.sh`.
 pub const PINNED_VERSION: &str = "1.32.0";
 
 static LOADED: OnceLock<Runtime> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
-/// A loaded ONNX Runtime and its environment, shared by everything in the process.
+/// A loaded ONNX Runtime and its environment, shared by the whole process.
 #[derive(Debug)]
 pub struct Runtime {
     environment: Environment,
@@ -37,32 +38,32 @@ pub struct Runtime {
     providers: Vec<String>,
 }
 
-/// Keeps ONNX Runtime's telemetry from starting, by `ORT_DISABLE_TELEMETRY=1` in the process's
-/// environment. Its own switch comes too late: with the environment it writes an identifier of the
-/// device and a database of events into the user's cache folder.
+/// Keeps ONNX Runtime's telemetry from starting, by setting `ORT_DISABLE_TELEMETRY=1` in the
+/// environment of the process. ONNX Runtime's own switch comes too late: creating the environment
+/// writes an identifier of the device and a database of events into the user's cache folder.
 ///
-/// A program that uses this library calls it first, or is started with the variable set;
-/// [`Runtime::load`] cannot, because another thread may be reading the environment.
+/// A program that uses this library must call this first or be started with the variable set.
+/// [`Runtime::load`] cannot do it, because another thread may be reading the environment.
 ///
 /// # Safety
-/// No other thread reads or writes the environment, as at the beginning of `main`.
+/// No other thread may read or write the environment, as at the beginning of `main`.
 pub unsafe fn disable_telemetry() {
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }
 
 impl Runtime {
-    /// Finds ONNX Runtime and loads it; later calls give the one already loaded. Call
+    /// Finds ONNX Runtime and loads it; later calls return the one already loaded. Call
     /// [`disable_telemetry`] before.
     ///
-    /// `flag` is what `--onnxruntime` named: a library, or a folder that holds one.
+    /// `flag` is the value of `--onnxruntime`: a library, or a folder that holds one.
     ///
     /// # Errors
-    /// When `flag` or `ORT_DYLIB_PATH` names something that does not work (cause
+    /// Fails when `flag` or `ORT_DYLIB_PATH` names something that does not work (cause
     /// [`Input`](crate::error::Cause::Input)), when no place holds a usable library, or when this
     /// process already uses another library than `flag` names.
     pub fn load(flag: Option<&Path>) -> Result<&'static Self> {
-        // A panic in another thread leaves nothing half done here: LOADED is set in one step.
+        // A panic in another thread leaves nothing half done: LOADED is set in one step.
         let _one_at_a_time = lock(&LOADING);
         if let Some(loaded) = LOADED.get() {
             return loaded.serves(flag);
@@ -77,7 +78,7 @@ impl Runtime {
         &self.environment
     }
 
-    /// The library's file; a bare name where the system's loader found it and cannot say where.
+    /// The library's file; a bare name if the system's loader found it and its location is unknown.
     pub fn library(&self) -> &Path {
         &self.library
     }
@@ -93,7 +94,7 @@ impl Runtime {
     }
 
     /// Execution providers compiled into the library, preferred first, by ONNX Runtime's names
-    /// (`CUDAExecutionProvider`). Being compiled in does not mean that its device is there.
+    /// (`CUDAExecutionProvider`). A provider in this list does not mean that its device exists.
     pub fn providers(&self) -> &[String] {
         &self.providers
     }
@@ -131,7 +132,7 @@ impl Runtime {
         })
     }
 
-    /// This runtime, unless `flag` asks for another: a second library cannot be loaded.
+    /// Returns this runtime, unless `flag` asks for another: a second library cannot be loaded.
     fn serves(&'static self, flag: Option<&Path>) -> Result<&'static Self> {
         let Some(named) = flag else { return Ok(self) };
         let wanted = places::named_library(named)
@@ -154,7 +155,7 @@ impl Runtime {
     }
 }
 
-/// What `ort` says about a library it refuses, with the loader's reason, which its own message
+/// The message of `ort` about a library that it refuses, with the loader's reason, which `ort`
 /// leaves out.
 fn describe(error: &LoadDynamicError) -> String {
     match error {
@@ -189,7 +190,7 @@ fn available_providers() -> ort::Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    /// `make test` sees to it that there is a library to load.
+    /// `make test` makes sure that there is a library to load.
     #[test]
     fn a_real_library_is_found_and_started_once() {
         let first = Runtime::load(None).unwrap();

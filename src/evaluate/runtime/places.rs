@@ -1,4 +1,4 @@
-//! Where ONNX Runtime is looked for, and in which order.
+//! The places where ONNX Runtime is looked for, and their order.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::library;
 
-/// A place's origin: who named it.
+/// The origin of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -31,7 +31,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Named by the user, so that it works or the run stops.
+    /// Whether the user named the place, so that it must work or the run stops.
     pub fn is_explicit(self) -> bool {
         matches!(self, Self::Flag | Self::EnvironmentVariable)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What of the process's environment decides where is looked.
+/// The parts of the process's environment that determine the places.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// `ORT_DYLIB_PATH`.
@@ -68,7 +68,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The surroundings of this process. A variable set to nothing counts as not set.
+    /// The surroundings of this process. An empty variable counts as not set.
     pub fn of_this_process() -> Self {
         let program = std::env::current_exe().ok();
         Self {
@@ -82,8 +82,8 @@ impl Surroundings {
     }
 }
 
-/// landscape's cache folder: `LANDSCAPE_CACHE`, else `landscape` in the user's cache folder.
-/// `None` where the user has no home. `scripts/get-onnxruntime.sh` follows the same rule.
+/// landscape's cache folder: `LANDSCAPE_CACHE`, otherwise `landscape` in the user's cache folder.
+/// `None` if the user has no home folder. `scripts/get-onnxruntime.sh` follows the same rule.
 pub fn cache_folder() -> Option<PathBuf> {
     if let Some(cache) = variable("LANDSCAPE_CACHE") {
         return Some(std::path::absolute(&cache).unwrap_or(cache));
@@ -101,41 +101,40 @@ fn variable(name: &str) -> Option<PathBuf> {
     (!value.is_empty()).then(|| value.into())
 }
 
-/// A folder in a variable; a relative one, which would mean the working folder, is ignored, as the
-/// XDG specification has it.
+/// The folder in a variable. A relative path, which would depend on the working folder, is ignored,
+/// as the XDG specification requires.
 fn absolute(name: &str) -> Option<PathBuf> {
     variable(name).filter(|path| path.is_absolute())
 }
 
-/// How a place leads to a library's file.
+/// How to get from a place to a library's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spot {
     /// A library, or a folder that holds one (itself or in `lib`).
     Named(PathBuf),
     /// A folder that may hold a library.
     Folder(PathBuf),
-    /// A Python environment with perhaps an `onnxruntime` package.
+    /// A Python environment that may contain the `onnxruntime` package.
     PythonPrefix(PathBuf),
-    /// Whatever `python3` on the path imports as `onnxruntime`.
+    /// The `onnxruntime` that `python3` on the path imports.
     PythonOnPath,
     /// A name for the system's loader.
     LoaderName(&'static str),
 }
 
-/// One place to look at.
+/// A place to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Who named it.
+    /// The origin of the place.
     pub source: Source,
-    /// How it leads to a file.
+    /// How to get from it to a file.
     pub spot: Spot,
 }
 
 /// The places to look at, in order.
 ///
-/// A library that the user names is the only place. `python3` is asked only where no Python
-/// environment is active: it takes a process, and an active environment is the more likely
-/// meaning.
+/// A library that the user names is the only place. `python3` is asked only if no Python
+/// environment is active: asking takes a process, and an active environment is more likely meant.
 pub fn places(flag: Option<&Path>, around: &Surroundings) -> Vec<Place> {
     let named = |source, path: &Path| {
         vec![Place {
@@ -190,7 +189,7 @@ pub fn places(flag: Option<&Path>, around: &Surroundings) -> Vec<Place> {
 }
 
 impl Place {
-    /// The file this place leads to, which need not be a working library.
+    /// The file that this place leads to; it need not be a working library.
     pub(super) fn library(&self) -> Result<PathBuf, String> {
         match &self.spot {
             Spot::Named(path) => named_library(path),
@@ -216,13 +215,14 @@ impl fmt::Display for Place {
 
 /// The library that a flag or variable names: a file, or a folder that holds one.
 pub(super) fn named_library(path: &Path) -> Result<PathBuf, String> {
-    // ort looks for a relative path beside the program first; the user means the working folder.
+    // ort would first look beside the program for a relative path; the user means the working
+    // folder.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     match std::fs::metadata(&path) {
         Ok(found) if found.is_dir() => library::in_folder(&path)
-            // Releases unpack to a folder with the library in lib/.
+            // Releases are unpacked to a folder with the library in lib/.
             .or_else(|problem| library::in_folder(&path.join("lib")).map_err(|_| problem)),
-        // The loader would wait for a FIFO.
+        // Opening a FIFO would block the loader.
         Ok(found) if !found.is_file() => Err("this is no regular file".to_string()),
         Ok(_) => Ok(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -232,7 +232,7 @@ pub(super) fn named_library(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The library of the `onnxruntime` package installed under a Python environment's folder.
+/// The library of the `onnxruntime` package in a Python environment's folder.
 fn in_python_prefix(prefix: &Path) -> Result<PathBuf, String> {
     const MISSING: &str = "no onnxruntime package in it";
     let site_packages = |library: PathBuf| library.join("site-packages/onnxruntime/capi");
@@ -247,13 +247,14 @@ fn in_python_prefix(prefix: &Path) -> Result<PathBuf, String> {
         .ok_or_else(|| MISSING.to_string())
 }
 
-/// The library of the `onnxruntime` package that `python3` would import, which is not imported.
+/// The library of the `onnxruntime` package that `python3` would import. The package is not
+/// imported.
 fn in_python_on_path() -> Result<PathBuf, String> {
     const ASK: &str = "from importlib.util import find_spec
 spec = find_spec('onnxruntime')
 print(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else '')";
     let answer = Command::new("python3")
-        // Isolated: neither PYTHONPATH nor the working folder says what is imported.
+        // Isolated: neither PYTHONPATH nor the working folder affects the import.
         .args(["-I", "-c", ASK])
         .stdin(Stdio::null())
         .stderr(Stdio::null())

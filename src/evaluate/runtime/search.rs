@@ -1,4 +1,4 @@
-//! Looking at each place for ONNX Runtime, and what each gave.
+//! Searches all places for ONNX Runtime and records the outcome of each.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::library;
 use super::places::{Place, Source, Surroundings, places};
 use crate::error::{self, Error};
 
-/// What to do when no library was found.
+/// The advice shown when no library was found.
 pub const HELP: &str = "run `make runtime` in landscape's folder, or `pip install --upgrade \
      onnxruntime` in the active Python environment";
 
@@ -25,38 +25,38 @@ pub(super) fn explicit_error(source: Source, path: &Path, problem: &str) -> Erro
 /// A library that works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Who named its place.
+    /// The origin of its place.
     pub source: Source,
-    /// The library's file, or its bare name when the system's loader knows where.
+    /// The library's file, or its bare name if only the system's loader knows where it is.
     pub path: PathBuf,
     /// The library's own version.
     pub version: String,
 }
 
-/// What a place gave.
+/// The outcome of a search at one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// A library that works, with its version.
     Works(String),
-    /// Nothing usable; says why.
+    /// Nothing usable, with the reason.
     Fails(String),
-    /// A place before this one had a library that works.
+    /// Skipped, because an earlier place had a library that works.
     NotNeeded,
 }
 
-/// One place and what it gave.
+/// One place and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Who named the place.
+    /// The origin of the place.
     pub source: Source,
-    /// The library's file, or else the place that was to hold it.
+    /// The library's file, or else the place where it was expected.
     pub place: String,
-    /// What it gave.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// A finished search: every place in order, up to and beyond the one that worked.
+/// A finished search: every place in order, including those after the one that worked.
 #[derive(Debug, Clone)]
 pub struct Search {
     steps: Vec<Step>,
@@ -64,12 +64,12 @@ pub struct Search {
 }
 
 impl Search {
-    /// Looks at each place in order until one has a library that works.
+    /// Searches each place in order until one has a library that works.
     pub fn new(flag: Option<&Path>, around: &Surroundings) -> Self {
         Self::among(&places(flag, around), library::probe)
     }
 
-    /// As [`Search::new`], with `probe` telling a library's version or why it cannot be used.
+    /// Searches `places`; `probe` returns a library's version or the reason why it cannot be used.
     fn among(places: &[Place], probe: impl Fn(&Path) -> Result<String, String>) -> Self {
         let mut search = Self {
             steps: Vec::new(),
@@ -119,9 +119,9 @@ impl Search {
     /// The library that works.
     ///
     /// # Errors
-    /// Of cause [`Input`](crate::error::Cause::Input) when the user named a place and it does not
-    /// work; otherwise of cause [`Runtime`](crate::error::Cause::Runtime), with every place and why
-    /// it does not serve.
+    /// Fails with cause [`Input`](crate::error::Cause::Input) when the user named a place and it
+    /// does not work; otherwise with cause [`Runtime`](crate::error::Cause::Runtime), listing every
+    /// place and the reason why it was rejected.
     pub fn into_found(self) -> error::Result<Found> {
         if let Some(found) = self.found {
             return Ok(found);
@@ -147,7 +147,8 @@ impl Search {
     }
 }
 
-/// `cache folder  /…: no libonnxruntime.so in it`, padded so that places stand in a column.
+/// Formats as `cache folder  /…: no libonnxruntime.so in it`, padded to align the places in a
+/// column.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<20}  {}: ", self.source, self.place)?;

@@ -16,7 +16,7 @@ fn everything(root: &Path) -> Surroundings {
     }
 }
 
-/// Puts an empty file where a library would be.
+/// Creates an empty file in place of a library.
 fn put(file: &Path) -> PathBuf {
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, "").unwrap();

@@ -5,26 +5,27 @@ use super::super::signed_scale::SignedScale;
 use super::super::ticks::Interval;
 use crate::result::spectrum::Density;
 
-/// Room at the ends of the x axis, as a part of its length.
+/// Margin at the ends of the x axis, as a fraction of its length.
 const END_ROOM: f64 = 0.04;
-/// Points of a density that is smoothed here.
+/// Number of points of a density that is smoothed here.
 const SMOOTHED_POINTS: usize = 1001;
 /// Standard deviation of the Gaussian that smooths it, as a fraction of the nodes' range.
 const SMOOTHING: f64 = 1.0 / 150.0;
-/// Fewest and most decades of a density.
+/// Minimum and maximum number of decades shown of a density.
 const SHOWN_DECADES: Interval = (1.5, 12.0);
 
 /// A density as it is drawn.
 pub struct Curve {
-    /// Places on the x axis, and decimal logarithms.
+    /// Positions on the x axis, and decimal logarithms of the density.
     pub points: Vec<Xy>,
-    /// Ends of its axis, as decimal logarithms.
+    /// Ends of the y axis, as decimal logarithms.
     pub y: Interval,
 }
 
 impl Curve {
-    /// The curve of the density of a Hessian with `dimension` eigenvalues; `None` without points. On a
-    /// scale that is not linear it is smoothed anew from its nodes, as a density of places.
+    /// The curve of the density of a Hessian with `dimension` eigenvalues; `None` without points.
+    /// On a scale that is not linear, the density is smoothed anew from its nodes, as a density of
+    /// positions.
     pub fn of(density: &Density, dimension: usize, scale: SignedScale) -> Option<Self> {
         let (points, width) = match scale {
             SignedScale::Linear => {
@@ -37,21 +38,22 @@ impl Curve {
         let logarithm = |(x, value): Xy| (x, value.log10());
         let points: Vec<Xy> = points.into_iter().map(logarithm).collect();
         let (_, highest) = extent(points.iter().map(|point| point.1))?;
-        // Half a decade below the top of a single eigenvalue.
+        // Half a decade below the peak of a single eigenvalue.
         let single = -(dimension as f64 * width * std::f64::consts::TAU.sqrt()).log10();
         let decades = (highest - single + 0.5).clamp(SHOWN_DECADES.0, SHOWN_DECADES.1);
         let y = (highest - decades, highest + 0.05 * decades);
         Some(Self { points, y })
     }
 
-    /// The pieces that lie above the axis, cut where they cross it.
+    /// The parts of the curve above the axis, cut where they cross it.
     pub fn pieces(&self) -> Vec<Vec<Xy>> {
         let low = self.y.0;
         let mut pieces: Vec<Vec<Xy>> = Vec::new();
         let mut before: Option<Xy> = None;
         for &point in &self.points {
             let inside = before.is_some_and(|before| before.1 > low);
-            // −∞, where no Gaussian reaches, has no place between: halfway.
+            // Beyond the reach of every Gaussian the value is −∞, which cannot be interpolated:
+            // takes the midpoint.
             let crossing = before.map(|from| {
                 let finite = from.1.is_finite() && point.1.is_finite();
                 let t = (low - from.1) / (point.1 - from.1);
@@ -74,7 +76,7 @@ impl Curve {
     }
 }
 
-/// A density of places, and the width of its Gaussian.
+/// A density of positions, and the width of its Gaussian.
 fn smoothed(density: &Density, scale: SignedScale) -> Option<(Vec<Xy>, f64)> {
     let pairs = density.nodes.iter().zip(&density.weights);
     let nodes: Vec<Xy> = pairs.map(|(node, w)| (scale.at(*node), *w)).collect();
@@ -94,7 +96,7 @@ fn smoothed(density: &Density, scale: SignedScale) -> Option<(Vec<Xy>, f64)> {
     Some(((0..SMOOTHED_POINTS).map(at).collect(), width))
 }
 
-/// A range with some room at its ends, and never without a length that numbers can tell.
+/// A range with margins at its ends, and always with a length that numbers can represent.
 pub fn around((min, max): Interval) -> Interval {
     let largest = min.abs().max(max.abs());
     let least = if largest == 0.0 { 0.05 } else { 1e-3 * largest };

@@ -1,4 +1,4 @@
-//! A spectrum: the density of eigenvalues on a logarithmic axis, and above it the eigenvalues at
+//! A spectrum: the density of eigenvalues on a logarithmic axis and, above it, the eigenvalues at
 //! both ends with their residuals.
 
 mod curve;
@@ -20,35 +20,36 @@ use super::ticks::{Interval, Ticks, spaced, ticks_width};
 use crate::error::Result;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum};
 
-/// Draws a spectrum; `None` where there are neither eigenvalues nor a density.
+/// Draws a spectrum; `None` if there are neither eigenvalues nor a density.
 ///
-/// The density's axis ends half a decade below where a single eigenvalue would stand. Where the
-/// largest eigenvalue is hundreds of times the others the x axis is logarithmic on both sides of 0.
+/// The density's axis ends half a decade below the peak of a single eigenvalue. If the largest
+/// eigenvalue is hundreds of times larger than the others, the x axis is logarithmic on both sides
+/// of 0.
 ///
 /// # Errors
-/// When drawing fails.
+/// Fails when drawing fails.
 pub fn draw(spectrum: &Spectrum) -> Result<Option<Drawing>> {
     let figure = SpectrumFigure::of(spectrum);
     figure.map(|figure| canvas::drawing(&figure)).transpose()
 }
 
-// Lengths in pixels of the layout.
+// Lengths are in layout pixels.
 const AXES_WIDTH: f64 = 1000.0;
 /// Height of the density.
 const DENSITY_HEIGHT: f64 = 520.0;
-/// Height of the row of eigenvalues of one end, above it.
+/// Height of the row of eigenvalues of one end, above the density.
 const END_ROW_HEIGHT: f64 = 48.0;
-/// Between the frame and the longest number of the y axis, its name included.
+/// Space between the frame and the longest number of the y axis, including the axis's name.
 const Y_NAME_ROOM: f64 = 80.0;
-/// Half the width of an eigenvalue's marker.
+/// Half-width of an eigenvalue's marker.
 const MARKER_SIZE: f64 = 12.0;
-/// Half the height of a residual's ends.
+/// Half-height of the caps of a residual's bar.
 const RESIDUAL_CAP: f64 = 9.0;
 
 struct SpectrumFigure<'a> {
     spectrum: &'a Spectrum,
     scale: SignedScale,
-    /// Ends of the x axis, as places.
+    /// Ends of the x axis, as positions.
     x: Interval,
     curve: Option<Curve>,
 }
@@ -65,7 +66,7 @@ impl Drawable for SpectrumFigure<'_> {
         self.density(canvas, &axes)?;
         let title = format!("Hessian of the {} loss", self.spectrum.dataset.name);
         axes.frame_with(canvas, &title, self.names(), &self.ticks(&axes))?;
-        // The outermost on top, and what has not converged.
+        // The outermost eigenvalues, and those that have not converged, are drawn on top.
         let eigenvalues = self.spectrum.eigenvalues.iter().rev();
         let (sure, rough): (Vec<&Eigenvalue>, Vec<_>) = eigenvalues.partition(|of| of.converged);
         for of in sure.into_iter().chain(rough) {
@@ -93,7 +94,7 @@ impl<'a> SpectrumFigure<'a> {
         })
     }
 
-    /// The ends that have a row of eigenvalues, from above.
+    /// The ends that have a row of eigenvalues, from the top.
     fn rows(&self) -> Vec<End> {
         let there = |end: &End| self.spectrum.eigenvalues.iter().any(|of| of.end == *end);
         [End::Top, End::Bottom].into_iter().filter(there).collect()
@@ -124,7 +125,7 @@ impl<'a> SpectrumFigure<'a> {
         sheet.captioned(&captions)
     }
 
-    /// The density's axis goes on above it, behind the rows of eigenvalues.
+    /// The axes of the density; they continue above it, behind the rows of eigenvalues.
     fn axes(&self, corner: Pixel) -> Axes {
         let y = match &self.curve {
             Some(Curve { y: (low, high), .. }) => {
@@ -135,7 +136,7 @@ impl<'a> SpectrumFigure<'a> {
         Axes::filling(self.x, y, corner, (AXES_WIDTH, self.height()))
     }
 
-    /// The numbers of the density's axis.
+    /// The ticks of the density's axis.
     fn decades(&self) -> Ticks {
         let curve = self.curve.as_ref();
         curve.map_or(Ticks::new(), |curve| decades(curve.y, 7))
@@ -159,7 +160,7 @@ impl<'a> SpectrumFigure<'a> {
         [across, up]
     }
 
-    /// Lines from the eigenvalues down to the axis.
+    /// Draws lines from the eigenvalues down to the axis.
     fn drops<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
         for of in &self.spectrum.eigenvalues {
             let (x, y) = self.place(axes, of);
@@ -196,7 +197,7 @@ impl<'a> SpectrumFigure<'a> {
         Ok(())
     }
 
-    /// Where an eigenvalue's marker stands.
+    /// The position of an eigenvalue's marker.
     fn place(&self, axes: &Axes, of: &Eigenvalue) -> Pixel {
         let row = self.rows().iter().position(|end| *end == of.end);
         let (x, _) = axes.place((self.scale.at(of.value), 0.0));
@@ -206,7 +207,7 @@ impl<'a> SpectrumFigure<'a> {
         )
     }
 
-    /// Where its residual begins and ends on the canvas, within the axes.
+    /// The left and right end of an eigenvalue's residual bar on the canvas, within the axes.
     fn bar(&self, axes: &Axes, of: &Eigenvalue) -> [f64; 2] {
         let ends = [of.value - of.residual, of.value + of.residual];
         ends.map(|end| {
@@ -236,7 +237,7 @@ impl<'a> SpectrumFigure<'a> {
         mark(color, !of.converged).draw(canvas, at)
     }
 
-    /// Whether a residual reaches beyond its marker.
+    /// Whether a residual's bar is wider than its marker.
     fn wide(&self, axes: &Axes, of: &Eigenvalue) -> bool {
         let [from, to] = self.bar(axes, of);
         to - from > 2.0 * MARKER_SIZE

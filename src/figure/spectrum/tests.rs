@@ -4,7 +4,7 @@ use crate::result::score::{DatasetInfo, Role};
 use crate::result::soup::Coefficient;
 use crate::result::spectrum::{Density, Trace};
 
-/// Exact: every node is an eigenvalue, `counts` says of how many.
+/// An exact density: every node is an eigenvalue with multiplicity `counts`.
 fn density(nodes: &[f64], counts: &[f64]) -> Density {
     let total: f64 = counts.iter().sum();
     let weights: Vec<f64> = counts.iter().map(|count| count / total).collect();
@@ -36,7 +36,7 @@ fn density(nodes: &[f64], counts: &[f64]) -> Density {
     }
 }
 
-/// The two ends of ascending eigenvalues, three each, and their density.
+/// A spectrum with three of these ascending eigenvalues at each end, and their density.
 fn spectrum(values: &[f64], counts: &[f64]) -> Spectrum {
     let eigenvalue = |end, (index, value): (usize, &f64)| Eigenvalue {
         rank: index + 1,
@@ -127,7 +127,7 @@ fn markers_and_the_density_lie_inside_and_apart() {
     for (x, y) in curve.pieces().into_iter().flatten() {
         assert!(axes.holds((x, y)) && y < curve.y.1);
     }
-    // Single eigenvalues of a hundred thousand are seen; those next to 0 are one with it.
+    // Single eigenvalues among a hundred thousand are visible; those near 0 merge with it.
     assert_eq!(curve.pieces().len(), 4);
 }
 

@@ -1,13 +1,13 @@
-//! What is written below a spectrum.
+//! The text below a spectrum.
 
 use super::super::numbers::significant;
 use super::super::text::short;
 use crate::result::spectrum::{End, Spectrum};
 
-/// Coefficients of a mix that are written out.
+/// Maximum number of coefficients of a mix that are written out.
 const WRITTEN_COEFFICIENTS: usize = 4;
 
-/// The mix, its loss and the trace, a line each.
+/// The mix, its loss and the trace, one line each.
 pub fn captions(spectrum: &Spectrum) -> Vec<String> {
     let Spectrum {
         dimension,
@@ -40,7 +40,7 @@ pub fn captions(spectrum: &Spectrum) -> Vec<String> {
     [mix(spectrum), value].into_iter().chain(trace).collect()
 }
 
-/// θ in words.
+/// Describes θ in words.
 fn mix(spectrum: &Spectrum) -> String {
     let Spectrum {
         name, coefficients, ..
@@ -64,7 +64,7 @@ fn mix(spectrum: &Spectrum) -> String {
     }
 }
 
-/// The eigenvalues of an end: how many, from the first to the last. There is one at least.
+/// Describes the eigenvalues of an end, at least one: their number, the first and the last.
 pub fn range(spectrum: &Spectrum, end: End) -> String {
     let of_end = spectrum.eigenvalues.iter().filter(|of| of.end == end);
     let values: Vec<String> = of_end.map(|of| significant(of.value, 4)).collect();

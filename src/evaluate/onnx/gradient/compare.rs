@@ -1,4 +1,4 @@
-//! How fast gradients are, for `landscape bench`.
+//! Times gradients and Hessian-vector products, for `landscape bench`.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use crate::evaluate::onnx::layout::Layout;
 use crate::evaluate::onnx::tuning::forward_rate;
 use crate::space::mix::Mix;
 
-/// Samples that a comparison runs on.
+/// Number of samples that a comparison runs on.
 const COMPARED: usize = 512;
 
-/// How long each thing is timed.
+/// How long each item is timed.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Samples a second of work on so many, once everything is ready.
+/// Samples per second of `work`, which processes `samples` samples per call. The first call is not
+/// timed.
 fn timed(samples: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
     let (start, mut runs) = (Instant::now(), 0);
@@ -30,12 +31,12 @@ fn timed(samples: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
 }
 
 impl Engine<'_> {
-    /// How fast gradients are, and products with the Hessian, beside the forward pass with constant
-    /// weights in batches of the same size: what, how it is laid out, and samples a second on the
-    /// first data set at weights that stay.
+    /// Times the forward pass with constant weights, gradients, and Hessian-vector products, all in
+    /// batches of the same size and with unchanged weights. Returns the name, the layout and the
+    /// samples per second of each, on the first data set.
     ///
     /// # Errors
-    /// When an operator has no derivative, or the network cannot be run.
+    /// Fails when an operator has no derivative, or the network cannot be run.
     pub fn compare_gradients(&self) -> Result<Vec<(&'static str, Layout, f64)>> {
         let context = &self.context;
         let count = context.setup.datasets[0].len().min(COMPARED);

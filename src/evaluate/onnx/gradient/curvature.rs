@@ -1,5 +1,5 @@
-//! Products of the Hessian of the loss with vectors: the gradient's graph differentiated once more,
-//! or, where an operator of that has no derivative, differences of gradients in doubles.
+//! Hessian-vector products of the loss: the gradient's graph differentiated once more or, if one of
+//! its operators has no derivative, finite differences of gradients in doubles.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,11 +21,13 @@ use crate::evaluate::onnx::engine::Engine;
 use crate::evaluate::onnx::setup::failed;
 use crate::space::mix::Mix;
 
-/// A step of differences, as a fraction of the norm of the weights (of 1 where that is smaller). What
-/// rounding adds is about 1e-16/1e-6 of the gradient; kinks within the step add more, so it is small.
+/// Step of the finite differences, as a fraction of the norm of the weights (of 1 if that is
+/// smaller). Rounding adds about 1e-16/1e-6 of the gradient. The step is small because kinks within
+/// it add more.
 const STEP: f64 = 1e-6;
 
-/// The Hessian of the mean loss at a mix, in all trained tensors that move, tied ones counted once.
+/// The Hessian of the mean loss at a mix, in all trained tensors that move. Tied tensors count
+/// once.
 pub struct Curvature<'e> {
     context: &'e Context<'e>,
     slots: Vec<Slot>,
@@ -35,32 +37,32 @@ pub struct Curvature<'e> {
     samples: Vec<usize>,
 }
 
-/// Where a moving tensor stands in a vector of the Hessian.
+/// Where a moving tensor is stored in a vector of the Hessian.
 struct Slot {
     /// Index among the moving tensors.
     moving: usize,
-    /// Its first element in the vector.
+    /// Index of its first element in the vector.
     start: usize,
     len: usize,
-    /// For a tied tensor that is the other's transpose: its shape, [rows, columns].
+    /// The shape [rows, columns] of a tied tensor that is the transpose of the other.
     transposed: Option<[usize; 2]>,
 }
 
 /// How the Hessian is multiplied with vectors.
 enum HvpMethod<'e> {
-    /// By a graph that differentiates the gradient's.
+    /// A graph that differentiates the gradient's graph.
     Graph(Box<Runner<'e>>, Precision),
-    /// By differences of gradients, a step apart; why it is not the graph.
+    /// Finite differences of gradients with this step, and the reason for not using the graph.
     Differences(Box<Gradients<'e>>, f64, String),
 }
 
 impl<'e> Engine<'e> {
     /// The Hessian at a mix over the samples at these places of a data set's order. Parameters that
-    /// no checkpoint moves are left out. Where an operator of the gradient has no derivative, products
-    /// are differences of gradients: [`Curvature::differences`] tells.
+    /// no checkpoint moves are left out. If an operator of the gradient has no derivative, products
+    /// are finite differences of gradients; [`Curvature::differences`] tells why.
     ///
     /// # Errors
-    /// When an operator of the network has no derivative, or the network cannot be run.
+    /// Fails when an operator of the network has no derivative, or the network cannot be run.
     pub fn curvature(
         &'e self,
         dataset: usize,
@@ -74,7 +76,7 @@ impl<'e> Engine<'e> {
         if slots.is_empty() {
             return Err(Error::runtime("curvature", "no trained tensor moves"));
         }
-        // Every product is at the same weights.
+        // All products use the same weights.
         let layout = gradient_layout(context, samples.len(), usize::MAX, precision);
         let own = Weights::of_mix(context, mix, Precision::Own)?;
         let batches = sample_batches(context, dataset, &layout, &own)?;
@@ -111,12 +113,12 @@ impl<'e> Engine<'e> {
 }
 
 impl Curvature<'_> {
-    /// Length of the vectors: elements of all trained tensors that move.
+    /// The length of the vectors: all elements of the trained tensors that move.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// Why products are differences of gradients; `None` where they are exact.
+    /// The reason why products are finite differences; `None` if they are exact.
     pub fn differences(&self) -> Option<&str> {
         match &self.method {
             HvpMethod::Graph(..) => None,
@@ -124,7 +126,7 @@ impl Curvature<'_> {
         }
     }
 
-    /// A gradient as a vector, tied tensors' parts added.
+    /// Flattens a gradient into a vector; the components of tied tensors are added.
     pub fn vector(&self, gradient: &Gradient) -> Vec<f64> {
         let slots = self.slots.iter();
         let tensors: Vec<&GradientBuffer> =
@@ -132,7 +134,7 @@ impl Curvature<'_> {
         self.gathered(&tensors)
     }
 
-    /// Names and lengths of the tensors, in the order in which they stand in a vector.
+    /// Names and lengths of the tensors, in their order in a vector.
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let own = self.slots.iter().filter(|slot| self.is_own(slot));
         own.map(|slot| {
@@ -148,10 +150,10 @@ impl Curvature<'_> {
         self.context.setup.pool.parameters[index].counts()
     }
 
-    /// The product of the Hessian with a vector.
+    /// The product of the Hessian with a vector of [`Curvature::dim`] elements.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn product(&self, v: &[f64]) -> Result<Vec<f64>> {
         match &self.method {
             HvpMethod::Graph(runner, precision) => {
@@ -178,7 +180,7 @@ impl Curvature<'_> {
         }
     }
 
-    /// A vector's part in each tensor, by the tensor's index.
+    /// Splits a vector into its components in the moving tensors, by index.
     fn directions(&self, v: &[f64], precision: Precision) -> ort::Result<HashMap<usize, Shared>> {
         let direction = |slot: &Slot| {
             let index = self.context.moving[slot.moving].parameter;
@@ -197,7 +199,7 @@ impl Curvature<'_> {
         self.slots.iter().map(direction).collect()
     }
 
-    /// Weights a step along a vector away.
+    /// The weights moved by `step` along a vector.
     fn moved(&self, v: &[f64], step: f64) -> ort::Result<Weights> {
         let mut moved = self.weights.tensors.clone();
         for slot in &self.slots {
@@ -216,7 +218,7 @@ impl Curvature<'_> {
         Ok(Weights::new(moved))
     }
 
-    /// One vector of tensors in the order of the slots; tied ones are added.
+    /// Joins tensors, in the order of the slots, into one vector; tied ones are added.
     fn gathered(&self, tensors: &[&GradientBuffer]) -> Vec<f64> {
         let mut all = vec![0.0; self.dim];
         for (slot, tensor) in self.slots.iter().zip(tensors) {
@@ -239,7 +241,7 @@ impl LinearOperator for Curvature<'_> {
 }
 
 impl Slot {
-    /// Place in the vector of element k of the tensor.
+    /// Index in the vector of element k of the tensor.
     fn place(&self, k: usize) -> usize {
         self.start
             + match self.transposed {
@@ -259,7 +261,7 @@ impl Slot {
     }
 }
 
-/// The moving trained tensors, and the length of a vector over them.
+/// The trained tensors that move, and the length of a vector over them.
 fn slots(context: &Context<'_>) -> (Vec<Slot>, usize) {
     let pool = context.setup.pool;
     let (mut slots, mut dim): (Vec<Slot>, usize) = (Vec::new(), 0);

@@ -1,11 +1,12 @@
-//! Gradients as graphs give them, and their sums. Sums are taken in the type of the graph and in the
-//! order of the calls.
+//! Gradients as graphs return them, and their sums, which are taken in the type of the graph and in
+//! the order of the calls.
 
 use ort::value::{DynValue, PrimitiveTensorElementType};
 
 use crate::error::{Error, Result};
 
-/// A gradient in one tensor, or a sum of such, in the type of its graph and in its order of elements.
+/// The gradient in one tensor, or a sum of such gradients, in the type and element order of its
+/// graph.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GradientBuffer {
     /// 32-bit floats.
@@ -15,10 +16,10 @@ pub enum GradientBuffer {
 }
 
 impl GradientBuffer {
-    /// A gradient that a graph gave.
+    /// Copies a gradient that a graph returned.
     ///
     /// # Errors
-    /// When it is neither f32 nor f64.
+    /// Fails when its type is neither f32 nor f64.
     pub fn of(value: &DynValue) -> ort::Result<Self> {
         if let Ok((_, values)) = value.try_extract_tensor::<f32>() {
             return Ok(Self::F32(values.to_vec()));
@@ -26,10 +27,10 @@ impl GradientBuffer {
         Ok(Self::F64(value.try_extract_tensor::<f64>()?.1.to_vec()))
     }
 
-    /// Adds another one.
+    /// Adds another gradient.
     ///
     /// # Errors
-    /// When it is of another type or length.
+    /// Fails when type or length differ.
     pub fn add(&mut self, value: &DynValue) -> ort::Result<()> {
         match self {
             Self::F32(sum) => add_values(sum, extracted(value)?),
@@ -41,7 +42,7 @@ impl GradientBuffer {
     /// Adds another sum.
     ///
     /// # Errors
-    /// When it is of another type or length: a part of a sum would be wrong without a sign of it.
+    /// Fails when type or length differ; otherwise a part of the sum would be silently wrong.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let added = match (self, other) {
             (Self::F32(sum), Self::F32(values)) => add_values(sum, values),
@@ -56,7 +57,7 @@ impl GradientBuffer {
         })
     }
 
-    /// Elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -64,7 +65,7 @@ impl GradientBuffer {
         }
     }
 
-    /// Whether it has none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -87,15 +88,15 @@ fn extracted<T: PrimitiveTensorElementType>(value: &DynValue) -> ort::Result<&[T
     Ok(value.try_extract_tensor::<T>()?.1)
 }
 
-/// `None` when there are not as many of them.
+/// Adds `values` to `sum`; `None` if their lengths differ.
 fn add_values<T: Copy + std::ops::AddAssign>(sum: &mut [T], values: &[T]) -> Option<()> {
     (sum.len() == values.len()).then(|| sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += *x))
 }
 
-/// A scalar that a graph gave.
+/// Reads a scalar that a graph returned.
 ///
 /// # Errors
-/// When it is of another type.
+/// Fails when its type is neither f32 nor f64.
 pub fn scalar(value: &DynValue) -> ort::Result<f64> {
     let (_, values) = value.try_extract_tensor::<f64>()?;
     Ok(values.first().copied().unwrap_or(f64::NAN))

@@ -1,5 +1,5 @@
-//! The graphs that give loss and gradient, and products with the Hessian, written for one batch size.
-//! Runs the network once to learn the shapes and types of its values.
+//! Writes the graphs of loss and gradient, and of Hessian-vector products, for one batch size. Runs
+//! the network once to learn the shapes and types of its values.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,23 +26,23 @@ use crate::graph::gradient::widen::widened;
 use crate::graph::gradient::{Differentiated, differentiate, giving};
 use crate::graph::{gradient, in_graph};
 
-/// A graph that gives the loss and tensors that are sums over the samples.
+/// A graph that returns the loss and some tensors, each summed over the samples.
 pub struct GradientGraph {
     /// The ONNX model.
     pub bytes: Vec<u8>,
-    /// Names of the tensors.
+    /// Names of these tensors.
     pub tensors: Vec<String>,
-    /// Name of the gradient in β, where the graph has it.
+    /// Name of the gradient in β, if the graph computes it.
     pub beta: Option<String>,
-    /// Moving tensors that are handed over when a session is built; the others are inputs.
+    /// Moving tensors that are stored in a session when it is built; the others are inputs.
     pub stored: HashSet<String>,
 }
 
-/// The graph that gives the gradient in each moving tensor, in their order, and in β, for batches of
-/// the first one's size; the other batches tell which shapes depend on the data.
+/// The graph of the gradient in β and in each moving tensor, in their order, for batches of the
+/// first one's size. The other batches show which shapes depend on the data.
 ///
 /// # Errors
-/// When an operator has no derivative, or the network cannot be run.
+/// Fails when an operator has no derivative, or the network cannot be run.
 pub fn gradient(
     context: &Context<'_>,
     batches: &[LossBatch<'_>],
@@ -58,11 +58,11 @@ pub fn gradient(
     finished(context, (model, &values), gradients, beta, precision)
 }
 
-/// The graph that gives the product of the Hessian in the moving tensors called `names` with a
-/// direction, which is an input for each ([`direction`]): the gradient of ⟨∇L, v⟩.
+/// The graph of the Hessian-vector product in the moving tensors called `names`: the gradient of
+/// ⟨∇L, v⟩. The direction v is one input per tensor ([`direction`]).
 ///
 /// # Errors
-/// As of [`gradient()`].
+/// Fails as [`gradient()`] does.
 pub fn product(
     context: &Context<'_>,
     batches: &[LossBatch<'_>],
@@ -112,10 +112,10 @@ pub fn product(
     finished(context, (model, &values), gradients, None, precision)
 }
 
-/// ⟨∇L, v⟩.
+/// The name of ⟨∇L, v⟩.
 const ALONG: &str = "landscape.along";
 
-/// A graph with its outputs, without what they do not need.
+/// Sets the outputs of a graph and removes everything that they do not need.
 fn finished(
     context: &Context<'_>,
     (model, values): (ModelProto, &Values),
@@ -143,13 +143,13 @@ fn finished(
     })
 }
 
-/// Whether a graph could not be written because an operator has no derivative; then values can still
-/// be had in another way. This is the one place that asks.
+/// Whether a graph could not be written because an operator has no derivative, so that another
+/// method may still work. Only this function asks.
 pub fn lacks_derivative(error: &Error) -> bool {
     matches!(error.cause(), Cause::NoDerivative)
 }
 
-/// The network with its loss, differentiated in the moving tensors and β.
+/// The network with its loss, differentiated in the moving tensors and in β.
 fn differentiated(
     context: &Context<'_>,
     batches: &[LossBatch<'_>],
@@ -178,7 +178,7 @@ fn differentiated(
     differentiate(model, values, loss::TOTAL, &wanted, "landscape.g")
 }
 
-/// What the values of an exposed model are in a batch.
+/// Runs a batch and returns the types and shapes of an exposed model's values.
 fn probe(
     session: &mut Session,
     feeds: &Feeds,

@@ -1,4 +1,4 @@
-//! How gradients and products with the Hessian are laid out on the machine. Nothing is measured.
+//! Chooses layouts for gradients and Hessian-vector products. Measures nothing.
 
 use super::precision::Precision;
 use crate::evaluate::onnx::binding::Binding;
@@ -6,21 +6,21 @@ use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::layout::Layout;
 use crate::evaluate::onnx::options::BindingChoice;
 
-/// Samples a run, where nothing else is asked for: on the example's network 16 take 4 % less time a
-/// sample than 32, and 8 no less than 16.
+/// Default batch size: on the example's network 16 takes 4 % less time per sample than 32, and 8
+/// takes no less than 16.
 const BATCH: usize = 16;
 
-/// After this many runs of a worker with unchanged weights, baking them into the session, so that ONNX
-/// Runtime packs them, is cheaper than feeding them: on the example's network building takes as long
-/// as two to three runs, and a run a quarter less.
+/// After this many runs of a worker with unchanged weights, baking them into the session, so that
+/// ONNX Runtime packs them, is cheaper than feeding them: on the example's network building takes
+/// as long as two to three runs, and a run then takes a quarter less time.
 const BAKE_AFTER_RUNS: usize = 12;
 
-/// Weights of more bytes than this are held once for each device, not once for each worker.
+/// Weights larger than this, in bytes, are held once per device, not once per worker.
 const LARGE: u64 = 256 << 20;
 
 /// Chooses a layout for gradients over `samples` samples, given that the weights are reused `times`
-/// times: as many workers as there are cores and batches, but one a device where the weights are
-/// large; weights are baked where that is going to pay.
+/// times. It has as many workers as there are cores and batches, but only one per device if the
+/// weights are large. Weights are baked if that will pay.
 pub fn gradient_layout(
     context: &Context<'_>,
     samples: usize,
@@ -47,7 +47,7 @@ pub fn gradient_layout(
     let workers = workers.min(samples.div_ceil(batch)).max(1);
     let runs = samples.div_ceil(batch * workers).saturating_mul(times);
     let binding = match (options.binding, precision) {
-        // Only the types of the network are stored in its graph.
+        // The network's graph can store weights only in the network's own types.
         (BindingChoice::Inputs, _) | (_, Precision::Double) => Binding::Inputs,
         (BindingChoice::Baked, _) => Binding::Baked,
         _ if runs >= BAKE_AFTER_RUNS => Binding::Baked,

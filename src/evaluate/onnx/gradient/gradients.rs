@@ -1,5 +1,4 @@
-//! The network differentiated for a data set: loss and gradient of mixes, in the weights and in the
-//! coefficients.
+//! Loss and gradient of mixes on a data set, in the weights and in the coefficients.
 
 use super::gradient_buffer::GradientBuffer;
 use super::gradient_graph::{self, GradientGraph};
@@ -24,7 +23,7 @@ use crate::space::slope::inner_products;
 pub struct Gradient {
     /// Mean loss of β·logits, in nats.
     pub loss: f64,
-    /// Samples whose largest logit is another class's.
+    /// Number of samples that are classified wrongly.
     pub wrong: usize,
     /// ∂L/∂β.
     pub beta: f64,
@@ -39,12 +38,12 @@ pub struct Gradients<'e> {
 }
 
 impl Engine<'_> {
-    /// The network differentiated for a data set; about `samples` of it are going to be asked for at
-    /// a time.
+    /// Prepares the gradient on a data set. `samples` is the approximate number of samples per
+    /// call, which determines the layout.
     ///
     /// # Errors
-    /// When an operator between the moving tensors and the logits has no derivative, or the network
-    /// cannot be run.
+    /// Fails when an operator between the moving tensors and the logits has no derivative, or the
+    /// network cannot be run.
     pub fn gradients(
         &self,
         dataset: usize,
@@ -56,10 +55,10 @@ impl Engine<'_> {
         self.gradients_laid_out(dataset, layout, precision)
     }
 
-    /// Whether [`Engine::gradients`] can be had: to be asked before anything long runs.
+    /// Checks, before any long computation, that [`Engine::gradients`] will work.
     ///
     /// # Errors
-    /// As of [`Engine::gradients`].
+    /// Fails as [`Engine::gradients`] does.
     pub fn check_gradients(
         &self,
         dataset: usize,
@@ -71,9 +70,9 @@ impl Engine<'_> {
         write_gradient(&self.context, dataset, &layout, precision).map(|_| ())
     }
 
-    /// In what gradients are computed when this is asked for: where the network computes in 16 bits,
-    /// in doubles. Gradients leave the range of a float16, and ONNX Runtime has few of the operators
-    /// that they take in these types.
+    /// The precision that gradients are computed in when `asked` is requested: doubles if the
+    /// network computes in 16 bits. Gradients exceed the range of a float16, and ONNX Runtime
+    /// supports few of the necessary operators in these types.
     pub fn precision(&self, asked: Precision) -> Precision {
         let context = &self.context;
         let parameters = &context.setup.pool.parameters;
@@ -89,8 +88,9 @@ impl Engine<'_> {
         }
     }
 
-    /// By what fraction of a loss rounding may move it from one graph or batch to another: float32 has
-    /// seven digits, of which a deep network leaves about five; formats of 16 bits have two or three.
+    /// The fraction by which rounding may change a loss from one graph or batch to another: float32
+    /// has seven digits, of which about five remain in a deep network; 16-bit formats have two or
+    /// three.
     pub fn rounding(&self) -> f64 {
         match self.precision(Precision::Own) {
             Precision::Own if !self.context.setup.options.tf32 => 1e-3,
@@ -113,7 +113,7 @@ impl Engine<'_> {
     }
 }
 
-/// The graph of the gradient for batches of a data set.
+/// Writes the graph of the gradient for batches of a data set.
 fn write_gradient(
     context: &Context<'_>,
     dataset: usize,
@@ -135,13 +135,13 @@ impl Gradients<'_> {
     /// Loss and gradient at a mix, over the samples at these places of the data set's order.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn loss_and_gradient(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Gradient> {
         let weights = Weights::of_mix(self.runner.context, mix, self.precision)?;
         self.at(&weights, beta, samples)
     }
 
-    /// The same with weights that are mixed already.
+    /// Loss and gradient at weights that are already mixed.
     pub(super) fn at(&self, weights: &Weights, beta: f64, samples: &[usize]) -> Result<Gradient> {
         let sums = self.runner.sums(weights, beta, samples)?;
         Ok(Gradient {
@@ -212,7 +212,7 @@ impl DifferentiableLoss for Gradients<'_> {
             }
             Ok(outcomes)
         })?;
-        // In the order of the samples, whoever had them.
+        // Adds in the order of the samples, whichever worker had them.
         let mut tally = Tally::default();
         let most = outcomes.iter().map(Vec::len).max().unwrap_or(0);
         for turn in 0..most {

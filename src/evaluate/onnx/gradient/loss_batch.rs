@@ -1,4 +1,4 @@
-//! One batch of samples as a gradient graph takes it, with their weights in the loss.
+//! A batch of samples for a gradient graph, with their weights in the loss.
 
 use ort::session::SessionInputValue;
 use ort::value::Tensor;
@@ -7,22 +7,22 @@ use super::weights::Weights;
 use crate::evaluate::onnx::feed::Feed;
 use crate::evaluate::onnx::shard::Shard;
 
-/// A batch of samples of one data set. Rows behind the last sample repeat the first and have no
+/// A batch of samples of one data set. Rows after the last sample repeat the first one and have no
 /// weight in the loss.
 pub struct LossBatch<'w> {
     shard: Shard,
-    /// Rows of the batch.
+    /// Number of rows.
     rows: usize,
-    /// Factor of the logits.
+    /// The factor of the logits.
     beta: f64,
-    /// Weight of each sample in the loss.
+    /// The weight of each sample in the loss.
     weight: f64,
     weights: &'w Weights,
 }
 
 impl<'w> LossBatch<'w> {
-    /// A batch of as many rows as `rows` from a shard of at most as many samples, each with weight 1
-    /// in the loss of the logits themselves.
+    /// A batch of `rows` rows from a shard with at most that many samples. Each sample has weight
+    /// 1, and β is 1.
     pub fn new(shard: Shard, rows: usize, weights: &'w Weights) -> Self {
         Self {
             shard,
@@ -33,7 +33,7 @@ impl<'w> LossBatch<'w> {
         }
     }
 
-    /// The same in the loss of β·logits, each sample with `weight`.
+    /// Sets β and the weight of each sample.
     #[must_use]
     pub fn weighted(self, beta: f64, weight: f64) -> Self {
         Self {
@@ -43,12 +43,12 @@ impl<'w> LossBatch<'w> {
         }
     }
 
-    /// Rows of the batch.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Samples in it.
+    /// The number of samples.
     pub fn samples(&self) -> usize {
         self.shard.labels.len()
     }
@@ -58,10 +58,10 @@ impl<'w> LossBatch<'w> {
         self.shard.dataset
     }
 
-    /// The value of an input of the graph.
+    /// The value for an input of the graph.
     ///
     /// # Errors
-    /// When the batch has no such value, or ONNX Runtime cannot hold it.
+    /// Fails when the batch has no such value, or ONNX Runtime cannot hold it.
     pub fn value(&self, feed: Feed) -> ort::Result<SessionInputValue<'_>> {
         let rows = (0, self.samples());
         let column = vec![self.rows as i64, 1];

@@ -1,16 +1,16 @@
-//! Loss and gradient of mixes, by graphs that differentiate the network
+//! Loss and gradient of mixes, from graphs that differentiate the network
 //! ([`crate::graph::gradient`]).
 //!
-//! Samples are taken in batches of one size; workers take them in turn, each sums its own in the type
-//! of the network, and the sums are added in the workers' order. So the last digits of a gradient
-//! depend on the batch size and on the number of workers, which by default is that of the cores.
-//! Unlike scores, learned soups, arrows and spectra are the same to the last bit only with the same
-//! `--workers`, `--threads`, `--batch` and `--binding`. Sums that no worker changes would take a buffer of
-//! all weights for each batch that waits for its turn.
+//! Samples are taken in batches of one size, which workers take in turn. Each worker sums its own
+//! gradients in the type of the network, and the sums are added in the workers' order. So the last
+//! digits of a gradient depend on the batch size and on the number of workers, by default the
+//! number of cores. Unlike scores, learned soups, arrows and spectra are the same to the last bit
+//! only with the same `--workers`, `--threads`, `--batch` and `--binding`. Sums independent of the
+//! workers would need a buffer of all weights for each batch that waits for its turn.
 //!
-//! Weights are mixed once for all workers. A gradient in the coefficients of a mix follows from that
-//! in the weights by inner products with the mapped checkpoints, so that memory does not grow with
-//! their number.
+//! Weights are mixed once for all workers. The gradient in the coefficients of a mix follows from
+//! the gradient in the weights by inner products with the mapped checkpoints, so that memory does
+//! not grow with their number.
 
 mod compare;
 mod curvature;

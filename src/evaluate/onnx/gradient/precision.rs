@@ -1,6 +1,6 @@
-//! In what type gradients are computed.
+//! The precision of gradients.
 
-/// In what type a gradient is computed.
+/// The type that a gradient is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// The types of the network.

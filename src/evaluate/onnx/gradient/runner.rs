@@ -1,5 +1,5 @@
-//! Running a gradient graph over many samples, and summing what it gives. Owns the workers' sessions;
-//! sees the context and the counters alone.
+//! Runs a gradient graph over many samples and sums its outputs. Owns the workers' sessions; sees
+//! only the context and the counters.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,21 +31,21 @@ pub struct Runner<'e> {
     counters: &'e Counters,
     layout: Layout,
     graph: GradientGraph,
-    /// The data set through the frozen part, where there is one and memory allows it.
+    /// The features of the whole data set, if there is a frozen part and memory allows.
     features: Option<Shard>,
     threads: ThreadPool,
     workers: Vec<Mutex<WorkerState<'e>>>,
 }
 
-/// What one worker has.
+/// The state of one worker.
 pub struct WorkerState<'e> {
-    /// Says which device is its own.
+    /// The worker's number, which determines its device.
     number: usize,
     /// A session over the graph.
     graph: Option<GraphSession>,
-    /// The frozen part, where its results are not kept.
+    /// A session over the frozen part, if the features are not kept.
     prefix: Option<Prefix>,
-    /// The network alone.
+    /// A worker for the forward pass only.
     pub forward: Worker<'e>,
 }
 
@@ -53,27 +53,27 @@ pub struct WorkerState<'e> {
 struct GraphSession {
     session: Session,
     feeds: Feeds,
-    /// The weights that it was built for, where they are part of it.
+    /// Identifies the weights stored in the session; used only if they are baked.
     weights: u64,
 }
 
-/// What a graph gives over many samples, each output summed.
+/// The outputs of a graph, summed over many samples.
 pub struct Sums {
     /// Mean loss, in nats.
     pub loss: f64,
-    /// Samples whose largest logit is another class's.
+    /// Number of samples that are classified wrongly.
     pub wrong: usize,
     /// ∂L/∂β.
     pub beta: f64,
-    /// `tensors[tensor]`, as the graph has them.
+    /// `tensors[tensor]`, in the order of the graph's outputs.
     pub tensors: Vec<GradientBuffer>,
 }
 
 impl<'e> Runner<'e> {
-    /// Workers for a graph that was written for [`sample_batches`] of a data set.
+    /// Creates the workers for a graph that was written for [`sample_batches`] of a data set.
     ///
     /// # Errors
-    /// When the network cannot be run.
+    /// Fails when the network cannot be run.
     pub fn new(
         (context, counters): (&'e Context<'e>, &'e Counters),
         dataset: usize,
@@ -108,11 +108,11 @@ impl<'e> Runner<'e> {
         })
     }
 
-    /// The graph over the samples at these places of the data set's order, for the mean loss of
-    /// β·logits.
+    /// Runs the graph over the samples at these places of the data set's order, for the mean loss
+    /// of β·logits.
     ///
     /// # Errors
-    /// When the network cannot be run, or the user stopped the run.
+    /// Fails when the network cannot be run, or the user stopped the run.
     pub fn sums(&self, weights: &Weights, beta: f64, samples: &[usize]) -> Result<Sums> {
         let each = 1.0 / samples.len().max(1) as f64;
         let sums = self.share(samples, |own, batches| {
@@ -140,7 +140,7 @@ impl<'e> Runner<'e> {
         Ok(total)
     }
 
-    /// The session over the graph: one for all weights where they are inputs, else one for these.
+    /// The session over the graph: one for all weights if they are inputs, otherwise one for these.
     fn session<'s>(
         &self,
         own: &'s mut WorkerState<'_>,
@@ -149,7 +149,7 @@ impl<'e> Runner<'e> {
         let is_baked = self.layout.binding == Binding::Baked;
         let known = own.graph.as_ref();
         if known.is_some_and(|known| is_baked && known.weights != weights.id) {
-            // The old one's memory is given back before the new one takes as much.
+            // Frees the old session before the new one takes as much memory.
             own.graph = None;
         }
         match &mut own.graph {
@@ -178,7 +178,7 @@ impl<'e> Runner<'e> {
         })
     }
 
-    /// Runs one batch and adds what it gives.
+    /// Runs one batch and adds its outputs to `sums`.
     fn run(
         &self,
         GraphSession { session, feeds, .. }: &mut GraphSession,
@@ -221,10 +221,10 @@ impl<'e> Runner<'e> {
         added.map_err(|error| failed("computing the gradient", &error))
     }
 
-    /// Samples at places of the data set's order, with what the frozen part makes of them.
+    /// The samples at these places of the data set's order, with their features.
     ///
     /// # Errors
-    /// When the frozen part cannot be run.
+    /// Fails when the frozen part cannot be run.
     pub fn shard(&self, own: &mut WorkerState<'_>, places: &[usize]) -> Result<Shard> {
         let setup = &self.context.setup;
         let mut shard = Shard::gather(setup, self.dataset, places);
@@ -243,11 +243,10 @@ impl<'e> Runner<'e> {
         Ok(shard)
     }
 
-    /// Gives each worker its batches, every n-th of them for n workers; returns what the workers make
-    /// of them, `made[worker]`.
+    /// Gives each of n workers every n-th batch and returns the workers' results, `made[worker]`.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// Returns the errors of `work`.
     pub fn share<T: Send>(
         &self,
         samples: &[usize],
@@ -263,11 +262,11 @@ impl<'e> Runner<'e> {
     }
 }
 
-/// What a graph is written for: the first batch of a data set and, where there are more samples, as
-/// many of its last.
+/// The batches that a graph is written for: the first of a data set and, if there are more samples,
+/// an equally large one at the end.
 ///
 /// # Errors
-/// When the frozen part cannot be run.
+/// Fails when the frozen part cannot be run.
 pub fn sample_batches<'w>(
     context: &Context<'_>,
     dataset: usize,
@@ -292,7 +291,7 @@ pub fn sample_batches<'w>(
     starts.into_iter().flatten().map(batch).collect()
 }
 
-/// The data set through the frozen part, where there is one and memory allows keeping it.
+/// The features of the whole data set, if there is a frozen part and memory allows keeping them.
 fn kept_features(context: &Context<'_>, dataset: usize, layout: &Layout) -> Result<Option<Shard>> {
     let samples = context.setup.datasets[dataset].len();
     let bytes = memory::sample_bytes(context) * samples as u64;

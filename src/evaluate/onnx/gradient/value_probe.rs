@@ -1,4 +1,4 @@
-//! Running a graph once to learn of what type and shape each of its values is.
+//! Runs a graph once to learn the type and shape of each of its values.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::checkpoint::onnx::proto::{DataType, ModelProto, ValueInfoProto};
 use crate::graph::editor::{GraphEditor, named};
 use crate::graph::gradient::values::{FEW, FEW_FLOATS, Value};
 
-/// The model with every value that a node makes as an output.
+/// Makes every value that a node computes an output of the model.
 pub fn expose_values(model: ModelProto) -> ModelProto {
     let mut editor = GraphEditor::open(model);
     let made = editor.graph().node.iter().flat_map(|node| &node.output);
@@ -19,10 +19,11 @@ pub fn expose_values(model: ModelProto) -> ModelProto {
     editor.finish()
 }
 
-/// Runs a session over a model of [`expose_values`] once and tells what its values are, by name.
+/// Runs a session over a model of [`expose_values`] once and returns its values by name, with their
+/// types and shapes.
 ///
 /// # Errors
-/// When it cannot be run.
+/// Fails when the model cannot be run.
 pub fn probe_values(
     session: &mut Session,
     feeds: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,

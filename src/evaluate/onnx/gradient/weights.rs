@@ -18,19 +18,19 @@ use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 /// A tensor that several sessions read.
 pub type Shared = Arc<DynValue>;
 
-/// The moving tensors, and a direction in them where products with the Hessian are taken.
+/// The moving tensors and, for Hessian-vector products, a direction in them.
 #[derive(Clone)]
 pub struct Weights {
-    /// The same for the same moving tensors.
+    /// Identifies the moving tensors, whatever the direction.
     pub id: u64,
     /// `tensors[moving tensor]`.
     pub tensors: Vec<Shared>,
-    /// The direction's part in a moving tensor, by the tensor's index.
+    /// The direction's component in each moving tensor, by the tensor's index.
     pub directions: HashMap<usize, Shared>,
 }
 
 impl Weights {
-    /// Weights of their own, without a direction.
+    /// New weights, without a direction.
     pub fn new(tensors: Vec<Shared>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -40,7 +40,7 @@ impl Weights {
         }
     }
 
-    /// The same weights with a direction.
+    /// These weights with a direction.
     pub fn along(&self, directions: HashMap<usize, Shared>) -> Self {
         Self {
             id: self.id,
@@ -49,10 +49,10 @@ impl Weights {
         }
     }
 
-    /// The moving tensors of a mix.
+    /// Mixes the moving tensors.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot hold them.
+    /// Fails when ONNX Runtime cannot hold them.
     pub fn of_mix(context: &Context<'_>, mix: &Mix, precision: Precision) -> Result<Self> {
         let pool = context.setup.pool;
         let moving = context.moving.par_iter();
