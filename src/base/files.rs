@@ -71,12 +71,13 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
     if metadata.is_dir() {
         return Err(Error::input(path, "is a folder; a file is needed"));
     }
-    match metadata.is_file() {
-        true => Ok(()),
-        false => Err(Error::input(
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(Error::input(
             path,
             "is a FIFO, a socket or a device; a regular file is needed",
-        )),
+        ))
     }
 }
 
@@ -156,9 +157,10 @@ pub fn own(root: &Path, path: &Path) -> io::Result<File> {
         libc::O_NOFOLLOW | libc::O_NONBLOCK,
     );
     let file = options.open(path).map_err(|error| {
-        match fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-            true => io::Error::other("it is a symbolic link, which is not followed; remove it"),
-            false => error,
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            io::Error::other("it is a symbolic link, which is not followed; remove it")
+        } else {
+            error
         }
     })?;
     let metadata = file.metadata()?;

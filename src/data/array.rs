@@ -68,9 +68,10 @@ pub(super) fn list(container: &mut dyn Container) -> String {
     if names.len() > LISTED {
         arrays.push(format!("and {} more", names.len() - LISTED));
     }
-    match arrays.is_empty() {
-        true => "none".to_string(),
-        false => arrays.join(", "),
+    if arrays.is_empty() {
+        "none".to_string()
+    } else {
+        arrays.join(", ")
     }
 }
 

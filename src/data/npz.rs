@@ -177,9 +177,10 @@ fn check_size(path: &Path, name: &str, member: &Member) -> Result<()> {
         return Err(Error::input(path, problem).help("the file is damaged; write it again"));
     }
     let header = member.npy.header_len as u64;
-    let fits = match member.stored {
-        true => member.compressed == header + member.len,
-        false => member.len <= member.compressed.saturating_mul(MAX_DEFLATE_RATIO),
+    let fits = if member.stored {
+        member.compressed == header + member.len
+    } else {
+        member.len <= member.compressed.saturating_mul(MAX_DEFLATE_RATIO)
     };
     if !fits {
         let problem = format!(
@@ -206,9 +207,10 @@ fn reserve(len: usize) -> Option<Vec<u8>> {
 /// Appends exactly `len` bytes.
 fn append(reader: &mut impl Read, len: usize, out: &mut Vec<u8>) -> io::Result<()> {
     let found = reader.take(len as u64).read_to_end(out)?;
-    match found == len {
-        true => Ok(()),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    if found == len {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 

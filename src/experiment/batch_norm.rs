@@ -36,9 +36,10 @@ pub fn beyond(
         1 => ", and another variance with it,".to_string(),
         others => format!(", and {others} other variances with it,"),
     };
-    let least = match least > -1e-3 {
-        true => format!("{least:.1e}"),
-        false => format!("{least:.3}"),
+    let least = if least > -1e-3 {
+        format!("{least:.1e}")
+    } else {
+        format!("{least:.3}")
     };
     let at = match mixes.len() {
         1 => String::new(),

@@ -28,8 +28,10 @@ pub struct Candidate {
 impl Candidate {
     /// Makes a candidate from a file, under the file's own name.
     pub fn file(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            given: path.display().to_string(),
+            path,
             ..Self::default()
         }
     }
@@ -135,9 +137,10 @@ fn listed(
     let path = checkpoint::find(&folder.join(&given)).map_err(|error| error.to_string())?;
     if !path.is_file() {
         let special = path.exists() && !path.is_dir();
-        let problem = match special {
-            true => "is a FIFO, a socket or a device; a regular file is needed",
-            false => "there is no such file",
+        let problem = if special {
+            "is a FIFO, a socket or a device; a regular file is needed"
+        } else {
+            "there is no such file"
         };
         return Err(format!("{}: {problem}", path.display()));
     }

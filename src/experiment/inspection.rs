@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::inputs::open_origin;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
@@ -40,7 +40,9 @@ pub fn run(
     origin_weights: Option<PathBuf>,
     options: &Options,
 ) -> Result<Inspection> {
-    let (first, others) = (&files[0], &files[1..]);
+    let Some((first, others)) = files.split_first() else {
+        return Err(Error::flag("files", "none was named"));
+    };
     if others.is_empty()
         && let Content::Safetensors(tensors) = Checkpoint::open(first)?.content
     {

@@ -25,9 +25,8 @@ pub fn run(session: &Session, observer: &dyn Observer) -> Result<LayoutRates> {
     let engine = session.engine(&network, &data, observer)?.with_files(files);
     let evaluation = engine.compare()?;
     let gradients = match engine.compare_gradients() {
-        Ok(rates) => Ok(rates),
-        Err(error) if matches!(error.cause(), Cause::NoDerivative) => Err(error.first_line()),
-        Err(error) => return Err(error),
+        Err(error) if matches!(error.cause(), Cause::Interrupted) => return Err(error),
+        rates => rates.map_err(|error| error.first_line()),
     };
     Ok(LayoutRates {
         evaluation,

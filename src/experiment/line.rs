@@ -4,7 +4,7 @@ use super::session::Session;
 use super::{Observer, batch_norm, input_warnings};
 use crate::analysis::line::{Base, CheckpointPath};
 use crate::analysis::self_check::against_files;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
@@ -33,8 +33,19 @@ pub struct LineSettings {
 
 impl LineSettings {
     /// The path through the models of a session, with its points.
-    fn path(&self, members: usize) -> CheckpointPath {
+    ///
+    /// # Errors
+    /// When there are fewer than two models on the path, or no points.
+    fn path(&self, members: usize) -> Result<CheckpointPath> {
         let nodes: Vec<usize> = (usize::from(!self.from_origin)..members).collect();
+        let has_points = match &self.alphas {
+            Alphas::Steps(steps) => *steps >= 2,
+            Alphas::Values(values) => !values.is_empty(),
+        };
+        if nodes.len() < 2 || !has_points {
+            let problem = "a path needs two models, and points on it";
+            return Err(Error::flag("path", problem));
+        }
         let pieces = nodes.len() - 1;
         let mut alphas = match &self.alphas {
             Alphas::Values(alphas) => alphas.clone(),
@@ -52,7 +63,7 @@ impl LineSettings {
         alphas.extend((0..=pieces).map(|k| k as f64).filter(inside));
         alphas.sort_by(f64::total_cmp);
         alphas.dedup();
-        CheckpointPath { nodes, alphas }
+        Ok(CheckpointPath { nodes, alphas })
     }
 }
 
@@ -62,7 +73,7 @@ impl LineSettings {
 /// When an input cannot be used, or a run fails or is stopped.
 pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) -> Result<Line> {
     let members = session.members();
-    let path = settings.path(members);
+    let path = settings.path(members)?;
     let network = session.network();
     let data = session.load_data()?;
     let files = session.untouched(&network);

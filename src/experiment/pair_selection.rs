@@ -82,9 +82,10 @@ fn listed(csv: &Path, names: &[String]) -> Result<Vec<(usize, usize)>> {
         }
         pairs.push((a, b));
     }
-    match pairs.is_empty() {
-        true => Err(Error::input(csv, "lists no pair")),
-        false => Ok(pairs),
+    if pairs.is_empty() {
+        Err(Error::input(csv, "lists no pair"))
+    } else {
+        Ok(pairs)
     }
 }
 

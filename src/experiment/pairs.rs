@@ -35,6 +35,7 @@ pub struct PairsSettings {
 /// # Errors
 /// When an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer) -> Result<Pairs> {
+    session.settings.refuse_limits()?;
     let selection = &settings.selection;
     let places = selection.pairs(&session.given_names(), session.seed())?;
     let columns = session.hyperparameters(settings.hyperparameters.as_deref())?;

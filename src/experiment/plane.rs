@@ -91,6 +91,27 @@ pub struct PlaneSettings {
 }
 
 impl PlaneSettings {
+    /// Checks the settings against the models and the limits of a session.
+    fn check(&self, session: &Session) -> Result<()> {
+        if session.members() < 3 {
+            let problem = "a plane needs two checkpoints beside θ0";
+            return Err(Error::flag("models", problem));
+        }
+        if self.adaptive.is_some() && session.settings.refuse_limits().is_err() {
+            let problem = "refined points would be evaluated on other samples under a limit";
+            return Err(Error::flag("adaptive", problem));
+        }
+        match &self.grid {
+            GridSpec::Axes { xs, ys } if xs.len() < 2 || ys.len() < 2 => {
+                Err(Error::flag("grid", "each axis needs two coordinates"))
+            }
+            GridSpec::Box { steps: 0 | 1, .. } => {
+                Err(Error::flag("grid", "the longer side needs two points"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A grid around the three models with `steps` points along its longer side.
     pub fn with_steps(steps: usize) -> Self {
         let margin = DEFAULT_MARGIN;
@@ -107,6 +128,7 @@ impl PlaneSettings {
 /// # Errors
 /// When the three models span no plane, an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer) -> Result<Plane> {
+    settings.check(session)?;
     let basis = PlaneBasis::of(session.pool(), session.gram())?;
     let grid = settings.grid.over(&basis)?;
     observer.note(&described(&basis, &grid));

@@ -40,7 +40,7 @@ pub struct Session {
     runtime: &'static Runtime,
     start: Instant,
     /// Journal of a finished run, kept until its results are written.
-    finished: Mutex<Option<Journal>>,
+    finished: Mutex<Option<(Journal, bool)>>,
 }
 
 impl Session {
@@ -51,10 +51,17 @@ impl Session {
     /// When a file cannot be used, a checkpoint does not fit the network, or no model is left.
     pub fn open(settings: SessionSettings, observer: &dyn Observer) -> Result<Self> {
         let start = Instant::now();
-        let (candidates, list) = settings.candidates.read()?;
+        if settings.data.is_empty() {
+            return Err(Error::flag("data", "no data set was named"));
+        }
+        let (mut candidates, list) = settings.candidates.read()?;
         let list = list.map(PathBuf::from);
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         let inputs = Inputs::open(&settings, &candidates)?;
+        for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
+            let name = candidate.name.get_or_insert_default();
+            name.clone_from(&checkpoint.name);
+        }
         let aligned = inputs.align(&settings.matching)?;
         let mut session = Self {
             settings,
@@ -89,12 +96,8 @@ impl Session {
     /// The models' names as given, `names[checkpoint]`: without the suffix for tensors left out by
     /// `--ignore`.
     pub fn given_names(&self) -> Vec<String> {
-        let models = self.candidates.iter().zip(&self.inputs.checkpoints);
-        let name = |(candidate, checkpoint): (&Candidate, &Checkpoint)| {
-            let given = candidate.name.as_ref();
-            given.unwrap_or(&checkpoint.name).clone()
-        };
-        models.map(name).collect()
+        let names = self.candidates.iter().map(|it| it.name.clone());
+        names.map(Option::unwrap_or_default).collect()
     }
 
     /// The origin's network.
@@ -257,19 +260,21 @@ impl Session {
     ///
     /// # Errors
     /// When an input has changed since it was opened; the journal is then removed.
-    pub fn conclude(&self, engine: Engine<'_>, is_whole: bool) -> Result<()> {
+    pub(super) fn conclude(&self, engine: Engine<'_>, is_whole: bool) -> Result<()> {
         let checked = self.inputs.check_unchanged();
         if checked.is_err() {
             engine.forget();
-        } else if is_whole {
-            *lock(&self.finished) = Some(engine.into_journal());
+        } else {
+            // The output stays locked until its files are written.
+            *lock(&self.finished) = Some((engine.into_journal(), is_whole));
         }
         checked
     }
 
     /// Removes the journal of a finished run, once its results are written.
     pub fn forget(&self) {
-        if let Some(journal) = lock(&self.finished).take() {
+        let finished = lock(&self.finished).take();
+        if let Some((journal, true)) = finished {
             journal.remove();
         }
     }

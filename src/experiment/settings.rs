@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::candidates::Candidates;
 use super::output::Output;
 use crate::data::{Preprocess, Source};
+use crate::error::{Error, Result};
 use crate::evaluate::onnx::EvaluationOptions;
 use crate::result::score::Role;
 use crate::space::matching::Options;
@@ -76,6 +77,20 @@ impl SessionSettings {
     /// Whether there is a data set with this role.
     pub fn has(&self, role: Role) -> bool {
         self.data.iter().any(|set| set.role == role)
+    }
+
+    /// Refuses limits that would leave the models of an experiment with different samples.
+    ///
+    /// # Errors
+    /// When the settings limit the time or the standard error.
+    pub(super) fn refuse_limits(&self) -> Result<()> {
+        if self.options.max_time.is_some() || self.options.tolerance.is_some() {
+            return Err(Error::flag(
+                "max-time, tolerance",
+                "this experiment needs all samples",
+            ));
+        }
+        Ok(())
     }
 
     /// The input files other than models.

@@ -8,12 +8,13 @@ use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Ensemble, Learner, SoupBuilder};
-use crate::error::{Cause, Result};
+use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::result::learned::LearningSettings;
 use crate::result::method::Method;
+use crate::result::score::Role;
 use crate::result::soup::Soups;
 use crate::space::gram::Gram;
 
@@ -34,12 +35,46 @@ pub struct SoupSettings {
     pub saves: Vec<Save>,
 }
 
+impl SoupSettings {
+    /// Checks that there is a validation set if a method needs one.
+    ///
+    /// # Errors
+    /// When there is none; the message names the first method that needs it.
+    pub fn check(&self, has_validation: bool) -> Result<()> {
+        let selecting = self.methods.iter().find(|wanted| wanted.method.selects());
+        let swept = |saved: &&MethodSpec| saved.method.has_setting() && saved.setting.is_none();
+        let mut saved = self.saves.iter().map(|save| &save.wanted);
+        match (selecting, saved.find(swept)) {
+            _ if has_validation => Ok(()),
+            (Some(wanted), _) => {
+                let why = if wanted.method.is_learned() {
+                    "is learned on it"
+                } else {
+                    "chooses by validation accuracy"
+                };
+                let name = wanted.method.name();
+                Err(Error::flag("--val", format!("is needed: `{name}` {why}"))
+                    .help("--methods uniform,ensemble needs no validation set"))
+            }
+            (None, Some(saved)) => {
+                let name = saved.method.name();
+                Err(Error::flag(
+                    "--val",
+                    format!("is needed to choose which `{name}` to save"),
+                )
+                .help(format!("--save {name}:NUMBER=FILE needs no choice")))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 /// The result of [`run`].
 pub struct SoupRun {
     /// The table and the data behind it.
     pub soups: Soups,
     /// Models to save with [`save::write`] once the table is written.
-    pub to_save: Vec<ToSave>,
+    pub to_save: Result<Vec<ToSave>>,
 }
 
 /// Makes the averages of the session's models and evaluates them on every data set.
@@ -47,6 +82,8 @@ pub struct SoupRun {
 /// # Errors
 /// When an input cannot be used, or the run fails or is stopped.
 pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) -> Result<SoupRun> {
+    settings.check(session.settings.has(Role::Val))?;
+    session.settings.refuse_limits()?;
     let network = session.network();
     let learns = settings.learning.is_some();
     if learns && settings.asked {
@@ -78,8 +115,8 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
-    soup_result::warn(&mut soups, session, &network, &methods, &recipes);
-    let to_save = save::chosen(&settings.saves, &soups, &recipes, session, &data)?;
+    soup_result::add_warnings(&mut soups, session, &network, &methods, &recipes);
+    let to_save = save::chosen(&settings.saves, &soups, &recipes, session, &data);
     session.conclude(engine, true)?;
     Ok(SoupRun { soups, to_save })
 }

@@ -40,7 +40,7 @@ pub fn assemble(
 }
 
 /// Adds the warnings about the soups.
-pub fn warn(
+pub fn add_warnings(
     soups: &mut Soups,
     session: &Session,
     network: &Network<'_>,

@@ -25,6 +25,25 @@ pub struct SpectrumSettings {
     pub double: bool,
 }
 
+impl SpectrumSettings {
+    /// Checks the weights against the models of a session.
+    fn check(&self, session: &Session) -> Result<()> {
+        if !session.settings.every_tensor_moves {
+            let problem = "a Hessian is over all tensors: set `every_tensor_moves`";
+            return Err(Error::flag("session", problem));
+        }
+        let (weights, models) = (self.weights.len(), session.members() - 1);
+        let sum: f64 = self.weights.iter().sum();
+        if weights > 0 && (weights != models || (sum - 1.0).abs() > 1e-6) {
+            return Err(Error::flag(
+                "weights",
+                format!("there are {weights} for {models} models, with the sum {sum}; expected 1"),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Computes the spectrum on the session's first data set. The session must let every tensor move.
 ///
 /// # Errors
@@ -34,6 +53,8 @@ pub fn run(
     settings: &SpectrumSettings,
     observer: &dyn Observer,
 ) -> Result<Spectrum> {
+    session.settings.refuse_limits()?;
+    settings.check(session)?;
     let network = session.network();
     let data = session.load_data()?;
     if let Some(output) = &session.settings.output {

@@ -130,14 +130,14 @@ fn flags_that_mean_nothing_are_named() {
         (&["--device", "cuda"], "has no CUDA provider; it has "),
         (
             &["--device", "gpu"],
-            "--device: is `gpu`; cpu, cuda, cuda:N or cuda:N,M are possible",
+            "--device: is `gpu`; expected cpu, cuda, cuda:N or cuda:N,M",
         ),
         (&["--workers", "0"], "--workers: is 0"),
-        (&["--memory", "1K"], "--memory: 1.0 KiB are too little"),
+        (&["--memory", "1K"], "--memory: 1.0 KiB is too little"),
         (&["--memory", "much"], "--memory: is `much`"),
         (&["--max-time", "soon"], "--max-time: is `soon`"),
         (&["--tolerance", "2"], "--tolerance: is `2`"),
-        (&["--margin=-1"], "--margin: is -1.0; 0 to 1000 is possible"),
+        (&["--margin=-1"], "--margin: is -1.0; expected 0 to 1000"),
         (&["--margin", "1e308"], "--margin: is 1e308"),
         (
             &["--x=0:5e-324:2", "--y=0:1:2"],

@@ -191,7 +191,10 @@ fn little_can_be_asked_for_but_not_nothing() {
             "--max-time 1m",
             "--max-time: every Hessian-vector product needs all samples",
         ),
-        ("--tolerance 0.1", "--tolerance: every product"),
+        (
+            "--tolerance 0.1",
+            "--tolerance: every Hessian-vector product",
+        ),
         ("--on val", "--on: there is no data set `val`"),
         ("--device cuda", "has no CUDA provider"),
     ] {
@@ -201,10 +204,11 @@ fn little_can_be_asked_for_but_not_nothing() {
             .code(2)
             .stderr(contains(words));
     }
-    // Limits that a configuration has for planes are none of a spectrum's.
+    // Limits that a configuration has for planes are none of a spectrum's, which says so.
     let config = "max-time = \"1m\"\ntolerance = \"0.1\"\n";
     fs::write(folder.path("landscape.toml"), config).unwrap();
-    folder.spectrum(FEW).assert().success();
+    let told = contains("max-time and tolerance in the configuration are ignored");
+    folder.spectrum(FEW).assert().success().stderr(told);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn what_cannot_be_used_is_told() {
         ),
         (
             &["--models", "models.csv", "--train", "train.npz"],
-            "no data set was named",
+            "no data set to compare models on",
         ),
         (&["--models", "models.csv", "--orders", "0"], "--orders"),
         (
@@ -113,7 +113,7 @@ fn what_cannot_be_used_is_told() {
         ),
         (
             &["--models", "models.csv", "--tolerance", "1%"],
-            "need all samples",
+            "needs all samples",
         ),
     ] {
         soup(out.path(), more)

@@ -176,6 +176,19 @@ fn seeds_repeat_an_order_and_another_seed_gives_another() {
 }
 
 #[test]
+fn a_model_that_cannot_be_saved_costs_no_table() {
+    let out = tempfile::tempdir().unwrap();
+    let models = list(out.path(), &[("only", digits("ft1"))]);
+    let file = out.path().join("second.safetensors");
+    let save = format!("second={}", file.display());
+    let flags = ["--models", &models, "--methods", "best", "--save", &save];
+    let message = soup(out.path(), &flags).assert().code(2);
+    message.stderr(predicates::str::contains("--save: second is undefined"));
+    assert_eq!(table(out.path()).len(), 1);
+    assert!(!file.exists());
+}
+
+#[test]
 fn one_model_is_its_own_soup() {
     let out = tempfile::tempdir().unwrap();
     let models = list(out.path(), &[("only", digits("ft1"))]);

@@ -26,40 +26,6 @@ pub fn wanted(list: Option<&str>, saved: &[MethodSpec]) -> Result<Vec<MethodSpec
     Ok(wanted)
 }
 
-/// Checks that there is a validation set if a method needs one.
-///
-/// # Errors
-/// When there is none; the message names the first method that needs it.
-pub fn check_validation(
-    wanted: &[MethodSpec],
-    saved: &[MethodSpec],
-    has_validation: bool,
-) -> Result<()> {
-    let selecting = wanted.iter().find(|wanted| wanted.method.selects());
-    let swept = |saved: &&MethodSpec| saved.method.has_setting() && saved.setting.is_none();
-    match (selecting, saved.iter().find(swept)) {
-        _ if has_validation => Ok(()),
-        (Some(wanted), _) => {
-            let why = match wanted.method.is_learned() {
-                true => "is learned on it",
-                false => "chooses by validation accuracy",
-            };
-            let name = wanted.method.name();
-            Err(Error::flag("--val", format!("is needed: `{name}` {why}"))
-                .help("--methods uniform,ensemble needs no validation set"))
-        }
-        (None, Some(saved)) => {
-            let name = saved.method.name();
-            Err(Error::flag(
-                "--val",
-                format!("is needed to choose which `{name}` to save"),
-            )
-            .help(format!("--save {name}:NUMBER=FILE needs no choice")))
-        }
-        (None, None) => Ok(()),
-    }
-}
-
 /// The default methods: those of the paper's table.
 const PAPER: [Method; 9] = [
     Method::Best,

@@ -80,13 +80,7 @@ impl RunArgs {
         })?;
         self.refuse_limits("choosing between models needs all samples", "each data set")?;
         let mut session = self.session(config, Candidates::List(models), name)?;
-        let options = &mut session.options;
-        if options.max_time.is_some() || options.tolerance.is_some() {
-            note(
-                "max-time and tolerance in the configuration are ignored: this command needs all samples",
-            );
-        }
-        (options.max_time, options.tolerance) = (None, None);
+        ignore_limits(&mut session);
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
             return Err(
@@ -210,6 +204,17 @@ impl RunArgs {
         }
         Ok(data)
     }
+}
+
+/// Ignores limits of the configuration where all samples are needed, and says so.
+pub(super) fn ignore_limits(session: &mut SessionSettings) {
+    let options = &mut session.options;
+    if options.max_time.is_some() || options.tolerance.is_some() {
+        note(
+            "max-time and tolerance in the configuration are ignored: this command needs all samples",
+        );
+    }
+    (options.max_time, options.tolerance) = (None, None);
 }
 
 /// Environment variable that names a library.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::config::Config;
-use super::methods::{check_validation, parse, wanted};
+use super::methods::{parse, wanted};
 use super::options::SoupOptions;
 use super::run::RunArgs;
 use crate::analysis::recipe::MethodSpec;
@@ -80,7 +80,7 @@ impl SoupArgs {
             saves,
         };
         let session = self.run.pool(config, self.models.as_deref(), "soup")?;
-        check_validation(&settings.methods, &saved, session.has(Role::Val))?;
+        settings.check(session.has(Role::Val))?;
         Ok((session, settings))
     }
 }

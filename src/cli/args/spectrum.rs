@@ -7,12 +7,14 @@ use clap::Args;
 use super::config::Config;
 use super::options::SpectrumOptions;
 use super::run::RunArgs;
+use super::session::ignore_limits;
 use crate::analysis::spectrum::{Plan, Quadrature};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
 use crate::experiment::settings::SessionSettings;
 use crate::experiment::spectrum::SpectrumSettings;
+use crate::result::score::Role;
 
 pub(super) const EXAMPLES: &str = "Examples:
   landscape spectrum --origin zs.onnx --train train.npz --limit 1000
@@ -110,6 +112,7 @@ impl SpectrumArgs {
         let models = Candidates::Files(models.into_iter().map(Candidate::file).collect());
         let mut session = self.run.session(config, models, "spectrum")?;
         keep_one(&mut session, options.on.as_deref())?;
+        ignore_limits(&mut session);
         session.every_tensor_moves = true;
         let double = options.double;
         let settings = SpectrumSettings {
@@ -159,7 +162,6 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
 
 /// Keeps only the named data set; by default train, test, val or else the first.
 fn keep_one(session: &mut SessionSettings, named: Option<&str>) -> Result<()> {
-    use crate::result::score::Role;
     let data = &mut session.data;
     let of = |role: Role| data.iter().position(|set| set.role == role);
     let found = match named {

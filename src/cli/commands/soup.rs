@@ -22,7 +22,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     // By now the results are written.
-    for model in &made.to_save {
+    for model in &made.to_save? {
         save::write(&session, model)?;
         note(&format!("wrote {}", model.path.display()));
     }

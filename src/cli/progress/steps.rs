@@ -19,7 +19,11 @@ impl StepProgress {
     /// Starts before the first of `all` steps; `what` names them in the plural.
     pub fn new(what: &'static str, all: usize, bars: &MultiProgress) -> Self {
         Self {
-            ticker: Ticker::new(bars, "{bar:30} {pos}/{len} {msg}, {eta} left", all),
+            ticker: Ticker::new(
+                bars,
+                &format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left"),
+                all,
+            ),
             what,
             all,
             done: AtomicUsize::new(0),

@@ -53,8 +53,8 @@ mod tests {
         let checks = ["zs", "zs", "ft1", "ft2"].map(check);
         assert_eq!(
             described(&checks, &provenance, "the plane"),
-            "self-check: 3 of 4 values agree with the plane: the untouched files of zs, ft1; the \
-             origin's network with the tensors of ft2 inside (that checks the mixing, not the \
+            "self-check: 3 of 4 values agree with the plane: the untouched files of zs, ft1; for \
+             ft2, the origin's network with their tensors inside (this checks the mixing, not the \
              matching)"
         );
     }

@@ -60,8 +60,9 @@ impl Report for SpectrumReport<'_> {
 
 /// Formats an eigenvalue, with its error unless that is mere rounding.
 fn eigenvalue(of: &Eigenvalue) -> String {
-    match of.converged {
-        true => format!("{:.4}", of.value),
-        false => format!("{:.4} (± {:.1e})", of.value, of.residual),
+    if of.converged {
+        format!("{:.4}", of.value)
+    } else {
+        format!("{:.4} (± {:.1e})", of.value, of.residual)
     }
 }

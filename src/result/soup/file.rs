@@ -72,9 +72,12 @@ fn models(soups: &Soups) -> Rows {
     let names = ["name", "path"].map(String::from).into_iter();
     let own = Accuracies::header(&soups.datasets);
     // If the list has a column of the same name, the measured one keeps the name.
-    let columns = columns.map(|column| match own.contains(column) {
-        true => format!("listed_{column}"),
-        false => column.clone(),
+    let columns = columns.map(|column| {
+        if own.contains(column) {
+            format!("listed_{column}")
+        } else {
+            column.clone()
+        }
     });
     let header = [names.chain(columns).collect(), own.clone()].concat();
     let row = |model: &Individual| {

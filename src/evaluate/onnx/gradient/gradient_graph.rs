@@ -9,7 +9,7 @@ use prost::Message;
 use super::loss_batch::LossBatch;
 use super::precision::Precision;
 use super::value_probe::{expose_values, probe_values};
-use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto};
+use crate::checkpoint::onnx::proto::{DataLocation, DataType, ModelProto, ValueInfoProto};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::onnx::binding::Binding;
 use crate::evaluate::onnx::buffer::onnx_type;
@@ -199,25 +199,28 @@ fn forward(context: &Context<'_>, batch: &LossBatch<'_>, binding: Binding) -> Re
     }
     let data = &context.setup.datasets[batch.dataset()];
     let batch = batch.rows();
-    if let Some(graph) = model.graph.as_mut() {
-        for input in &mut graph.input {
-            let fixed = |dtype: i32, sample: &[usize]| {
-                let dtype = DataType::try_from(dtype).unwrap_or(DataType::Undefined);
-                let shape: Vec<usize> = std::iter::once(batch)
-                    .chain(sample.iter().copied())
-                    .collect();
-                described(input.name(), dtype, &shape)
-            };
-            let mut inputs = context.setup.signature.inputs.iter();
-            let mut features = context.features().iter();
-            if let Some(k) = inputs.position(|spec| spec.name == input.name()) {
-                *input = fixed(onnx_type(data.dtype(k)), data.sample_shape(k));
-            } else if let Some(feature) = features.find(|feature| feature.name == input.name()) {
-                *input = fixed(onnx_type(feature.dtype), &feature.shape);
-            }
+    let fixed = |name: &str, dtype: i32, sample: &[usize]| {
+        let dtype = DataType::try_from(dtype).unwrap_or(DataType::Undefined);
+        let shape: Vec<usize> = std::iter::once(batch)
+            .chain(sample.iter().copied())
+            .collect();
+        described(name, dtype, &shape)
+    };
+    let mut editor = GraphEditor::open(model);
+    let inputs = editor.take_inputs().into_iter().map(|input| {
+        let mut specs = context.setup.signature.inputs.iter();
+        let mut features = context.features().iter();
+        if let Some(k) = specs.position(|spec| spec.name == input.name()) {
+            fixed(input.name(), onnx_type(data.dtype(k)), data.sample_shape(k))
+        } else if let Some(feature) = features.find(|feature| feature.name == input.name()) {
+            fixed(input.name(), onnx_type(feature.dtype), &feature.shape)
+        } else {
+            input
         }
-    }
-    let model = gradient::prepared(model)?;
+    });
+    let inputs: Vec<ValueInfoProto> = inputs.collect();
+    editor.add_inputs(inputs);
+    let model = gradient::prepared(editor.finish())?;
     Ok(loss::append(
         model,
         &context.setup.signature.output_name,
