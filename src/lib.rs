@@ -46,10 +46,10 @@
 //! # }
 //! ```
 //!
-//! ONNX Runtime is found as the program finds it: by `ORT_DYLIB_PATH`, in the active Python
-//! environment, or in the cache folder. Its telemetry is switched off by
-//! [`disable_telemetry`](evaluate::runtime::disable_telemetry), which a program of yours calls
-//! first.
+//! ONNX Runtime is found as the program finds it; `landscape doctor` shows where it looks. From
+//! version 1.32 on, ONNX Runtime sends telemetry. The unsafe function
+//! [`disable_telemetry`](evaluate::runtime::disable_telemetry) switches it off if a program calls
+//! it first, or set `ORT_DISABLE_TELEMETRY=1`.
 //!
 //! # Where things are added
 //!
@@ -65,9 +65,8 @@
 //!
 //! # Layers
 //!
-//! The modules below stand in the order of their layers, parted by blank lines. A module uses only
-//! modules of the layers above it in this list, and none beside it in its own; a test reads the
-//! list and holds all code to it.
+//! The modules below stand in the order of their layers; blank lines separate layers. A module may
+//! use modules of the layers above it in this list only. A test reads the list and checks all code.
 
 pub mod error;
 

@@ -28,7 +28,7 @@ impl PairSelection {
             let one = names.join("");
             return Err(Error::flag(
                 "--models",
-                format!("a pair needs two models; there is {one}"),
+                format!("a pair needs two models; there is only `{one}`"),
             )
             .help("`landscape line` draws the path from θ0 to a single model"));
         }

@@ -207,7 +207,7 @@ fn little_can_be_asked_for_but_not_nothing() {
     // Limits that a configuration has for planes are none of a spectrum's, which says so.
     let config = "max-time = \"1m\"\ntolerance = \"0.1\"\n";
     fs::write(folder.path("landscape.toml"), config).unwrap();
-    let told = contains("max-time and tolerance in the configuration are ignored");
+    let told = contains("limits in the configuration (max-time, tolerance) are ignored");
     folder.spectrum(FEW).assert().success().stderr(told);
 }
 

@@ -111,7 +111,7 @@ pub struct PairsOptions {
     /// Which pairs to evaluate: a number (drawn with --seed), or a CSV with columns a,b [default: all]
     #[arg(long, value_name = "N|FILE.csv")]
     pub(super) pairs: Option<String>,
-    /// Color pairs by which of these columns differ, separated by commas [default: all columns]
+    /// Colour pairs by which of these columns differ, separated by commas [default: all columns]
     #[arg(long, value_name = "LIST")]
     pub(super) hyperparameters: Option<String>,
     /// Also report the angle within each tensor, as a CSV file and a heat map

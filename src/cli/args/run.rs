@@ -114,10 +114,10 @@ pub struct LimitArgs {
     /// Approximate upper bound on memory, e.g. 8G [default: half of what is free]
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
-    /// Stop after the last chunk of data that fits into this time, e.g. 10m, and write the results
+    /// plane, line: stop after the last chunk of data that fits into this time, e.g. 10m
     #[arg(long, value_name = "TIME")]
     pub(super) max_time: Option<String>,
-    /// Stop once the standard error of every error rate is at most this, e.g. 0.2%
+    /// plane, line: stop once the standard error of every error rate is at most this, e.g. 0.2%
     #[arg(long, value_name = "FRACTION")]
     pub(super) tolerance: Option<String>,
     /// Ignore what an interrupted run saved, and start over

@@ -211,7 +211,7 @@ pub(super) fn ignore_limits(session: &mut SessionSettings) {
     let options = &mut session.options;
     if options.max_time.is_some() || options.tolerance.is_some() {
         note(
-            "max-time and tolerance in the configuration are ignored: this command needs all samples",
+            "limits in the configuration (max-time, tolerance) are ignored: this command needs all samples",
         );
     }
     (options.max_time, options.tolerance) = (None, None);

@@ -146,7 +146,8 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
         return Err(Error::flag(
             "--at",
             format!(
-                "{given} of {} weights sum to {sum}; all must be given and sum to 1",
+                "{given} of {} models have a weight, with the sum {sum}; give every model one, and let \
+                 them sum to 1",
                 parts.len()
             ),
         )

@@ -87,7 +87,7 @@ fn frozen(of: &InspectedNetwork) -> String {
     let parameters = &of.aligned.pool.parameters;
     let (frozen, all) = of.frozen_nodes;
     format!(
-        "frozen: {} of {} parameters; {frozen} of {all} nodes depend on no other and can be run once",
+        "frozen: {} of {} parameters; {frozen} of {all} nodes depend on frozen parameters only and run once",
         parameters.iter().filter(|one| one.frozen).count(),
         parameters.len()
     )

@@ -79,7 +79,7 @@ fn rises(barriers: &[Barriers]) -> Vec<String> {
     );
     if barriers.iter().any(|of| of.frankle_at_end) {
         lines.push(
-            "at an end: no soup is above the higher end; the number is half the difference between the ends"
+            "at an end: no soup is above the higher end, so this is no barrier but half the difference between the ends"
                 .to_string(),
         );
     }

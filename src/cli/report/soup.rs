@@ -70,7 +70,7 @@ fn effort(soups: &Soups, rate: f64) -> String {
         _ => format!(" and {learning} to learn soups"),
     };
     format!(
-        "{logits} models, {tried} soups evaluated, {remembered} known already; {samples} samples \
+        "{logits} models and {tried} soups evaluated, {remembered} soups reused; {samples} samples \
          through the network{learned}, {seconds:.1} s"
     )
 }
