@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::matches::{Matches, Method, is_left};
+use super::matches::{MatchRule, Matches, is_left};
 use super::options::Options;
 use super::origin::Origin;
 use super::values::{Agreement, orientation, same_values};
@@ -85,7 +85,7 @@ fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
     };
     let unchanged = |matches: &Matches| match matches.get(&r#use.place) {
         None => true,
-        Some(found) => found.method == Method::Graph && decode::equal(tensor, &found.source),
+        Some(found) => found.method == MatchRule::Graph && decode::equal(tensor, &found.source),
     };
     let unmatched = matched
         .iter()
