@@ -196,7 +196,7 @@ fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::plane::{Checkpoint, Geometry};
+    use crate::result::plane::{Geometry, PlacedModel};
     use crate::result::provenance::Provenance;
     use crate::result::table::json_beside;
 
@@ -244,7 +244,7 @@ mod tests {
                     ("a", 1.0, 0.0),
                     ("b", 1.0, 3.0_f64.sqrt()),
                 ]
-                .map(|(name, x, y)| Checkpoint {
+                .map(|(name, x, y)| PlacedModel {
                     name: name.into(),
                     x,
                     y,
