@@ -24,12 +24,12 @@ pub struct Plane {
     /// interpolated.
     pub measured: Vec<bool>,
     /// The contents of `NAME.json`.
-    pub summary: Summary,
+    pub summary: PlaneSummary,
 }
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct PlaneSummary {
     /// Geometry of the three checkpoints.
     pub geometry: Geometry,
     /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
