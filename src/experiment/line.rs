@@ -9,7 +9,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
 use crate::result::grid::linspace;
-use crate::result::line::{Barriers, Line, Node, Summary};
+use crate::result::line::{Barriers, Line, LineSummary, Node};
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
@@ -156,7 +156,7 @@ fn arrange(
         alphas: path.alphas.clone(),
         soup: (0..datasets.len()).map(|set| on_set(points, set)).collect(),
         ensemble,
-        summary: Summary {
+        summary: LineSummary {
             checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
             barriers: barriers.collect(),
             warnings: disagreeing.collect(),

@@ -75,7 +75,7 @@ fn a_plane_without_a_finite_number_is_read_back() {
 
 #[test]
 fn a_line_without_a_finite_number_is_read_back() {
-    round_trip::<line::Summary>(&json!({
+    round_trip::<line::LineSummary>(&json!({
         "checkpoints": [{"name": "a", "origin": true, "alpha": "NaN", "scores": [named_score()]}],
         "barriers": [{
             "dataset": "val", "role": "val", "samples": 9,
