@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Observer, batch_norm};
-use crate::analysis::spectrum::{Found, SpectrumPlan, spectrum};
+use crate::analysis::spectrum::{FoundSpectrum, SpectrumPlan, spectrum};
 use crate::base::human::size;
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
@@ -158,7 +158,7 @@ fn found(
     plan: &SpectrumPlan,
     products: usize,
     observer: &dyn Observer,
-) -> Result<Found> {
+) -> Result<FoundSpectrum> {
     observer.steps_begin("products", products);
     let mut done = 0;
     let found = spectrum(curvature, plan, &mut |products| {

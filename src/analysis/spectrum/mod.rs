@@ -128,7 +128,7 @@ impl Quadrature {
 
 /// The computed parts of a spectrum.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundSpectrum {
     /// The largest eigenvalues, descending, then the smallest, ascending. There are fewer of each
     /// if there were fewer steps; where both ends meet, the same eigenvalue appears in both.
     pub eigenvalues: Vec<Eigenvalue>,
@@ -154,7 +154,7 @@ pub fn spectrum(
     operator: &dyn LinearOperator,
     plan: &SpectrumPlan,
     progress: &mut dyn FnMut(usize),
-) -> Result<Found> {
+) -> Result<FoundSpectrum> {
     check(operator, plan)?;
     let mut products = Products {
         operator,
@@ -173,7 +173,7 @@ pub fn spectrum(
         None => None,
         Some(how) => Some(density::density(&mut products, how, &mut generators[2])?),
     };
-    Ok(Found {
+    Ok(FoundSpectrum {
         warnings: unconverged(&eigenvalues).into_iter().collect(),
         products: products.done,
         eigenvalues,

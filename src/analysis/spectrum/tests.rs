@@ -28,11 +28,11 @@ fn ends(top: usize, bottom: usize, steps: usize) -> SpectrumPlan {
     }
 }
 
-fn found(operator: &dyn LinearOperator, plan: &SpectrumPlan) -> Found {
+fn found(operator: &dyn LinearOperator, plan: &SpectrumPlan) -> FoundSpectrum {
     spectrum(operator, plan, &mut |_| {}).unwrap()
 }
 
-fn values(found: &Found, end: End) -> Vec<f64> {
+fn values(found: &FoundSpectrum, end: End) -> Vec<f64> {
     let of_end = found.eigenvalues.iter().filter(|of| of.end == end);
     of_end.map(|of| of.value).collect()
 }
