@@ -65,7 +65,7 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     let path = settings.path(members);
     let network = session.network();
     let data = session.load_data()?;
-    let files = session.untouched(&network);
+    let files = session.originals(&network);
     let engine = session.engine(&network, &data, observer)?.with_files(files);
     let engine = session.keep(engine, &data)?;
     let mut mixes = path.mixes(members);
