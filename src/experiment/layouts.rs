@@ -22,7 +22,9 @@ pub fn run(session: &Session, observer: &dyn Observer) -> Result<LayoutRates> {
     let network = session.network();
     let data = session.load_data()?;
     let files = session.originals(&network);
-    let engine = session.engine(&network, &data, observer)?.with_files(files);
+    let engine = session
+        .engine(&network, &data, observer)?
+        .with_originals(files);
     let evaluation = engine.compare()?;
     let gradients = match engine.compare_gradients() {
         Ok(rates) => Ok(rates),

@@ -66,7 +66,9 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     let network = session.network();
     let data = session.load_data()?;
     let files = session.originals(&network);
-    let engine = session.engine(&network, &data, observer)?.with_files(files);
+    let engine = session
+        .engine(&network, &data, observer)?
+        .with_originals(files);
     let engine = session.keep(engine, &data)?;
     let mut mixes = path.mixes(members);
     mixes.extend(Mix::units(members));
