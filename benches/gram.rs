@@ -8,7 +8,7 @@ use std::time::Instant;
 use landscape::base::map;
 use landscape::checkpoint::tensor::{Dtype, Tensor};
 use landscape::space::gram::Gram;
-use landscape::space::pool::{Member, Parameter, Pool, Role};
+use landscape::space::pool::{Member, Parameter, ParameterRole, Pool};
 use landscape::space::stored_tensor::StoredTensor;
 use rayon::prelude::*;
 
@@ -74,7 +74,7 @@ fn pool(files: &[PathBuf]) -> Result<Pool, landscape::error::Error> {
         name: name(tensor),
         shape: vec![ELEMENTS],
         dtype: Dtype::F32,
-        role: Role::Trainable,
+        role: ParameterRole::Trainable,
         tied_to: None,
         frozen: false,
     };

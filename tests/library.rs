@@ -78,10 +78,10 @@ fn choices_need_a_validation_set_and_comparisons_all_samples() {
 
 #[test]
 fn a_hessian_is_over_all_tensors_at_weights_that_sum_to_1() -> std::result::Result<(), Error> {
-    use landscape::analysis::spectrum::Plan;
+    use landscape::analysis::spectrum::SpectrumPlan;
     let of_spectrum = |weights: &[f64]| spectrum::SpectrumSettings {
         weights: weights.to_vec(),
-        plan: Plan {
+        plan: SpectrumPlan {
             top: 1,
             bottom: 0,
             steps: 2,

@@ -18,7 +18,7 @@ use landscape::error::Result;
 use landscape::graph::network::Network;
 use landscape::space::matching::{self, Aligned, Options};
 use landscape::space::mix::{Mix, mixed_bytes};
-use landscape::space::save::{Recipe, recipe, save};
+use landscape::space::save::{RecipeMetadata, recipe, save};
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView};
 
 use crate::common::{example, number, program, result, rows};
@@ -71,7 +71,7 @@ impl Models {
         (network, aligned)
     }
 
-    fn save(&self, path: &Path, mix: &Mix, recipe: &Recipe) -> Result<()> {
+    fn save(&self, path: &Path, mix: &Mix, recipe: &RecipeMetadata) -> Result<()> {
         let (network, aligned) = self.aligned();
         save(path, mix, &aligned, &network, &self.checkpoints, recipe)
     }
@@ -128,7 +128,7 @@ fn a_member_alone_is_its_own_file() {
         let models = Models::named(network, export);
         for member in [1, 2] {
             let mix = Mix::unit(member, 3);
-            models.save(&path, &mix, &Recipe::new()).unwrap();
+            models.save(&path, &mix, &RecipeMetadata::new()).unwrap();
             let (written, own) = (
                 read_layout(&path).unwrap(),
                 read_layout(&models.checkpoints[member - 1].path).unwrap(),
@@ -145,7 +145,7 @@ fn a_mix_is_the_sum_of_what_has_one_name() {
     for (network, export) in EXPORTS {
         let models = Models::named(network, export);
         let mix = Mix::new(vec![0.0, 0.3, 0.7]);
-        models.save(&path, &mix, &Recipe::new()).unwrap();
+        models.save(&path, &mix, &RecipeMetadata::new()).unwrap();
         let [a, b] = [0, 1].map(|index| floats(&models.checkpoints[index].path));
         let soup = floats(&path);
         assert!(soup.keys().eq(a.keys()), "{network} {export}");
@@ -184,12 +184,12 @@ fn the_template_says_what_is_written_beside_the_parameters_and_in_which_type() {
     );
     models.ignore.push("ema.*".into());
     models
-        .save(&path, &Mix::unit(1, 3), &Recipe::new())
+        .save(&path, &Mix::unit(1, 3), &RecipeMetadata::new())
         .unwrap();
     assert_eq!(read(&path), tensors);
 
     models
-        .save(&path, &half_and_half(), &Recipe::new())
+        .save(&path, &half_and_half(), &RecipeMetadata::new())
         .unwrap();
     let soup = read(&path);
     let other = floats(&models.checkpoints[1].path);
@@ -229,7 +229,7 @@ fn what_is_equal_in_every_checkpoint_is_written_under_all_its_names() {
     assert!(parameters.iter().all(|parameter| parameter.name != other));
     let path = folder.path().join("soup.safetensors");
     models
-        .save(&path, &half_and_half(), &Recipe::new())
+        .save(&path, &half_and_half(), &RecipeMetadata::new())
         .unwrap();
     let soup = read(&path);
     assert_eq!(soup[one], soup[other]);
@@ -243,7 +243,7 @@ fn one_tensor_that_stands_for_two_is_refused() {
     let models = Models::new(&oracle("vit", "zs_ts.onnx"), &files);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("soup.safetensors");
-    let error = models.save(&path, &half_and_half(), &Recipe::new());
+    let error = models.save(&path, &half_and_half(), &RecipeMetadata::new());
     let message = error.unwrap_err().to_string();
     assert!(message.contains("has one tensor `"), "{message}");
     assert!(
@@ -252,7 +252,7 @@ fn one_tensor_that_stands_for_two_is_refused() {
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let alone = Mix::unit(2, 3);
-    models.save(&path, &alone, &Recipe::new()).unwrap();
+    models.save(&path, &alone, &RecipeMetadata::new()).unwrap();
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn graphs_alone_give_their_own_names() {
     let files = ["ft1_noopt.onnx", "ft2_noopt.onnx"].map(|file| oracle("vit", file));
     let models = Models::new(&oracle("vit", "zs_noopt.onnx"), &files);
     models
-        .save(&path, &Mix::unit(1, 3), &Recipe::new())
+        .save(&path, &Mix::unit(1, 3), &RecipeMetadata::new())
         .unwrap();
     assert_eq!(read(&path), read(&oracle("vit", "ft1.safetensors")));
 }
@@ -299,7 +299,7 @@ fn a_written_network_is_read_as_checkpoint_and_as_origin() {
         let place = format!("{network} {export}");
         let mut models = Models::named(network, export);
         models
-            .save(&path, &half_and_half(), &Recipe::new())
+            .save(&path, &half_and_half(), &RecipeMetadata::new())
             .unwrap();
         let soup = Checkpoint::open(&path).unwrap();
         let Content::Onnx(origin) = soup.content.clone() else {
@@ -363,7 +363,7 @@ fn a_written_soup_is_evaluated_as_the_mix_was() {
     for name in ["soup.onnx", "soup.safetensors"] {
         let path = folder.path().join(name);
         models
-            .save(&path, &half_and_half(), &Recipe::new())
+            .save(&path, &half_and_half(), &RecipeMetadata::new())
             .unwrap();
         let first = losses(&path, &files[1])[0];
         assert!((first / middle - 1.0).abs() < 1e-6, "{first} {middle}");

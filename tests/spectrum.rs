@@ -2,7 +2,7 @@
 
 mod common;
 
-use landscape::analysis::spectrum::{Plan, spectrum};
+use landscape::analysis::spectrum::{SpectrumPlan, spectrum};
 use landscape::error::Result;
 use landscape::evaluate::linear_operator::LinearOperator;
 use landscape::result::provenance::Provenance;
@@ -25,7 +25,7 @@ impl LinearOperator for Diagonal {
 fn found() -> Result<Spectrum> {
     let bulk = (0..2000).map(|k| 0.1 * (f64::from(k) * 0.7).sin().powi(3));
     let operator = Diagonal(bulk.chain([50.0, 20.0, 8.0, -1.0]).collect());
-    let plan = Plan::default();
+    let plan = SpectrumPlan::default();
     let found = spectrum(&operator, &plan, &mut |_| {})?;
     Ok(Spectrum {
         name: "ft1".to_string(),

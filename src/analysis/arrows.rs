@@ -37,7 +37,7 @@ pub fn points(grid: &Grid, steps: usize) -> Vec<(f64, f64)> {
 pub fn arrows(
     basis: &PlaneBasis,
     points: &[(f64, f64)],
-    slopes: &dyn DifferentiableLoss,
+    loss: &dyn DifferentiableLoss,
     dataset: &DatasetInfo,
     members: usize,
     done: &dyn Fn(),
@@ -48,7 +48,7 @@ pub fn arrows(
     let (origin, along, across) = (at(0.0, 0.0), at(1.0, 0.0), at(0.0, 1.0));
     let arrow = |&(x, y): &(f64, f64)| {
         let mix: Mix = basis.mix(x, y, members);
-        let slope = slopes.coefficient_gradient(&mix, 1.0, &samples)?;
+        let slope = loss.coefficient_gradient(&mix, 1.0, &samples)?;
         let derivative = |step: [f64; 3]| -> f64 {
             let rows = slope.rows.iter();
             let terms = rows.flat_map(|row| {

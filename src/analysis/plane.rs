@@ -3,7 +3,7 @@
 use super::adaptive::Refinement;
 use crate::evaluate::Answers;
 use crate::result::grid::Grid;
-use crate::result::plane::{Checkpoint, GridValue, Minimum};
+use crate::result::plane::{GridValue, Minimum, PlacedModel};
 use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
@@ -16,7 +16,7 @@ pub struct Surface {
     /// `scores[data set][grid index]`.
     pub scores: Vec<Vec<Score>>,
     /// θ0, θ1, θ2 and the midpoint soup, each evaluated as a mix.
-    pub checkpoints: Vec<Checkpoint>,
+    pub checkpoints: Vec<PlacedModel>,
     /// `on_plane[model][data set]`: θ0, θ1, θ2 again, evaluated as points of the plane.
     pub on_plane: Vec<Vec<Score>>,
     /// `others[member][data set]`: further members of the pool, evaluated unchanged.
@@ -64,7 +64,7 @@ pub fn arrange(
     let checkpoints = labels
         .zip(points)
         .zip(rest)
-        .map(|((name, [x, y]), scores)| Checkpoint {
+        .map(|((name, [x, y]), scores)| PlacedModel {
             name: name.to_string(),
             x,
             y,

@@ -19,7 +19,7 @@ use crate::space::pool::Pool;
 /// Learns soups.
 pub struct Learner<'a> {
     /// The loss on the validation set.
-    pub slopes: Box<dyn DifferentiableLoss + 'a>,
+    pub loss: Box<dyn DifferentiableLoss + 'a>,
     /// The models.
     pub pool: &'a Pool,
     /// The settings; the layers apply to a soup by layer.
@@ -37,7 +37,7 @@ impl Learner<'_> {
             settings.layers = Layers::All;
         }
         let tell = |moment: TrainingStep| (self.tell)(method, moment);
-        let learned = learn(&*self.slopes, self.pool, &settings, &tell)?;
+        let learned = learn(&*self.loss, self.pool, &settings, &tell)?;
         let weights = learned.mix.mean().into_iter().enumerate();
         Ok(Recipe {
             weights: weights.skip(1).collect(),
@@ -91,7 +91,7 @@ impl SoupBuilder<'_> {
             samples: set.samples,
             rounding: learner.rounding,
         };
-        hold(&*learner.slopes, &mix, learner.settings.batch, &reference)
+        hold(&*learner.loss, &mix, learner.settings.batch, &reference)
     }
 
     /// The recipes of a method for members sorted by validation error, the best first: one recipe
@@ -283,7 +283,7 @@ mod tests {
             rule: GreedyRule::AtLeast,
             seeds: Vec::new(),
             learner: Some(Learner {
-                slopes: Box::new(loss()),
+                loss: Box::new(loss()),
                 pool: &pool,
                 settings: LearningSettings {
                     layers: Layers::Tensor,

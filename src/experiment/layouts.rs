@@ -21,8 +21,10 @@ pub struct LayoutRates {
 pub fn run(session: &Session, observer: &dyn Observer) -> Result<LayoutRates> {
     let network = session.network();
     let data = session.load_data()?;
-    let files = session.untouched(&network);
-    let engine = session.engine(&network, &data, observer)?.with_files(files);
+    let files = session.originals(&network);
+    let engine = session
+        .engine(&network, &data, observer)?
+        .with_originals(files);
     let evaluation = engine.compare()?;
     let gradients = match engine.compare_gradients() {
         Err(error) if matches!(error.cause(), Cause::Interrupted) => return Err(error),

@@ -9,7 +9,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
 use crate::result::grid::linspace;
-use crate::result::line::{Barriers, Line, Node, Summary};
+use crate::result::line::{Barriers, Line, LineSummary, Node};
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
@@ -76,8 +76,10 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     let path = settings.path(members)?;
     let network = session.network();
     let data = session.load_data()?;
-    let files = session.untouched(&network);
-    let engine = session.engine(&network, &data, observer)?.with_files(files);
+    let files = session.originals(&network);
+    let engine = session
+        .engine(&network, &data, observer)?
+        .with_originals(files);
     let engine = session.keep(engine, &data)?;
     let mut mixes = path.mixes(members);
     mixes.extend(Mix::units(members));
@@ -167,7 +169,7 @@ fn arrange(
         alphas: path.alphas.clone(),
         soup: (0..datasets.len()).map(|set| on_set(points, set)).collect(),
         ensemble,
-        summary: Summary {
+        summary: LineSummary {
             checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
             barriers: barriers.collect(),
             warnings: disagreeing.collect(),

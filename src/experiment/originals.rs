@@ -11,7 +11,7 @@ use crate::evaluate::signature;
 use crate::graph::network::Network;
 use crate::space::matching::Verified;
 use crate::space::mix::Mix;
-use crate::space::save::{Recipe, embedded};
+use crate::space::save::{RecipeMetadata, embedded};
 
 impl Session {
     /// How each checkpoint was verified, by its name, or by its path if two share a name.
@@ -50,7 +50,8 @@ impl Session {
                 }
                 _ => {
                     let mix = Mix::unit(index + 1, self.members());
-                    let write = move || embedded(network, self.aligned(), &mix, &Recipe::new());
+                    let write =
+                        move || embedded(network, self.aligned(), &mix, &RecipeMetadata::new());
                     OriginalModel::Generated(Box::new(write))
                 }
             });

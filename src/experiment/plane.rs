@@ -141,9 +141,9 @@ pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer)
         )?;
     }
     let data = session.load_data()?;
-    let files = session.untouched(&network);
+    let files = session.originals(&network);
     let engine = session.engine(&network, &data, observer)?;
-    let engine = engine.with_files(files);
+    let engine = engine.with_originals(files);
     if settings.arrows.is_some() {
         check_gradients(&engine)?;
     }

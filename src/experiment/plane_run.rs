@@ -14,7 +14,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
 use crate::result::check::Check;
 use crate::result::grid::Grid;
-use crate::result::plane::{Plane, Projected, Summary};
+use crate::result::plane::{Plane, PlaneSummary, Projected};
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
@@ -93,7 +93,7 @@ impl<'r> PlaneRun<'r> {
             coefficients: surface.coefficients,
             datasets: datasets.clone(),
             scores: surface.scores,
-            summary: Summary {
+            summary: PlaneSummary {
                 geometry: self.basis.geometry,
                 checkpoints: surface.checkpoints,
                 marks,

@@ -28,7 +28,7 @@ pub struct ToSave {
     /// Path of the file.
     pub path: PathBuf,
     mix: Mix,
-    recipe: save::Recipe,
+    recipe: save::RecipeMetadata,
 }
 
 /// Checks before a long run that the models can be saved, as far as that is known.

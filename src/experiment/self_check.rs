@@ -33,7 +33,7 @@ pub fn against_files(
                 .to_string(),
         ]);
     }
-    let files = engine.try_files(&session.untouched(network), SAMPLES)?;
+    let files = engine.try_originals(&session.originals(network), SAMPLES)?;
     let set = engine.datasets().swap_remove(0);
     let samples = set.samples.min(SAMPLES);
     let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);

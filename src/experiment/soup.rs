@@ -181,7 +181,7 @@ fn learner<'l>(
     let set = models.validation().unwrap_or(0);
     let gradients = engine.gradients(set, learning.batch, Precision::Own)?;
     Ok(Learner {
-        slopes: Box::new(gradients),
+        loss: Box::new(gradients),
         rounding: engine.rounding(),
         pool: session.pool(),
         settings: LearningSettings {

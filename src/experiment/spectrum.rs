@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Observer, batch_norm};
-use crate::analysis::spectrum::{Found, Plan, spectrum};
+use crate::analysis::spectrum::{FoundSpectrum, SpectrumPlan, spectrum};
 use crate::base::human::size;
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
@@ -20,7 +20,7 @@ pub struct SpectrumSettings {
     /// Hessian is at θ0.
     pub weights: Vec<f64>,
     /// The quantities to compute. The seed is replaced by the session's.
-    pub plan: Plan,
+    pub plan: SpectrumPlan,
     /// Whether to compute derivatives in float64.
     pub double: bool,
 }
@@ -127,7 +127,7 @@ fn measured(
     } else {
         Precision::Own
     });
-    let plan = Plan {
+    let plan = SpectrumPlan {
         seed: session.seed(),
         ..settings.plan.clone()
     };
@@ -176,10 +176,10 @@ fn measured(
 /// Computes the spectrum with at most `products` products; the observer counts them.
 fn found(
     curvature: &Curvature<'_>,
-    plan: &Plan,
+    plan: &SpectrumPlan,
     products: usize,
     observer: &dyn Observer,
-) -> Result<Found> {
+) -> Result<FoundSpectrum> {
     observer.steps_begin("products", products);
     let mut done = 0;
     let found = spectrum(curvature, plan, &mut |products| {
@@ -210,7 +210,7 @@ fn by_differences(curvature: &Curvature<'_>) -> Option<String> {
     ))
 }
 
-fn check_memory(plan: &Plan, dim: usize, engine: &Engine<'_>) -> Result<()> {
+fn check_memory(plan: &SpectrumPlan, dim: usize, engine: &Engine<'_>) -> Result<()> {
     let (needed, free) = (plan.memory(dim), engine.memory());
     if needed <= free {
         return Ok(());

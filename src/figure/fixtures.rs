@@ -8,7 +8,7 @@ use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, R
 use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
-use crate::result::plane::{Checkpoint, Geometry, Plane, Summary};
+use crate::result::plane::{Geometry, PlacedModel, Plane, PlaneSummary};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::soup::{Evaluations, MethodResult, Soups};
@@ -209,14 +209,14 @@ pub fn plane(nx: usize, ny: usize, loss: impl Fn(f64, f64) -> f64) -> Plane {
 }
 
 /// Three models and a soup.
-fn summary() -> Summary {
-    let point = |name: &str, x, y| Checkpoint {
+fn summary() -> PlaneSummary {
+    let point = |name: &str, x, y| PlacedModel {
         name: name.into(),
         x,
         y,
         scores: Vec::new(),
     };
-    Summary {
+    PlaneSummary {
         geometry: Geometry {
             norm_a: 5.0,
             norm_b: 5.0,

@@ -53,7 +53,7 @@ fn provenance() -> Value {
 #[test]
 fn a_plane_without_a_finite_number_is_read_back() {
     let value = || json!({"i": 0, "j": 1, "x": "NaN", "y": "NaN", "value": "NaN"});
-    round_trip::<plane::Summary>(&json!({
+    round_trip::<plane::PlaneSummary>(&json!({
         "geometry": {
             "norm_a": "NaN", "norm_b": "NaN", "angle_deg": "NaN", "cosine": "NaN",
             "a": ["NaN", "inf"], "b": ["NaN", "-inf"],
@@ -75,7 +75,7 @@ fn a_plane_without_a_finite_number_is_read_back() {
 
 #[test]
 fn a_line_without_a_finite_number_is_read_back() {
-    round_trip::<line::Summary>(&json!({
+    round_trip::<line::LineSummary>(&json!({
         "checkpoints": [{"name": "a", "origin": true, "alpha": "NaN", "scores": [named_score()]}],
         "barriers": [{
             "dataset": "val", "role": "val", "samples": 9,

@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::space::decode;
-    use crate::space::pool::Role;
+    use crate::space::pool::ParameterRole;
     use crate::space::testing::{pool, random_pool};
 
     fn basis(pool: &Pool) -> Result<PlaneBasis> {
@@ -300,7 +300,7 @@ mod tests {
         #[test]
         fn transposition_and_buffers_change_no_geometry(seed in 0_u64..1000) {
             let mut pool = random_pool(3, &[vec![21, 5], vec![9], vec![4]], seed);
-            pool.parameters[2].role = Role::Buffer;
+            pool.parameters[2].role = ParameterRole::Buffer;
             let geometry = basis(&pool).unwrap().geometry;
             let [o, a, b] = [0, 1, 2].map(|m| flat(&pool, m));
             prop_assert_eq!(o.len(), 114);

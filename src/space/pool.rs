@@ -8,7 +8,7 @@ use crate::checkpoint::tensor::Dtype;
 
 /// The role of a tensor in a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum ParameterRole {
     /// A trained tensor: part of θ and of its norms and angles.
     Trainable,
     /// A batch-norm running statistic: mixed like θ, but not part of norms and angles.
@@ -25,7 +25,7 @@ pub struct Parameter {
     /// Element type in the graph.
     pub dtype: Dtype,
     /// Whether it is trained or a running statistic.
-    pub role: Role,
+    pub role: ParameterRole,
     /// Index of another parameter that is the same tensor (tied weights). This one is fed to the
     /// graph as well, but does not count in norms and angles.
     pub tied_to: Option<usize>,
@@ -46,7 +46,7 @@ impl Parameter {
 
     /// Whether it counts in norms and angles.
     pub fn counts(&self) -> bool {
-        self.role == Role::Trainable && self.tied_to.is_none()
+        self.role == ParameterRole::Trainable && self.tied_to.is_none()
     }
 }
 
@@ -74,7 +74,7 @@ impl Pool {
     /// Marks every trained tensor as moving, even if the members do not differ in it.
     pub fn mark_moving(&mut self) {
         for parameter in &mut self.parameters {
-            parameter.frozen &= parameter.role != Role::Trainable;
+            parameter.frozen &= parameter.role != ParameterRole::Trainable;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::pool::{Member, Parameter, Pool, Role};
+use super::pool::{Member, Parameter, ParameterRole, Pool};
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
@@ -11,7 +11,7 @@ fn parameter(name: &str, shape: &[usize]) -> Parameter {
         name: name.into(),
         shape: shape.to_vec(),
         dtype: Dtype::F32,
-        role: Role::Trainable,
+        role: ParameterRole::Trainable,
         tied_to: None,
         frozen: false,
     }

@@ -147,8 +147,14 @@ fn a_point_is_named_by_files_and_weights() {
     let ahead = loss("--at zs.onnx:-0.5 --at ft1:1.5");
     assert!(ahead != loss("--at ft1") && ahead.is_finite());
     for (at, words) in [
-        ("--at ft1:0.5 --at ft2:0.4", "2 of 2 weights sum to 0.9"),
-        ("--at ft1:0.5 --at ft2", "1 of 2 weights sum to 0.5"),
+        (
+            "--at ft1:0.5 --at ft2:0.4",
+            "2 of 2 models have a weight, with the sum 0.9",
+        ),
+        (
+            "--at ft1:0.5 --at ft2",
+            "1 of 2 models have a weight, with the sum 0.5",
+        ),
         (
             "--at ft1:much",
             "`ft1:much`: expected a number after the colon",

@@ -26,8 +26,8 @@ pub struct Coefficients {
 impl Coefficients {
     /// Creates rows for the tensors that differ between the checkpoints of a pool, which has at
     /// least one.
-    pub fn new(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Self {
-        let (mut rows, mut row_of) = layers::rows(settings.layers, pool, &slopes.parameters());
+    pub fn new(loss: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Self {
+        let (mut rows, mut row_of) = layers::rows(settings.layers, pool, &loss.parameters());
         let is_shared = settings.layers == Layers::All;
         if is_shared {
             // One row exists even if no tensor moves; tensors that do not move use it, too.

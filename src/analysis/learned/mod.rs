@@ -94,7 +94,7 @@ pub struct Learned {
     pub learning: Learning,
 }
 
-/// Learns a soup of the checkpoints of a pool, which has at least one, on the data set of `slopes`;
+/// Learns a soup of the checkpoints of a pool, which has at least one, on the data set of `loss`;
 /// `tell` is called after every step.
 ///
 /// AdamW at a constant rate takes mini-batches of the samples, reshuffled each epoch. Training ends
@@ -102,21 +102,21 @@ pub struct Learned {
 /// soup until then is kept. A single sample is never held out.
 ///
 /// # Errors
-/// Returns the errors of `slopes`.
+/// Returns the errors of `loss`.
 pub fn learn(
-    slopes: &dyn DifferentiableLoss,
+    loss: &dyn DifferentiableLoss,
     pool: &Pool,
     settings: &LearningSettings,
     tell: &dyn Fn(TrainingStep),
 ) -> Result<Learned> {
-    let mut run = Run::new(slopes, pool, settings);
+    let mut run = Run::new(loss, pool, settings);
     run.judge(0)?;
     run.learning.ended = run.epochs(tell)?;
     run.finish()
 }
 
 struct Run<'a> {
-    slopes: &'a dyn DifferentiableLoss,
+    loss: &'a dyn DifferentiableLoss,
     settings: &'a LearningSettings,
     coefficients: Coefficients,
     /// The optimizer's variables: those of the coefficients, then β.
@@ -131,16 +131,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        slopes: &'a dyn DifferentiableLoss,
-        pool: &Pool,
-        settings: &'a LearningSettings,
-    ) -> Self {
-        let coefficients = Coefficients::new(slopes, pool, settings);
+    fn new(loss: &'a dyn DifferentiableLoss, pool: &Pool, settings: &'a LearningSettings) -> Self {
+        let coefficients = Coefficients::new(loss, pool, settings);
         let mut free = vec![0.0; coefficients.len()];
         free.push(1.0);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
-        let (training, held_out) = parted(slopes.samples(), settings.holdout, &mut random);
+        let (training, held_out) = parted(loss.samples(), settings.holdout, &mut random);
         let learning = Learning {
             method: match settings.layers {
                 Layers::All => Method::Learned,
@@ -161,7 +157,7 @@ impl<'a> Run<'a> {
         };
         let moved = free.len() - usize::from(!settings.learns_beta);
         Self {
-            slopes,
+            loss,
             settings,
             coefficients,
             optimizer: AdamW::new(settings.learning_rate, settings.weight_decay, moved),
@@ -205,9 +201,7 @@ impl<'a> Run<'a> {
     ) -> Result<bool> {
         let alpha = self.coefficients.alpha(&self.free);
         let mix = self.coefficients.mix(&alpha);
-        let slope = self
-            .slopes
-            .coefficient_gradient(&mix, self.beta(), samples)?;
+        let slope = self.loss.coefficient_gradient(&mix, self.beta(), samples)?;
         let mut gradient = self.coefficients.gradient(&alpha, &slope.rows);
         gradient.push(slope.beta);
         let is_finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
@@ -242,7 +236,7 @@ impl<'a> Run<'a> {
     fn judge(&mut self, epoch: usize) -> Result<()> {
         let alpha = self.coefficients.alpha(&self.free);
         let mix = self.coefficients.mix(&alpha);
-        let fit = self.slopes.fit(&mix, self.beta(), &self.selection)?;
+        let fit = self.loss.fit(&mix, self.beta(), &self.selection)?;
         self.learning.epochs.push(Epoch {
             epoch,
             step: self.learning.steps.len(),
@@ -269,8 +263,8 @@ impl<'a> Run<'a> {
                 error: best.selection_error,
             },
             _ => {
-                let all: Vec<usize> = (0..self.slopes.samples()).collect();
-                self.slopes.fit(&mix, beta, &all)?
+                let all: Vec<usize> = (0..self.loss.samples()).collect();
+                self.loss.fit(&mix, beta, &all)?
             }
         };
         Ok(Learned {

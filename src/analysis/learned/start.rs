@@ -16,7 +16,7 @@ use crate::space::mix::Mix;
 /// Fails when they differ by more than rounding, the network cannot be run, or the user stopped the
 /// run.
 pub fn hold(
-    slopes: &dyn DifferentiableLoss,
+    loss: &dyn DifferentiableLoss,
     mix: &Mix,
     batch: usize,
     reference: &Reference,
@@ -27,14 +27,14 @@ pub fn hold(
     }
     let mut order: Vec<usize> = (0..reference.samples).collect();
     order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(0));
-    reference.hold(slopes.fit(mix, 1.0, &order)?.loss)?;
+    reference.hold(loss.fit(mix, 1.0, &order)?.loss)?;
     let first = &order[..batch.min(order.len())];
     let of_first = Reference {
-        loss: slopes.fit(mix, 1.0, first)?.loss,
+        loss: loss.fit(mix, 1.0, first)?.loss,
         samples: first.len(),
         ..reference.clone()
     };
-    of_first.hold(slopes.coefficient_gradient(mix, 1.0, first)?.fit.loss)
+    of_first.hold(loss.coefficient_gradient(mix, 1.0, first)?.fit.loss)
 }
 
 #[cfg(test)]

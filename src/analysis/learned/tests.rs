@@ -15,8 +15,8 @@ fn settings(layers: Layers, epochs: usize) -> LearningSettings {
     }
 }
 
-fn learned(slopes: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Learned {
-    learn(slopes, pool, settings, &|_| {}).unwrap()
+fn learned(loss: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Learned {
+    learn(loss, pool, settings, &|_| {}).unwrap()
 }
 
 /// The uniform soup of a pool's checkpoints.

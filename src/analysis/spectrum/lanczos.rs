@@ -14,7 +14,7 @@ use ndarray::Array1;
 use ndarray_linalg::krylov::{AppendResult, MGS, Orthogonalizer};
 use rand::Rng;
 
-use super::{PLACE, Plan, Products, norm, normals};
+use super::{PLACE, Products, SpectrumPlan, norm, normals};
 use crate::error::{Error, Result};
 use crate::result::spectrum::{Eigenvalue, End};
 
@@ -29,7 +29,7 @@ const SAME: f64 = 100.0 * ROUNDING;
 /// Computes the eigenvalues that a plan asks for.
 pub(super) fn ends(
     products: &mut Products<'_>,
-    plan: &Plan,
+    plan: &SpectrumPlan,
     generator: &mut impl Rng,
 ) -> Result<Vec<Eigenvalue>> {
     let steps = plan.lanczos_steps(products.dim());
@@ -55,7 +55,7 @@ pub(super) fn ends(
     }
 }
 
-fn listed(krylov: &Krylov, ritz: &Eigen, plan: &Plan) -> Vec<Eigenvalue> {
+fn listed(krylov: &Krylov, ritz: &Eigen, plan: &SpectrumPlan) -> Vec<Eigenvalue> {
     let count = ritz.values.len();
     let of = |(end, rank, index): (End, usize, usize)| {
         let residual = krylov.residual(ritz, index);
@@ -188,7 +188,7 @@ impl Krylov {
     }
 
     /// Whether no further step is needed.
-    fn settled(&self, ritz: &Eigen, plan: &Plan) -> Result<bool> {
+    fn settled(&self, ritz: &Eigen, plan: &SpectrumPlan) -> Result<bool> {
         let count = ritz.values.len();
         if count < plan.top.max(plan.bottom) {
             return Ok(false);
@@ -244,7 +244,7 @@ impl Eigen {
         })
     }
 
-    /// The largest residual at which an eigenvalue has converged: see [`Plan::tolerance`].
+    /// The largest residual at which an eigenvalue has converged: see [`SpectrumPlan::tolerance`].
     fn limit(&self, index: usize, tolerance: f64) -> f64 {
         let zero = (tolerance * tolerance).max(ROUNDING) * self.largest();
         zero.max(tolerance * self.values[index].abs())

@@ -26,7 +26,7 @@ use crate::result::spectrum::{Density, Eigenvalue, Trace};
 
 /// The parts of a spectrum to compute, and the work that each may take.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct SpectrumPlan {
     /// Number of largest eigenvalues to compute.
     pub top: usize,
     /// Number of smallest eigenvalues to compute.
@@ -60,7 +60,7 @@ pub struct Quadrature {
     pub points: usize,
 }
 
-impl Default for Plan {
+impl Default for SpectrumPlan {
     fn default() -> Self {
         Self {
             top: 10,
@@ -85,7 +85,7 @@ impl Default for Quadrature {
     }
 }
 
-impl Plan {
+impl SpectrumPlan {
     /// Maximum number of products with vectors of length `dim`. Fewer are needed if eigenvalues
     /// converge early or a space turns out to be small.
     pub fn products(&self, dim: usize) -> usize {
@@ -128,7 +128,7 @@ impl Quadrature {
 
 /// The computed parts of a spectrum.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundSpectrum {
     /// The largest eigenvalues, descending, then the smallest, ascending. There are fewer of each
     /// if there were fewer steps; where both ends meet, the same eigenvalue appears in both.
     pub eigenvalues: Vec<Eigenvalue>,
@@ -152,9 +152,9 @@ pub struct Found {
 /// operator has no elements; or when the plan's tolerance or width is not a positive number.
 pub fn spectrum(
     operator: &dyn LinearOperator,
-    plan: &Plan,
+    plan: &SpectrumPlan,
     progress: &mut dyn FnMut(usize),
-) -> Result<Found> {
+) -> Result<FoundSpectrum> {
     check(operator, plan)?;
     let mut products = Products {
         operator,
@@ -173,7 +173,7 @@ pub fn spectrum(
         None => None,
         Some(how) => Some(density::density(&mut products, how, &mut generators[2])?),
     };
-    Ok(Found {
+    Ok(FoundSpectrum {
         warnings: unconverged(&eigenvalues).into_iter().collect(),
         products: products.done,
         eigenvalues,
@@ -182,7 +182,7 @@ pub fn spectrum(
     })
 }
 
-fn check(operator: &dyn LinearOperator, plan: &Plan) -> Result<()> {
+fn check(operator: &dyn LinearOperator, plan: &SpectrumPlan) -> Result<()> {
     let width = plan.density.as_ref().and_then(|density| density.width);
     let positive = |value: f64| value.is_finite() && value > 0.0;
     let problem = match (operator.dim(), plan.tolerance, width) {

@@ -16,8 +16,8 @@ use crate::space::testing::pool;
 const CLOSE: f64 = 1e-10;
 
 /// A plan for eigenvalues only, to the last digit.
-fn ends(top: usize, bottom: usize, steps: usize) -> Plan {
-    Plan {
+fn ends(top: usize, bottom: usize, steps: usize) -> SpectrumPlan {
+    SpectrumPlan {
         top,
         bottom,
         steps,
@@ -28,11 +28,11 @@ fn ends(top: usize, bottom: usize, steps: usize) -> Plan {
     }
 }
 
-fn found(operator: &dyn LinearOperator, plan: &Plan) -> Found {
+fn found(operator: &dyn LinearOperator, plan: &SpectrumPlan) -> FoundSpectrum {
     spectrum(operator, plan, &mut |_| {}).unwrap()
 }
 
-fn values(found: &Found, end: End) -> Vec<f64> {
+fn values(found: &FoundSpectrum, end: End) -> Vec<f64> {
     let of_end = found.eigenvalues.iter().filter(|of| of.end == end);
     of_end.map(|of| of.value).collect()
 }
@@ -95,7 +95,7 @@ fn a_quadratic_loss_has_the_spectrum_of_its_curvature() {
     let origin = [0.0; 4];
     let curvature = vec![3.0, -1.0, 0.5, 2.0];
     let loss = Quadratic::new(&pool(&[&origin]), vec![1.0; 4], curvature, 0.1);
-    let plan = Plan {
+    let plan = SpectrumPlan {
         trace: 4,
         ..ends(4, 1, 10)
     };
@@ -157,7 +157,7 @@ fn a_start_within_an_invariant_space_closes_it_exactly() {
 
 #[test]
 fn all_zeros_are_zeros() {
-    let plan = Plan {
+    let plan = SpectrumPlan {
         trace: 6,
         density: Some(Quadrature::default()),
         ..ends(3, 3, 20)
@@ -203,7 +203,7 @@ fn more_ends_and_steps_than_dimensions_give_the_whole_spectrum_twice() {
 fn residuals_hold_an_eigenvalue_and_say_what_has_not_converged() {
     let matrix = symmetric(200, 2);
     let exact = eigenvalues(&matrix);
-    let plan = Plan {
+    let plan = SpectrumPlan {
         tolerance: 1e-3,
         ..ends(5, 5, 25)
     };
@@ -238,7 +238,7 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
     let truth: f64 = diagonal.iter().sum();
     let matrix = with_eigenvalues(&diagonal, 4);
     let trace = |matrix: &nalgebra::DMatrix<f64>, seed: u64, budget: usize| {
-        let plan = Plan {
+        let plan = SpectrumPlan {
             trace: budget,
             seed,
             ..ends(0, 0, 1)
@@ -256,7 +256,7 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
     }
     let mut few = vec![0.0; 60];
     few[..3].copy_from_slice(&[9.0, -4.0, 1.0]);
-    let plan = Plan {
+    let plan = SpectrumPlan {
         trace: 15,
         ..ends(0, 0, 1)
     };
@@ -270,7 +270,7 @@ fn the_trace_is_unbiased() {
     // Over 200 seeds the mean lies within four of its own standard errors (all but once in 15 000).
     let matrix = symmetric(30, 12);
     let estimates = (0..200).map(|seed| {
-        let plan = Plan {
+        let plan = SpectrumPlan {
             trace: 9,
             seed,
             ..ends(0, 0, 1)
@@ -287,7 +287,7 @@ fn the_trace_is_unbiased() {
 fn few_products_still_give_a_trace() {
     let operator = Diagonal((1..=100).map(f64::from).collect());
     for budget in 1..=5 {
-        let plan = Plan {
+        let plan = SpectrumPlan {
             trace: budget,
             ..ends(0, 0, 1)
         };
@@ -307,7 +307,7 @@ fn moment(density: &Density, power: i32) -> f64 {
 }
 
 fn quadrature(operator: &dyn LinearOperator, probes: usize, steps: usize) -> Density {
-    let plan = Plan {
+    let plan = SpectrumPlan {
         density: Some(Quadrature {
             probes,
             steps,
@@ -376,7 +376,7 @@ fn a_density_is_one_in_all_and_can_be_drawn_anew() {
 
 #[test]
 fn a_narrow_width_takes_a_finer_grid() {
-    let plan = |width: f64| Plan {
+    let plan = |width: f64| SpectrumPlan {
         density: Some(Quadrature {
             width: Some(width),
             points: 50,
@@ -399,7 +399,7 @@ fn a_narrow_width_takes_a_finer_grid() {
 
 #[test]
 fn a_plan_says_what_it_takes() {
-    let plan = Plan {
+    let plan = SpectrumPlan {
         trace: 30,
         density: Some(Quadrature {
             probes: 5,
@@ -416,7 +416,7 @@ fn a_plan_says_what_it_takes() {
     let found = spectrum(&operator, &plan, &mut |done| told.push(done)).unwrap();
     assert_eq!(found.products, plan.products(80));
     assert_eq!(told, (1..=found.products).collect::<Vec<_>>());
-    let nothing = Plan {
+    let nothing = SpectrumPlan {
         trace: 0,
         density: None,
         ..ends(0, 0, 60)
@@ -427,23 +427,23 @@ fn a_plan_says_what_it_takes() {
 #[test]
 fn the_seed_makes_the_result_and_parts_do_not_touch_each_other() {
     let operator = Dense(symmetric(60, 7));
-    let plan = Plan {
+    let plan = SpectrumPlan {
         steps: 20,
         trace: 12,
-        ..Plan::default()
+        ..SpectrumPlan::default()
     };
     let whole = found(&operator, &plan);
     assert_eq!(whole, found(&operator, &plan));
     let other = found(
         &operator,
-        &Plan {
+        &SpectrumPlan {
             seed: 1,
             ..plan.clone()
         },
     );
     assert_ne!(whole.trace, other.trace);
     assert_ne!(whole.density, other.density);
-    let part = Plan {
+    let part = SpectrumPlan {
         top: 0,
         bottom: 0,
         trace: 0,
@@ -459,7 +459,7 @@ fn what_an_operator_fails_by_is_said() {
             left: Cell::new(left),
             then,
         };
-        let error = spectrum(&operator, &Plan::default(), &mut |_| {}).unwrap_err();
+        let error = spectrum(&operator, &SpectrumPlan::default(), &mut |_| {}).unwrap_err();
         error.to_string()
     };
     assert_eq!(run(5, None), "network: stopped");
@@ -469,7 +469,7 @@ fn what_an_operator_fails_by_is_said() {
         "{text}"
     );
     assert!(run(30, Some(f64::INFINITY)).contains("is inf"));
-    let empty = spectrum(&Diagonal(Vec::new()), &Plan::default(), &mut |_| {});
+    let empty = spectrum(&Diagonal(Vec::new()), &SpectrumPlan::default(), &mut |_| {});
     assert!(empty.unwrap_err().to_string().contains("no parameter"));
     struct Short;
     impl LinearOperator for Short {
@@ -480,7 +480,7 @@ fn what_an_operator_fails_by_is_said() {
             Ok(v[1..].to_vec())
         }
     }
-    let short = spectrum(&Short, &Plan::default(), &mut |_| {});
+    let short = spectrum(&Short, &SpectrumPlan::default(), &mut |_| {});
     assert!(short.unwrap_err().to_string().contains("3 elements"));
 }
 

@@ -8,7 +8,7 @@ use super::config::Config;
 use super::options::SpectrumOptions;
 use super::run::RunArgs;
 use super::session::ignore_limits;
-use crate::analysis::spectrum::{Plan, Quadrature};
+use crate::analysis::spectrum::{Quadrature, SpectrumPlan};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
@@ -35,7 +35,7 @@ pub struct SpectrumArgs {
 }
 
 /// The quantities to compute.
-fn found(options: &SpectrumOptions) -> Result<Plan> {
+fn found(options: &SpectrumOptions) -> Result<SpectrumPlan> {
     let accuracy = options.accuracy.unwrap_or(1e-3);
     if !(accuracy > 0.0 && accuracy.is_finite()) {
         let problem = format!("is {accuracy}; a number above 0 is needed");
@@ -49,7 +49,7 @@ fn found(options: &SpectrumOptions) -> Result<Plan> {
         ("--trace", trace),
         ("--probes", probes),
     ])?;
-    Ok(Plan {
+    Ok(SpectrumPlan {
         top,
         bottom,
         steps: steps("--steps", options.steps.unwrap_or(100))?,

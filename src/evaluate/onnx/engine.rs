@@ -107,7 +107,7 @@ impl<'a> Engine<'a> {
 
     /// Also evaluates these models, before the mixes.
     #[must_use]
-    pub fn with_files(mut self, originals: Vec<OriginalModel<'a>>) -> Self {
+    pub fn with_originals(mut self, originals: Vec<OriginalModel<'a>>) -> Self {
         self.originals = originals;
         self
     }

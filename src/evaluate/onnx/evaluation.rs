@@ -55,7 +55,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Fails when ONNX Runtime refuses a model, or the user stopped the run.
-    pub fn try_files(
+    pub fn try_originals(
         &self,
         files: &[OriginalModel<'_>],
         samples: usize,

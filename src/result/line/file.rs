@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Line, Summary};
+use super::{Line, LineSummary};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::table::{enter_dataset, read_both, write_json, write_rows};
@@ -80,7 +80,7 @@ fn score(loss: f64, loss_se: f64, error: f64, error_se: f64) -> Score {
     }
 }
 
-fn assemble(rows: &[Row], summary: Summary) -> std::result::Result<Line, String> {
+fn assemble(rows: &[Row], summary: LineSummary) -> std::result::Result<Line, String> {
     let mut datasets: Vec<DatasetInfo> = Vec::new();
     for row in rows {
         enter_dataset(&mut datasets, &row.dataset, row.role, row.samples)?;

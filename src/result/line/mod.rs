@@ -20,12 +20,12 @@ pub struct Line {
     /// `ensemble[data set][α]`: scores of the same mix of the checkpoints' logits.
     pub ensemble: Vec<Vec<Score>>,
     /// The contents of `NAME.json`.
-    pub summary: Summary,
+    pub summary: LineSummary,
 }
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct LineSummary {
     /// The checkpoints along the path.
     pub checkpoints: Vec<Node>,
     /// One entry per data set.

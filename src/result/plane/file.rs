@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plane, Summary};
+use super::{Plane, PlaneSummary};
 use crate::error::{Error, Result};
 use crate::result::grid::Grid;
 use crate::result::score::{DatasetInfo, Role, Score};
@@ -87,7 +87,7 @@ pub fn read(csv: &Path) -> Result<Plane> {
     assemble(rows, summary).map_err(|problem| Error::input(csv, problem))
 }
 
-fn assemble(rows: Vec<Row>, summary: Summary) -> std::result::Result<Plane, String> {
+fn assemble(rows: Vec<Row>, summary: PlaneSummary) -> std::result::Result<Plane, String> {
     let (grid, datasets) = grid_and_datasets(&rows)?;
     let points = grid.len();
     let mut coefficients = vec![None; points];
@@ -160,7 +160,7 @@ fn grid_and_datasets(rows: &[Row]) -> std::result::Result<(Grid, Vec<DatasetInfo
 fn belongs(
     grid: &Grid,
     coefficients: &[[f64; 3]],
-    summary: &Summary,
+    summary: &PlaneSummary,
 ) -> std::result::Result<(), String> {
     let (a, b) = (summary.geometry.a, summary.geometry.b);
     let near = |k: usize, [_, c_a, c_b]: [f64; 3], at: f64| {
@@ -196,7 +196,7 @@ fn place(axis: &mut Vec<f64>, index: usize, value: f64) -> std::result::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::plane::{Checkpoint, Geometry};
+    use crate::result::plane::{Geometry, PlacedModel};
     use crate::result::provenance::Provenance;
     use crate::result::table::json_beside;
 
@@ -229,7 +229,7 @@ mod tests {
             datasets: vec![info("test", Role::Test), info("s,1", Role::Shift)],
             scores: vec![(0..6).map(score).collect(), (6..12).map(score).collect()],
             measured: (0..6).map(|index| index != 4).collect(),
-            summary: Summary {
+            summary: PlaneSummary {
                 geometry: Geometry {
                     norm_a: 1.0,
                     // Only a parser that rounds correctly reads this back exactly.
@@ -244,7 +244,7 @@ mod tests {
                     ("a", 1.0, 0.0),
                     ("b", 1.0, 3.0_f64.sqrt()),
                 ]
-                .map(|(name, x, y)| Checkpoint {
+                .map(|(name, x, y)| PlacedModel {
                     name: name.into(),
                     x,
                     y,

@@ -24,16 +24,16 @@ pub struct Plane {
     /// interpolated.
     pub measured: Vec<bool>,
     /// The contents of `NAME.json`.
-    pub summary: Summary,
+    pub summary: PlaneSummary,
 }
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct PlaneSummary {
     /// Geometry of the three checkpoints.
     pub geometry: Geometry,
     /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
-    pub checkpoints: Vec<Checkpoint>,
+    pub checkpoints: Vec<PlacedModel>,
     /// Other models, projected onto the plane.
     #[serde(default)]
     pub marks: Vec<Projected>,
@@ -76,7 +76,7 @@ pub struct Geometry {
 
 /// A named point of the plane, evaluated directly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
+pub struct PlacedModel {
     /// Name: the file's stem, or `soup`.
     pub name: String,
     /// Coordinate along u1.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::left_out::LeftOut;
-use super::matches::{Matches, Method, Verified};
+use super::matches::{MatchRule, Matches, Verified};
 use crate::graph::network::Place;
 use crate::graph::skeleton::WeightSlot;
 use crate::space::pool::Pool;
@@ -16,7 +16,7 @@ pub struct Aligned {
     /// Where the graph reads each parameter: `places[parameter]`, never empty.
     pub places: Vec<Vec<Place>>,
     /// How each parameter was found in each checkpoint: `methods[parameter][checkpoint]`.
-    pub methods: Vec<Vec<Method>>,
+    pub methods: Vec<Vec<MatchRule>>,
     /// `matches[checkpoint][&place]`: each checkpoint's tensor at each place. One parameter may
     /// have several names in a file.
     pub matches: Vec<Matches>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::matches::{Matches, Method, is_left};
+use super::matches::{MatchRule, Matches, is_left};
 use super::options::Options;
 use super::origin::Origin;
 use super::values::{Agreement, orientation, same_values};
@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::network::{Network, Place, Use};
 use crate::space::decode;
-use crate::space::pool::{Parameter, Role};
+use crate::space::pool::{Parameter, ParameterRole};
 use crate::space::stored_tensor::StoredTensor;
 
 /// Parameters and their places, before the members' sources are collected.
@@ -85,7 +85,7 @@ fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
     };
     let unchanged = |matches: &Matches| match matches.get(&r#use.place) {
         None => true,
-        Some(found) => found.method == Method::Graph && decode::equal(tensor, &found.source),
+        Some(found) => found.method == MatchRule::Graph && decode::equal(tensor, &found.source),
     };
     let unmatched = matched
         .iter()
@@ -174,16 +174,16 @@ fn parameter(
     }
 }
 
-fn role(network: &Network<'_>, group: &Group<'_>, name: &str) -> Role {
+fn role(network: &Network<'_>, group: &Group<'_>, name: &str) -> ParameterRole {
     let statistic = group.places.iter().all(|place| {
         let op_type = network.nodes()[place.node].op_type();
         op_type == "BatchNormalization" && place.slot >= 3
     });
     let named = name.ends_with("running_mean") || name.ends_with("running_var");
     if statistic || named || network.is_marked_buffer(&group.first.initializer) {
-        Role::Buffer
+        ParameterRole::Buffer
     } else {
-        Role::Trainable
+        ParameterRole::Trainable
     }
 }
 

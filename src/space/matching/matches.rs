@@ -8,7 +8,7 @@ use crate::space::stored_tensor::StoredTensor;
 
 /// How a checkpoint's tensor was found for a place in the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub enum MatchRule {
     /// The initializer, or an Identity after it, has the tensor's name.
     Name,
     /// The exporter's metadata names the tensor from which the initializer was folded.
@@ -23,7 +23,7 @@ pub enum Method {
     Graph,
 }
 
-impl Method {
+impl MatchRule {
     /// The method's name in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ pub struct Match {
     /// The tensor.
     pub source: StoredTensor,
     /// How it was found.
-    pub method: Method,
+    pub method: MatchRule,
 }
 
 /// One checkpoint's tensors by place.

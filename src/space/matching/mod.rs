@@ -24,7 +24,7 @@ pub use self::aligned::Aligned;
 use self::group::Grouped;
 pub use self::left_out::LeftOut;
 use self::matches::Found;
-pub use self::matches::{Match, Matches, Method, Verified};
+pub use self::matches::{Match, MatchRule, Matches, Verified};
 pub use self::options::Options;
 use self::origin::Origin;
 use super::pool::{Member, Pool};
@@ -155,7 +155,7 @@ fn by_graph(network: &Network<'_>, model: &Model) -> Result<Matches> {
             name,
             transposed: false,
         };
-        let method = Method::Graph;
+        let method = MatchRule::Graph;
         Some((place, Match { source, method }))
     });
     Ok(matches.collect())

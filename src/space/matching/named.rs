@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
-use super::matches::{Found, Match, Matches, Method, Verified, is_left};
+use super::matches::{Found, Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
@@ -90,7 +90,7 @@ fn note_computed<'a>(
 fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
     let (network, record) = (names.origin.network, &names.origin.record);
     let merged = names.is_shared(&r#use.initializer) && record.is_marked();
-    let by_name = found.method == Method::Name && r#use.alias == r#use.initializer;
+    let by_name = found.method == MatchRule::Name && r#use.alias == r#use.initializer;
     if !(merged && by_name) {
         return false;
     }
@@ -225,7 +225,12 @@ fn note_orientation(origin: &Origin<'_>, matches: &Matches, findings: &mut Findi
             continue;
         };
         let square = tensor.shape.len() == 2 && tensor.shape[0] == tensor.shape[1];
-        if !square || matches!(found.method, Method::Name | Method::Values | Method::Graph) {
+        if !square
+            || matches!(
+                found.method,
+                MatchRule::Name | MatchRule::Values | MatchRule::Graph
+            )
+        {
             continue;
         }
         let other = StoredTensor {

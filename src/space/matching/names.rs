@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::matches::{Match, Method};
+use super::matches::{Match, MatchRule};
 use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::{Network, Use, by_initializer};
@@ -64,7 +64,7 @@ impl<'a> Names<'a> {
         &self,
         r#use: &Use,
         name: &str,
-        method: Method,
+        method: MatchRule,
         may_be: Orientation,
     ) -> Option<Match> {
         let (stored_name, tensor) = self.tensors.get(name)?;

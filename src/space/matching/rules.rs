@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::matches::{Match, Matches, Method};
+use super::matches::{Match, MatchRule, Matches};
 use super::names::{Names, Orientation};
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::{Place, Use};
@@ -23,8 +23,15 @@ pub fn find(names: &Names<'_>) -> Matches {
 
 fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     let by_name = || {
-        let alias = names.fit(r#use, &r#use.alias, Method::Name, Orientation::Kept);
-        alias.or_else(|| names.fit(r#use, &r#use.initializer, Method::Name, Orientation::Kept))
+        let alias = names.fit(r#use, &r#use.alias, MatchRule::Name, Orientation::Kept);
+        alias.or_else(|| {
+            names.fit(
+                r#use,
+                &r#use.initializer,
+                MatchRule::Name,
+                Orientation::Kept,
+            )
+        })
     };
     let merged = names.is_shared(&r#use.initializer) && r#use.alias == r#use.initializer;
     if merged {
@@ -47,14 +54,14 @@ fn by_fold(names: &Names<'_>, r#use: &Use) -> Option<Match> {
         .folded_from(&r#use.initializer)?
         .as_slice()
     {
-        [name] => names.fit(r#use, name, Method::FoldedFrom, Orientation::Linear),
+        [name] => names.fit(r#use, name, MatchRule::FoldedFrom, Orientation::Linear),
         _ => None,
     }
 }
 
 fn by_path(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     let path = names.origin.network.module_path(r#use.place.node)?;
-    in_module(names, r#use, &path, Method::ModulePath)
+    in_module(names, r#use, &path, MatchRule::ModulePath)
 }
 
 fn by_bias(names: &Names<'_>, r#use: &Use) -> Option<Match> {
@@ -63,14 +70,14 @@ fn by_bias(names: &Names<'_>, r#use: &Use) -> Option<Match> {
     names.fit(
         r#use,
         &format!("{module}.weight"),
-        Method::Bias,
+        MatchRule::Bias,
         Orientation::Linear,
     )
 }
 
 /// The module's tensor for a place: the one with the leaf name for the operator's slot, else the
 /// only tensor of the module that fits.
-fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: Method) -> Option<Match> {
+fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: MatchRule) -> Option<Match> {
     let prefix = match module {
         "" => String::new(),
         module => format!("{module}."),
@@ -127,7 +134,7 @@ fn by_tie(names: &Names<'_>, matches: &mut Matches) {
             let mut tied = matches.get(&other.place)?.clone();
             let other = network.tensor(&other.initializer)?;
             tied.source.transposed ^= names.origin.orientation(tensor, other)?;
-            tied.method = Method::Values;
+            tied.method = MatchRule::Values;
             Some(tied)
         });
         found.extend(tied_to.map(|tied| (r#use.place, tied)));
@@ -167,7 +174,7 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
                     tensor: (*checkpoint).clone(),
                     transposed,
                 },
-                method: Method::Values,
+                method: MatchRule::Values,
             })
         });
         if let Some(found) = candidates.next()

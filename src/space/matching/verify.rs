@@ -16,7 +16,7 @@ use crate::error::file_name;
 use crate::graph::network::Place;
 use crate::graph::record::{Computed, History};
 use crate::space::decode;
-use crate::space::pool::Role;
+use crate::space::pool::ParameterRole;
 
 /// Returns warnings about how the checkpoints were matched, and a short caveat to print next to
 /// values between them if these are not averages of the users' parameters.
@@ -92,7 +92,7 @@ fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
     // Ordinary training moves biases and gains far, but not matrices, filters and single scales.
     let trained = tensors.filter(|(_, parameter)| {
         let counts = parameter.shape.len() > 1 || parameter.len() == 1;
-        parameter.role == Role::Trainable && counts
+        parameter.role == ParameterRole::Trainable && counts
     });
     let measured = trained.filter_map(|(index, parameter)| {
         let (origin, own) = (

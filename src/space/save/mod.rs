@@ -2,7 +2,7 @@
 //!
 //! A `.safetensors` file is one of the checkpoints with other values, so that any code that loads
 //! that checkpoint can load it. An `.onnx` file is the origin's network with the mixed tensors
-//! inside. Both contain a [`Recipe`]. Running statistics are mixed like weights.
+//! inside. Both contain a [`RecipeMetadata`]. Running statistics are mixed like weights.
 
 mod named;
 mod network;
@@ -11,7 +11,7 @@ mod recipe;
 use std::path::Path;
 
 pub use self::network::embedded;
-pub use self::recipe::{Recipe, left_out, recipe};
+pub use self::recipe::{RecipeMetadata, left_out, recipe};
 use super::matching::Aligned;
 use super::mix::Mix;
 use crate::base::atomic;
@@ -90,7 +90,7 @@ pub fn save(
     aligned: &Aligned,
     network: &Network<'_>,
     checkpoints: &[Checkpoint],
-    recipe: &Recipe,
+    recipe: &RecipeMetadata,
 ) -> Result<()> {
     match Format::of(path)? {
         Format::Safetensors => named::write(path, mix, aligned, checkpoints, recipe),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::recipe::Recipe;
+use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
 use crate::checkpoint::safetensors::{Declared, header, read_layout};
@@ -52,7 +52,7 @@ pub fn write(
     mix: &Mix,
     aligned: &Aligned,
     checkpoints: &[Checkpoint],
-    recipe: &Recipe,
+    recipe: &RecipeMetadata,
 ) -> Result<()> {
     let pool = &aligned.pool;
     let template = template(checkpoints, mix);

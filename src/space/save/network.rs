@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost::Message;
 
-use super::recipe::{PREFIX, Recipe};
+use super::recipe::{PREFIX, RecipeMetadata};
 use crate::checkpoint::onnx::proto::{ModelProto, StringStringEntryProto};
 use crate::error::{Error, Result};
 use crate::graph::editor::GraphEditor;
@@ -25,7 +25,7 @@ pub fn embedded(
     network: &Network<'_>,
     aligned: &Aligned,
     mix: &Mix,
-    recipe: &Recipe,
+    recipe: &RecipeMetadata,
 ) -> Result<Vec<u8>> {
     let mut fed = empty(network, aligned);
     refuse_large(network, size(network, &fed))?;
@@ -147,7 +147,7 @@ fn bound_besides(network: &Network<'_>, aligned: &Aligned) -> HashSet<String> {
 }
 
 /// Writes the recipe into the model's metadata and removes the origin's.
-fn sign(model: ModelProto, recipe: &Recipe) -> ModelProto {
+fn sign(model: ModelProto, recipe: &RecipeMetadata) -> ModelProto {
     let is_stale = |key: &str| key.starts_with(PREFIX) || recipe.contains_key(key);
     let entries = recipe.iter().map(|(key, value)| StringStringEntryProto {
         key: Some(key.clone()),

@@ -10,7 +10,7 @@ use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
 /// Metadata that describes how a file was made; its keys begin with `landscape.`.
-pub type Recipe = BTreeMap<String, String>;
+pub type RecipeMetadata = BTreeMap<String, String>;
 
 /// Prefix of all keys of a recipe.
 pub(super) const PREFIX: &str = "landscape.";
@@ -29,7 +29,7 @@ pub fn recipe(
     beta: Option<f64>,
     pool: &Pool,
     files: &[(String, String)],
-) -> Recipe {
+) -> RecipeMetadata {
     #[derive(Serialize)]
     struct RecipeMember<'a> {
         name: &'a str,
@@ -59,7 +59,7 @@ pub fn recipe(
     let members: Vec<RecipeMember<'_>> = members.collect();
     let entry = |key: &str, value: String| (format!("{PREFIX}{key}"), value);
     // Strings and finite numbers always have a JSON text.
-    let mut recipe = Recipe::from([
+    let mut recipe = RecipeMetadata::from([
         entry("version", env!("CARGO_PKG_VERSION").to_string()),
         entry("method", method.to_string()),
         entry(
@@ -79,14 +79,14 @@ pub fn recipe(
 }
 
 /// The entries about tensors that --ignore left out: their names, and what replaces them.
-pub fn left_out(aligned: &Aligned) -> Recipe {
+pub fn left_out(aligned: &Aligned) -> RecipeMetadata {
     let names = aligned.left_out.iter().flat_map(LeftOut::names);
     let names: BTreeSet<&str> = names.collect();
     if names.is_empty() {
-        return Recipe::new();
+        return RecipeMetadata::new();
     }
     let text = serde_json::to_string(&names).unwrap_or_default();
-    Recipe::from([
+    RecipeMetadata::from([
         (format!("{PREFIX}left_out"), text),
         (
             format!("{PREFIX}left_out_from"),
