@@ -59,8 +59,8 @@ pub struct Answers {
     pub datasets: Vec<DatasetInfo>,
     /// `scores[mix][data set]`.
     pub scores: Vec<Vec<Score>>,
-    /// `files[file][data set]`: scores of the original models, if the evaluator has any.
-    pub files: Vec<Vec<Score>>,
+    /// `originals[model][data set]`: scores of the original models, if the evaluator has any.
+    pub originals: Vec<Vec<Score>>,
 }
 
 /// Observes the progress of a long evaluation.
