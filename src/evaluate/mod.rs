@@ -70,7 +70,7 @@ pub trait EvaluationObserver: Sync {
     fn progress(&self, models: usize, samples: usize);
 
     /// Called before the work begins, with its size.
-    fn begins(&self, _outlook: &RunEstimate) {}
+    fn begins(&self, _estimate: &RunEstimate) {}
 
     /// Called after each chunk of data but the last, with all scores on the samples so far.
     ///
