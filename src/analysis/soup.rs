@@ -36,7 +36,7 @@ impl Learner<'_> {
         if method == Method::Learned {
             settings.layers = Layers::All;
         }
-        let tell = |moment: TrainingStep| (self.tell)(method, moment);
+        let tell = |step: TrainingStep| (self.tell)(method, step);
         let learned = learn(&*self.loss, self.pool, &settings, &tell)?;
         let weights = learned.mix.mean().into_iter().enumerate();
         Ok(Recipe {

@@ -59,8 +59,8 @@ pub struct Answers {
     pub datasets: Vec<DatasetInfo>,
     /// `scores[mix][data set]`.
     pub scores: Vec<Vec<Score>>,
-    /// `files[file][data set]`: scores of the original models, if the evaluator has any.
-    pub files: Vec<Vec<Score>>,
+    /// `originals[model][data set]`: scores of the original models, if the evaluator has any.
+    pub originals: Vec<Vec<Score>>,
 }
 
 /// Observes the progress of a long evaluation.
@@ -70,7 +70,7 @@ pub trait EvaluationObserver: Sync {
     fn progress(&self, models: usize, samples: usize);
 
     /// Called before the work begins, with its size.
-    fn begins(&self, _outlook: &RunEstimate) {}
+    fn begins(&self, _estimate: &RunEstimate) {}
 
     /// Called after each chunk of data but the last, with all scores on the samples so far.
     ///

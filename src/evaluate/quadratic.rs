@@ -155,7 +155,7 @@ impl Evaluator for Quadratic {
         Ok(Answers {
             datasets: self.datasets.clone(),
             scores: mixes.iter().map(score).collect(),
-            files: Vec::new(),
+            originals: Vec::new(),
         })
     }
 }

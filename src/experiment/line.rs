@@ -152,7 +152,7 @@ fn arrange(
         let (soups, ends) = (on_set(points, set), on_set(nodes, set));
         barriers_on(path, dataset, &soups, &ends)
     });
-    let checks = against_files(datasets, names, &answers.files, models);
+    let checks = against_files(datasets, names, &answers.originals, models);
     let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {}: its file gives loss {:.6}, its mix {:.6}; do not trust this path",

@@ -41,7 +41,7 @@ impl Session {
     }
 
     /// The original models, θ0 first, to be run as well as their mixes.
-    pub fn untouched<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
+    pub fn originals<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
         let mut models = vec![OriginalModel::File(&network.model.path)];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {

@@ -83,7 +83,8 @@ impl<'r> PlaneRun<'r> {
         let surface = analysis::arrange(answers, self.basis, self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
         let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
-        let checks = self_check::against_files(datasets, &self.names, &answers.files, &as_mixes);
+        let checks =
+            self_check::against_files(datasets, &self.names, &answers.originals, &as_mixes);
         let mut warnings = self.session.aligned().warnings.clone();
         warnings.extend(disagreeing(&checks));
         warnings.extend(nonfinite(&surface));

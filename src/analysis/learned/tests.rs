@@ -260,7 +260,7 @@ fn every_sample_is_taken_once_an_epoch_and_in_another_order() {
         ..settings(Layers::All, 2)
     };
     let told = RefCell::new(Vec::new());
-    let tell = |moment: TrainingStep| told.borrow_mut().push((moment.step, moment.steps));
+    let tell = |step: TrainingStep| told.borrow_mut().push((step.step, step.steps));
     let found = learn(&loss, &loss.pool(), &settings, &tell).unwrap();
     let steps = loss.steps.borrow();
     let sizes: Vec<usize> = steps.iter().map(Vec::len).collect();

@@ -158,7 +158,7 @@ impl Engine<'_> {
         Answers {
             datasets: infos.collect(),
             scores: mixes.iter().map(|mix| score(mix_key(mix))).collect(),
-            files: (0..self.originals.len())
+            originals: (0..self.originals.len())
                 .map(|file| score(file_key(file)))
                 .collect(),
         }
