@@ -94,6 +94,7 @@ impl Config {
             Error::input(&path, "cannot be used:").lines(error.to_string().trim_end().lines())
         })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
+        config.refuse_contradictions(&path)?;
         config.path = Some(path);
         Ok(config)
     }
@@ -115,6 +116,25 @@ impl Config {
         for path in paths {
             *path = folder.join(&*path);
         }
+        if let Some(list) = &mut self.pairs.pairs
+            && list.parse::<usize>().is_err()
+        {
+            *list = folder.join(&*list).to_string_lossy().into_owned();
+        }
+    }
+
+    /// Refuses keys of a section that cannot stand together, as the flags do.
+    fn refuse_contradictions(&self, path: &Path) -> Result<()> {
+        let plane = &self.plane;
+        let boxed = plane.steps.is_some() || plane.margin.is_some();
+        let problem = if boxed && (plane.x.is_some() || plane.y.is_some()) {
+            "[plane]: `steps` and `margin` cannot be combined with `x` and `y`"
+        } else if self.line.steps.is_some() && self.line.alpha.is_some() {
+            "[line]: `steps` cannot be combined with `alpha`"
+        } else {
+            return Ok(());
+        };
+        Err(Error::input(path, problem))
     }
 }
 
@@ -165,6 +185,32 @@ mod tests {
             message.contains("line 2") && message.contains("`ge` or `gt`"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_list_of_pairs_is_relative_to_the_file_and_a_number_is_not() {
+        let list = load("[pairs]\npairs = \"p.csv\"\n")
+            .unwrap()
+            .pairs
+            .pairs
+            .unwrap();
+        assert!(list.len() > 5 && list.ends_with("p.csv"), "{list}");
+        let number = load("[pairs]\npairs = \"12\"\n").unwrap().pairs.pairs;
+        assert_eq!(number.as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn keys_that_cannot_stand_together_are_told() {
+        for (text, words) in [
+            (
+                "[plane]\nsteps = 3\nx = \"0:1:2\"\ny = \"0:1:2\"\n",
+                "[plane]: `steps`",
+            ),
+            ("[line]\nsteps = 3\nalpha = \"0:1:2\"\n", "[line]: `steps`"),
+        ] {
+            let message = load(text).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
     }
 
     #[test]

@@ -108,7 +108,14 @@ impl LearnOptions {
     fn checked(&self) -> Result<LearningSettings> {
         let default = self.preset.unwrap_or(Preset::Released).settings();
         Ok(LearningSettings {
-            layers: self.layers.unwrap_or(Layers::Tensor),
+            layers: match self.layers {
+                // Of learned soups by layer it makes none.
+                Some(Layers::All) => {
+                    let problem = "is `all`; expected tensor or block";
+                    return Err(Error::flag("--layers", problem));
+                }
+                layers => layers.unwrap_or(Layers::Tensor),
+            },
             epochs: count("--epochs", self.epochs)?.unwrap_or(default.epochs),
             learning_rate: number("--lr", self.lr, f64::MIN_POSITIVE)?
                 .unwrap_or(default.learning_rate),
@@ -218,6 +225,11 @@ mod tests {
             "{text}"
         );
         assert!(message(epochs(0), &[Method::Learned]).contains("at least 1"));
+        let all = LearnOptions {
+            layers: Some(Layers::All),
+            ..LearnOptions::default()
+        };
+        assert!(message(all, &[Method::LearnedByLayer]).contains("expected tensor or block"));
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let lr = LearnOptions {
                 lr: Some(rate),

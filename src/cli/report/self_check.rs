@@ -25,7 +25,7 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     );
     if !dicts.is_empty() {
         text.push_str(&format!(
-            "; for {dicts}, the origin's network with their tensors inside (this checks the \
+            "; for {dicts}, the origin's network with these tensors inside (this checks the \
              mixing, not the matching)"
         ));
     }
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(
             described(&checks, &provenance, "the plane"),
             "self-check: 3 of 4 values agree with the plane: the untouched files of zs, ft1; for \
-             ft2, the origin's network with their tensors inside (this checks the mixing, not the \
+             ft2, the origin's network with these tensors inside (this checks the mixing, not the \
              matching)"
         );
     }
