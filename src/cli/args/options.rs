@@ -68,7 +68,7 @@ impl PlaneOptions {
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Line")]
 pub struct LineOptions {
-    /// Number of points between neighboring checkpoints, both included [default: 21]
+    /// Number of points between neighbouring checkpoints, both included [default: 21]
     #[arg(long, value_name = "N")]
     pub(super) steps: Option<usize>,
     /// Points on the path, both ends included: 0 is --a, 1 the next checkpoint; may extend beyond
