@@ -191,7 +191,7 @@ fn what_cannot_be_used_is_told() {
     for (more, message) in [
         (
             &["--models", &one][..],
-            "a pair needs two models; there is x",
+            "a pair needs two models; there is only `x`",
         ),
         (&["--models", "models.csv", "--pairs", "0"], "--pairs: is 0"),
         (

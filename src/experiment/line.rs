@@ -16,7 +16,7 @@ use crate::space::mix::Mix;
 /// The points of a path that are evaluated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Alphas {
-    /// This many points between neighboring checkpoints, both included.
+    /// This many points between neighbouring checkpoints, both included.
     Steps(usize),
     /// These points, ascending: 0 is the first checkpoint, 1 the next.
     Values(Vec<f64>),
