@@ -30,6 +30,9 @@ use crate::space::pool::Pool;
 /// A network and its checkpoints, opened and aligned, with the settings of evaluation.
 ///
 /// It owns what an [`Engine`] borrows, so an experiment keeps its engine in a local variable.
+///
+/// A session with an output is for one experiment: its files stay locked until
+/// [`Session::forget`], and the wall time of a result begins when the session was opened.
 pub struct Session {
     pub(super) settings: SessionSettings,
     pub(super) inputs: Inputs,

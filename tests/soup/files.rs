@@ -78,7 +78,7 @@ fn files_are_written_over_only_by_force_and_never_over_a_model() {
         ("ensemble=e.safetensors", "many models"),
         ("uniform=e.pt", "ends neither"),
         ("uniform", "METHOD=FILE"),
-        ("learnt=e.onnx", "there is no `learnt`"),
+        ("learnt=e.onnx", "there is no method `learnt`"),
     ] {
         soup(
             out.path(),
