@@ -1,5 +1,6 @@
 //! What the library refuses by itself: the rules that make results right do not depend on the
 //! command line.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
