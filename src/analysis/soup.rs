@@ -83,14 +83,8 @@ impl SoupBuilder<'_> {
         let checkpoints: Vec<usize> = (1..self.members).collect();
         let mix = Mix::over(&mean(&checkpoints), self.members);
         let answers = self.on_validation(&mix)?;
-        let set = &answers.datasets[self.validation];
-        let reference = Reference {
-            what: "the uniform soup".to_string(),
-            dataset: set.name.clone(),
-            loss: answers.scores[0][self.validation].loss,
-            samples: set.samples,
-            rounding: learner.rounding,
-        };
+        let what = "the uniform soup";
+        let reference = Reference::of(&answers, self.validation, what, learner.rounding);
         hold(&*learner.loss, &mix, learner.settings.batch, &reference)
     }
 
@@ -208,10 +202,9 @@ impl SoupBuilder<'_> {
 
     /// Evaluates a soup on the validation set only.
     fn on_validation(&self, mix: &Mix) -> Result<Answers> {
-        let sets = 0..self.evaluator.datasets().len();
-        let wanted: Vec<bool> = sets.map(|set| set == self.validation).collect();
         let mixes = std::slice::from_ref(mix);
-        self.evaluator.evaluate_on(mixes, &wanted, self.observer)
+        let (evaluator, observer) = (self.evaluator, self.observer);
+        evaluator.evaluate_one(mixes, self.validation, observer)
     }
 
     /// Scores of recipes on every data set, `scores[recipe][data set]`. On the validation set, the

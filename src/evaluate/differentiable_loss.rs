@@ -2,6 +2,7 @@
 //! β·logits over chosen samples of one data set, and its derivatives in the coefficients of a mix
 //! and in β.
 
+use super::Answers;
 use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
@@ -70,6 +71,18 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// The loss of the first mix of `answers` on the data set at index `set`.
+    pub fn of(answers: &Answers, set: usize, what: impl Into<String>, rounding: f64) -> Self {
+        let dataset = &answers.datasets[set];
+        Self {
+            what: what.into(),
+            dataset: dataset.name.clone(),
+            loss: answers.scores[0][set].loss,
+            samples: dataset.samples,
+            rounding,
+        }
+    }
+
     /// Checks that a loss of the same model on the same samples agrees up to rounding. Two losses
     /// that are not finite agree.
     ///

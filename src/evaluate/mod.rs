@@ -42,6 +42,22 @@ pub trait Evaluator {
         observer: &dyn EvaluationObserver,
     ) -> Result<Answers>;
 
+    /// Evaluates all mixes on the data set at index `set`; the scores on the others are those that
+    /// are known.
+    ///
+    /// # Errors
+    /// Fails as [`Evaluator::evaluate_on`] does.
+    fn evaluate_one(
+        &self,
+        mixes: &[Mix],
+        set: usize,
+        observer: &dyn EvaluationObserver,
+    ) -> Result<Answers> {
+        let sets = 0..self.datasets().len();
+        let wanted: Vec<bool> = sets.map(|other| other == set).collect();
+        self.evaluate_on(mixes, &wanted, observer)
+    }
+
     /// Scores of all mixes on every data set.
     ///
     /// # Errors

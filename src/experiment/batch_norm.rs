@@ -5,6 +5,20 @@ use crate::space::matching::Aligned;
 use crate::space::mix::Mix;
 use crate::space::variance::{Negative, negative, variances};
 
+/// Both warnings about mixes: those of [`averaged`] and of [`beyond`].
+pub fn warnings(
+    network: &Network<'_>,
+    aligned: &Aligned,
+    mixes: &[Mix],
+    words: (&str, &str),
+    place: impl Fn(usize) -> String,
+) -> Vec<String> {
+    let averaged = averaged(network, aligned).into_iter();
+    averaged
+        .chain(beyond(network, aligned, mixes, words, place))
+        .collect()
+}
+
 /// Warns that the statistics are averaged, if the network has some that differ between the models.
 pub fn averaged(network: &Network<'_>, aligned: &Aligned) -> Option<String> {
     let has_some = !variances(network, aligned).is_empty();

@@ -109,9 +109,7 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, path: &CheckpointPath
     let between = format!("α from 0 to {}", path.nodes.len() - 1);
     let words = ("points", between.as_str());
     let place = |point: usize| format!("α = {}", path.alphas[point]);
-    let averaged = batch_norm::averaged(network, aligned);
-    let beyond = batch_norm::beyond(network, aligned, points, words, place);
-    averaged.into_iter().chain(beyond).collect()
+    batch_norm::warnings(network, aligned, points, words, place)
 }
 
 /// Scores of the ensembles, `scores[data set][α]`, on as many samples as the soups were evaluated

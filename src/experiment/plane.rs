@@ -208,9 +208,7 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, run: &PlaneRun<'_>) -
         format!("({x:.3}, {y:.3})")
     };
     let aligned = session.aligned();
-    let averaged = batch_norm::averaged(network, aligned);
-    let beyond = batch_norm::beyond(network, aligned, &run.grid_mixes(), words, place);
-    averaged.into_iter().chain(beyond).collect()
+    batch_norm::warnings(network, aligned, &run.grid_mixes(), words, place)
 }
 
 /// Checks that the network can be differentiated on every data set. This comes before the grid,
@@ -252,16 +250,9 @@ fn arrows(
 /// Compares the loss of a data set's first arrow with the evaluator's.
 fn hold(engine: &Engine<'_>, basis: &PlaneBasis, index: usize, arrow: &Arrow) -> Result<()> {
     let mix = basis.mix(arrow.x, arrow.y, engine.members());
-    let sets = 0..engine.datasets().len();
-    let wanted: Vec<bool> = sets.map(|set| set == index).collect();
-    let answers = engine.evaluate_on(&[mix], &wanted, &())?;
-    let reference = Reference {
-        what: format!("the point ({:.3}, {:.3})", arrow.x, arrow.y),
-        dataset: arrow.dataset.clone(),
-        loss: answers.scores[0][index].loss,
-        samples: answers.datasets[index].samples,
-        rounding: engine.rounding(),
-    };
+    let answers = engine.evaluate_one(&[mix], index, &())?;
+    let point = format!("the point ({:.3}, {:.3})", arrow.x, arrow.y);
+    let reference = Reference::of(&answers, index, point, engine.rounding());
     // A limit may have stopped one but not the other.
     if reference.samples == arrow.samples {
         reference.hold(arrow.loss)

@@ -42,7 +42,7 @@ pub struct Session {
     warnings: Vec<String>,
     runtime: &'static Runtime,
     start: Instant,
-    /// Journal of a finished run, kept until its results are written.
+    /// Journal of a run, kept until its results are written, and whether the run is whole.
     finished: Mutex<Option<(Journal, bool)>>,
 }
 

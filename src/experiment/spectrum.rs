@@ -144,8 +144,8 @@ fn measured(
         dataset.name
     ));
     let gradient = gradients.loss_and_gradient(mix, 1.0, &samples)?;
-    let reference = reference(engine, mix, &dataset.name, samples.len())?;
-    reference.hold(gradient.loss)?;
+    let answers = engine.evaluate(std::slice::from_ref(mix), &())?;
+    Reference::of(&answers, 0, "this point", engine.rounding()).hold(gradient.loss)?;
     let along = curvature.vector(&gradient);
     drop(gradients);
     let found = found(&curvature, &plan, products, observer)?;
@@ -188,18 +188,6 @@ fn found(
     })?;
     observer.steps_end();
     Ok(found)
-}
-
-/// The evaluator's loss at the point, to compare with the loss from the gradients.
-fn reference(engine: &Engine<'_>, mix: &Mix, dataset: &str, samples: usize) -> Result<Reference> {
-    let evaluated = engine.evaluate(std::slice::from_ref(mix), &())?;
-    Ok(Reference {
-        what: "this point".to_string(),
-        dataset: dataset.to_string(),
-        loss: evaluated.scores[0][0].loss,
-        samples,
-        rounding: engine.rounding(),
-    })
 }
 
 /// Warns if products are finite differences.
