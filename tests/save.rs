@@ -302,7 +302,7 @@ fn a_written_network_is_read_as_checkpoint_and_as_origin() {
             .save(&path, &half_and_half(), &RecipeMetadata::new())
             .unwrap();
         let soup = Checkpoint::open(&path).unwrap();
-        let Content::Onnx(origin) = soup.content.clone() else {
+        let Content::Network(origin) = soup.content.clone() else {
             panic!("{place}");
         };
 

@@ -32,9 +32,9 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 pub enum Content {
     /// A network with its weights.
-    Onnx(Box<Model>),
+    Network(Box<Model>),
     /// Named tensors.
-    Safetensors(BTreeMap<String, Tensor>),
+    StateDict(BTreeMap<String, Tensor>),
 }
 
 impl Checkpoint {
@@ -45,11 +45,11 @@ impl Checkpoint {
     pub fn open(given: &Path) -> Result<Self> {
         let path = find(given)?;
         let content = match ending(&path).as_deref() {
-            Some("onnx") => Content::Onnx(Box::new(Model::read(&path)?)),
+            Some("onnx") => Content::Network(Box::new(Model::read(&path)?)),
             Some("safetensors") => {
                 let tensors = safetensors::read(&path)?;
                 refuse_adapter(&path, &tensors)?;
-                Content::Safetensors(tensors)
+                Content::StateDict(tensors)
             }
             other => return Err(unknown_kind(&path, other)),
         };
@@ -66,8 +66,8 @@ impl Checkpoint {
     /// The tensors by name, if the file holds no network.
     pub fn state_dict(&self) -> Option<&BTreeMap<String, Tensor>> {
         match &self.content {
-            Content::Safetensors(tensors) => Some(tensors),
-            Content::Onnx(_) => None,
+            Content::StateDict(tensors) => Some(tensors),
+            Content::Network(_) => None,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Inputs {
         );
         for checkpoint in &self.checkpoints {
             paths.push(checkpoint.path.clone());
-            if let Content::Onnx(model) = &checkpoint.content {
+            if let Content::Network(model) = &checkpoint.content {
                 paths.extend(model.external.iter().cloned());
             }
         }
@@ -114,8 +114,8 @@ impl Inputs {
 pub fn open_origin(path: &Path) -> Result<(String, Model)> {
     let checkpoint = Checkpoint::open(path)?;
     match checkpoint.content {
-        Content::Onnx(model) => Ok((checkpoint.name, *model)),
-        Content::Safetensors(_) => Err(Error::flag(
+        Content::Network(model) => Ok((checkpoint.name, *model)),
+        Content::StateDict(_) => Err(Error::flag(
             "--origin",
             format!(
                 "{} holds tensors but no network; an .onnx file is needed",

@@ -44,7 +44,7 @@ pub fn run(
         return Err(Error::flag("files", "none was named"));
     };
     if others.is_empty()
-        && let Content::Safetensors(tensors) = Checkpoint::open(first)?.content
+        && let Content::StateDict(tensors) = Checkpoint::open(first)?.content
     {
         let stored = tensors.into_iter().map(|(name, tensor)| {
             let norm = norm(&tensor);

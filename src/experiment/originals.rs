@@ -22,7 +22,7 @@ impl Session {
             let how = match (self.aligned().verified[index], &checkpoint.content) {
                 (Verified::Value, _) => "value",
                 (Verified::Name, _) => "name",
-                (Verified::Graph, Content::Onnx(model))
+                (Verified::Graph, Content::Network(model))
                     if self.runs_itself(&network, index, model) =>
                 {
                     "file"
@@ -45,7 +45,7 @@ impl Session {
         let mut models = vec![OriginalModel::File(&network.model.path)];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
-                Content::Onnx(model) if self.runs_itself(network, index, model) => {
+                Content::Network(model) if self.runs_itself(network, index, model) => {
                     OriginalModel::File(&model.path)
                 }
                 _ => {

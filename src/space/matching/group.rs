@@ -155,7 +155,7 @@ fn parameter(
     let r#use = group.first;
     let named = checkpoints
         .iter()
-        .position(|checkpoint| matches!(checkpoint.content, Content::Safetensors(_)));
+        .position(|checkpoint| matches!(checkpoint.content, Content::StateDict(_)));
     let name = match named {
         Some(checkpoint) => group.sources[checkpoint].name.clone(),
         None => match network.folded_from(&r#use.initializer).as_deref() {

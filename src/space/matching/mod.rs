@@ -91,8 +91,8 @@ pub fn pool(
 /// Finds the tensors of a checkpoint.
 fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Result<Found> {
     match &checkpoint.content {
-        Content::Safetensors(tensors) => named::match_named(origin, checkpoint, tensors, options),
-        Content::Onnx(model) => Ok(Found {
+        Content::StateDict(tensors) => named::match_named(origin, checkpoint, tensors, options),
+        Content::Network(model) => Ok(Found {
             matches: by_graph(origin.network, model)?,
             passed_over: Vec::new(),
             verified: Verified::Graph,
@@ -128,8 +128,8 @@ fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Opti
     let graph = uses.flat_map(|it| [it.initializer.as_str(), it.alias.as_str()]);
     let dicts = checkpoints.iter().filter_map(Checkpoint::state_dict);
     let own = checkpoints.iter().filter_map(|it| match &it.content {
-        Content::Onnx(model) => Some(model.tensors.keys()),
-        Content::Safetensors(_) => None,
+        Content::Network(model) => Some(model.tensors.keys()),
+        Content::StateDict(_) => None,
     });
     let names: BTreeSet<&str> = graph
         .chain(dicts.flat_map(BTreeMap::keys).map(String::as_str))

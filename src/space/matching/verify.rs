@@ -151,7 +151,7 @@ struct Folded {
 /// Finds tensors of ONNX checkpoints that replace the parameters: their average is not that of the
 /// parameters.
 fn folded(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Folded {
-    let is_onnx = |checkpoint: &Checkpoint| matches!(checkpoint.content, Content::Onnx(_));
+    let is_onnx = |checkpoint: &Checkpoint| matches!(checkpoint.content, Content::Network(_));
     let mut folded = Folded::default();
     if !checkpoints.iter().any(is_onnx) {
         return folded;

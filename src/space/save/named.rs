@@ -154,8 +154,8 @@ fn left_to_origin<'a>(
 /// Whether checkpoints differ in the tensor of a name.
 fn differs(name: &str, checkpoints: &[Checkpoint]) -> bool {
     let tensors = checkpoints.iter().filter_map(|it| match &it.content {
-        Content::Safetensors(tensors) => tensors.get(name),
-        Content::Onnx(_) => None,
+        Content::StateDict(tensors) => tensors.get(name),
+        Content::Network(_) => None,
     });
     let bytes: Vec<&Bytes> = tensors.map(|tensor| &tensor.bytes).collect();
     bytes.windows(2).any(|pair| pair[0] != pair[1])
@@ -183,7 +183,7 @@ fn template(checkpoints: &[Checkpoint], mix: &Mix) -> usize {
 
 /// Whether a checkpoint's tensors have the names given by its modules.
 fn has_names(checkpoint: &Checkpoint) -> bool {
-    matches!(checkpoint.content, Content::Safetensors(_))
+    matches!(checkpoint.content, Content::StateDict(_))
 }
 
 /// The names of the parameters in a member's file.
