@@ -1,5 +1,7 @@
 //! Loads the data sets of an experiment and hashes its inputs.
 
+use std::collections::BTreeMap;
+
 use super::inputs::{Inputs, hashes};
 use super::settings::SessionSettings;
 use crate::data::{Dataset, ReadOptions, Source};
@@ -15,6 +17,8 @@ pub struct LoadedData {
     pub(super) datasets: Vec<Dataset>,
     /// Path and SHA-256 of each file of weights or data.
     pub(super) content: Vec<(String, String)>,
+    /// The dictionaries that were taken from the checkpoints' files, by the checkpoints' names.
+    pub(super) dictionaries: BTreeMap<String, String>,
     /// Path and SHA-256 of the configuration file.
     pub(super) config_file: Vec<(String, String)>,
 }
@@ -41,6 +45,7 @@ impl LoadedData {
             .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
         Ok(Self {
             content: models.into_iter().chain(data).collect(),
+            dictionaries: inputs.dictionaries(),
             config_file: hashes(settings.config_file.as_slice())?,
             signature,
             datasets,

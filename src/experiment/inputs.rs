@@ -1,5 +1,6 @@
 //! Opens the files of an experiment: the network with θ0, its state dict, and the checkpoints.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
+use crate::checkpoint::{Checkpoint, Content, names, network_in, state_dict_beside};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
@@ -38,21 +39,20 @@ impl Inputs {
     /// # Errors
     /// When a file cannot be used.
     pub fn open(settings: &SessionSettings, candidates: &[Candidate]) -> Result<Self> {
-        let origin = settings.origin.clone();
-        let (origin_name, model) = open_origin(&origin)?;
+        let (origin_name, model) = open_origin(&settings.origin)?;
         let beside = || state_dict_beside(&model.path);
         let weights = settings.origin_weights.clone().or_else(beside);
-        let open = |candidate: &Candidate| {
-            let mut checkpoint = Checkpoint::open(&candidate.path)?;
-            if let Some(name) = &candidate.name {
-                checkpoint.name.clone_from(name);
-            }
-            Ok(checkpoint)
-        };
+        let key = settings.weights.as_deref();
+        let opened =
+            |it: &Candidate| Checkpoint::open_weights(&it.path, it.weights.as_deref().or(key));
+        let mut checkpoints = candidates.iter().map(opened).collect::<Result<Vec<_>>>()?;
+        name(&mut checkpoints, candidates, &model.path, &origin_name);
         let mut inputs = Self {
-            checkpoints: candidates.iter().map(open).collect::<Result<_>>()?,
-            origin_weights: weights.as_deref().map(Checkpoint::open).transpose()?,
-            origin,
+            checkpoints,
+            origin_weights: weights
+                .map(|path| Checkpoint::open_weights(&path, key))
+                .transpose()?,
+            origin: model.path.clone(),
             origin_name,
             model,
             stamps: Vec::new(),
@@ -84,18 +84,28 @@ impl Inputs {
     pub fn model_files(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.origin.clone()];
         paths.extend(self.model.external.iter().cloned());
-        paths.extend(
-            self.origin_weights
-                .as_ref()
-                .map(|weights| weights.path.clone()),
-        );
-        for checkpoint in &self.checkpoints {
-            paths.push(checkpoint.path.clone());
-            if let Content::Network(model) = &checkpoint.content {
-                paths.extend(model.external.iter().cloned());
-            }
-        }
+        let weights = self.origin_weights.iter();
+        let state_dicts = weights.chain(&self.checkpoints);
+        paths.extend(state_dicts.flat_map(|checkpoint| checkpoint.files.clone()));
         paths
+    }
+
+    /// The dictionary that was taken from each checkpoint's file, by the checkpoint's name; files
+    /// without keys are left out.
+    pub fn dictionaries(&self) -> BTreeMap<String, String> {
+        let taken = |checkpoint: &Checkpoint| {
+            let key = checkpoint.dictionary.clone()?;
+            Some((checkpoint.name.clone(), key))
+        };
+        self.checkpoints.iter().filter_map(taken).collect()
+    }
+
+    /// What the user should know about the choice of files and dictionaries.
+    pub fn notes(&self) -> Vec<String> {
+        let weights = self.origin_weights.iter();
+        let all = weights.chain(&self.checkpoints);
+        let notes: BTreeSet<&String> = all.flat_map(|checkpoint| &checkpoint.notes).collect();
+        notes.into_iter().cloned().collect()
     }
 
     /// Checks that no file has changed since it was opened.
@@ -107,12 +117,39 @@ impl Inputs {
     }
 }
 
-/// Opens the origin, which must be a network. Returns its name and the network.
+/// Names the checkpoints: as the user did, or by their paths.
+fn name(checkpoints: &mut [Checkpoint], candidates: &[Candidate], origin: &Path, name: &str) {
+    let mut taken: Vec<String> = vec![name.to_string()];
+    let mut unnamed = Vec::new();
+    for (checkpoint, candidate) in checkpoints.iter_mut().zip(candidates) {
+        match &candidate.name {
+            Some(name) => {
+                checkpoint.name.clone_from(name);
+                taken.push(name.clone());
+            }
+            // The origin's own file, as one of the models, keeps its name.
+            None if checkpoint.path == origin => {}
+            None => unnamed.push(checkpoint),
+        }
+    }
+    let sources: Vec<PathBuf> = unnamed.iter().map(|it| it.source.clone()).collect();
+    let names = names::distinct(&sources, &taken);
+    for (checkpoint, name) in unnamed.into_iter().zip(names) {
+        checkpoint.name = name;
+    }
+}
+
+/// Opens the origin, which must be a network, or a folder with one. Returns its name and the
+/// network.
 ///
 /// # Errors
 /// When the file cannot be read or holds no network.
 pub fn open_origin(path: &Path) -> Result<(String, Model)> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = if path.is_dir() {
+        Checkpoint::open(&network_in(path)?)?
+    } else {
+        Checkpoint::open(path)?
+    };
     match checkpoint.content {
         Content::Network(model) => Ok((checkpoint.name, *model)),
         Content::StateDict(_) => Err(Error::flag(

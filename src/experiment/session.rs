@@ -1,6 +1,6 @@
 //! A session: the network and the checkpoints, opened and aligned.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
@@ -58,9 +58,9 @@ impl Session {
             return Err(Error::flag("data", "no data set was named"));
         }
         let (mut candidates, list) = settings.candidates.read()?;
-        let list = list.map(PathBuf::from);
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         let inputs = Inputs::open(&settings, &candidates)?;
+        inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
             let name = candidate.name.get_or_insert_default();
             name.clone_from(&checkpoint.name);
@@ -78,9 +78,9 @@ impl Session {
             finished: Mutex::default(),
         };
         match list {
-            Some(csv) => {
-                session.refuse_name_of_origin(&csv)?;
-                session.leave_out_diverged(&csv, observer)?;
+            Some(list) => {
+                session.refuse_names(&list)?;
+                session.leave_out_diverged(&list, observer)?;
             }
             None => session.refuse_nonfinite()?,
         }
@@ -297,22 +297,34 @@ impl Session {
             onnxruntime: self.runtime.version().to_string(),
             provider: self.settings.options.device.provider().to_string(),
             verified: self.verified(),
+            dictionaries: self.inputs.dictionaries(),
             wall_seconds: self.start.elapsed().as_secs_f64(),
         }
     }
 
-    fn refuse_name_of_origin(&self, csv: &Path) -> Result<()> {
-        let origin = &self.inputs.origin_name;
-        let mut models = self.inputs.checkpoints.iter();
-        if models.any(|model| model.name == *origin) {
-            let problem = format!("a model has the name of the origin, `{origin}`");
-            return Err(Error::input(csv, problem));
+    /// Refuses names that the results could not hold, or not tell apart.
+    fn refuse_names(&self, list: &str) -> Result<()> {
+        let names = self.names();
+        let Some((origin, models)) = names.split_first() else {
+            return Ok(());
+        };
+        for (index, name) in models.iter().enumerate() {
+            let problem = if name == origin {
+                format!("a model has the name of the origin, `{origin}`")
+            } else if models[..index].contains(name) {
+                format!("two models have the name `{name}`")
+            } else if name.contains(';') {
+                format!("the name `{name}` contains a `;`, which separates names in the results")
+            } else {
+                continue;
+            };
+            return Err(Error::flag(list, problem).help("give each a name: NAME=CKPT"));
         }
         Ok(())
     }
 
     /// Leaves out listed models whose weights are NaN or infinite.
-    fn leave_out_diverged(&mut self, csv: &Path, observer: &dyn Observer) -> Result<()> {
+    fn leave_out_diverged(&mut self, list: &str, observer: &dyn Observer) -> Result<()> {
         let diverged = diverged(&self.aligned)?;
         for (index, problem) in diverged.iter().enumerate().rev() {
             let Some(problem) = problem else { continue };
@@ -325,7 +337,7 @@ impl Session {
         if self.candidates.is_empty() {
             let mut warnings = self.warnings.iter();
             let first = warnings.next().cloned().unwrap_or_default();
-            return Err(Error::input(csv, first).lines(warnings));
+            return Err(Error::flag(list, first).lines(warnings));
         }
         if !self.warnings.is_empty() {
             // Which tensors are frozen or tied depends on all models.

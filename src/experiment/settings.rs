@@ -19,6 +19,9 @@ pub struct SessionSettings {
     pub origin: PathBuf,
     /// Separate state dict of θ0; by default the one beside the network, if there is one.
     pub origin_weights: Option<PathBuf>,
+    /// The dictionary to take from files of PyTorch that hold several, such as `state_dict_ema` or
+    /// `model_ema.module`.
+    pub weights: Option<String>,
     /// The models.
     pub candidates: Candidates,
     /// How tensors are matched.
@@ -57,6 +60,7 @@ impl SessionSettings {
         Self {
             origin: origin.into(),
             origin_weights: None,
+            weights: None,
             candidates,
             matching: Options::default(),
             every_tensor_moves: false,

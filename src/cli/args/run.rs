@@ -31,8 +31,11 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE.onnx")]
     pub(super) origin: Option<PathBuf>,
     /// State dict of θ0, to match and verify tensors by value [default: the one beside the network]
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "CKPT")]
     pub(super) origin_weights: Option<PathBuf>,
+    /// Dictionary to take from files that hold several, e.g. state_dict_ema or model_ema.module
+    #[arg(long, value_name = "KEY")]
+    pub(super) weights: Option<String>,
     /// Leave out tensors with this name and keep θ0's (`*` matches anything: 'fc.*'); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,

@@ -1,6 +1,6 @@
 //! Makes the settings of a session from the flags and the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::config::{self, Config};
 use super::run::{EvaluationArgs, GpuPrecision, LimitArgs, RunArgs};
@@ -38,6 +38,7 @@ impl RunArgs {
                 .origin_weights
                 .clone()
                 .or_else(|| config.origin_weights.clone()),
+            weights: models.weights.clone().or_else(|| config.weights.clone()),
             candidates,
             matching: Options { ignore },
             every_tensor_moves: false,
@@ -68,18 +69,22 @@ impl RunArgs {
     pub(super) fn pool(
         &self,
         config: Config,
-        models: Option<&Path>,
+        models: &[PathBuf],
         name: &str,
     ) -> Result<SessionSettings> {
-        let models = models.or(config.models.as_deref());
-        let models = models.map(Path::to_path_buf).ok_or_else(|| {
-            Error::flag(
+        let models = if models.is_empty() {
+            config.models.clone()
+        } else {
+            models.to_vec()
+        };
+        if models.is_empty() {
+            return Err(Error::flag(
                 "--models",
-                "is needed: the checkpoints, as a .csv with `name,path`",
-            )
-        })?;
+                "is needed: the checkpoints, as a .csv with `name,path` or one by one",
+            ));
+        }
         self.refuse_limits("choosing between models needs all samples", "each data set")?;
-        let mut session = self.session(config, Candidates::List(models), name)?;
+        let mut session = self.session(config, Candidates::pool(&models)?, name)?;
         ignore_limits(&mut session);
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
