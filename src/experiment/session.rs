@@ -297,6 +297,7 @@ impl Session {
             onnxruntime: self.runtime.version().to_string(),
             provider: self.settings.options.device.provider().to_string(),
             verified: self.verified(),
+            caveats: self.aligned.caveats.clone(),
             wall_seconds: self.start.elapsed().as_secs_f64(),
         }
     }

@@ -24,6 +24,10 @@ pub struct Provenance {
     /// graph is the origin's node by node, but the file is not run) or `name` (by names alone).
     #[serde(default)]
     pub verified: BTreeMap<String, String>,
+    /// Short sentences about all values: tensors matched by name only, averages of folded tensors.
+    /// Figures show them as captions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<String>,
     /// Wall time of the run in seconds.
     #[serde(with = "crate::base::number")]
     pub wall_seconds: f64,

@@ -263,6 +263,7 @@ mod tests {
                     settings: Default::default(),
                     onnxruntime: "1".into(),
                     provider: "CPU".into(),
+                    caveats: Vec::new(),
                     wall_seconds: 0.5,
                     verified: Default::default(),
                 },
