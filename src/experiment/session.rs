@@ -298,6 +298,7 @@ impl Session {
             provider: self.settings.options.device.provider().to_string(),
             verified: self.verified(),
             dictionaries: self.inputs.dictionaries(),
+            caveats: self.aligned.caveats.clone(),
             wall_seconds: self.start.elapsed().as_secs_f64(),
         }
     }

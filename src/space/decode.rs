@@ -97,7 +97,7 @@ pub fn values(source: &StoredTensor) -> Vec<f64> {
 }
 
 /// Visits two sources of the same shape block by block, until `visit` returns false.
-fn side_by_side(
+pub fn side_by_side(
     first: &StoredTensor,
     second: &StoredTensor,
     mut visit: impl FnMut(&[f64], &[f64]) -> bool,
@@ -179,20 +179,6 @@ fn rounding(dtype: Dtype) -> f64 {
     }
 }
 
-/// Computes [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] for a source of the tensor's length.
-pub fn products(tensor: &Tensor, source: &StoredTensor) -> [f64; 3] {
-    let mut products = [0.0; 3];
-    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
-        for (a, b) in a.iter().zip(b) {
-            products[0] += a * a;
-            products[1] += a * b;
-            products[2] += b * b;
-        }
-        true
-    });
-    products
-}
-
 /// ‖tensor − source‖²; infinite if their lengths differ.
 pub fn squared_distance(tensor: &Tensor, source: &StoredTensor) -> f64 {
     if tensor.len() != source.tensor.len() {
@@ -272,10 +258,6 @@ mod tests {
             &full,
             &source(Dtype::F32, &[4], next, false)
         ));
-        assert_eq!(
-            products(&full, &half)[0],
-            numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>()
-        );
     }
 
     #[test]

@@ -28,9 +28,12 @@ pub struct Aligned {
     pub verified: Vec<Verified>,
     /// `left_out[checkpoint]`: the tensors that --ignore left out and that change the model.
     pub left_out: Vec<LeftOut>,
-    /// Caveat to print next to values between the checkpoints, if averaging the tensors does not
-    /// average the models' parameters.
-    pub caveat: Option<String>,
+    /// Short sentences to stand beside the values and below the figures: matches by name only,
+    /// averages of folded tensors.
+    pub caveats: Vec<String>,
+    /// What values between the checkpoints are, if averaging the tensors does not average the
+    /// models' parameters.
+    pub averages: Option<String>,
     /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
 }

@@ -6,6 +6,7 @@
 //! two graphs ([`crate::graph::align`]).
 
 mod aligned;
+mod evidence;
 mod findings;
 mod group;
 mod left_out;
@@ -78,13 +79,15 @@ pub fn pool(
         constants: grouped.constants,
         passed_over,
         verified,
-        caveat: None,
+        caveats: Vec::new(),
+        averages: None,
         warnings: left_out::warnings(&left_out, checkpoints, origin_name),
         left_out,
     };
-    let (doubts, caveat) = verify::doubts(&origin, &aligned, checkpoints);
-    aligned.warnings.extend(doubts);
-    aligned.caveat = caveat;
+    let doubts = verify::doubts(&origin, &aligned, checkpoints);
+    aligned.warnings.extend(doubts.warnings);
+    aligned.caveats = doubts.caveats;
+    aligned.averages = doubts.averages;
     Ok(aligned)
 }
 
