@@ -208,6 +208,7 @@ impl Session {
     ) -> Result<Engine<'e>> {
         let notes = data.datasets.iter().flat_map(Dataset::notes);
         notes.for_each(|note| observer.note(note));
+        self.aligned.notes.iter().for_each(|it| observer.note(it));
         let engine = Engine::new(
             self.runtime,
             network,
@@ -288,6 +289,10 @@ impl Session {
         let mut settings = self.settings.recorded();
         if let Some(layout) = engine.and_then(Engine::layout) {
             settings.insert("layout".to_string(), layout);
+        }
+        if !self.aligned.unused.is_empty() {
+            let patterns = self.aligned.unused.iter().cloned().collect::<Vec<_>>();
+            settings.insert("ignored-unused".to_string(), patterns.join(", "));
         }
         Provenance {
             command: self.settings.command.clone(),

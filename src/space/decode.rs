@@ -179,6 +179,20 @@ fn rounding(dtype: Dtype) -> f64 {
     }
 }
 
+/// Computes [‖tensor‖², ⟨tensor, source⟩, ‖source‖²] for a source of the tensor's length.
+pub fn products(tensor: &Tensor, source: &StoredTensor) -> [f64; 3] {
+    let mut products = [0.0; 3];
+    side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
+        for (a, b) in a.iter().zip(b) {
+            products[0] += a * a;
+            products[1] += a * b;
+            products[2] += b * b;
+        }
+        true
+    });
+    products
+}
+
 /// ‖tensor − source‖²; infinite if their lengths differ.
 pub fn squared_distance(tensor: &Tensor, source: &StoredTensor) -> f64 {
     if tensor.len() != source.tensor.len() {

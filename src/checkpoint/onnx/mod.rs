@@ -1,9 +1,10 @@
 //! Reads `.onnx` files: the model and the tensors of its initializers, memory-mapped.
 
+mod constants;
 pub mod external;
 pub mod proto;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct Model {
     pub proto: ModelProto,
     /// Every initializer by name, including external data.
     pub tensors: BTreeMap<String, Tensor>,
+    /// Names of initializers that are values of `Constant` nodes in the file.
+    pub lifted: BTreeSet<String>,
     /// Paths of the external files that hold weights.
     pub external: Vec<PathBuf>,
 }
@@ -35,10 +38,11 @@ impl Model {
     /// shape; or when external data is missing, too short, or outside the model's folder.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = map::map_file(path)?;
-        let proto = ModelProto::decode(bytes).map_err(|error| {
+        let mut proto = ModelProto::decode(bytes).map_err(|error| {
             Error::input(path, format!("is not a whole ONNX model: {error}"))
                 .help("was the copy or download cut short? compare its size with the original")
         })?;
+        let lifted = constants::lift(&mut proto);
         let graph = proto.graph.as_ref().filter(|graph| !graph.node.is_empty());
         let Some(graph) = graph else {
             return Err(Error::input(
@@ -71,6 +75,7 @@ impl Model {
             path: path.to_path_buf(),
             proto,
             tensors,
+            lifted,
             external: external.paths(),
         })
     }

@@ -48,6 +48,8 @@ pub struct Config {
     #[serde(default)]
     pub ignore: Vec<String>,
     #[serde(default)]
+    pub ignore_unused: bool,
+    #[serde(default)]
     pub plane: PlaneOptions,
     #[serde(default)]
     pub line: LineOptions,

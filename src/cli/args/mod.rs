@@ -104,6 +104,9 @@ pub struct InspectArgs {
     /// Leave out tensors with this name (`*` matches anything); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub ignore: Vec<String>,
+    /// Leave out tensors of modules that the network does not use, and say which
+    #[arg(long)]
+    pub ignore_unused: bool,
 }
 
 /// Arguments of `landscape doctor`.

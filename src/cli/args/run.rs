@@ -39,6 +39,9 @@ pub struct ModelArgs {
     /// Leave out tensors with this name and keep θ0's (`*` matches anything: 'fc.*'); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
+    /// Leave out tensors of modules that the network does not use, and say which
+    #[arg(long)]
+    pub(super) ignore_unused: bool,
 }
 
 /// The data sets, by role.

@@ -40,7 +40,10 @@ impl RunArgs {
                 .or_else(|| config.origin_weights.clone()),
             weights: models.weights.clone().or_else(|| config.weights.clone()),
             candidates,
-            matching: Options { ignore },
+            matching: Options {
+                ignore,
+                ignore_unused: models.ignore_unused || config.ignore_unused,
+            },
             every_tensor_moves: false,
             onnxruntime: self.library(&config)?,
             logits_output: self.data.output.clone().or_else(|| config.output.clone()),

@@ -11,6 +11,7 @@ use crate::space::matching::Options;
 pub fn run(arguments: &InspectArgs) -> Result<()> {
     let options = Options {
         ignore: arguments.ignore.clone(),
+        ignore_unused: arguments.ignore_unused,
     };
     let weights = arguments.origin_weights.clone();
     let key = arguments.weights.as_deref();
@@ -28,6 +29,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
             report::network(&network)
                 .iter()
                 .for_each(|line| print(line));
+            network.aligned.notes.iter().for_each(|it| note(it));
             let warnings = network.aligned.warnings.iter();
             warnings.for_each(|warning| note(&format!("warning: {warning}")));
         }

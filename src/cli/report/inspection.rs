@@ -37,6 +37,10 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
         let constants = of.aligned.constants.join(", ");
         lines.push(format!("constants of the network: {constants}"));
     }
+    for (member, renaming) in members.iter().zip(&of.aligned.renamed) {
+        let told = renaming.told();
+        lines.extend(told.map(|told| format!("{}: {told}", member.name)));
+    }
     for (member, ignored) in members.iter().zip(&of.aligned.passed_over) {
         if !ignored.is_empty() {
             lines.push(format!("{}: ignored: {}", member.name, ignored.join(", ")));

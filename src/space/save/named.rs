@@ -222,6 +222,12 @@ fn names<'a>(
             }
         }
     }
+    let copies = member.checked_sub(1).map(|index| &aligned.copies[index]);
+    for (copy, of) in copies.into_iter().flatten() {
+        if let Some(&held) = names.get(of.as_str()) {
+            names.insert(copy, held);
+        }
+    }
     Ok(names)
 }
 
