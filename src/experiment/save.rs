@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::base::atomic;
 use crate::error::{Error, Result};
+use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::models::Accuracies;
 use crate::result::soup::Soups;
@@ -61,13 +62,12 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
 /// with the best validation accuracy.
 ///
 /// # Errors
-/// When a method made no model.
+/// When a method made no model, or its statistics cannot be re-estimated.
 pub fn chosen(
     saves: &[Save],
-    soups: &Soups,
-    recipes: &[Recipe],
+    (soups, recipes): (&Soups, &[Recipe]),
     session: &Session,
-    data: &LoadedData,
+    (engine, data): (&Engine<'_>, &LoadedData),
 ) -> Result<Vec<ToSave>> {
     let accuracy = |index: usize| Accuracies::of(&soups.datasets, &soups.methods[index].scores).val;
     let choose = |Save { wanted, path }: &Save| {
@@ -92,9 +92,10 @@ pub fn chosen(
         let (name, pool) = (made.to_string(), session.pool());
         let mut recipe = save::recipe(&name, &mix, made.beta, pool, data.hashes());
         recipe.extend(save::left_out(session.aligned()));
+        recipe.extend(session.saved_statistics());
         Ok(ToSave {
             path: path.clone(),
-            mix,
+            mix: engine.settled(&mix)?,
             recipe,
         })
     };

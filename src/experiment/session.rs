@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions};
+use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -26,6 +26,7 @@ use crate::result::score::Score;
 use crate::space::gram::{Gram, nonfinite};
 use crate::space::matching::Aligned;
 use crate::space::pool::Pool;
+use crate::space::statistics::{self, BatchNorm};
 
 /// A network and its checkpoints, opened and aligned, with the settings of evaluation.
 ///
@@ -85,6 +86,8 @@ impl Session {
             None => session.refuse_nonfinite()?,
         }
         session.rename_left_out()?;
+        let network = Network::of(&session.inputs.model);
+        statistics::apply(session.settings.batch_norm, &network, &mut session.aligned)?;
         if session.settings.every_tensor_moves {
             session.aligned.pool.mark_moving();
         }
@@ -141,6 +144,14 @@ impl Session {
     /// Warnings about models that were left out.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The entry of a saved model that says where its running statistics come from, unless they are
+    /// averaged as all its tensors are.
+    pub(super) fn saved_statistics(&self) -> Option<(String, String)> {
+        let policy = self.settings.batch_norm;
+        let is_other = policy != BatchNorm::Interpolate;
+        is_other.then(|| ("landscape.bn".to_string(), policy.to_string()))
     }
 
     /// Columns of the list: those named, or all but `name` and `path`.
@@ -218,6 +229,17 @@ impl Session {
             self.settings.options.clone(),
             self.settings.stop,
         )?;
+        let engine = match (self.settings.batch_norm, &data.training) {
+            (BatchNorm::Recalibrate { batch, .. }, Some(samples)) => {
+                observer.note(&data.described_training(batch).unwrap_or_default());
+                let training = StatisticsData {
+                    data: samples,
+                    batch,
+                };
+                engine.reestimating(network, &self.aligned, training)?
+            }
+            _ => engine,
+        };
         let warnings = engine.warnings().iter();
         warnings.for_each(|warning| observer.warn(warning));
         Ok(engine)
@@ -287,6 +309,9 @@ impl Session {
     pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
         let files = data.content.iter().chain(&data.config_file);
         let mut settings = self.settings.recorded();
+        if !statistics::has_some(&self.network(), &self.aligned) {
+            settings.remove("bn");
+        }
         if let Some(layout) = engine.and_then(Engine::layout) {
             settings.insert("layout".to_string(), layout);
         }

@@ -42,6 +42,7 @@ pub struct Config {
     pub workers: Option<usize>,
     pub threads: Option<usize>,
     pub binding: Option<BindingChoice>,
+    pub bn: Option<String>,
     pub memory: Option<String>,
     pub max_time: Option<String>,
     pub tolerance: Option<String>,

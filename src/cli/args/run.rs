@@ -98,6 +98,11 @@ pub struct EvaluationArgs {
     /// Where losses are computed from logits [default: host; graph on a GPU]
     #[arg(long, value_enum)]
     pub(super) losses: Option<Losses>,
+    /// Running statistics of batch norm in a mix: `interpolate` averages them, `recalibrate=N`
+    /// re-estimates them for every model from N training samples, in batches of 256 (`=N:BATCH` for
+    /// others), `origin` keeps θ0's [default: interpolate]
+    #[arg(long, value_name = "HOW")]
+    pub(super) bn: Option<String>,
     /// ONNX Runtime library, or the folder that holds it [default: searched for; see `doctor`]
     #[arg(long, value_name = "PATH")]
     pub(super) onnxruntime: Option<PathBuf>,

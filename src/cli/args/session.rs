@@ -15,6 +15,7 @@ use crate::experiment::output::Output;
 use crate::experiment::settings::SessionSettings;
 use crate::result::score::Role;
 use crate::space::matching::Options;
+use crate::space::statistics::BatchNorm;
 
 impl RunArgs {
     /// Makes the settings of a session over these models. Flags override the configuration, which
@@ -32,6 +33,9 @@ impl RunArgs {
         let mut ignore = config.ignore.clone();
         ignore.extend(models.ignore.iter().cloned());
         let folder = output.out.clone().or_else(|| config.out.clone());
+        let data = self.data_sets(&config)?;
+        let training = data.iter().find(|set| set.role == Role::Train).cloned();
+        let batch_norm = batch_norm(self.evaluation.bn.as_ref().or(config.bn.as_ref()))?;
         Ok(SessionSettings {
             origin: self.origin(&config)?,
             origin_weights: models
@@ -47,7 +51,9 @@ impl RunArgs {
             every_tensor_moves: false,
             onnxruntime: self.library(&config)?,
             logits_output: self.data.output.clone().or_else(|| config.output.clone()),
-            data: self.data_sets(&config)?,
+            data,
+            statistics_data: training.filter(|_| batch_norm.is_recalibrated()),
+            batch_norm,
             limit: self.data.limit.or(config.limit),
             seed: self.data.seed.or(config.seed).unwrap_or(0),
             options: options(&self.evaluation, &self.limits, &config)?,
@@ -65,7 +71,7 @@ impl RunArgs {
 
     /// Makes the settings of a session over the models of a list. Models are compared on the same
     /// samples, all of them: limits are refused. Training data, often the largest, is left out: it
-    /// has no place in a table.
+    /// has no place in a table. Batch norm's statistics may still be re-estimated from it.
     ///
     /// # Errors
     /// When a value is missing or out of range.
@@ -223,6 +229,17 @@ pub(super) fn ignore_limits(session: &mut SessionSettings) {
         );
     }
     (options.max_time, options.tolerance) = (None, None);
+}
+
+/// What becomes of batch norm's running statistics.
+fn batch_norm(asked: Option<&String>) -> Result<BatchNorm> {
+    let Some(text) = asked else {
+        return Ok(BatchNorm::default());
+    };
+    BatchNorm::parse(text).ok_or_else(|| {
+        let possible = "interpolate, recalibrate=N, recalibrate=N:BATCH or origin";
+        Error::flag("--bn", format!("is `{text}`; expected {possible}"))
+    })
 }
 
 /// Environment variable that names a library.

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::checkpoint::tensor::Tensor;
 use crate::experiment::inspection::InspectedNetwork;
 use crate::space::matching::Verified;
-use crate::space::pool::ParameterRole;
 
 /// Describes a tensor of a state dict: name, shape, type, norm.
 pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
@@ -74,7 +73,7 @@ fn parameter(of: &InspectedNetwork, index: usize) -> String {
             ")"
         });
     }
-    if parameter.role == ParameterRole::Buffer {
+    if parameter.is_buffer() {
         line.push_str("  running statistic: moves with the mix, not part of norms");
     }
     if let Some(other) = parameter.tied_to {

@@ -1,6 +1,7 @@
 //! Writes the ONNX graphs that are run: the network with its weights left out or filled in. Runs
 //! nothing.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use prost::Message;
@@ -24,6 +25,8 @@ pub struct Graphs {
     /// The skeleton without the losses.
     plain: ModelProto,
     fed: Vec<WeightSlot>,
+    /// Names of the fed tensors that no graph mixes: they are no sums over the members.
+    unmixed: HashSet<String>,
     members: usize,
     baked: OnceLock<Vec<u8>>,
     in_graph: OnceLock<Vec<u8>>,
@@ -32,12 +35,18 @@ pub struct Graphs {
 
 impl Graphs {
     /// The graphs of a skeleton for a pool of `members` models; `fed` lists its external
-    /// initializers.
-    pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize) -> Self {
+    /// initializers, and `unmixed` names those that are inputs even if the graph mixes the others.
+    pub fn new(
+        skeleton: ModelProto,
+        fed: Vec<WeightSlot>,
+        unmixed: HashSet<String>,
+        members: usize,
+    ) -> Self {
         Self {
             plain: skeleton.clone(),
             skeleton,
             fed,
+            unmixed,
             members,
             baked: OnceLock::new(),
             in_graph: OnceLock::new(),
@@ -52,7 +61,7 @@ impl Graphs {
         match loss_outputs::append(self.skeleton.clone(), logits) {
             Some(skeleton) => Self {
                 plain: self.plain,
-                ..Self::new(skeleton, self.fed, self.members)
+                ..Self::new(skeleton, self.fed, self.unmixed, self.members)
             },
             None => self,
         }
@@ -73,11 +82,17 @@ impl Graphs {
         let graph = || self.skeleton.clone();
         match binding {
             Binding::InGraph => self.in_graph.get_or_init(|| {
-                in_graph::rewrite(graph(), &self.fed, self.members).encode_to_vec()
+                let fed = self.fed.iter();
+                let mixed = fed
+                    .clone()
+                    .filter(|slot| !self.unmixed.contains(&slot.name));
+                let unmixed = fed.filter(|slot| self.unmixed.contains(&slot.name));
+                let model = in_graph::rewrite(graph(), mixed, self.members);
+                in_graph::as_inputs(model, unmixed).encode_to_vec()
             }),
             Binding::Inputs => self
                 .inputs
-                .get_or_init(|| in_graph::as_inputs(graph(), &self.fed).encode_to_vec()),
+                .get_or_init(|| in_graph::as_inputs(graph(), self.fed.iter()).encode_to_vec()),
             Binding::Baked => self.baked.get_or_init(|| self.skeleton.encode_to_vec()),
         }
     }

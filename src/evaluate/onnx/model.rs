@@ -1,5 +1,6 @@
 //! A model in a session, whatever its binding, and how it is run on the samples of a shard.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use ort::session::{
@@ -29,8 +30,8 @@ pub struct Model {
     logits: RunOptions<HasSelectedOutputs>,
     /// Run options that request the losses only, if the graph computes them.
     losses: Option<RunOptions<HasSelectedOutputs>>,
-    /// Mixed weights in the order of the moving tensors, if they are inputs.
-    pub weights: Vec<DynValue>,
+    /// Mixed weights by the index of the moving tensor, those that are inputs.
+    pub weights: HashMap<usize, DynValue>,
 }
 
 impl Model {
@@ -72,7 +73,7 @@ impl Model {
             feeds,
             output,
             worker,
-            weights: Vec::new(),
+            weights: HashMap::new(),
             session,
         })
     }
@@ -185,7 +186,10 @@ impl Model {
                 Feed::Input(k) => shard.input(k, rows, worker),
                 Feed::Feature(k) => shard.feature(k, rows, worker),
                 Feed::Labels => shard.classes(rows, worker),
-                Feed::Weight(k) => Ok((&weights[k]).into()),
+                Feed::Weight(k) => match weights.get(&k) {
+                    Some(value) => Ok(value.into()),
+                    None => Err(feed.missing()),
+                },
                 Feed::Coefficient(member, dtype) => {
                     let c = mix.map_or(0.0, |mix| mix.row(0)[member]);
                     let shape = Vec::<i64>::new();

@@ -3,11 +3,16 @@
 use std::path::Path;
 
 use crate::error::Result;
+use crate::space::mix::Mix;
+
+/// Writes a mix as an ONNX model.
+pub type Write<'a> = dyn Fn(&Mix) -> Result<Vec<u8>> + Sync + 'a;
 
 /// A model that is run unchanged.
 pub enum OriginalModel<'a> {
     /// A file.
     File(&'a Path),
-    /// An ONNX model that is generated only when it is run, because it may be large.
-    Generated(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
+    /// A mix as an ONNX model, which is written only when it is run, because it may be large. The
+    /// mix is passed with its statistics, if they are re-estimated.
+    Generated(Mix, Box<Write<'a>>),
 }

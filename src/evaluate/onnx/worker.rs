@@ -1,11 +1,12 @@
 //! A worker: the sessions of one thread, and the buffers that mixed weights are written to. Sees
 //! only the context, not the run.
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use ort::session::Session;
-use ort::value::{DynValue, Tensor};
+use ort::value::DynValue;
 
 use super::binding::Binding;
 use super::context::Context;
@@ -13,12 +14,10 @@ use super::layout::Layout;
 use super::model::Model;
 use super::original::OriginalModel;
 use super::setup::failed;
-
-use crate::checkpoint::tensor::Dtype;
+use super::weights::{empty, upload};
 use crate::error::{Error, Result};
 use crate::graph::in_graph;
-use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
-use crate::space::pool::Pool;
+use crate::space::mix::{Mix, Scratch};
 
 /// One worker: either weight buffers that each session copies from, or one session for all mixes.
 pub struct Worker<'c> {
@@ -62,11 +61,17 @@ impl<'c> Worker<'c> {
         if !is_built || binding == Binding::Baked {
             self.build(binding, mix)?;
         }
-        if binding == Binding::Inputs {
-            let filled = self.fill_inputs(mix);
-            filled.map_err(|error| failed("mixing weights", &error))?;
-        }
+        let filled = self.fill_inputs(binding, mix);
+        filled.map_err(|error| failed("mixing weights", &error))?;
         self.last_model()
+    }
+
+    /// The mix with the statistics that are re-estimated for it, if they are.
+    ///
+    /// # Errors
+    /// Fails when the training samples cannot be run, or the user stopped the run.
+    pub fn settled<'m>(&self, mix: &'m Mix) -> Result<Cow<'m, Mix>> {
+        self.context.settled(mix, self.layout.threads, self.number)
     }
 
     /// The model of the previous call, or that of `mix` if `is_new`.
@@ -108,27 +113,28 @@ impl<'c> Worker<'c> {
         builder.commit_from_memory(self.context.graphs.bytes(Binding::Inputs))
     }
 
-    /// Writes a mix's weights into the inputs of the session.
-    fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
+    /// Writes a mix's weights into those inputs of the session that take them.
+    fn fill_inputs(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
         let Some((model, _)) = &mut self.built else {
             return Ok(());
         };
         let context = self.context;
+        let pool = context.setup.pool;
         for (at, tensor) in context.moving.iter().enumerate() {
-            let index = tensor.parameter;
-            if model.weights.len() == at {
-                let parameter = &context.setup.pool.parameters[index];
-                model
-                    .weights
-                    .push(empty(parameter.dtype, &parameter.shape)?);
+            let parameter = &pool.parameters[tensor.parameter];
+            let is_input = match binding {
+                Binding::Baked => false,
+                Binding::InGraph => parameter.is_buffer(),
+                Binding::Inputs => true,
+            };
+            if !is_input {
+                continue;
             }
-            upload(
-                context.setup.pool,
-                index,
-                mix,
-                &mut model.weights[at],
-                &mut self.scratch,
-            )?;
+            let value = match model.weights.entry(at) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(empty(parameter.dtype, &parameter.shape)?),
+            };
+            upload(pool, tensor.parameter, mix, value, &mut self.scratch)?;
         }
         Ok(())
     }
@@ -138,13 +144,17 @@ impl<'c> Worker<'c> {
     /// # Errors
     /// Fails when ONNX Runtime refuses the model.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
+        let mix = match file {
+            OriginalModel::File(_) => Cow::Owned(Mix::unit(0, self.context.members())),
+            OriginalModel::Generated(mix, _) => self.settled(mix)?,
+        };
         let built = self
             .context
             .setup
             .builder(self.layout.threads, self.number)
             .and_then(|mut builder| match file {
                 OriginalModel::File(path) => builder.commit_from_file(path).map(Ok),
-                OriginalModel::Generated(write) => match write() {
+                OriginalModel::Generated(_, write) => match write(&mix) {
                     Ok(bytes) => builder.commit_from_memory(&bytes).map(Ok),
                     Err(error) => Ok(Err(error)),
                 },
@@ -182,6 +192,9 @@ impl<'c> Worker<'c> {
         for tensor in &context.moving {
             let index = tensor.parameter;
             let parameter = &context.setup.pool.parameters[index];
+            if parameter.is_buffer() {
+                continue;
+            }
             for member in 0..members {
                 let mix = match member {
                     0 => Mix::unit(0, members),
@@ -201,39 +214,4 @@ impl<'c> Worker<'c> {
         }
         builder.commit_from_memory(context.graphs.bytes(Binding::InGraph))
     }
-}
-
-/// Writes a mixed parameter into a tensor of the parameter's type.
-///
-/// # Errors
-/// Fails when the tensor has another type.
-pub fn upload(
-    pool: &Pool,
-    index: usize,
-    mix: &Mix,
-    value: &mut DynValue,
-    scratch: &mut Scratch,
-) -> ort::Result<()> {
-    let out = match pool.parameters[index].dtype {
-        Dtype::F64 => MixOut::F64(value.try_extract_tensor_mut::<f64>()?.1),
-        Dtype::F16 => MixOut::F16(value.try_extract_tensor_mut::<f16>()?.1),
-        Dtype::Bf16 => MixOut::Bf16(value.try_extract_tensor_mut::<bf16>()?.1),
-        _ => MixOut::F32(value.try_extract_tensor_mut::<f32>()?.1),
-    };
-    mix_into(pool, index, mix, out, scratch);
-    Ok(())
-}
-
-/// A tensor of zeros.
-///
-/// # Errors
-/// Fails when ONNX Runtime has no memory.
-pub fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
-    let (shape, len) = (shape.to_vec(), shape.iter().product());
-    Ok(match dtype {
-        Dtype::F64 => Tensor::from_array((shape, vec![0.0_f64; len]))?.into_dyn(),
-        Dtype::F16 => Tensor::from_array((shape, vec![f16::ZERO; len]))?.into_dyn(),
-        Dtype::Bf16 => Tensor::from_array((shape, vec![bf16::ZERO; len]))?.into_dyn(),
-        _ => Tensor::from_array((shape, vec![0.0_f32; len]))?.into_dyn(),
-    })
 }

@@ -181,12 +181,16 @@ fn parameter(
 }
 
 fn role(network: &Network<'_>, group: &Group<'_>, name: &str) -> ParameterRole {
-    let statistic = group.places.iter().all(|place| {
-        let op_type = network.nodes()[place.node].op_type();
-        op_type == "BatchNormalization" && place.slot >= 3
-    });
-    let named = name.ends_with("running_mean") || name.ends_with("running_var");
-    if statistic || named || network.is_marked_buffer(&group.first.initializer) {
+    let in_slots = |slots: &[usize]| {
+        group.places.iter().all(|place| {
+            let op_type = network.nodes()[place.node].op_type();
+            op_type == "BatchNormalization" && slots.contains(&place.slot)
+        })
+    };
+    let named = name.ends_with("running_mean");
+    if in_slots(&[4]) || name.ends_with("running_var") {
+        ParameterRole::Variance
+    } else if in_slots(&[3, 4]) || named || network.is_marked_buffer(&group.first.initializer) {
         ParameterRole::Buffer
     } else {
         ParameterRole::Trainable

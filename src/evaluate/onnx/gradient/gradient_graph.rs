@@ -158,6 +158,14 @@ fn differentiated(
     let Some(batch) = batches.first() else {
         return Err(Error::runtime("gradient", "there are no samples"));
     };
+    if context.statistics.is_some() {
+        return Err(Error::no_derivative(
+            "--bn",
+            "recalibrate: statistics that are re-estimated from the samples depend on all weights, \
+             and their gradient is not computed",
+        )
+        .help("use --bn interpolate or --bn origin where a gradient is needed"));
+    }
     let with_inputs = forward(context, batch, Binding::Inputs)?;
     let mut wanted: Vec<String> = context.moving.iter().map(|it| it.name.clone()).collect();
     wanted.push(loss::BETA.to_string());
@@ -195,7 +203,7 @@ fn probe(
 fn forward(context: &Context<'_>, batch: &LossBatch<'_>, binding: Binding) -> Result<ModelProto> {
     let mut model = context.graphs.plain().clone();
     if binding == Binding::Inputs {
-        model = in_graph::as_inputs(model, context.graphs.fed());
+        model = in_graph::as_inputs(model, context.graphs.fed().iter());
     }
     let data = &context.setup.datasets[batch.dataset()];
     let batch = batch.rows();
