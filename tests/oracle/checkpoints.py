@@ -232,7 +232,7 @@ def hostile():
     scripted.save(str(OUT / "torchscript.pt"))
     (OUT / "plain.pt").write_bytes(pickle.dumps({"w": [1, 2]}, protocol=4))
     adapter = {"base_model.model.body.lora_A.weight": torch.ones(1, 4)}
-    save("adapter.bin", adapter, adapter)
+    save("adapter.bin", adapter, {})
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ use crate::error::{Error, Result};
 /// What even the smallest file may make us allocate, in bytes.
 const LEAST_BUDGET: usize = 64 << 20;
 
+/// How much larger than a file its compressed parts may be; weights shrink by little.
+const EXPANSION: usize = 4;
+
+/// The size that even the smallest file counts as for its compressed parts, in bytes.
+const LEAST_INFLATED: usize = 4 << 20;
+
 /// The weights in a file.
 #[derive(Debug)]
 pub struct Weights {
@@ -78,7 +84,7 @@ pub fn is_pytorch(bytes: &[u8]) -> bool {
 pub fn read(path: &Path, bytes: &Bytes, key: Option<&str>) -> Result<Weights> {
     let budget = bytes.len().max(LEAST_BUDGET);
     let mut heap = Heap::new(budget);
-    let mut inflating = budget.saturating_mul(4);
+    let mut inflating = bytes.len().max(LEAST_INFLATED).saturating_mul(EXPANSION);
     let fault = |problem: String| Error::input(path, problem);
     let (root, mut store) = open(bytes, &mut heap, &mut inflating).map_err(fault)?;
     let search = Search::of(&mut heap, root).map_err(fault)?;
