@@ -42,11 +42,11 @@ impl Session {
 
     /// The original models, θ0 first, to be run as well as their mixes.
     pub fn originals<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
-        let mut models = vec![OriginalModel::File(&network.model.path)];
+        let mut models = vec![OriginalModel::File(network.model)];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
                 Content::Network(model) if self.runs_itself(network, index, model) => {
-                    OriginalModel::File(&model.path)
+                    OriginalModel::File(model)
                 }
                 _ => {
                     let mix = Mix::unit(index + 1, self.members());

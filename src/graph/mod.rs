@@ -7,6 +7,8 @@
 //! frozen part, and [`gradient`] writes the backward pass.
 
 pub mod align;
+mod anonymous;
+pub mod apart;
 pub mod build;
 pub mod cast_like;
 pub mod editor;

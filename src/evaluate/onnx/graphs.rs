@@ -3,9 +3,8 @@
 
 use std::sync::OnceLock;
 
-use prost::Message;
-
 use super::binding::Binding;
+use super::light_model::LightModel;
 use super::moving::MovingTensor;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
@@ -25,20 +24,23 @@ pub struct Graphs {
     plain: ModelProto,
     fed: Vec<WeightSlot>,
     members: usize,
-    baked: OnceLock<Vec<u8>>,
-    in_graph: OnceLock<Vec<u8>>,
-    inputs: OnceLock<Vec<u8>>,
+    /// Largest constant inside a graph, in bytes.
+    inside: usize,
+    baked: OnceLock<LightModel>,
+    in_graph: OnceLock<LightModel>,
+    inputs: OnceLock<LightModel>,
 }
 
 impl Graphs {
     /// The graphs of a skeleton for a pool of `members` models; `fed` lists its external
-    /// initializers.
-    pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize) -> Self {
+    /// initializers, and constants of more than `inside` bytes are kept apart.
+    pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize, inside: usize) -> Self {
         Self {
             plain: skeleton.clone(),
             skeleton,
             fed,
             members,
+            inside,
             baked: OnceLock::new(),
             in_graph: OnceLock::new(),
             inputs: OnceLock::new(),
@@ -52,7 +54,7 @@ impl Graphs {
         match loss_outputs::append(self.skeleton.clone(), logits) {
             Some(skeleton) => Self {
                 plain: self.plain,
-                ..Self::new(skeleton, self.fed, self.members)
+                ..Self::new(skeleton, self.fed, self.members, self.inside)
             },
             None => self,
         }
@@ -68,17 +70,18 @@ impl Graphs {
         &self.fed
     }
 
-    /// The ONNX model for a binding.
-    pub fn bytes(&self, binding: Binding) -> &[u8] {
+    /// The model for a binding.
+    pub fn model(&self, binding: Binding) -> &LightModel {
         let graph = || self.skeleton.clone();
+        let light = |model| LightModel::new(model, self.inside);
         match binding {
-            Binding::InGraph => self.in_graph.get_or_init(|| {
-                in_graph::rewrite(graph(), &self.fed, self.members).encode_to_vec()
-            }),
+            Binding::InGraph => self
+                .in_graph
+                .get_or_init(|| light(in_graph::rewrite(graph(), &self.fed, self.members))),
             Binding::Inputs => self
                 .inputs
-                .get_or_init(|| in_graph::as_inputs(graph(), &self.fed).encode_to_vec()),
-            Binding::Baked => self.baked.get_or_init(|| self.skeleton.encode_to_vec()),
+                .get_or_init(|| light(in_graph::as_inputs(graph(), &self.fed))),
+            Binding::Baked => self.baked.get_or_init(|| light(graph())),
         }
     }
 }

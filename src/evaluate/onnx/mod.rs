@@ -10,8 +10,8 @@
 //! down a lot and transformers not at all. The part of the network that no moving weight touches is
 //! computed once for each chunk of data.
 //!
-//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`), the given inputs
-//! (`setup`), prepared data (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the
+//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`), a model as it is handed over
+//! (`light_model`), the given inputs (`setup`), prepared data (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the
 //! immutable `context` of a run, models in sessions (`model`, `worker`), the experiment that
 //! chooses a layout (`tuning`), the check of θ0 (`origin_check`), and the `engine` that answers. No
 //! file uses one above it.
@@ -30,6 +30,7 @@ pub mod gradient;
 mod graphs;
 mod independence;
 mod layout;
+mod light_model;
 mod logits;
 mod memory;
 mod model;
