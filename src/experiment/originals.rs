@@ -52,12 +52,12 @@ impl Session {
         let mut models = vec![if self.settings.batch_norm.is_recalibrated() {
             written(0)
         } else {
-            OriginalModel::File(&network.model.path)
+            OriginalModel::File(network.model)
         }];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
                 Content::Network(model) if self.runs_itself(network, index, model) => {
-                    OriginalModel::File(&model.path)
+                    OriginalModel::File(model)
                 }
                 _ => written(index + 1),
             });

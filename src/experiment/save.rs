@@ -35,8 +35,8 @@ pub struct ToSave {
 /// Checks before a long run that the models can be saved, as far as that is known.
 ///
 /// # Errors
-/// When a file is one of the inputs, its folder cannot be written, or the model is too large for
-/// the format.
+/// When a file is one of the inputs, its folder cannot be written, or the format cannot hold the
+/// model.
 pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let mut files = session.inputs.model_files();
@@ -44,16 +44,17 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
     let files: Vec<PathBuf> = files.iter().filter_map(|path| real(path)).collect();
     let (aligned, checkpoints) = (session.aligned(), &session.inputs.checkpoints);
     for Save { path, .. } in saves {
-        if real(path).is_some_and(|path| files.contains(&path)) {
-            let path = path.display();
-            return Err(Error::flag(
-                "--save",
-                format!("{path} is one of the inputs"),
-            ));
+        for path in save::files(path, aligned, network)? {
+            if real(&path).is_some_and(|path| files.contains(&path)) {
+                let path = path.display();
+                return Err(Error::flag(
+                    "--save",
+                    format!("{path} is one of the inputs"),
+                ));
+            }
+            atomic::probe(&path)?;
         }
-        save::check_size(path, aligned, network)?;
         save::check_left_out(path, aligned, checkpoints)?;
-        atomic::probe(path)?;
     }
     Ok(())
 }

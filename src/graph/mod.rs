@@ -8,6 +8,8 @@
 //! [`gradient`] writes the backward pass.
 
 pub mod align;
+mod anonymous;
+pub mod apart;
 pub mod batch_statistics;
 pub mod build;
 pub mod cast_like;

@@ -280,6 +280,7 @@ fn options(run: &EvaluationArgs, limits: &LimitArgs, config: &Config) -> Result<
             "--tolerance",
             units::fraction,
         )?,
+        ..EvaluationOptions::default()
     };
     check_counts(&options)?;
     Ok(options)

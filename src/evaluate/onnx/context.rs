@@ -11,9 +11,10 @@ use super::feature::Feature;
 use super::feed::InputNames;
 use super::frozen::{self, FrozenPart};
 use super::graphs::Graphs;
+use super::light_model::readable;
 use super::moving::MovingTensor;
 use super::options::Losses;
-use super::setup::Setup;
+use super::setup::{Setup, failed};
 use super::shard::Shard;
 use super::statistics::Statistics;
 use crate::checkpoint::tensor::Dtype;
@@ -59,6 +60,8 @@ impl<'a> Context<'a> {
         let slots = moving.iter().map(|tensor| tensor.weight_slot(aligned));
         let slots: Vec<WeightSlot> = slots.collect();
         let whole = cast_like::resolved(skeleton::model(network, &slots));
+        let inside = setup.options.inside;
+        let whole = readable(whole, inside).map_err(|error| failed("reading constants", &error))?;
         let names = moving.iter().map(|tensor| tensor.name.clone()).collect();
         let (frozen, graph) = match frozen::split(&setup, &whole, &names)? {
             Some((frozen, suffix)) => (Some(frozen), suffix),
@@ -76,7 +79,7 @@ impl<'a> Context<'a> {
             setup,
             frozen,
             moving,
-            graphs: Graphs::new(graph, slots, buffers, members),
+            graphs: Graphs::new(graph, slots, buffers, members, inside),
             statistics: None,
         };
         let binding = context.setup.options.binding.fixed();

@@ -10,9 +10,10 @@
 //! down a lot and transformers not at all. The part of the network that no moving weight touches is
 //! computed once for each chunk of data.
 //!
-//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`, `keys`), the given inputs
-//! (`setup`), prepared data (`shard`), mixed tensors (`weights`), batch norm's statistics
-//! (`statistics`), the frozen part (`prefix`, `independence`, `frozen`), the
+//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`, `keys`), a model as it is
+//! handed over (`light_model`), the given inputs (`setup`), prepared data (`shard`), mixed tensors
+//! (`weights`), batch norm's statistics (`statistics`), the frozen part (`prefix`, `independence`,
+//! `frozen`), the
 //! immutable `context` of a run, models in sessions (`model`, `worker`), the experiment that
 //! chooses a layout (`tuning`), the check of θ0 (`origin_check`), and the `engine` that answers. No
 //! file uses one above it.
@@ -32,6 +33,7 @@ mod graphs;
 mod independence;
 mod keys;
 mod layout;
+mod light_model;
 mod logits;
 mod memory;
 mod model;

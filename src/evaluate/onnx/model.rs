@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use ort::session::{
-    HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs,
+    HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue, SessionOutputs,
 };
 use ort::value::{DynValue, Tensor};
 
 use super::buffer::to_f32;
 use super::context::Context;
 use super::feed::{Feed, Feeds};
+use super::light_model::LightSession;
 use super::setup::failed;
 use super::shard::Shard;
 use crate::checkpoint::tensor::Dtype;
@@ -21,7 +22,7 @@ use crate::space::mix::Mix;
 
 /// A session that holds a model, or that forms one from coefficients.
 pub struct Model {
-    session: Session,
+    session: LightSession,
     feeds: Feeds,
     output: String,
     /// The number of its worker, which determines its device.
@@ -39,7 +40,7 @@ impl Model {
     ///
     /// # Errors
     /// Fails when the graph has an unknown input.
-    pub fn new(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+    pub fn new(context: &Context<'_>, session: LightSession, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_name(&session, &context.input_names())?;
         let losses = feeds.contains(Feed::Labels);
         let output = context.setup.signature.output_name.clone();
@@ -51,7 +52,7 @@ impl Model {
     ///
     /// # Errors
     /// Fails when ONNX Runtime has no memory.
-    pub fn of_file(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+    pub fn of_file(context: &Context<'_>, session: LightSession, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_order(&session);
         let output = session.outputs()[context.setup.signature.output].name();
         let output = output.to_string();
@@ -59,7 +60,7 @@ impl Model {
     }
 
     fn with(
-        session: Session,
+        session: LightSession,
         feeds: Feeds,
         output: String,
         losses: bool,

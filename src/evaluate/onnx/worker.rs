@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use ort::session::Session;
 use ort::value::DynValue;
 
 use super::binding::Binding;
 use super::context::Context;
 use super::layout::Layout;
+use super::light_model::LightSession;
 use super::model::Model;
 use super::original::OriginalModel;
 use super::setup::failed;
 use super::weights::{empty, upload};
 use crate::error::{Error, Result};
-use crate::graph::in_graph;
+use crate::graph::{in_graph, skeleton};
 use crate::space::mix::{Mix, Scratch};
 
 /// One worker: either weight buffers that each session copies from, or one session for all mixes.
@@ -105,12 +105,12 @@ impl<'c> Worker<'c> {
         Ok(())
     }
 
-    fn open_session(&self) -> ort::Result<Session> {
-        let mut builder = self
+    fn open_session(&self) -> ort::Result<LightSession> {
+        let builder = self
             .context
             .setup
             .builder(self.layout.threads, self.number)?;
-        builder.commit_from_memory(self.context.graphs.bytes(Binding::Inputs))
+        self.context.graphs.model(Binding::Inputs).commit(builder)
     }
 
     /// Writes a mix's weights into those inputs of the session that take them.
@@ -144,26 +144,29 @@ impl<'c> Worker<'c> {
     /// # Errors
     /// Fails when ONNX Runtime refuses the model.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
-        let mix = match file {
-            OriginalModel::File(_) => Cow::Owned(Mix::unit(0, self.context.members())),
-            OriginalModel::Generated(mix, _) => self.settled(mix)?,
+        let setup = &self.context.setup;
+        let builder = setup.builder(self.layout.threads, self.number);
+        let built = match file {
+            OriginalModel::File(model) if model.fits_a_message() => {
+                let built = builder.and_then(|mut it| it.commit_from_file(&model.path));
+                built.map(LightSession::from)
+            }
+            // ONNX Runtime cannot read such a file itself.
+            OriginalModel::File(model) => {
+                let model = setup.light(skeleton::whole(model));
+                builder.and_then(|builder| model.commit(builder))
+            }
+            OriginalModel::Generated(mix, write) => {
+                let mix = self.settled(mix)?;
+                let model = setup.light(write(&mix));
+                builder.and_then(|builder| model.commit(builder))
+            }
         };
-        let built = self
-            .context
-            .setup
-            .builder(self.layout.threads, self.number)
-            .and_then(|mut builder| match file {
-                OriginalModel::File(path) => builder.commit_from_file(path).map(Ok),
-                OriginalModel::Generated(_, write) => match write(&mix) {
-                    Ok(bytes) => builder.commit_from_memory(&bytes).map(Ok),
-                    Err(error) => Ok(Err(error)),
-                },
-            });
         let failed = |error| failed("loading the untouched checkpoint", &error);
-        Model::of_file(self.context, built.map_err(failed)??, self.number)
+        Model::of_file(self.context, built.map_err(failed)?, self.number)
     }
 
-    fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
+    fn baked_session(&mut self, mix: &Mix) -> ort::Result<LightSession> {
         let context = self.context;
         let mut builder = context.setup.builder(self.layout.threads, self.number)?;
         for (at, tensor) in context.moving.iter().enumerate() {
@@ -182,10 +185,10 @@ impl<'c> Worker<'c> {
             }
             builder = builder.with_external_initializer(&tensor.name, Arc::clone(weight))?;
         }
-        builder.commit_from_memory(context.graphs.bytes(Binding::Baked))
+        context.graphs.model(Binding::Baked).commit(builder)
     }
 
-    fn mixing_session(&mut self) -> ort::Result<Session> {
+    fn mixing_session(&mut self) -> ort::Result<LightSession> {
         let context = self.context;
         let mut builder = context.setup.builder(self.layout.threads, self.number)?;
         let members = context.members();
@@ -212,6 +215,6 @@ impl<'c> Worker<'c> {
                 builder = builder.with_external_initializer(&part, Arc::new(value))?;
             }
         }
-        builder.commit_from_memory(context.graphs.bytes(Binding::InGraph))
+        context.graphs.model(Binding::InGraph).commit(builder)
     }
 }

@@ -43,7 +43,7 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
-use crate::graph::network::{Network, Place, SUBGRAPH, Use};
+use crate::graph::network::{Network, Place};
 
 /// Aligns checkpoints with the origin.
 ///
@@ -61,7 +61,6 @@ pub fn pool(
     options: &Options,
 ) -> Result<Aligned> {
     let origin = Origin::new(network, origin_weights)?;
-    refuse_bodies(&origin, options)?;
     refuse_idle(network, checkpoints, options)?;
     let found = checkpoints.iter().map(|it| find(&origin, it, options));
     let found = found.collect::<Result<Vec<Found>>>()?;
@@ -71,7 +70,6 @@ pub fn pool(
     let found = found.into_iter().map(|it| (it.matches, it.passed_over));
     let (matches, passed_over): (Vec<Matches>, Vec<Vec<PassedOver>>) = found.unzip();
     let grouped = group::parameters(&origin, checkpoints, &matches, options)?;
-    refuse_subgraphs(network, &grouped.places)?;
     let methods = grouped.places.iter().map(|places| {
         let method = |matches: &Matches| matches[&places[0]].method;
         matches.iter().map(method).collect()
@@ -199,44 +197,4 @@ fn origin_sources(network: &Network<'_>, grouped: &Grouped) -> Vec<StoredTensor>
 fn sources(grouped: &Grouped, matches: &Matches) -> Vec<StoredTensor> {
     let first = |places: &Vec<Place>| matches[&places[0]].source.clone();
     grouped.places.iter().map(first).collect()
-}
-
-/// Refuses parameters that are read inside a branch or loop body before anything is matched:
-/// everything that the bodies of a node read has a single place, and nothing there is compared.
-fn refuse_bodies(origin: &Origin<'_>, options: &Options) -> Result<()> {
-    let network = origin.network;
-    let is_parameter = |r#use: &&Use| {
-        r#use.place.slot == SUBGRAPH
-            && !origin.record.is_constant(&r#use.initializer)
-            && !options.ignores(&r#use.initializer)
-    };
-    match network.uses.iter().find(is_parameter) {
-        None => Ok(()),
-        Some(r#use) => Err(Error::input(
-            &network.model.path,
-            format!(
-                "node `{}` uses a parameter inside a branch or loop body (`{}`), which is not \
-                 supported",
-                network.nodes()[r#use.place.node].name(),
-                r#use.initializer
-            ),
-        )
-        .help(
-            "export the network without `If`, `Loop` and `Scan`; if it is a constant, leave it \
-             out with --ignore",
-        )),
-    }
-}
-
-fn refuse_subgraphs(network: &Network<'_>, places: &[Vec<Place>]) -> Result<()> {
-    match places.iter().flatten().find(|place| place.slot == SUBGRAPH) {
-        None => Ok(()),
-        Some(place) => Err(Error::input(
-            &network.model.path,
-            format!(
-                "node `{}` uses a parameter inside a branch or loop body, which is not supported",
-                network.nodes()[place.node].name()
-            ),
-        )),
-    }
 }

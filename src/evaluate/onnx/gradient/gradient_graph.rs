@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 
 use ort::session::Session;
-use prost::Message;
 
 use super::loss_batch::LossBatch;
 use super::precision::Precision;
@@ -15,6 +14,7 @@ use crate::evaluate::onnx::binding::Binding;
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::feed::{Feeds, direction};
+use crate::evaluate::onnx::light_model::LightModel;
 use crate::evaluate::onnx::moving::MovingTensor;
 use crate::evaluate::onnx::setup::failed;
 use crate::graph::build::described;
@@ -28,8 +28,8 @@ use crate::graph::{gradient, in_graph};
 
 /// A graph that returns the loss and some tensors, each summed over the samples.
 pub struct GradientGraph {
-    /// The ONNX model.
-    pub bytes: Vec<u8>,
+    /// The model.
+    pub model: LightModel,
     /// Names of these tensors.
     pub tensors: Vec<String>,
     /// Name of the gradient in β, if the graph computes it.
@@ -137,7 +137,7 @@ fn finished(
     let stored = stored.filter(|tensor| tensor.data_location() == DataLocation::External);
     Ok(GradientGraph {
         stored: stored.map(|tensor| tensor.name().to_string()).collect(),
-        bytes: model.encode_to_vec(),
+        model: context.setup.light(model),
         tensors,
         beta,
     })
@@ -170,9 +170,10 @@ fn differentiated(
     let mut wanted: Vec<String> = context.moving.iter().map(|it| it.name.clone()).collect();
     wanted.push(loss::BETA.to_string());
     gradient::check(&with_inputs, loss::TOTAL, &wanted)?;
-    let mut session = context
-        .setup
-        .session(&expose_values(with_inputs).encode_to_vec(), 1, 0)?;
+    let mut session =
+        context
+            .setup
+            .session(&context.setup.light(expose_values(with_inputs)), 1, 0)?;
     let feeds = Feeds::by_name(&session, &context.input_names())?;
     let seen = batches
         .iter()
