@@ -57,7 +57,7 @@ pub(super) fn of(findings: &Findings, origin: &Origin<'_>, matched: usize) -> St
     let mut advice = Vec::new();
     advice.extend(on_misshapen(findings));
     advice.extend(on_missing(findings, origin, keeps_all));
-    advice.extend(on_extra(findings, origin, keeps_all));
+    advice.extend(on_extra(findings, keeps_all));
     match advice.is_empty() {
         true => "--origin-weights FILE, with θ0's own state dict, settles it".to_string(),
         false => advice.join("; "),
@@ -144,7 +144,7 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
 
 /// Advice about tensors that only the checkpoint has. Where the exporter may have used them, leaving
 /// them out gives another model.
-fn on_extra(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Option<String> {
+fn on_extra(findings: &Findings, keeps_all: bool) -> Option<String> {
     let patterns: BTreeSet<&String> = findings.unused.values().collect();
     let flags: Vec<String> = patterns
         .iter()
@@ -168,13 +168,9 @@ fn on_extra(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Option
     // With other problems, names are the likely reason.
     let is_alone = findings.missing.is_empty() && findings.misshapen.is_empty();
     let dropped = (!dropped.is_empty() && is_alone).then(|| {
-        let settle = match origin.weights {
-            Some(_) => "",
-            None => " (θ0's own state dict, with --origin-weights FILE, may tell)",
-        };
         format!(
             "the exporter left {} out of the graph (a bias that is zero, a folded constant), or \
-             the network does not use it{settle}; export the origin again with {EXPORT}, which \
+             the network does not use it; export the origin again with {EXPORT}, which \
              keeps every tensor",
             some(dropped)
         )

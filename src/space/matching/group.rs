@@ -42,7 +42,10 @@ pub(super) fn parameters(
     let mut groups: Vec<Group<'_>> = Vec::new();
     for r#use in &network.uses {
         if is_constant(origin, matched, r#use) || is_left(r#use, matched, options) {
-            constants.insert(r#use.initializer.clone());
+            // Most values of `Constant` nodes are constants; only those of initializers are told.
+            if !origin.is_lifted(r#use) {
+                constants.insert(r#use.initializer.clone());
+            }
             continue;
         }
         let sources = sources_at(checkpoints, matched, r#use)?;
