@@ -3,6 +3,7 @@
 //! Nothing is copied: a [`tensor::Tensor`] is a slice of the mapped file, and its elements are
 //! decoded when they are used.
 
+pub mod adapter;
 pub mod onnx;
 pub mod safetensors;
 pub mod tensor;
@@ -10,6 +11,7 @@ pub mod tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::adapter::Adapter;
 use self::onnx::Model;
 use self::tensor::Tensor;
 use crate::error::{Error, Result};
@@ -24,8 +26,35 @@ pub struct Checkpoint {
     pub name: String,
     /// Path of the file.
     pub path: PathBuf,
+    /// All files that were read: the file, and a network's external data.
+    pub files: Vec<PathBuf>,
     /// The contents of the file.
     pub content: Content,
+}
+
+/// What a name on the command line refers to.
+#[derive(Debug)]
+pub enum Opened {
+    /// A whole model.
+    Whole(Checkpoint),
+    /// Changes to a base.
+    Adapter(Adapter),
+}
+
+impl Opened {
+    /// Opens a file, or the folder of an adapter.
+    ///
+    /// # Errors
+    /// When there is no such file, its kind is unknown, or it cannot be read.
+    pub fn open(given: &Path) -> Result<Self> {
+        let weights = adapter::weights_in(given)?;
+        let checkpoint = Checkpoint::read(weights.as_deref().unwrap_or(given))?;
+        if adapter::is_adapter(&checkpoint) {
+            Ok(Self::Adapter(Adapter::of(checkpoint)?))
+        } else {
+            Ok(Self::Whole(checkpoint))
+        }
+    }
 }
 
 /// The contents of a checkpoint file.
@@ -41,16 +70,33 @@ impl Checkpoint {
     /// Opens the file `given`, or `given` with an extension appended.
     ///
     /// # Errors
-    /// When there is no such file, its kind is unknown, or it cannot be read.
+    /// When there is no such file, its kind is unknown, it cannot be read, or it is an adapter.
     pub fn open(given: &Path) -> Result<Self> {
+        match Opened::open(given)? {
+            Opened::Whole(checkpoint) => Ok(checkpoint),
+            Opened::Adapter(adapter) => Err(Error::input(
+                &adapter.path,
+                "is a LoRA adapter: a model only together with its base",
+            )
+            .help(format!(
+                "name it where fine-tuned models are named, beside the network of its base; \
+                 elsewhere, {}",
+                adapter::MERGE
+            ))),
+        }
+    }
+
+    /// Reads a file, whether or not it holds a whole model.
+    fn read(given: &Path) -> Result<Self> {
         let path = find(given)?;
+        let mut files = vec![path.clone()];
         let content = match ending(&path).as_deref() {
-            Some("onnx") => Content::Network(Box::new(Model::read(&path)?)),
-            Some("safetensors") => {
-                let tensors = safetensors::read(&path)?;
-                refuse_adapter(&path, &tensors)?;
-                Content::StateDict(tensors)
+            Some("onnx") => {
+                let model = Model::read(&path)?;
+                files.extend(model.external.iter().cloned());
+                Content::Network(Box::new(model))
             }
+            Some("safetensors") => Content::StateDict(safetensors::read(&path)?),
             other => return Err(unknown_kind(&path, other)),
         };
         let name = path
@@ -59,6 +105,7 @@ impl Checkpoint {
         Ok(Self {
             name,
             path,
+            files,
             content,
         })
     }
@@ -76,22 +123,6 @@ impl Checkpoint {
 pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
     let path = model.with_extension("safetensors");
     path.is_file().then_some(path)
-}
-
-/// Refuses an adapter: it holds factors of a difference from its base and is no model by itself.
-fn refuse_adapter(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let is_factor = |name: &&String| name.contains("lora_A") || name.contains("lora_B");
-    let Some(factor) = tensors.keys().find(is_factor) else {
-        return Ok(());
-    };
-    Err(Error::input(
-        path,
-        format!("holds a LoRA adapter (`{factor}`), not the weights of a model"),
-    )
-    .help(
-        "merge it into its base in Python, and name the merged model: \
-         model.merge_and_unload().save_pretrained(\"merged\")",
-    ))
 }
 
 /// Finds the file that a name on the command line refers to.

@@ -1,5 +1,6 @@
 //! The `.safetensors` format: reads files, and makes the header of a file to be written.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -42,6 +43,32 @@ pub struct FileLayout {
     pub tensors: Vec<(Declared, Bytes)>,
     /// The metadata of the header.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl FileLayout {
+    /// The layout of a file for tensors that were read from `path`: wide elements first, so that
+    /// all are aligned to their width.
+    ///
+    /// # Errors
+    /// When a tensor is of a type that is never written.
+    pub fn of(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let declared = tensors.iter().map(|(name, tensor)| {
+            let Some(dtype) = tensor.dtype.to_safetensors() else {
+                let dtype = tensor.dtype.name();
+                let problem = format!("holds `{name}` of type {dtype}, which is not written");
+                return Err(Error::input(path, problem).help("an .onnx file needs no such tensors"));
+            };
+            let (name, shape) = (name.clone(), tensor.shape.clone());
+            let declared = Declared { name, dtype, shape };
+            Ok((declared, tensor.bytes.clone()))
+        });
+        let mut tensors: Vec<(Declared, Bytes)> = declared.collect::<Result<_>>()?;
+        tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
+        Ok(Self {
+            tensors,
+            metadata: BTreeMap::new(),
+        })
+    }
 }
 
 /// Reads the layout of a `.safetensors` file without copying.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::base::files;
-use crate::checkpoint;
+use crate::checkpoint::{self, adapter};
 use crate::error::{Error, Result};
 
 /// A model to be opened.
@@ -134,7 +134,12 @@ fn listed(
             "the name `{name}` contains a `;`, which separates names in the results"
         ));
     }
-    let path = checkpoint::find(&folder.join(&given)).map_err(|error| error.to_string())?;
+    let path = folder.join(&given);
+    let adapter = adapter::weights_in(&path).map_err(|error| error.to_string())?;
+    let path = match adapter {
+        Some(weights) => weights,
+        None => checkpoint::find(&path).map_err(|error| error.to_string())?,
+    };
     if !path.is_file() {
         let special = path.exists() && !path.is_dir();
         let problem = if special {

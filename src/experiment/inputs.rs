@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::adapters;
 use super::candidates::Candidate;
 use super::settings::SessionSettings;
 use crate::base::files::Stamp;
@@ -28,6 +29,8 @@ pub struct Inputs {
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
+    /// What the user should know about adapters among them.
+    warnings: Vec<String>,
     /// State of each file when it was opened.
     stamps: Vec<Stamp>,
 }
@@ -42,16 +45,12 @@ impl Inputs {
         let (origin_name, model) = open_origin(&origin)?;
         let beside = || state_dict_beside(&model.path);
         let weights = settings.origin_weights.clone().or_else(beside);
-        let open = |candidate: &Candidate| {
-            let mut checkpoint = Checkpoint::open(&candidate.path)?;
-            if let Some(name) = &candidate.name {
-                checkpoint.name.clone_from(name);
-            }
-            Ok(checkpoint)
-        };
+        let origin_weights = weights.as_deref().map(Checkpoint::open).transpose()?;
+        let models = adapters::open(candidates, &model, origin_weights.as_ref())?;
         let mut inputs = Self {
-            checkpoints: candidates.iter().map(open).collect::<Result<_>>()?,
-            origin_weights: weights.as_deref().map(Checkpoint::open).transpose()?,
+            checkpoints: models.checkpoints,
+            warnings: models.warnings,
+            origin_weights,
             origin,
             origin_name,
             model,
@@ -77,23 +76,20 @@ impl Inputs {
     pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let network = Network::of(&self.model);
-        matching::pool(&network, &self.origin_name, checkpoints, weights, options)
+        let mut aligned =
+            matching::pool(&network, &self.origin_name, checkpoints, weights, options)?;
+        aligned.warnings.extend(self.warnings.iter().cloned());
+        Ok(aligned)
     }
 
     /// The files that hold weights.
     pub fn model_files(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.origin.clone()];
         paths.extend(self.model.external.iter().cloned());
-        paths.extend(
-            self.origin_weights
-                .as_ref()
-                .map(|weights| weights.path.clone()),
-        );
+        let weights = self.origin_weights.iter();
+        paths.extend(weights.flat_map(|weights| weights.files.clone()));
         for checkpoint in &self.checkpoints {
-            paths.push(checkpoint.path.clone());
-            if let Content::Network(model) = &checkpoint.content {
-                paths.extend(model.external.iter().cloned());
-            }
+            paths.extend(checkpoint.files.iter().cloned());
         }
         paths
     }

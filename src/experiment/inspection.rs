@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::adapters;
+use super::candidates::Candidate;
 use super::inputs::open_origin;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
@@ -54,11 +56,13 @@ pub fn run(
     }
     let (name, model) = open_origin(first)?;
     let network = Network::of(&model);
-    let checkpoints = others.iter().map(|path| Checkpoint::open(path));
-    let checkpoints = checkpoints.collect::<Result<Vec<_>>>()?;
     let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
     let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
-    let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
+    let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
+    let models = adapters::open(&candidates, &model, weights.as_ref())?;
+    let (checkpoints, weights) = (&models.checkpoints, weights.as_ref());
+    let mut aligned = matching::pool(&network, &name, checkpoints, weights, options)?;
+    aligned.warnings.extend(models.warnings);
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),
         frozen_nodes: frozen_nodes(&network, &aligned),

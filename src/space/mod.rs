@@ -2,8 +2,10 @@
 //!
 //! [`matching`] finds each checkpoint's tensors and makes a [`pool`] of models over the same
 //! parameters. [`gram`] and [`plane`] are its geometry, a [`mix`] is a model in it, and [`save`]
-//! writes a mix to a file. Only [`decode`] reads elements.
+//! writes a mix to a file. [`adapter`] makes a checkpoint of a base and changes to it. Only [`decode`]
+//! reads elements.
 
+pub mod adapter;
 pub mod decode;
 pub mod gram;
 pub mod matching;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
-use crate::checkpoint::safetensors::{Declared, header, read_layout};
+use crate::checkpoint::safetensors::{Declared, FileLayout, header, read_layout};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::space::matching::Aligned;
@@ -59,7 +59,7 @@ pub fn write(
     let names = names(path, aligned, template, mix)?;
     let checkpoint = template.checked_sub(1).map(|index| &checkpoints[index]);
     let mut plan = match checkpoint.filter(|checkpoint| has_names(checkpoint)) {
-        Some(checkpoint) => like(&checkpoint.path, &names)?,
+        Some(checkpoint) => like(checkpoint, &names)?,
         None => from_graph(pool, template, &names),
     };
     let origin = left_to_origin(path, aligned, template, checkpoints)?;
@@ -251,8 +251,12 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
 
 /// Plans the template's file with the parameters mixed. Of its metadata only the format is kept:
 /// the rest describes a single training run.
-fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
-    let mut layout = read_layout(template)?;
+fn like(template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
+    // What was read from several files (an adapter and its base) has the layout of none.
+    let mut layout = match template.state_dict() {
+        Some(tensors) if template.files.len() > 1 => FileLayout::of(&template.path, tensors)?,
+        _ => read_layout(&template.path)?,
+    };
     let format = layout.metadata.remove(FORMAT);
     let tensors = layout.tensors.into_iter();
     let tensors = tensors.map(
