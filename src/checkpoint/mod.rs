@@ -4,7 +4,7 @@
 //! is told by its content, not by its ending. Nothing is copied: a [`tensor::Tensor`] is a slice of
 //! the mapped file, and its elements are decoded when they are used.
 
-mod adapter;
+pub mod adapter;
 mod find;
 mod folder;
 mod kind;
@@ -18,6 +18,7 @@ pub mod tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::adapter::Adapter;
 pub use self::find::{Found, ending, exists, find, state_dict_beside};
 pub use self::folder::network as network_in;
 use self::kind::Kind;
@@ -45,6 +46,32 @@ pub struct Checkpoint {
     pub content: Content,
 }
 
+/// What a name on the command line refers to.
+#[derive(Debug)]
+pub enum Opened {
+    /// A whole model.
+    Whole(Checkpoint),
+    /// Changes to a base.
+    Adapter(Adapter),
+}
+
+impl Opened {
+    /// Opens a checkpoint as [`Checkpoint::open_weights`] does, or an adapter by its file or folder.
+    ///
+    /// # Errors
+    /// When there is no such file, its kind is unknown, it cannot be read, or it has dictionaries
+    /// but none with this key.
+    pub fn open(given: &Path, key: Option<&str>) -> Result<Self> {
+        let weights = adapter::weights_in(given)?;
+        let checkpoint = Checkpoint::read(weights.as_deref().unwrap_or(given), key)?;
+        if adapter::is_adapter(&checkpoint) {
+            Ok(Self::Adapter(Adapter::of(checkpoint)?))
+        } else {
+            Ok(Self::Whole(checkpoint))
+        }
+    }
+}
+
 /// The contents of a checkpoint file.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -66,7 +93,7 @@ impl Checkpoint {
     /// Opens the file `given`, `given` with an extension appended, or the folder `given`.
     ///
     /// # Errors
-    /// When there is no such file, its kind is unknown, or it cannot be read.
+    /// When there is no such file, its kind is unknown, or it cannot be read, or it is an adapter.
     pub fn open(given: &Path) -> Result<Self> {
         Self::open_weights(given, None)
     }
@@ -79,6 +106,22 @@ impl Checkpoint {
     /// # Errors
     /// When [`Checkpoint::open`] fails, or a file has dictionaries but none with this key.
     pub fn open_weights(given: &Path, key: Option<&str>) -> Result<Self> {
+        match Opened::open(given, key)? {
+            Opened::Whole(checkpoint) => Ok(checkpoint),
+            Opened::Adapter(adapter) => Err(Error::input(
+                &adapter.path,
+                "is a LoRA adapter: a model only together with its base",
+            )
+            .help(format!(
+                "name it where fine-tuned models are named, beside the network of its base; \
+                 elsewhere, {}",
+                adapter::MERGE
+            ))),
+        }
+    }
+
+    /// Reads a checkpoint, whether or not it is a whole model.
+    fn read(given: &Path, key: Option<&str>) -> Result<Self> {
         let found = find(given)?;
         let mut notes: Vec<String> = found.note().into_iter().collect();
         let source = found.path;
@@ -95,9 +138,6 @@ impl Checkpoint {
         } else {
             read(&path, key)?
         };
-        if let Content::StateDict(tensors) = &part.content {
-            adapter::refuse(&path, tensors)?;
-        }
         notes.extend(part.notes);
         Ok(Self {
             name: names::stem(&source),

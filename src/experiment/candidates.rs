@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::base::files;
-use crate::checkpoint;
+use crate::checkpoint::{self, adapter};
 use crate::error::{Error, Result, file_name};
 
 /// A model to be opened.
@@ -218,6 +218,7 @@ fn listed(
     }
     let weights = row.shift_remove("weights").filter(|key| !key.is_empty());
     let path = folder.join(&given);
+    adapter::weights_in(&path).map_err(|error| error.to_string())?;
     let found = checkpoint::find(&path).map_err(|error| error.to_string())?;
     if !found.path.is_file() && !found.path.is_dir() {
         let problem = if found.path.exists() {

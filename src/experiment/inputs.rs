@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::adapters;
 use super::candidates::Candidate;
 use super::settings::SessionSettings;
 use crate::base::files::Stamp;
@@ -29,6 +30,8 @@ pub struct Inputs {
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
+    /// What the user should know about adapters among them.
+    warnings: Vec<String>,
     /// State of each file when it was opened.
     stamps: Vec<Stamp>,
 }
@@ -39,28 +42,46 @@ impl Inputs {
     /// # Errors
     /// When a file cannot be used.
     pub fn open(settings: &SessionSettings, candidates: &[Candidate]) -> Result<Self> {
-        let (origin_name, model) = open_origin(&settings.origin)?;
-        let beside = || state_dict_beside(&model.path);
-        let weights = settings.origin_weights.clone().or_else(beside);
-        let key = settings.weights.as_deref();
-        let opened =
-            |it: &Candidate| Checkpoint::open_weights(&it.path, it.weights.as_deref().or(key));
-        let mut checkpoints = candidates.iter().map(opened).collect::<Result<Vec<_>>>()?;
-        name(&mut checkpoints, candidates, &model.path, &origin_name);
-        let mut inputs = Self {
-            checkpoints,
-            origin_weights: weights
-                .map(|path| Checkpoint::open_weights(&path, key))
-                .transpose()?,
-            origin: model.path.clone(),
-            origin_name,
-            model,
-            stamps: Vec::new(),
-        };
+        let (weights, key) = (
+            settings.origin_weights.as_deref(),
+            settings.weights.as_deref(),
+        );
+        let mut inputs = Self::read(&settings.origin, weights, key, candidates)?;
         let mut files = inputs.model_files();
         files.extend(settings.other_files());
         inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
         Ok(inputs)
+    }
+
+    /// Opens the network and the checkpoints, and does not watch whether they change. `weights` is
+    /// θ0's state dict, by default the one beside the network; `key` names the dictionary to take
+    /// from files that hold several.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn read(
+        origin: &Path,
+        weights: Option<&Path>,
+        key: Option<&str>,
+        candidates: &[Candidate],
+    ) -> Result<Self> {
+        let (origin_name, model) = open_origin(origin)?;
+        let weights = weights.map(Path::to_path_buf);
+        let weights = weights.or_else(|| state_dict_beside(&model.path));
+        let open = |path: &PathBuf| Checkpoint::open_weights(path, key);
+        let origin_weights = weights.as_ref().map(open).transpose()?;
+        let models = adapters::open(candidates, key, &model, origin_weights.as_ref())?;
+        let mut checkpoints = models.checkpoints;
+        name(&mut checkpoints, candidates, &model.path, &origin_name);
+        Ok(Self {
+            checkpoints,
+            warnings: models.warnings,
+            origin_weights,
+            origin: model.path.clone(),
+            origin_name,
+            model,
+            stamps: Vec::new(),
+        })
     }
 
     /// Names of θ0 and the checkpoints.
@@ -77,7 +98,10 @@ impl Inputs {
     pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let network = Network::of(&self.model);
-        matching::pool(&network, &self.origin_name, checkpoints, weights, options)
+        let mut aligned =
+            matching::pool(&network, &self.origin_name, checkpoints, weights, options)?;
+        aligned.warnings.extend(self.warnings.iter().cloned());
+        Ok(aligned)
     }
 
     /// The files that hold weights.

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::inputs::open_origin;
+use super::candidates::Candidate;
+use super::inputs::Inputs;
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content, names, state_dict_beside};
+use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
-use crate::space::matching::{self, Aligned, Options};
+use crate::space::matching::{Aligned, Options};
 use crate::space::stored_tensor::StoredTensor;
 
 /// The result of an inspection.
@@ -71,24 +72,14 @@ pub fn run(
             }));
         }
     }
-    let (name, model) = open_origin(first)?;
-    let network = Network::of(&model);
-    let open = |path: &PathBuf| Checkpoint::open_weights(path, key);
-    let mut checkpoints = others.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let sources: Vec<PathBuf> = checkpoints.iter().map(|it| it.source.clone()).collect();
-    let distinct = names::distinct(&sources, std::slice::from_ref(&name));
-    for (checkpoint, name) in checkpoints.iter_mut().zip(distinct) {
-        checkpoint.name = name;
-    }
-    let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
-    let weights = weights.as_ref().map(open).transpose()?;
-    let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
-    let opened = weights.iter().chain(&checkpoints);
+    let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
+    let inputs = Inputs::read(first, origin_weights.as_deref(), key, &candidates)?;
+    let aligned = inputs.align(options)?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),
-        frozen_nodes: frozen_nodes(&network, &aligned),
+        frozen_nodes: frozen_nodes(&Network::of(&inputs.model), &aligned),
         aligned,
-        notes: opened.flat_map(|it| it.notes.clone()).collect(),
+        notes: inputs.notes(),
     })))
 }
 

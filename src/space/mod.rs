@@ -2,9 +2,11 @@
 //!
 //! [`matching`] finds each checkpoint's tensors and makes a [`pool`] of models over the same
 //! parameters. [`gram`] and [`plane`] are its geometry, a [`mix`] is a model in it, and [`save`]
-//! writes a mix to a file. [`statistics`] says what becomes of batch norm's running statistics, and
-//! [`log_variance`] how their variances are mixed outside the hull. Only [`decode`] reads elements.
+//! writes a mix to a file. [`adapter`] makes a checkpoint of a base and changes to it. [`statistics`]
+//! says what becomes of batch norm's running statistics, and [`log_variance`] how their variances
+//! are mixed outside the hull. Only [`decode`] reads elements.
 
+pub mod adapter;
 pub mod decode;
 pub mod gram;
 pub mod log_variance;
