@@ -265,6 +265,7 @@ mod tests {
                     provider: "CPU".into(),
                     wall_seconds: 0.5,
                     verified: Default::default(),
+                    dictionaries: Default::default(),
                 },
             },
             grid,
