@@ -113,22 +113,17 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
     let is_marked = |name: &&String| origin.network.input_kind(name) == Some("PARAMETER");
     let (parameters, others): (Vec<&String>, Vec<&String>) =
         findings.missing.keys().partition(is_marked);
-    let flags: Vec<String> = others
-        .iter()
-        .map(|name| format!("--ignore '{name}'"))
-        .collect();
-    let tables = (!others.is_empty()).then(|| {
-        let cure = match origin.weights {
-            Some(_) => "",
-            None => {
-                "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its \
-                 values; "
-            }
-        };
+    let renamed = (!others.is_empty() && origin.weights.is_none()).then(|| {
+        "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its values"
+            .to_string()
+    });
+    // If the checkpoint has tensors without a place, these may be theirs.
+    let is_theirs = findings.extra.len() > findings.unused.len();
+    let tables = (!others.is_empty() && !is_theirs).then(|| {
+        let flags = others.iter().map(|name| format!("--ignore '{name}'"));
         format!(
-            "{cure}tables and masks of the network, which no training changes, are kept as they \
-             are by {}",
-            shown(&flags)
+            "tables and masks of the network, which no training changes, are kept as they are by {}",
+            shown(&flags.collect::<Vec<_>>())
         )
     });
     let lacking = (!parameters.is_empty()).then(|| {
@@ -138,7 +133,11 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
         )
     });
     let export = (!keeps_all).then(|| format!("{EXPORT} keeps every tensor under its name"));
-    let all = lacking.into_iter().chain(tables).chain(export);
+    let all = lacking
+        .into_iter()
+        .chain(renamed)
+        .chain(tables)
+        .chain(export);
     Some(all.collect::<Vec<_>>().join("; "))
 }
 

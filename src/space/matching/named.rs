@@ -185,8 +185,10 @@ fn note_missing(
             found.insert(r#use.alias.clone(), evidence);
             continue;
         }
+        // A name alone is no evidence before θ0's state dict was asked.
+        let is_asked = names.weights.is_some();
         let made = match record.history(&r#use.initializer, r#use.place) {
-            History::Computed(made) => Some(made),
+            History::Computed(made) if is_asked || !made.by_name => Some(made),
             _ => None,
         };
         findings.missing(&r#use.alias, names.shape(r#use), made);
