@@ -4,6 +4,7 @@
 use plotters::prelude::*;
 
 use super::axes::{Axes, Xy, extent};
+use super::batch_norm;
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel, Size};
 use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::Mark;
@@ -85,7 +86,7 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
         }],
         columns: 1,
         size: (640.0, 640.0),
-        captions: Vec::new(),
+        captions: Vec::from_iter(batch_norm::caption(&line.summary.provenance)),
     })
 }
 
@@ -126,7 +127,8 @@ impl LineFigure<'_> {
                 ..Margins::default()
             },
         };
-        Sheet::new(grid, self.legend(grid.width()))
+        let captions = batch_norm::caption(&self.line.summary.provenance);
+        Sheet::new(grid, self.legend(grid.width())).captioned(captions.as_slice())
     }
 
     fn panel<B: DrawingBackend>(

@@ -1,6 +1,7 @@
 //! Figures, drawn from results only, so that each can be redrawn without a model.
 
 mod axes;
+mod batch_norm;
 pub mod canvas;
 mod field;
 #[cfg(test)]

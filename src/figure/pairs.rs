@@ -1,6 +1,7 @@
 //! Figures 3 and 4 of "Model soups": what pairs of checkpoints gain by averaging.
 
 use super::axes::{Xy, extent};
+use super::batch_norm;
 use super::canvas::Size;
 use super::marks::{Dot, DotShape, Mark};
 use super::numbers::{fixed, nice_at_most};
@@ -57,7 +58,9 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
         columns: panels.len(),
         panels,
         size: ADVANTAGE_SIZE,
-        captions: vec![text],
+        captions: std::iter::once(text)
+            .chain(batch_norm::caption(&pairs.provenance))
+            .collect(),
     })
 }
 
@@ -109,6 +112,7 @@ pub fn soup_ensemble(pairs: &Pairs) -> Option<Scatter> {
         full.push(panel(title.clone(), series));
         near.push(panel(near_title, close));
     }
+    captions.extend(batch_norm::caption(&pairs.provenance));
     let columns = full.len();
     if zoomed {
         full.append(&mut near);

@@ -5,6 +5,7 @@
 use plotters::prelude::*;
 
 use super::axes::{Axes, Xy};
+use super::batch_norm;
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
 use super::field;
 use super::legend::{Key, Legend};
@@ -76,7 +77,8 @@ impl PlaneFigure<'_> {
                 ..Margins::default()
             },
         };
-        Sheet::new(grid, self.legend(grid.text_width()))
+        let captions = batch_norm::caption(&self.plane.summary.provenance);
+        Sheet::new(grid, self.legend(grid.text_width())).captioned(captions.as_slice())
     }
 
     fn plot_height(&self) -> f64 {

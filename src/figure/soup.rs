@@ -3,6 +3,7 @@
 use plotters::prelude::*;
 
 use super::axes::{Xy, extent};
+use super::batch_norm;
 use super::canvas::Size;
 use super::marks::{Dot, DotShape, Mark};
 use super::plot::{Path, Plot, Point, Series};
@@ -44,7 +45,7 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
         }],
         columns: 1,
         size: AXES_SIZE,
-        captions: Vec::new(),
+        captions: Vec::from_iter(batch_norm::caption(&soups.provenance)),
     })
 }
 
