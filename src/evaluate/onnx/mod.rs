@@ -31,6 +31,7 @@ mod graphs;
 mod independence;
 mod layout;
 mod light_model;
+mod limits;
 mod logits;
 mod memory;
 mod model;
