@@ -208,6 +208,7 @@ impl Session {
     ) -> Result<Engine<'e>> {
         let notes = data.datasets.iter().flat_map(Dataset::notes);
         notes.for_each(|note| observer.note(note));
+        self.note_of_network(data, observer);
         let engine = Engine::new(
             self.runtime,
             network,
@@ -216,10 +217,29 @@ impl Session {
             &data.datasets,
             self.settings.options.clone(),
             self.settings.stop,
-        )?;
+        )?
+        .compare_with_doubles()?;
         let warnings = engine.warnings().iter();
         warnings.for_each(|warning| observer.warn(warning));
         Ok(engine)
+    }
+
+    /// Tells how an unusual file is run.
+    fn note_of_network(&self, data: &LoadedData, observer: &dyn Observer) {
+        let model = &self.inputs.model;
+        if !model.fits_a_message() {
+            observer.note(&format!(
+                "{} is larger than 2 GiB, which ONNX Runtime cannot read: its graph and its tensors \
+                 are handed over apart, here and where the untouched file is run",
+                model.path.display()
+            ));
+        }
+        if data.signature.fixed_batch == Some(1) {
+            observer.note(
+                "the graph fixes its batch size to 1: an export with an example of 2 samples and a \
+                 dynamic batch runs several times faster",
+            );
+        }
     }
 
     /// Makes the engine save finished work, if the settings name an output.

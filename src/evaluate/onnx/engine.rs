@@ -165,6 +165,11 @@ impl<'a> Engine<'a> {
         self.context.frozen.as_ref().map(|frozen| frozen.nodes)
     }
 
+    /// Adds a warning that applies to every result.
+    pub(super) fn warn(&mut self, warning: Option<String>) {
+        self.warnings.extend(warning);
+    }
+
     /// Warnings that apply to every result: how the data is read, and what running θ0 on a few
     /// samples revealed.
     pub fn warnings(&self) -> &[String] {
