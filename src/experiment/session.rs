@@ -220,6 +220,7 @@ impl Session {
         let notes = data.datasets.iter().flat_map(Dataset::notes);
         notes.for_each(|note| observer.note(note));
         self.aligned.notes.iter().for_each(|it| observer.note(it));
+        self.note_of_network(data, observer);
         let engine = Engine::new(
             self.runtime,
             network,
@@ -228,7 +229,8 @@ impl Session {
             &data.datasets,
             self.settings.options.clone(),
             self.settings.stop,
-        )?;
+        )?
+        .compare_with_doubles()?;
         let engine = match (self.settings.batch_norm, &data.training) {
             (BatchNorm::Recalibrate { batch, .. }, Some(samples)) => {
                 observer.note(&data.described_training(batch).unwrap_or_default());
@@ -243,6 +245,24 @@ impl Session {
         let warnings = engine.warnings().iter();
         warnings.for_each(|warning| observer.warn(warning));
         Ok(engine)
+    }
+
+    /// Tells how an unusual file is run.
+    fn note_of_network(&self, data: &LoadedData, observer: &dyn Observer) {
+        let model = &self.inputs.model;
+        if !model.fits_a_message() {
+            observer.note(&format!(
+                "{} is larger than 2 GiB, which ONNX Runtime cannot read: its graph and its tensors \
+                 are handed over apart, here and where the untouched file is run",
+                model.path.display()
+            ));
+        }
+        if data.signature.fixed_batch == Some(1) {
+            observer.note(
+                "the graph fixes its batch size to 1: an export with an example of 2 samples and a \
+                 dynamic batch runs several times faster",
+            );
+        }
     }
 
     /// Makes the engine save finished work, if the settings name an output.

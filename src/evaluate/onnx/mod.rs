@@ -34,6 +34,7 @@ mod independence;
 mod keys;
 mod layout;
 mod light_model;
+mod limits;
 mod logits;
 mod memory;
 mod model;

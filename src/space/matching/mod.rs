@@ -44,6 +44,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
 use crate::graph::network::{Network, Place};
+use crate::graph::suspect;
 
 /// Aligns checkpoints with the origin.
 ///
@@ -51,7 +52,7 @@ use crate::graph::network::{Network, Place};
 /// verified by value.
 ///
 /// # Errors
-/// When a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
+/// When a network is quantized, a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
 /// batch norm was folded into the graph but not into a checkpoint. One message lists all problems.
 pub fn pool(
     network: &Network<'_>,
@@ -60,6 +61,7 @@ pub fn pool(
     origin_weights: Option<&Checkpoint>,
     options: &Options,
 ) -> Result<Aligned> {
+    refuse_quantized(network, checkpoints)?;
     let origin = Origin::new(network, origin_weights)?;
     refuse_idle(network, checkpoints, options)?;
     let found = checkpoints.iter().map(|it| find(&origin, it, options));
@@ -100,6 +102,36 @@ pub fn pool(
     aligned.caveats = doubts.caveats;
     aligned.averages = doubts.averages;
     Ok(aligned)
+}
+
+/// Refuses quantized networks: their weights lie on grids, each on another, and an average of
+/// numbers of grids is no average of weights.
+fn refuse_quantized(network: &Network<'_>, checkpoints: &[Checkpoint]) -> Result<()> {
+    if checkpoints.is_empty() {
+        return Ok(());
+    }
+    let refuse = |network: &Network<'_>| match suspect::quantized(network) {
+        None => Ok(()),
+        Some(found) => Err(Error::input(
+            &network.model.path,
+            format!(
+                "its weights are quantized (node `{}`, {}), and averages of quantized weights are \
+                 not those of the models",
+                found.node, found.operator
+            ),
+        )
+        .help(
+            "average the float models, then quantize the average: name the files from before \
+             quantization",
+        )),
+    };
+    refuse(network)?;
+    checkpoints
+        .iter()
+        .try_for_each(|checkpoint| match &checkpoint.content {
+            Content::Network(model) => refuse(&Network::of(model)),
+            Content::StateDict(_) => Ok(()),
+        })
 }
 
 /// Finds the tensors of a checkpoint.
