@@ -20,17 +20,21 @@ struct Identity<'i> {
     data: Vec<(&'i str, Role)>,
     preprocess: Option<&'i Preprocess>,
     ignore: &'i [String],
+    /// The checkpoint of each entry of `--fixed`; `None` for θ0.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    fixed: &'i [Option<usize>],
     settings: BTreeMap<String, String>,
 }
 
-/// Returns the identity of a run as text.
-pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
+/// Returns the identity of a run as text. `fixed` are the checkpoints that `--fixed` names.
+pub fn of(settings: &SessionSettings, data: &LoadedData, fixed: &[Option<usize>]) -> String {
     let sets = settings.data.iter();
     written(&Identity {
         files: data.content.iter().map(|(_, hash)| hash.as_str()).collect(),
         data: sets.map(|set| (&*set.name, set.role)).collect(),
         preprocess: settings.preprocess.as_ref(),
         ignore: &settings.matching.ignore,
+        fixed,
         settings: settings.recorded(),
     })
 }
@@ -52,6 +56,7 @@ mod tests {
             data: vec![("test", Role::Test), ("cold", Role::Shift)],
             preprocess: Some(&preprocess),
             ignore: &["head.*".to_string()],
+            fixed: &[],
             settings: [("seed".to_string(), "3".to_string())].into(),
         });
         assert_eq!(

@@ -46,18 +46,27 @@ pub fn run(
     if others.is_empty()
         && let Content::StateDict(tensors) = Checkpoint::open(first)?.content
     {
+        if !options.keep_all() {
+            return Err(Error::flag(
+                "--ignore, --fixed",
+                "leave tensors out of a network; only a state dict was named",
+            ));
+        }
         let stored = tensors.into_iter().map(|(name, tensor)| {
             let norm = norm(&tensor);
             (name, tensor, norm)
         });
         return Ok(Inspection::Tensors(stored.collect()));
     }
-    let (name, model) = open_origin(first)?;
-    let network = Network::of(&model);
+    let (name, mut model) = open_origin(first)?;
     let checkpoints = others.iter().map(|path| Checkpoint::open(path));
     let checkpoints = checkpoints.collect::<Result<Vec<_>>>()?;
     let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
     let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
+    if let Some(fixed) = matching::fix(&model, &name, &checkpoints, weights.as_ref(), options)? {
+        model = fixed;
+    }
+    let network = Network::of(&model);
     let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),

@@ -14,7 +14,8 @@ use crate::space::mix::Mix;
 use crate::space::save::{RecipeMetadata, embedded};
 
 impl Session {
-    /// How each checkpoint was verified, by its name, or by its path if two share a name.
+    /// How each checkpoint was verified, by its name, or by its path if two share a name; and θ0,
+    /// if its file is another model.
     pub(super) fn verified(&self) -> BTreeMap<String, String> {
         let network = self.network();
         let checkpoints = &self.inputs.checkpoints;
@@ -37,23 +38,31 @@ impl Session {
             };
             (name, how.to_string())
         };
-        checkpoints.iter().enumerate().map(how).collect()
+        let mut verified: BTreeMap<_, _> = checkpoints.iter().enumerate().map(how).collect();
+        if self.inputs.is_altered {
+            verified.insert(self.inputs.origin_name.clone(), "fixed".to_string());
+        }
+        verified
     }
 
     /// The original models, θ0 first, to be run as well as their mixes.
     pub fn originals<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
-        let mut models = vec![OriginalModel::File(&network.model.path)];
+        let generated = |member: usize| {
+            let mix = Mix::unit(member, self.members());
+            let write = move || embedded(network, self.aligned(), &mix, &RecipeMetadata::new());
+            OriginalModel::Generated(Box::new(write))
+        };
+        let mut models = vec![if self.inputs.is_altered {
+            generated(0)
+        } else {
+            OriginalModel::File(&network.model.path)
+        }];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
                 Content::Network(model) if self.runs_itself(network, index, model) => {
                     OriginalModel::File(&model.path)
                 }
-                _ => {
-                    let mix = Mix::unit(index + 1, self.members());
-                    let write =
-                        move || embedded(network, self.aligned(), &mix, &RecipeMetadata::new());
-                    OriginalModel::Generated(Box::new(write))
-                }
+                _ => generated(index + 1),
             });
         }
         models

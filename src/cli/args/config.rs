@@ -45,6 +45,8 @@ pub struct Config {
     #[serde(default)]
     pub ignore: Vec<String>,
     #[serde(default)]
+    pub fixed: Vec<String>,
+    #[serde(default)]
     pub plane: PlaneOptions,
     #[serde(default)]
     pub line: LineOptions,

@@ -36,6 +36,10 @@ pub struct ModelArgs {
     /// Leave out tensors with this name and keep θ0's (`*` matches anything: 'fc.*'); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
+    /// Take tensors with this name from one model for all mixes: 'fc.*=ft1' or 'fc.*=origin';
+    /// repeatable
+    #[arg(long, value_name = "PATTERN=MODEL")]
+    pub(super) fixed: Vec<String>,
 }
 
 /// The data sets, by role.

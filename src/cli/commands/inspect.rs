@@ -1,6 +1,6 @@
 //! `landscape inspect`.
 
-use crate::cli::args::InspectArgs;
+use crate::cli::args::{InspectArgs, fixed_tensors};
 use crate::cli::report::inspection as report;
 use crate::cli::terminal::{note, print};
 use crate::error::Result;
@@ -11,6 +11,7 @@ use crate::space::matching::Options;
 pub fn run(arguments: &InspectArgs) -> Result<()> {
     let options = Options {
         ignore: arguments.ignore.clone(),
+        fixed: fixed_tensors(&arguments.fixed)?,
     };
     let weights = arguments.origin_weights.clone();
     match inspection::run(&arguments.files, weights, &options)? {

@@ -9,9 +9,10 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     let agree = checks.iter().filter(|check| check.agrees).count();
     let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     names.dedup();
-    // The first is the origin, whose file is always run.
+    // The first is the origin, whose file is run unless it is listed otherwise.
     let is_file = |index: usize, name: &str| {
-        index == 0 || provenance.verified.get(name).is_some_and(|by| by == "file")
+        let by = provenance.verified.get(name);
+        by.map_or(index == 0, |by| by == "file")
     };
     let part = |files: bool| {
         let names = names.iter().enumerate();
@@ -20,12 +21,16 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     };
     let (files, dicts) = (part(true), part(false));
     let mut text = format!(
-        "self-check: {agree} of {} values agree with {what}: the untouched files of {files}",
+        "self-check: {agree} of {} values agree with {what}: ",
         checks.len()
     );
+    if !files.is_empty() {
+        text.push_str(&format!("the untouched files of {files}"));
+    }
     if !dicts.is_empty() {
+        let and = if files.is_empty() { "" } else { "; " };
         text.push_str(&format!(
-            "; for {dicts}, the origin's network with these tensors inside (this checks the \
+            "{and}for {dicts}, the origin's network with these tensors inside (this checks the \
              mixing, not the matching)"
         ));
     }

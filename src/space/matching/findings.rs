@@ -103,10 +103,10 @@ impl Findings {
         );
         Err(Error::input(path, problem)
             .lines(lines)
-            .help(self.advice(origin)))
+            .help(self.advice(path, origin)))
     }
 
-    fn advice(&self, origin: &Origin<'_>) -> String {
+    fn advice(&self, path: &Path, origin: &Origin<'_>) -> String {
         const EXPORT: &str =
             "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
         let norms = self.extra.keys().any(|name| name.ends_with("running_var"));
@@ -127,6 +127,8 @@ impl Findings {
                  tensors: export the origin again with {EXPORT}",
                 weights.display()
             )
+        } else if let Some(advice) = self.advice_on_size(path, origin) {
+            advice
         } else if self.misshapen.is_empty() && !self.extra.is_empty() && self.missing.is_empty() {
             self.advice_on_extra(origin, EXPORT)
         } else {
@@ -136,6 +138,50 @@ impl Findings {
                  renamed by its values"
             )
         }
+    }
+
+    /// Advice about a head or a vocabulary of another size: all other tensors fit.
+    fn advice_on_size(&self, path: &Path, origin: &Origin<'_>) -> Option<String> {
+        let others = self.missing.is_empty() && self.extra.is_empty();
+        // If most tensors have another size, it is another network.
+        let uses = &origin.network.uses;
+        if self.misshapen.is_empty() || !others || 2 * self.misshapen.len() > uses.len() {
+            return None;
+        }
+        let known = uses.iter().map(|it| it.alias.as_str());
+        let in_graph = |stored: &&String| {
+            let is_it = |name: &&str| {
+                let rest = stored.strip_suffix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            };
+            known.clone().find(is_it)
+        };
+        let names: BTreeSet<&str> = self
+            .misshapen
+            .keys()
+            .filter_map(|it| in_graph(&it))
+            .collect();
+        let pattern = |name: &&str| {
+            let module = module(name);
+            let mut of_module = known.clone().filter(|it| self::module(it) == module);
+            let whole = !module.is_empty() && of_module.all(|it| names.contains(it));
+            if whole {
+                format!("{module}.*")
+            } else {
+                (*name).to_string()
+            }
+        };
+        let patterns: BTreeSet<String> = names.iter().map(pattern).collect();
+        let flags = |of: &dyn Fn(&String) -> String| -> String {
+            patterns.iter().map(of).collect::<Vec<_>>().join(" ")
+        };
+        let model = path.file_stem().unwrap_or_default().to_string_lossy();
+        Some(format!(
+            "if it is a head or a vocabulary of another size, either take it from one model for all \
+             mixes: {}; or keep θ0's in all: {}",
+            flags(&|it| format!("--fixed '{it}={model}'")),
+            flags(&|it| format!("--ignore '{it}'"))
+        ))
     }
 
     /// Advice about tensors that only the checkpoint has. If the graph contains their module, it
