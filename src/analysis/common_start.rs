@@ -24,6 +24,14 @@ const ALL_PARALLEL: f64 = 0.85;
 /// 1.3 times what was learned the shared part is 0.6.
 const SHARED: f64 = 0.6;
 
+/// Maximum part that the other checkpoints may share among themselves: they must be ordinary
+/// fine-tunes of θ0. Two families of checkpoints, each of one training run, share much.
+const LOOSE: f64 = 0.4;
+
+/// Minimum of what each of the group learned beyond the shared part, relative to the same of the
+/// others. Checkpoints of one training run differ little from each other.
+const LEARNED: f64 = 0.5;
+
 /// Maximum number of names in a sentence.
 const NAMED: usize = 3;
 
@@ -125,7 +133,11 @@ fn groups(pool: &Pool, gram: &Gram) -> Option<String> {
         let between = across(&group, &rest).map(|(i, j)| cosine(i, j));
         let between = between.fold(f64::NEG_INFINITY, f64::max);
         let shared = within - between;
-        if shared >= SHARED && best.as_ref().is_none_or(|(best, ..)| shared > *best) {
+        let rest_mean = pairs(&rest).map(|(i, j)| cosine(i, j)).sum::<f64>();
+        let rest_mean = rest_mean / pairs(&rest).count() as f64;
+        let is_origin = rest_mean - between.max(0.0) <= LOOSE
+            && learned(gram, &group) >= LEARNED * learned(gram, &rest);
+        if is_origin && shared >= SHARED && best.as_ref().is_none_or(|(best, ..)| shared > *best) {
             best = Some((shared, group, rest));
         }
     }
@@ -158,6 +170,13 @@ fn groups(pool: &Pool, gram: &Gram) -> Option<String> {
         range(&mut across(&group, &rest)),
         length.sqrt()
     ))
+}
+
+/// The mean square of what each of a group has beyond what they share.
+fn learned(gram: &Gram, group: &[usize]) -> f64 {
+    let squares = group.iter().map(|&i| gram.total[[i, i]]).sum::<f64>();
+    let products = pairs(group).map(|(i, j)| gram.total[[i, j]]).sum::<f64>();
+    squares / group.len() as f64 - products / pairs(group).count() as f64
 }
 
 /// Warns if all δ are nearly parallel.
@@ -260,7 +279,16 @@ mod tests {
             .collect();
         // Two tasks: 0.5 within each, 0 across.
         let two_tasks: Vec<_> = (0..6).map(|k| task(50 + k % 2, k)).collect();
-        for models in [alone, one_task, rates, two_tasks] {
+        // Checkpoints of two training runs; of one run beside others.
+        let run = |seed: u64, k: u64| vec![(1.0, seed), (0.3, 100 + k)];
+        let two_runs: Vec<_> = (0..6).map(|k| run(50 + k % 2, k)).collect();
+        let one_run: Vec<Vec<(f64, u64)>> = (0..6)
+            .map(|k| match k % 2 {
+                0 => run(50, k),
+                _ => vec![(1.0, 100 + k)],
+            })
+            .collect();
+        for models in [alone, one_task, rates, two_tasks, two_runs, one_run] {
             let models: Vec<&[(f64, u64)]> = models.iter().map(Vec::as_slice).collect();
             assert_eq!(told(&models), Vec::<String>::new());
             assert_eq!(told(&models[..2]), Vec::<String>::new());

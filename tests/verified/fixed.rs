@@ -131,9 +131,13 @@ fn a_saved_model_has_the_fixed_tensors_whichever_file_it_is_like() {
     let (a, b) = ("ft1.safetensors", "ft2.safetensors");
     list(folder.path().join("m.csv"), &[("ft1", a), ("ft2", b)]);
     list(folder.path().join("turned.csv"), &[("ft2", b), ("ft1", a)]);
+    let graphs = [("ft1", "ft1.onnx"), ("ft2", "ft2.onnx")];
+    list(folder.path().join("graphs.csv"), &graphs);
+    let graphs = [graphs[1], graphs[0]];
+    list(folder.path().join("turned-graphs.csv"), &graphs);
     let wanted = expected()["soup"]["loss"].as_f64().unwrap();
     let data = "--val test.npz --test test.npz --fresh";
-    for models in ["m.csv", "turned.csv"] {
+    for models in ["m.csv", "turned.csv", "graphs.csv", "turned-graphs.csv"] {
         let output = run(
             &folder,
             &format!(
@@ -149,6 +153,7 @@ fn a_saved_model_has_the_fixed_tensors_whichever_file_it_is_like() {
         let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let bytes = fs::read(folder.path().join(a)).unwrap();
         let donor = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(saved.len(), donor.len(), "{models}");
         for name in ["head.weight", "head.bias", "emb.weight"] {
             let (ours, theirs) = (saved.tensor(name).unwrap(), donor.tensor(name).unwrap());
             assert_eq!((ours.shape(), ours.data()), (theirs.shape(), theirs.data()));

@@ -143,11 +143,10 @@ impl Findings {
     /// Advice about a head or a vocabulary of another size: all other tensors fit.
     fn advice_on_size(&self, path: &Path, origin: &Origin<'_>) -> Option<String> {
         let others = self.missing.is_empty() && self.extra.is_empty();
-        // If most tensors have another size, it is another network.
-        let uses = &origin.network.uses;
-        if self.misshapen.is_empty() || !others || 2 * self.misshapen.len() > uses.len() {
+        if self.misshapen.is_empty() || !others {
             return None;
         }
+        let uses = &origin.network.uses;
         let known = uses.iter().map(|it| it.alias.as_str());
         let in_graph = |stored: &&String| {
             let is_it = |name: &&str| {
@@ -172,6 +171,10 @@ impl Findings {
             }
         };
         let patterns: BTreeSet<String> = names.iter().map(pattern).collect();
+        // If many modules have another size, it is another network.
+        if patterns.is_empty() || patterns.len() > NAMED {
+            return None;
+        }
         let flags = |of: &dyn Fn(&String) -> String| -> String {
             patterns.iter().map(of).collect::<Vec<_>>().join(" ")
         };

@@ -54,7 +54,11 @@ pub fn fix(
         let (Some(donor), None) = (donors.next(), donors.next()) else {
             return Err(unknown(fixed, checkpoints));
         };
-        for (place, source) in find(&origin, donor, fixed, options)? {
+        let found = find(&origin, donor, fixed, options)?;
+        if found.is_empty() {
+            return Err(unused(fixed, donor));
+        }
+        for (place, source) in found {
             if let Some((other, _)) = taken.insert(place, (fixed, source))
                 && other.model != fixed.model
             {
@@ -90,6 +94,18 @@ fn unknown(fixed: &Fixed, checkpoints: &[Checkpoint]) -> Error {
         names.join(", "),
         fixed.pattern
     ))
+}
+
+fn unused(fixed: &Fixed, donor: &Checkpoint) -> Error {
+    let Fixed { pattern, .. } = fixed;
+    let problem = format!(
+        "`{pattern}` matches no tensor of {} that the network reads",
+        donor.path.display()
+    );
+    Error::flag(FLAG, problem).help(
+        "the graph may hold it under another name; torch.onnx.export(..., dynamo=True, \
+         optimize=False) keeps every name",
+    )
 }
 
 /// The donor's tensors for the places that a pattern names: by the graph's name or its own.
