@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// The models' names as given, `names[checkpoint]`: without the suffix for tensors left out by
-    /// `--ignore`.
+    /// `--ignore` or `--fixed`.
     pub fn given_names(&self) -> Vec<String> {
         let names = self.candidates.iter().map(|it| it.name.clone());
         names.map(Option::unwrap_or_default).collect()
@@ -274,11 +274,15 @@ impl Session {
             return Ok(engine);
         };
         output.check()?;
+        let names = self.given_names();
+        let fixed = self.settings.matching.fixed.iter();
+        let fixed = fixed.map(|it| names.iter().position(|name| *name == it.model));
+        let fixed: Vec<Option<usize>> = fixed.collect();
         engine.keeping(&JournalOptions {
             out: output.folder.clone(),
             name: output.name.clone(),
             fresh: output.fresh,
-            identity: identity::of(&self.settings, data),
+            identity: identity::of(&self.settings, data, &fixed),
         })
     }
 
@@ -412,14 +416,14 @@ impl Session {
         .help("did this training run diverge?"))
     }
 
-    /// Renames checkpoints that lose tensors to `--ignore`: their values are not those of the file.
+    /// Renames checkpoints that lose tensors to `--ignore` or `--fixed`: their values are not those of the file.
     fn rename_left_out(&mut self) -> Result<()> {
-        let patterns = self.settings.matching.ignore.join(",");
         let mut renamed = false;
         let checkpoints = self.inputs.checkpoints.iter_mut();
         for (checkpoint, left) in checkpoints.zip(&self.aligned.left_out) {
             if !left.is_empty() {
-                checkpoint.name = format!("{} without {patterns}", checkpoint.name);
+                let suffix = left.suffix(&self.settings.matching);
+                checkpoint.name.push_str(&suffix);
                 renamed = true;
             }
         }

@@ -9,11 +9,13 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     let agree = checks.iter().filter(|check| check.agrees).count();
     let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     names.dedup();
+    // The first is the origin, whose file is run unless it is listed otherwise or its statistics are
+    // re-estimated.
     let policy = provenance.settings.get("bn");
     let has_others = policy.is_some_and(|policy| policy.starts_with("recalibrate"));
-    // The first is the origin, whose file is run unless its statistics are re-estimated.
     let is_file = |index: usize, name: &str| {
-        index == 0 && !has_others || provenance.verified.get(name).is_some_and(|by| by == "file")
+        let by = provenance.verified.get(name);
+        by.map_or(index == 0 && !has_others, |by| by == "file")
     };
     let part = |files: bool| {
         let names = names.iter().enumerate();

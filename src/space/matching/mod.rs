@@ -10,6 +10,7 @@ mod aligned;
 mod evidence;
 mod extra;
 mod findings;
+mod fixed;
 mod group;
 mod known;
 mod left_out;
@@ -30,11 +31,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::aligned::Aligned;
 use self::extra::PassedOver;
+pub use self::fixed::fix;
 use self::group::Grouped;
 pub use self::left_out::LeftOut;
 use self::matches::Found;
 pub use self::matches::{Match, MatchRule, Matches, Verified};
-pub use self::options::Options;
+pub use self::options::{Fixed, Options};
 use self::origin::Origin;
 pub use self::prefix::Renaming;
 use super::pool::{Member, Pool};
@@ -139,7 +141,7 @@ fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Resu
     match &checkpoint.content {
         Content::StateDict(tensors) => named::match_named(origin, checkpoint, tensors, options),
         Content::Network(model) => Ok(Found {
-            matches: by_graph(origin.network, model)?,
+            matches: by_graph(origin.network, model, options)?,
             passed_over: Vec::new(),
             verified: Verified::Graph,
             renaming: Renaming::default(),
@@ -188,20 +190,30 @@ fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Opti
         .chain(dicts.flat_map(BTreeMap::keys).map(String::as_str))
         .chain(own.flatten().map(String::as_str))
         .collect();
-    let idle = |pattern: &&String| !names.iter().any(|name| options::fits(name, pattern));
-    match options.ignore.iter().find(idle) {
-        Some(pattern) if !checkpoints.is_empty() => Err(Error::flag(
-            "--ignore",
+    let idle = |pattern: &str| !names.iter().any(|name| options::fits(name, pattern));
+    let ignored = options.ignore.iter().map(|it| ("--ignore", it, ""));
+    let fixed = options
+        .fixed
+        .iter()
+        .map(|it| ("--fixed", &it.pattern, "=MODEL"));
+    match ignored.chain(fixed).find(|(_, pattern, _)| idle(pattern)) {
+        None => Ok(()),
+        Some((flag, pattern, model)) => Err(Error::flag(
+            flag,
             format!("`{pattern}` matches no tensor of the network or of a checkpoint"),
         )
-        .help("a pattern is a whole name, or has a `*` for anything: --ignore 'fc.*'; repeat the flag for more")),
-        _ => Ok(()),
+        .help(format!(
+            "a pattern is a whole name, or has a `*` for anything: {flag} 'fc.*{model}'; repeat the \
+             flag for more"
+        ))),
     }
 }
 
-fn by_graph(network: &Network<'_>, model: &Model) -> Result<Matches> {
+fn by_graph(network: &Network<'_>, model: &Model, options: &Options) -> Result<Matches> {
     let other = Network::of(model);
-    let places = align(network, &other)?;
+    // A tensor that is left out may have another size.
+    let may_differ = |ours: &str, theirs: &str| options.ignores(ours) || options.ignores(theirs);
+    let places = align(network, &other, &may_differ)?;
     let matches = places.into_iter().filter_map(|(place, name)| {
         let source = StoredTensor {
             tensor: model.tensors.get(&name)?.clone(),

@@ -137,7 +137,7 @@ fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
 /// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
 /// be equal at θ0 by chance.
-fn computation_between(
+pub(super) fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
     place: Place,
