@@ -4,7 +4,7 @@
 CARGO ?= cargo
 CARGO_FLAGS ?=
 
-.PHONY: help build demo test check bench runtime runtime-if-needed clean
+.PHONY: help build demo test test-real check bench runtime runtime-if-needed clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,14 @@ check: ## check formatting, lints and documentation, and run all tests, as CI do
 # PyTorch and the other packages go into an environment of their own; CI needs none of them.
 BENCH ?= $(CURDIR)/.cache/bench
 PYTHON ?= python3
+
+# What takes too long, or too much memory or disk, for every change. Python needs numpy, onnx and safetensors.
+test-real: runtime-if-needed ## run a network of 2.6 GB (12 GB of disk, some minutes)
+	$(CARGO) build --release $(CARGO_FLAGS)
+	@case "$${CARGO_TARGET_DIR:-target}" in \
+	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
+	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
+	esac; tests/real/big.sh $$program $(PYTHON)
 
 bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData};
+use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData, check_fits};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -52,7 +52,8 @@ impl Session {
     /// finite. Listed models with non-finite weights are left out with a warning.
     ///
     /// # Errors
-    /// When a file cannot be used, a checkpoint does not fit the network, or no model is left.
+    /// When a file cannot be used, a checkpoint does not fit the network, the network does not fit
+    /// into memory, or no model is left.
     pub fn open(settings: SessionSettings, observer: &dyn Observer) -> Result<Self> {
         let start = Instant::now();
         if settings.data.is_empty() {
@@ -61,6 +62,7 @@ impl Session {
         let (mut candidates, list) = settings.candidates.read()?;
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         let inputs = Inputs::open(&settings, &candidates)?;
+        check_fits(&inputs.model, &settings.options)?;
         inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
             let name = candidate.name.get_or_insert_default();

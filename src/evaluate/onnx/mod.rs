@@ -55,6 +55,7 @@ pub use self::counts::Counts;
 pub use self::engine::{Engine, JournalOptions};
 pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Timing};
+pub use self::memory::check_fits;
 pub use self::options::{BindingChoice, Device, EvaluationOptions, Losses};
 pub use self::original::OriginalModel;
 pub use self::statistics::StatisticsData;
