@@ -67,9 +67,8 @@ pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched:
 
 /// Advice about a checkpoint of which (almost) nothing is in the graph.
 fn on_another_network(findings: &Findings, is_named: bool) -> String {
-    let few = |names: Vec<String>| some(names);
-    let graph = few(findings.missing.keys().cloned().collect());
-    let own = few(findings.extra.keys().cloned().collect());
+    let graph = some(findings.missing.keys().cloned().collect());
+    let own = some(findings.extra.keys().cloned().collect());
     let named = match is_named {
         true => String::new(),
         false => format!(
