@@ -6,6 +6,7 @@
 //! two graphs ([`crate::graph::align`]).
 
 mod aligned;
+mod factors;
 mod findings;
 mod group;
 mod left_out;
@@ -85,6 +86,7 @@ pub fn pool(
     let (doubts, caveat) = verify::doubts(&origin, &aligned, checkpoints);
     aligned.warnings.extend(doubts);
     aligned.caveat = caveat;
+    factors::tell(&mut aligned);
     Ok(aligned)
 }
 
