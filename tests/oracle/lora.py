@@ -136,7 +136,7 @@ def unmerged():
             for parameter in models[name].parameters():
                 if parameter.requires_grad and seed:
                     parameter.add_(0.5 * torch.randn_like(parameter))
-        export(models[name], x[:2], folder / f"{name}.onnx")
+        export(models[name].get_base_model(), x[:2], folder / f"{name}.onnx")
 
 
 def projection(tensor):
