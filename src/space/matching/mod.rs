@@ -9,6 +9,7 @@ mod advice;
 mod aligned;
 mod evidence;
 mod extra;
+mod factors;
 mod findings;
 mod fixed;
 mod group;
@@ -103,6 +104,7 @@ pub fn pool(
     aligned.warnings.extend(doubts.warnings);
     aligned.caveats = doubts.caveats;
     aligned.averages = doubts.averages;
+    factors::tell(&mut aligned);
     Ok(aligned)
 }
 
