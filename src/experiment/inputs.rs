@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::candidates::Candidate;
 use super::settings::SessionSettings;
+use super::unfolding::{self, Unfolding};
 use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
@@ -22,8 +23,10 @@ pub struct Inputs {
     pub origin: PathBuf,
     /// Name of the origin in the results.
     pub origin_name: String,
-    /// The network, which contains θ0.
+    /// The network, which contains θ0; unfolded if the checkpoints need it.
     pub model: Model,
+    /// What the exporter computed from the parameters, and how.
+    pub unfolding: Unfolding,
     /// A separate state dict of θ0.
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
@@ -55,12 +58,22 @@ impl Inputs {
             origin,
             origin_name,
             model,
+            unfolding: Unfolding::default(),
             stamps: Vec::new(),
         };
+        inputs.unfold(&settings.matching)?;
         let mut files = inputs.model_files();
         files.extend(settings.other_files());
         inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
         Ok(inputs)
+    }
+
+    /// Computes what the exporter folded from the state dict's tensors, if all checkpoints are
+    /// state dicts and θ0's own is at hand.
+    fn unfold(&mut self, options: &matching::Options) -> Result<()> {
+        let weights = self.origin_weights.as_ref();
+        self.unfolding = unfolding::of(&mut self.model, weights, &self.checkpoints, options)?;
+        Ok(())
     }
 
     /// Names of θ0 and the checkpoints.
@@ -77,7 +90,8 @@ impl Inputs {
     pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let network = Network::of(&self.model);
-        matching::pool(&network, &self.origin_name, checkpoints, weights, options)
+        let aligned = matching::pool(&network, &self.origin_name, checkpoints, weights, options);
+        aligned.map_err(|error| self.unfolding.explain(error))
     }
 
     /// The files that hold weights.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::inputs::open_origin;
+use super::unfolding::{self, Unfolding};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub struct InspectedNetwork {
     pub aligned: Aligned,
     /// Inner products of the checkpoints' differences from θ0.
     pub gram: Gram,
+    /// What the exporter computed from the parameters, and how.
+    pub unfolding: Unfolding,
     /// Number of nodes that depend on no moving tensor, and number of all nodes.
     pub frozen_nodes: (usize, usize),
 }
@@ -52,16 +55,20 @@ pub fn run(
         });
         return Ok(Inspection::Tensors(stored.collect()));
     }
-    let (name, model) = open_origin(first)?;
-    let network = Network::of(&model);
+    let (name, mut model) = open_origin(first)?;
     let checkpoints = others.iter().map(|path| Checkpoint::open(path));
     let checkpoints = checkpoints.collect::<Result<Vec<_>>>()?;
     let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
     let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
-    let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
+    let weights = weights.as_ref();
+    let unfolding = unfolding::of(&mut model, weights, &checkpoints, options)?;
+    let network = Network::of(&model);
+    let aligned = matching::pool(&network, &name, &checkpoints, weights, options);
+    let aligned = aligned.map_err(|error| unfolding.explain(error))?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),
         frozen_nodes: frozen_nodes(&network, &aligned),
+        unfolding,
         aligned,
     })))
 }

@@ -15,6 +15,7 @@ mod names;
 mod options;
 mod origin;
 mod rules;
+pub mod unfold;
 mod values;
 mod verify;
 
