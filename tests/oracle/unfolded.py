@@ -176,6 +176,7 @@ def export(net, x, path, kind):
 
 
 def main():
+    torch.manual_seed(0)
     images, ids = torch.randn(60, 3, 9), torch.randint(0, 16, (60, 7))
     for kind, x, exporters in (
         (Norms, images, ["opt"]), (Recurrent, images, ["opt", "ts"]), (Standardized, images, ["opt", "ts"]),

@@ -5,12 +5,13 @@ use super::context::{Context, Target};
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::{Place, Use};
 use crate::graph::unfold::Expression;
+use crate::graph::unfold::rewrite::Plan;
 use crate::space::matching::named::reads_foreign_constant;
 use crate::space::matching::names::module;
 
 /// Biases of zero that the exporter left out of convolutions and Gemms: node, slot, name. The node's
 /// weight must be the tensor of the same module, and the bias used nowhere else.
-pub fn zeros(context: &mut Context<'_>) -> Vec<(usize, usize, String)> {
+pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, String)> {
     let nodes = context.names.origin.network.nodes();
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
@@ -22,13 +23,20 @@ pub fn zeros(context: &mut Context<'_>) -> Vec<(usize, usize, String)> {
             node: index,
             slot: 1,
         };
-        let Some(weight) = context
-            .matched(place)
-            .filter(|_| !context.open.contains(&place))
-        else {
+        let explained = || {
+            let mut found = plan.replacements.iter();
+            let found = found.find(|it| it.places.contains(&place))?;
+            found.expression.names().first().copied()
+        };
+        let is_open = context.open.contains(&place);
+        let matched = context.matched(place).filter(|_| !is_open);
+        let Some(weight) = matched.or_else(explained) else {
             continue;
         };
-        let name = match module(weight) {
+        // `conv.parametrizations.weight.original1` belongs to `conv`.
+        let own = weight.split(".parametrizations.").next();
+        let own = own.filter(|own| *own != weight);
+        let name = match own.unwrap_or_else(|| module(weight)) {
             "" => "bias".to_string(),
             module => format!("{module}.bias"),
         };

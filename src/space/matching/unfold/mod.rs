@@ -166,7 +166,7 @@ fn search(context: &mut Context<'_>) -> Unfolded {
             expression,
         });
     }
-    plan.biases = biases::zeros(context);
+    plan.biases = biases::zeros(context, &plan);
     for (node, _, name) in &plan.biases {
         let words = format!("{name} (left out because it was zero)");
         let at = format!("bias of {}", network.nodes()[*node].name());
