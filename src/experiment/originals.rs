@@ -58,7 +58,7 @@ impl Session {
         let mut models = vec![if is_altered {
             written(0)
         } else {
-            OriginalModel::File(network.model)
+            OriginalModel::File(&self.inputs.file)
         }];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {

@@ -1,0 +1,338 @@
+//! How a tensor is computed from the tensors of a state dict.
+
+use super::array::Array;
+
+/// A function of one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// −x.
+    Neg,
+    /// eˣ.
+    Exp,
+    /// |x|.
+    Abs,
+    /// √x.
+    Sqrt,
+    /// ln x.
+    Log,
+    /// ln(1 + eˣ).
+    Softplus,
+    /// 1/(1 + e⁻ˣ).
+    Sigmoid,
+    /// tanh x.
+    Tanh,
+    /// 1/x.
+    Reciprocal,
+}
+
+impl Function {
+    /// All functions.
+    pub const ALL: [Self; 9] = [
+        Self::Neg,
+        Self::Exp,
+        Self::Abs,
+        Self::Sqrt,
+        Self::Log,
+        Self::Softplus,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Reciprocal,
+    ];
+
+    /// The ONNX operator.
+    pub fn operator(self) -> &'static str {
+        match self {
+            Self::Neg => "Neg",
+            Self::Exp => "Exp",
+            Self::Abs => "Abs",
+            Self::Sqrt => "Sqrt",
+            Self::Log => "Log",
+            Self::Softplus => "Softplus",
+            Self::Sigmoid => "Sigmoid",
+            Self::Tanh => "Tanh",
+            Self::Reciprocal => "Reciprocal",
+        }
+    }
+
+    /// Its value.
+    pub fn of(self, x: f64) -> f64 {
+        match self {
+            Self::Neg => -x,
+            Self::Exp => x.exp(),
+            Self::Abs => x.abs(),
+            Self::Sqrt => x.sqrt(),
+            Self::Log => x.ln(),
+            // Without overflow for large x.
+            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            Self::Reciprocal => 1.0 / x,
+        }
+    }
+
+    /// Its derivative.
+    pub fn slope(self, x: f64) -> f64 {
+        match self {
+            Self::Neg | Self::Abs => 1.0,
+            Self::Exp => x.exp(),
+            Self::Sqrt => 0.5 / x.sqrt(),
+            Self::Log => 1.0 / x,
+            Self::Softplus => Self::Sigmoid.of(x),
+            Self::Sigmoid => Self::Sigmoid.of(x) * (1.0 - Self::Sigmoid.of(x)),
+            Self::Tanh => 1.0 - x.tanh() * x.tanh(),
+            Self::Reciprocal => 1.0 / (x * x),
+        }
+    }
+
+    /// Its rounding error in float32 libraries, relative to its value, in units of 2⁻²⁴.
+    pub fn rounding(self) -> f64 {
+        match self {
+            Self::Neg | Self::Abs => 0.0,
+            Self::Sqrt | Self::Reciprocal => 1.0,
+            _ => 8.0,
+        }
+    }
+}
+
+/// How a tensor is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expression {
+    /// A tensor of the state dict, by the name that the graph uses for it.
+    Raw(String),
+    /// Another shape.
+    Reshape(Box<Self>, Vec<usize>),
+    /// Another order of axes.
+    Transpose(Box<Self>, Vec<usize>),
+    /// A range along an axis: axis, start, end.
+    Slice(Box<Self>, usize, usize, usize),
+    /// Parts along an axis.
+    Concat(Vec<Self>, usize),
+    /// Repetition along axes of size 1.
+    Expand(Box<Self>, Vec<usize>),
+    /// A function of each element.
+    Of(Function, Box<Self>),
+    /// A product with a constant.
+    Scaled(Box<Self>, f64),
+    /// A sum with a constant.
+    Shifted(Box<Self>, f64),
+    /// A sum, with broadcasting.
+    Sum(Box<Self>, Box<Self>),
+    /// A product, with broadcasting.
+    Product(Box<Self>, Box<Self>),
+    /// A quotient, with broadcasting.
+    Quotient(Box<Self>, Box<Self>),
+    /// The mean over the last axis, which stays with size 1.
+    Mean(Box<Self>),
+    /// Equal elements.
+    Filled(Vec<usize>, f64),
+}
+
+impl Expression {
+    /// A tensor of the state dict.
+    pub fn raw(name: &str) -> Self {
+        Self::Raw(name.to_string())
+    }
+
+    /// In another shape.
+    pub fn reshape(self, shape: &[usize]) -> Self {
+        Self::Reshape(Box::new(self), shape.to_vec())
+    }
+
+    /// With axes in another order.
+    pub fn transpose(self, order: &[usize]) -> Self {
+        Self::Transpose(Box::new(self), order.to_vec())
+    }
+
+    /// A range along an axis.
+    pub fn slice(self, axis: usize, start: usize, end: usize) -> Self {
+        Self::Slice(Box::new(self), axis, start, end)
+    }
+
+    /// Repeated along axes of size 1.
+    pub fn expand(self, shape: &[usize]) -> Self {
+        Self::Expand(Box::new(self), shape.to_vec())
+    }
+
+    /// A function of each element.
+    pub fn of(self, function: Function) -> Self {
+        Self::Of(function, Box::new(self))
+    }
+
+    /// Times a constant.
+    pub fn scaled(self, by: f64) -> Self {
+        Self::Scaled(Box::new(self), by)
+    }
+
+    /// Plus a constant.
+    pub fn shifted(self, by: f64) -> Self {
+        Self::Shifted(Box::new(self), by)
+    }
+
+    /// Plus another.
+    pub fn plus(self, other: Self) -> Self {
+        Self::Sum(Box::new(self), Box::new(other))
+    }
+
+    /// Times another.
+    pub fn times(self, other: Self) -> Self {
+        Self::Product(Box::new(self), Box::new(other))
+    }
+
+    /// Divided by another.
+    pub fn over(self, other: Self) -> Self {
+        Self::Quotient(Box::new(self), Box::new(other))
+    }
+
+    /// The mean over the last axis.
+    pub fn mean(self) -> Self {
+        Self::Mean(Box::new(self))
+    }
+
+    /// The mean of squares over the last axis.
+    pub fn mean_square(self) -> Self {
+        self.clone().times(self).mean()
+    }
+
+    /// Its value; `raw` gives the state dict's tensors. `None` if shapes do not fit.
+    pub fn value(&self, raw: &dyn Fn(&str) -> Option<Array>) -> Option<Array> {
+        let of = |it: &Self| it.value(raw);
+        match self {
+            Self::Raw(name) => raw(name),
+            Self::Reshape(it, shape) => of(it)?.reshape(shape),
+            Self::Transpose(it, order) => of(it)?.transpose(order),
+            Self::Slice(it, axis, start, end) => of(it)?.slice(*axis, *start, *end),
+            Self::Concat(parts, axis) => {
+                let parts = parts.iter().map(of).collect::<Option<Vec<_>>>()?;
+                Array::concat(&parts, *axis)
+            }
+            Self::Expand(it, shape) => of(it)?.expand(shape),
+            Self::Of(function, it) => Some(of(it)?.map(*function)),
+            Self::Scaled(it, by) => Some(of(it)?.scaled(*by)),
+            Self::Shifted(it, by) => Some(of(it)?.shifted(*by)),
+            Self::Sum(a, b) => of(a)?.sum(&of(b)?),
+            Self::Product(a, b) => of(a)?.product(&of(b)?),
+            Self::Quotient(a, b) => of(a)?.quotient(&of(b)?),
+            Self::Mean(it) => of(it)?.mean(),
+            Self::Filled(shape, value) => Some(Array::filled(shape, *value)),
+        }
+    }
+
+    /// The expressions inside it.
+    pub fn parts(&self) -> Vec<&Self> {
+        match self {
+            Self::Raw(_) | Self::Filled(..) => Vec::new(),
+            Self::Concat(parts, _) => parts.iter().collect(),
+            Self::Sum(a, b) | Self::Product(a, b) | Self::Quotient(a, b) => vec![a, b],
+            Self::Reshape(it, _)
+            | Self::Transpose(it, _)
+            | Self::Slice(it, ..)
+            | Self::Expand(it, _)
+            | Self::Of(_, it)
+            | Self::Scaled(it, _)
+            | Self::Shifted(it, _)
+            | Self::Mean(it) => vec![it],
+        }
+    }
+
+    /// Names of the state dict's tensors in it, each once, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.collect_names(&mut names);
+        names
+    }
+
+    fn collect_names<'a>(&'a self, names: &mut Vec<&'a str>) {
+        if let Self::Raw(name) = self
+            && !names.contains(&name.as_str())
+        {
+            names.push(name);
+        }
+        for part in self.parts() {
+            part.collect_names(names);
+        }
+    }
+
+    /// Whether it is a tensor of the state dict as it is.
+    pub fn is_raw(&self) -> bool {
+        matches!(self, Self::Raw(_))
+    }
+
+    /// The formula, for readers.
+    pub fn formula(&self) -> String {
+        match self {
+            Self::Raw(name) => name.clone(),
+            Self::Transpose(it, _) => format!("{} transposed", it.formula()),
+            Self::Reshape(it, shape) => format!("{} as {shape:?}", it.formula()),
+            Self::Slice(it, axis, start, end) => {
+                format!("{}[{start}..{end} of axis {axis}]", it.formula())
+            }
+            Self::Concat(parts, _) => {
+                let parts: Vec<String> = parts.iter().map(Self::formula).collect();
+                format!("[{}]", parts.join("; "))
+            }
+            Self::Expand(it, _) => format!("{} repeated", it.formula()),
+            Self::Of(Function::Neg, it) => format!("−{}", it.formula()),
+            Self::Of(function, it) => {
+                format!("{}({})", function.operator().to_lowercase(), it.formula())
+            }
+            Self::Scaled(it, by) => format!("{by:.6} · {}", it.formula()),
+            Self::Shifted(it, by) => format!("({} + {by})", it.formula()),
+            Self::Sum(a, b) => format!("({} + {})", a.formula(), b.formula()),
+            Self::Product(a, b) => format!("{} · {}", a.formula(), b.formula()),
+            Self::Quotient(a, b) => format!("{} / {}", a.formula(), b.formula()),
+            Self::Mean(it) => format!("mean({})", it.formula()),
+            Self::Filled(_, value) => format!("constant {value}"),
+        }
+    }
+
+    /// Whether its elements are those of the state dict, rearranged.
+    pub fn is_layout(&self) -> bool {
+        let own = matches!(
+            self,
+            Self::Raw(_)
+                | Self::Reshape(..)
+                | Self::Transpose(..)
+                | Self::Slice(..)
+                | Self::Concat(..)
+                | Self::Expand(..)
+        );
+        own && self.parts().into_iter().all(Self::is_layout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_have_their_values_and_slopes() {
+        for function in Function::ALL {
+            let x = 0.7;
+            let step = 1e-6;
+            let slope = (function.of(x + step) - function.of(x - step)) / (2.0 * step);
+            assert!(
+                (slope.abs() - function.slope(x).abs()).abs() < 1e-8,
+                "{function:?}"
+            );
+        }
+        assert_eq!(Function::Softplus.of(1000.0), 1000.0);
+        assert!((Function::Softplus.of(0.0) - 2f64.ln()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn an_expression_is_evaluated_and_names_its_tensors() {
+        // −exp(a) + 2·aᵀ with a = [[0, 1], [2, 3]].
+        let raw =
+            |name: &str| (name == "a").then(|| Array::exact(vec![2, 2], vec![0.0, 1.0, 2.0, 3.0]));
+        let exp = Expression::raw("a").of(Function::Exp).of(Function::Neg);
+        let twice = Expression::raw("a").transpose(&[1, 0]).scaled(2.0);
+        assert!(Expression::raw("a").transpose(&[1, 0]).is_layout() && !twice.is_layout());
+        let sum = exp.plus(twice);
+        let value = sum.value(&raw).unwrap();
+        assert!((value.data[1] - (4.0 - 1f64.exp())).abs() < 1e-15);
+        assert_eq!(sum.names(), ["a"]);
+        assert_eq!(Expression::raw("b").value(&raw), None);
+        let square = Expression::raw("a").mean_square().value(&raw).unwrap();
+        assert_eq!(square.data, [0.5, 6.5]);
+    }
+}
