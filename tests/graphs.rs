@@ -243,7 +243,7 @@ fn versions_beyond_the_runtime_are_one_line_with_both_numbers() {
     let told = predicate::str::contains("is written in version 99 of the format (IR version), and")
         .and(predicate::str::contains("reads versions up to"))
         .and(predicate::str::contains("onnxruntime::").not());
-    folder.plane("--steps 3").assert().code(2).stderr(told());
+    folder.plane("--steps 3").assert().code(2).stderr(told);
     edit(&folder, "zs.onnx", |model| {
         model.ir_version = Some(8);
         model.opset_import[0].version = Some(99);
@@ -251,7 +251,7 @@ fn versions_beyond_the_runtime_are_one_line_with_both_numbers() {
     let told = predicate::str::contains("uses version 99 of the operators (opset), and")
         .and(predicate::str::contains("knows versions up to"))
         .and(predicate::str::contains("onnxruntime::").not());
-    folder.plane("--steps 3").assert().code(2).stderr(told());
+    folder.plane("--steps 3").assert().code(2).stderr(told);
 }
 
 #[test]
