@@ -25,7 +25,10 @@ mod tests {
         for (policy, end) in [
             ("interpolate", "averaged, not re-estimated."),
             ("origin", "θ0's in every model."),
-            ("recalibrate=500:64", "every model from 500 training samples."),
+            (
+                "recalibrate=500:64",
+                "every model from 500 training samples.",
+            ),
         ] {
             let mut provenance = Provenance::default();
             assert_eq!(caption(&provenance), None);
