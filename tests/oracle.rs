@@ -193,7 +193,7 @@ fn another_network_is_refused_with_what_does_not_fit() {
     let words = [
         "only in the graph",
         "only in the checkpoint",
-        "is it a checkpoint of this network?",
+        "looks like a checkpoint of another network",
     ];
     refused(
         "vit",

@@ -66,6 +66,7 @@ impl Models {
         let network = Network::of(&self.origin);
         let options = Options {
             ignore: self.ignore.clone(),
+            ..Options::default()
         };
         let aligned = matching::pool(&network, "zs", &self.checkpoints, None, &options).unwrap();
         (network, aligned)

@@ -19,23 +19,60 @@ use crate::error::{Error, Result};
 /// When the folder cannot be created or written, or the disk is full. Then `path` is left as it
 /// was, and the temporary file is removed.
 pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let attempt = || -> io::Result<()> {
-        let folder = folder_of(path);
-        let mut file = temporary(folder)?;
-        let _unfinished = UNFINISHED.add(file.path());
+    prepare(path, content)?.publish()
+}
+
+/// A file that is written and flushed to disk, but does not have its name yet. If it is dropped,
+/// nothing remains.
+pub struct Prepared {
+    path: PathBuf,
+    file: NamedTempFile,
+    _unfinished: BeingWritten<'static>,
+}
+
+/// Writes a temporary file beside `path`, which [`Prepared::publish`] renames to `path`. For files
+/// that belong together: all are prepared first.
+///
+/// # Errors
+/// When the folder cannot be created or written, or the disk is full.
+pub fn prepare(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<Prepared> {
+    let attempt = || -> io::Result<Prepared> {
+        let mut file = temporary(folder_of(path))?;
+        let unfinished = UNFINISHED.add(file.path());
         let mut buffered = BufWriter::new(file.as_file_mut());
         content(&mut buffered)?;
         buffered.flush()?;
         drop(buffered);
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        // Makes the rename survive a power failure as well. Not every system can open folders.
-        if let Ok(folder) = fs::File::open(folder) {
-            folder.sync_all()?;
-        }
-        Ok(())
+        Ok(Prepared {
+            path: path.to_path_buf(),
+            file,
+            _unfinished: unfinished,
+        })
     };
     attempt().map_err(|error| Error::write(path, &error))
+}
+
+impl Prepared {
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// When the file cannot be renamed.
+    pub fn publish(self) -> Result<()> {
+        let Self { path, file, .. } = self;
+        let attempt = || -> io::Result<()> {
+            file.persist(&path).map_err(|error| error.error)?;
+            // Makes the rename survive a power failure as well. Not every system can open folders.
+            if let Ok(folder) = fs::File::open(folder_of(&path)) {
+                folder.sync_all()?;
+            }
+            Ok(())
+        };
+        attempt().map_err(|error| Error::write(&path, &error))
+    }
 }
 
 /// Writes a value as indented JSON, atomically like [`write()`].

@@ -1,6 +1,7 @@
 //! Memory-maps files; errors name the file.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -19,6 +20,16 @@ pub fn map_file(path: &Path) -> Result<Bytes> {
         return Err(Error::input(path, "the file is empty"));
     }
     map_open(&file, path)
+}
+
+/// Copies bytes into pages of their own, so that they begin at a multiple of any element's size.
+///
+/// # Errors
+/// When memory is missing.
+pub fn copy(bytes: &[u8]) -> io::Result<Bytes> {
+    let mut pages = memmap2::MmapMut::map_anon(bytes.len())?;
+    pages.copy_from_slice(bytes);
+    Ok(Bytes::from_owner(pages.make_read_only()?))
 }
 
 /// Maps an open, non-empty file; `path` is for messages.

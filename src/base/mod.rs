@@ -9,3 +9,4 @@ pub mod lock;
 pub mod machine;
 pub mod map;
 pub mod number;
+pub mod scratch;

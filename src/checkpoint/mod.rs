@@ -1,31 +1,75 @@
-//! Reads checkpoints: the tensors of `.onnx` and `.safetensors` files, memory-mapped.
+//! Reads checkpoints: the tensors of ONNX, safetensors and PyTorch files, memory-mapped.
 //!
-//! Nothing is copied: a [`tensor::Tensor`] is a slice of the mapped file, and its elements are
-//! decoded when they are used.
+//! A checkpoint is a file, a folder that holds one, or the index of several files. What a file is
+//! is told by its content, not by its ending. Nothing is copied: a [`tensor::Tensor`] is a slice of
+//! the mapped file, and its elements are decoded when they are used.
 
+pub mod adapter;
+mod find;
+mod folder;
+mod kind;
+pub mod names;
 pub mod onnx;
+mod pytorch;
 pub mod safetensors;
+mod shards;
 pub mod tensor;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::adapter::Adapter;
+pub use self::find::{Found, ending, exists, find, state_dict_beside};
+pub use self::folder::network as network_in;
+use self::kind::Kind;
 use self::onnx::Model;
 use self::tensor::Tensor;
+use crate::base::map;
 use crate::error::{Error, Result};
 
-/// The extensions tried for a bare checkpoint name, in this order.
-const ENDINGS: [&str; 2] = ["onnx", "safetensors"];
-
-/// An open checkpoint file.
+/// An open checkpoint.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// Name: the file's stem.
+    /// Name: the stem of the file, or the name of the folder.
     pub name: String,
-    /// Path of the file.
+    /// The file or folder that was named.
+    pub source: PathBuf,
+    /// Path of the file that was read, or of the index of several.
     pub path: PathBuf,
+    /// All files that were read: an index and its files, a network and its external data.
+    pub files: Vec<PathBuf>,
+    /// The dictionary of the file that was taken, such as `state_dict` or `model_ema.module`.
+    pub dictionary: Option<String>,
+    /// What the user should know about the choice of file and dictionary.
+    pub notes: Vec<String>,
     /// The contents of the file.
     pub content: Content,
+}
+
+/// What a name on the command line refers to.
+#[derive(Debug)]
+pub enum Opened {
+    /// A whole model.
+    Whole(Checkpoint),
+    /// Changes to a base.
+    Adapter(Adapter),
+}
+
+impl Opened {
+    /// Opens a checkpoint as [`Checkpoint::open_weights`] does, or an adapter by its file or folder.
+    ///
+    /// # Errors
+    /// When there is no such file, its kind is unknown, it cannot be read, or it has dictionaries
+    /// but none with this key.
+    pub fn open(given: &Path, key: Option<&str>) -> Result<Self> {
+        let weights = adapter::weights_in(given)?;
+        let checkpoint = Checkpoint::read(weights.as_deref().unwrap_or(given), key)?;
+        if adapter::is_adapter(&checkpoint) {
+            Ok(Self::Adapter(Adapter::of(checkpoint)?))
+        } else {
+            Ok(Self::Whole(checkpoint))
+        }
+    }
 }
 
 /// The contents of a checkpoint file.
@@ -37,29 +81,72 @@ pub enum Content {
     StateDict(BTreeMap<String, Tensor>),
 }
 
+/// What one file or index holds.
+struct Part {
+    files: Vec<PathBuf>,
+    dictionary: Option<String>,
+    notes: Vec<String>,
+    content: Content,
+}
+
 impl Checkpoint {
-    /// Opens the file `given`, or `given` with an extension appended.
+    /// Opens the file `given`, `given` with an extension appended, or the folder `given`.
     ///
     /// # Errors
-    /// When there is no such file, its kind is unknown, or it cannot be read.
+    /// When there is no such file, its kind is unknown, or it cannot be read, or it is an adapter.
     pub fn open(given: &Path) -> Result<Self> {
-        let path = find(given)?;
-        let content = match ending(&path).as_deref() {
-            Some("onnx") => Content::Network(Box::new(Model::read(&path)?)),
-            Some("safetensors") => {
-                let tensors = safetensors::read(&path)?;
-                refuse_adapter(&path, &tensors)?;
-                Content::StateDict(tensors)
-            }
-            other => return Err(unknown_kind(&path, other)),
+        Self::open_weights(given, None)
+    }
+
+    /// Opens a checkpoint as [`Checkpoint::open`] does. `key` names the dictionary to take where a
+    /// file of PyTorch holds several: its keys, joined by dots; `.` is the file's own. A file that
+    /// is a state dict itself has no keys, and neither has a `.safetensors` or `.onnx` file: they
+    /// are read as they are.
+    ///
+    /// # Errors
+    /// When [`Checkpoint::open`] fails, or a file has dictionaries but none with this key.
+    pub fn open_weights(given: &Path, key: Option<&str>) -> Result<Self> {
+        match Opened::open(given, key)? {
+            Opened::Whole(checkpoint) => Ok(checkpoint),
+            Opened::Adapter(adapter) => Err(Error::input(
+                &adapter.path,
+                "is a LoRA adapter: a model only together with its base",
+            )
+            .help(format!(
+                "name it where fine-tuned models are named, beside the network of its base; \
+                 elsewhere, {}",
+                adapter::MERGE
+            ))),
+        }
+    }
+
+    /// Reads a checkpoint, whether or not it is a whole model.
+    fn read(given: &Path, key: Option<&str>) -> Result<Self> {
+        let found = find(given)?;
+        let mut notes: Vec<String> = found.note().into_iter().collect();
+        let source = found.path;
+        let path = if source.is_dir() {
+            let located = folder::locate(&source, &find::ENDINGS)?;
+            notes.extend(located.notes);
+            located.path
+        } else {
+            shards::refuse_part(&source)?;
+            source.clone()
         };
-        let name = path
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let part = if shards::is_index(&path) {
+            indexed(&path, key)?
+        } else {
+            read(&path, key)?
+        };
+        notes.extend(part.notes);
         Ok(Self {
-            name,
+            name: names::stem(&source),
+            source,
             path,
-            content,
+            files: part.files,
+            dictionary: part.dictionary,
+            notes,
+            content: part.content,
         })
     }
 
@@ -70,75 +157,75 @@ impl Checkpoint {
             Content::Network(_) => None,
         }
     }
+
+    /// Whether the checkpoint is a single `.safetensors` file.
+    pub fn is_safetensors(&self) -> bool {
+        let single = self.files.len() == 1 && self.state_dict().is_some();
+        single && kind_of(&self.path).is_ok_and(|kind| kind == Kind::Safetensors)
+    }
 }
 
-/// The state dict beside a model, if there is one: the same name with the other extension.
-pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
-    let path = model.with_extension("safetensors");
-    path.is_file().then_some(path)
+/// The kind of a file: by its content, or by its ending if the content does not tell.
+fn kind_of(path: &Path) -> Result<Kind> {
+    let bytes = map::map_file(path)?;
+    if let Some(kind) = kind::of(path, &bytes)? {
+        return Ok(kind);
+    }
+    match ending(path).as_deref() {
+        Some("onnx") => Ok(Kind::Onnx),
+        Some("safetensors") => Ok(Kind::Safetensors),
+        Some("pt" | "pth" | "bin" | "ckpt" | "tar") => Err(Error::input(
+            path,
+            "is no file of PyTorch: it begins neither as a zip archive nor as a pickle",
+        )
+        .help("was it written by torch.save? files of torch.save, safetensors and ONNX are read")),
+        _ => Err(Error::input(
+            path,
+            "is no checkpoint: neither an ONNX, a safetensors nor a PyTorch file",
+        )),
+    }
 }
 
-/// Refuses an adapter: it holds factors of a difference from its base and is no model by itself.
-fn refuse_adapter(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let is_factor = |name: &&String| name.contains("lora_A") || name.contains("lora_B");
-    let Some(factor) = tensors.keys().find(is_factor) else {
-        return Ok(());
+/// Reads one file.
+fn read(path: &Path, key: Option<&str>) -> Result<Part> {
+    let mut part = Part {
+        files: vec![path.to_path_buf()],
+        dictionary: None,
+        notes: Vec::new(),
+        content: Content::StateDict(BTreeMap::new()),
     };
-    Err(Error::input(
-        path,
-        format!("holds a LoRA adapter (`{factor}`), not the weights of a model"),
-    )
-    .help(
-        "merge it into its base in Python, and name the merged model: \
-         model.merge_and_unload().save_pretrained(\"merged\")",
-    ))
+    match kind_of(path)? {
+        Kind::Onnx => {
+            let model = Model::read(path)?;
+            part.files.extend(model.external.iter().cloned());
+            part.content = Content::Network(Box::new(model));
+        }
+        Kind::Safetensors => part.content = Content::StateDict(safetensors::read(path)?),
+        Kind::PyTorch => {
+            let weights = pytorch::read(path, &map::map_file(path)?, key)?;
+            let told = |note: &String| format!("{}: {note}", path.display());
+            part.notes = weights.notes.iter().map(told).collect();
+            part.dictionary = weights.dictionary;
+            part.content = Content::StateDict(weights.tensors);
+        }
+    }
+    Ok(part)
 }
 
-/// Finds the file that a name on the command line refers to.
-///
-/// # Errors
-/// When neither the name nor the name with an extension is a file; the message lists what was
-/// tried.
-pub fn find(given: &Path) -> Result<PathBuf> {
-    if given.is_file() {
-        return Ok(given.to_path_buf());
-    }
-    let with = |ending: &&str| {
-        let mut name = given.as_os_str().to_owned();
-        name.push(".");
-        name.push(ending);
-        PathBuf::from(name)
+/// Reads the files of an index.
+fn indexed(path: &Path, key: Option<&str>) -> Result<Part> {
+    let tensors = |file: &Path| match read(file, key)?.content {
+        Content::StateDict(tensors) => Ok(tensors),
+        Content::Network(_) => Err(Error::input(
+            file,
+            "is a network, not a part of a state dict",
+        )),
     };
-    let candidates: Vec<PathBuf> = ENDINGS.iter().map(with).collect();
-    if let Some(found) = candidates.iter().find(|path| path.is_file()) {
-        return Ok(found.clone());
-    }
-    if ending(given).is_some_and(|ending| ENDINGS.contains(&ending.as_str())) || given.exists() {
-        // Opening the path as given reports what is wrong with it.
-        return Ok(given.to_path_buf());
-    }
-    let tried: Vec<String> = candidates
-        .iter()
-        .map(|path| format!("`{}`", path.display()))
-        .collect();
-    Err(Error::input(
-        given,
-        format!("there is no such file, nor {}", tried.join(" or ")),
-    ))
-}
-
-/// The extension of a file name, in lower case.
-pub fn ending(path: &Path) -> Option<String> {
-    path.extension()
-        .map(|ending| ending.to_string_lossy().to_lowercase())
-}
-
-fn unknown_kind(path: &Path, ending: Option<&str>) -> Error {
-    let error = Error::input(path, "is neither an .onnx nor a .safetensors file");
-    match ending {
-        Some("pt" | "pth" | "bin" | "ckpt") => error.help(
-            "convert it in Python: safetensors.torch.save_file(model.state_dict(), \"name.safetensors\")",
-        ),
-        _ => error,
-    }
+    let sharded = shards::read(path, tensors)?;
+    Ok(Part {
+        files: sharded.files,
+        dictionary: None,
+        notes: sharded.notes,
+        content: Content::StateDict(sharded.tensors),
+    })
 }

@@ -1,20 +1,27 @@
 //! Loads the data sets of an experiment and hashes its inputs.
 
+use std::collections::BTreeMap;
+
 use super::inputs::{Inputs, hashes};
 use super::settings::SessionSettings;
 use crate::data::{Dataset, ReadOptions, Source};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::signature::Signature;
 use crate::graph::network::Network;
 use crate::result::score::DatasetInfo;
+use crate::space::statistics::BatchNorm;
 
 /// Data sets that fit a network's inputs.
 pub struct LoadedData {
     /// The network's inputs, and the output that holds the logits.
     pub(super) signature: Signature,
     pub(super) datasets: Vec<Dataset>,
+    /// The training samples that batch norm's statistics are re-estimated from.
+    pub(super) training: Option<Dataset>,
     /// Path and SHA-256 of each file of weights or data.
     pub(super) content: Vec<(String, String)>,
+    /// The dictionaries that were taken from the checkpoints' files, by the checkpoints' names.
+    pub(super) dictionaries: BTreeMap<String, String>,
     /// Path and SHA-256 of the configuration file.
     pub(super) config_file: Vec<(String, String)>,
 }
@@ -35,16 +42,36 @@ impl LoadedData {
         let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         let datasets = settings.data.iter().map(read);
         let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
+        let training = training(settings, &signature, &options)?;
         let models = hashes(&inputs.model_files())?;
+        let read = training.iter().filter(|training| {
+            let mut others = datasets.iter();
+            !others.any(|other| other.path() == training.path())
+        });
         let data = datasets
             .iter()
+            .chain(read)
             .map(|data| (data.path().display().to_string(), data.sha256().to_string()));
         Ok(Self {
             content: models.into_iter().chain(data).collect(),
+            dictionaries: inputs.dictionaries(),
             config_file: hashes(settings.config_file.as_slice())?,
             signature,
             datasets,
+            training,
         })
+    }
+
+    /// Describes how batch norm's statistics are re-estimated, if they are.
+    pub(super) fn described_training(&self, batch: usize) -> Option<String> {
+        let training = self.training.as_ref()?;
+        Some(format!(
+            "batch norm: statistics are re-estimated for every model from {} samples of {}, in \
+             batches of {}",
+            training.len(),
+            training.path().display(),
+            self.signature.fixed_batch.unwrap_or(batch)
+        ))
     }
 
     /// Path and SHA-256 of each file of weights or data.
@@ -65,4 +92,30 @@ impl LoadedData {
             format!("stopped by a limit after {done} of {whole} samples; all values are from these samples")
         })
     }
+}
+
+/// Reads the training samples that statistics are re-estimated from, if they are. They are drawn from
+/// the whole file, whatever the limit of the other data sets.
+fn training(
+    settings: &SessionSettings,
+    signature: &Signature,
+    options: &ReadOptions,
+) -> Result<Option<Dataset>> {
+    let BatchNorm::Recalibrate { samples, .. } = settings.batch_norm else {
+        return Ok(None);
+    };
+    let options = ReadOptions {
+        limit: Some(samples),
+        ..options.clone()
+    };
+    let source = settings.training_data()?;
+    let read = Dataset::read(source, &signature.inputs, &options)?;
+    if read.len() < samples {
+        let (path, has) = (source.path.display(), read.len());
+        let problem = format!("asks for {samples} training samples, and {path} has {has}");
+        return Err(
+            Error::flag("--bn", problem).help(format!("--bn recalibrate={has} takes them all"))
+        );
+    }
+    Ok(Some(read))
 }

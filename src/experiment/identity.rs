@@ -26,12 +26,19 @@ struct Identity<'i> {
 /// Returns the identity of a run as text.
 pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
     let sets = settings.data.iter();
+    let mut recorded = settings.recorded();
+    if !data.dictionaries.is_empty() {
+        // One file holds several models.
+        let taken = data.dictionaries.iter();
+        let taken: Vec<String> = taken.map(|(name, key)| format!("{name}={key}")).collect();
+        recorded.insert("dictionaries".to_string(), taken.join(";"));
+    }
     written(&Identity {
         files: data.content.iter().map(|(_, hash)| hash.as_str()).collect(),
         data: sets.map(|set| (&*set.name, set.role)).collect(),
         preprocess: settings.preprocess.as_ref(),
         ignore: &settings.matching.ignore,
-        settings: settings.recorded(),
+        settings: recorded,
     })
 }
 

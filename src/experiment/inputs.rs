@@ -1,17 +1,19 @@
 //! Opens the files of an experiment: the network with θ0, its state dict, and the checkpoints.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::adapters;
 use super::candidates::Candidate;
 use super::settings::SessionSettings;
 use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
+use crate::checkpoint::{Checkpoint, Content, names, network_in, state_dict_beside};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
@@ -28,6 +30,8 @@ pub struct Inputs {
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
     pub checkpoints: Vec<Checkpoint>,
+    /// What the user should know about adapters among them.
+    warnings: Vec<String>,
     /// State of each file when it was opened.
     stamps: Vec<Stamp>,
 }
@@ -38,29 +42,46 @@ impl Inputs {
     /// # Errors
     /// When a file cannot be used.
     pub fn open(settings: &SessionSettings, candidates: &[Candidate]) -> Result<Self> {
-        let origin = settings.origin.clone();
-        let (origin_name, model) = open_origin(&origin)?;
-        let beside = || state_dict_beside(&model.path);
-        let weights = settings.origin_weights.clone().or_else(beside);
-        let open = |candidate: &Candidate| {
-            let mut checkpoint = Checkpoint::open(&candidate.path)?;
-            if let Some(name) = &candidate.name {
-                checkpoint.name.clone_from(name);
-            }
-            Ok(checkpoint)
-        };
-        let mut inputs = Self {
-            checkpoints: candidates.iter().map(open).collect::<Result<_>>()?,
-            origin_weights: weights.as_deref().map(Checkpoint::open).transpose()?,
-            origin,
-            origin_name,
-            model,
-            stamps: Vec::new(),
-        };
+        let (weights, key) = (
+            settings.origin_weights.as_deref(),
+            settings.weights.as_deref(),
+        );
+        let mut inputs = Self::read(&settings.origin, weights, key, candidates)?;
         let mut files = inputs.model_files();
         files.extend(settings.other_files());
         inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
         Ok(inputs)
+    }
+
+    /// Opens the network and the checkpoints, and does not watch whether they change. `weights` is
+    /// θ0's state dict, by default the one beside the network; `key` names the dictionary to take
+    /// from files that hold several.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn read(
+        origin: &Path,
+        weights: Option<&Path>,
+        key: Option<&str>,
+        candidates: &[Candidate],
+    ) -> Result<Self> {
+        let (origin_name, model) = open_origin(origin)?;
+        let weights = weights.map(Path::to_path_buf);
+        let weights = weights.or_else(|| state_dict_beside(&model.path));
+        let open = |path: &PathBuf| Checkpoint::open_weights(path, key);
+        let origin_weights = weights.as_ref().map(open).transpose()?;
+        let models = adapters::open(candidates, key, &model, origin_weights.as_ref())?;
+        let mut checkpoints = models.checkpoints;
+        name(&mut checkpoints, candidates, &model.path, &origin_name);
+        Ok(Self {
+            checkpoints,
+            warnings: models.warnings,
+            origin_weights,
+            origin: model.path.clone(),
+            origin_name,
+            model,
+            stamps: Vec::new(),
+        })
     }
 
     /// Names of θ0 and the checkpoints.
@@ -77,25 +98,38 @@ impl Inputs {
     pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let network = Network::of(&self.model);
-        matching::pool(&network, &self.origin_name, checkpoints, weights, options)
+        let mut aligned =
+            matching::pool(&network, &self.origin_name, checkpoints, weights, options)?;
+        aligned.warnings.extend(self.warnings.iter().cloned());
+        Ok(aligned)
     }
 
     /// The files that hold weights.
     pub fn model_files(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.origin.clone()];
         paths.extend(self.model.external.iter().cloned());
-        paths.extend(
-            self.origin_weights
-                .as_ref()
-                .map(|weights| weights.path.clone()),
-        );
-        for checkpoint in &self.checkpoints {
-            paths.push(checkpoint.path.clone());
-            if let Content::Network(model) = &checkpoint.content {
-                paths.extend(model.external.iter().cloned());
-            }
-        }
+        let weights = self.origin_weights.iter();
+        let state_dicts = weights.chain(&self.checkpoints);
+        paths.extend(state_dicts.flat_map(|checkpoint| checkpoint.files.clone()));
         paths
+    }
+
+    /// The dictionary that was taken from each checkpoint's file, by the checkpoint's name; files
+    /// without keys are left out.
+    pub fn dictionaries(&self) -> BTreeMap<String, String> {
+        let taken = |checkpoint: &Checkpoint| {
+            let key = checkpoint.dictionary.clone()?;
+            Some((checkpoint.name.clone(), key))
+        };
+        self.checkpoints.iter().filter_map(taken).collect()
+    }
+
+    /// What the user should know about the choice of files and dictionaries.
+    pub fn notes(&self) -> Vec<String> {
+        let weights = self.origin_weights.iter();
+        let all = weights.chain(&self.checkpoints);
+        let notes: BTreeSet<&String> = all.flat_map(|checkpoint| &checkpoint.notes).collect();
+        notes.into_iter().cloned().collect()
     }
 
     /// Checks that no file has changed since it was opened.
@@ -107,12 +141,39 @@ impl Inputs {
     }
 }
 
-/// Opens the origin, which must be a network. Returns its name and the network.
+/// Names the checkpoints: as the user did, or by their paths.
+fn name(checkpoints: &mut [Checkpoint], candidates: &[Candidate], origin: &Path, name: &str) {
+    let mut taken: Vec<String> = vec![name.to_string()];
+    let mut unnamed = Vec::new();
+    for (checkpoint, candidate) in checkpoints.iter_mut().zip(candidates) {
+        match &candidate.name {
+            Some(name) => {
+                checkpoint.name.clone_from(name);
+                taken.push(name.clone());
+            }
+            // The origin's own file, as one of the models, keeps its name.
+            None if checkpoint.path == origin => {}
+            None => unnamed.push(checkpoint),
+        }
+    }
+    let sources: Vec<PathBuf> = unnamed.iter().map(|it| it.source.clone()).collect();
+    let names = names::distinct(&sources, &taken);
+    for (checkpoint, name) in unnamed.into_iter().zip(names) {
+        checkpoint.name = name;
+    }
+}
+
+/// Opens the origin, which must be a network, or a folder with one. Returns its name and the
+/// network.
 ///
 /// # Errors
 /// When the file cannot be read or holds no network.
 pub fn open_origin(path: &Path) -> Result<(String, Model)> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = if path.is_dir() {
+        Checkpoint::open(&network_in(path)?)?
+    } else {
+        Checkpoint::open(path)?
+    };
     match checkpoint.content {
         Content::Network(model) => Ok((checkpoint.name, *model)),
         Content::StateDict(_) => Err(Error::flag(

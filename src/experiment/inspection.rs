@@ -2,23 +2,34 @@
 
 use std::path::PathBuf;
 
-use super::inputs::open_origin;
+use super::candidates::Candidate;
+use super::inputs::Inputs;
 use crate::checkpoint::tensor::Tensor;
-use crate::checkpoint::{Checkpoint, Content, state_dict_beside};
+use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::frozen_nodes;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
-use crate::space::matching::{self, Aligned, Options};
+use crate::space::matching::{Aligned, Options};
 use crate::space::stored_tensor::StoredTensor;
 
 /// The result of an inspection.
 pub enum Inspection {
-    /// The tensors of a state dict, each with its name, and its norm if it holds floats.
-    Tensors(Vec<(String, Tensor, Option<f64>)>),
+    /// A state dict.
+    Tensors(InspectedTensors),
     /// A network, and checkpoints aligned with it.
     Network(Box<InspectedNetwork>),
+}
+
+/// A state dict.
+pub struct InspectedTensors {
+    /// Its tensors, each with its name, and its norm if it holds floats.
+    pub tensors: Vec<(String, Tensor, Option<f64>)>,
+    /// The dictionary that holds them, if the file keeps them under a key.
+    pub dictionary: Option<String>,
+    /// What the user should know about the choice of file and dictionary.
+    pub notes: Vec<String>,
 }
 
 /// A network and its checkpoints.
@@ -29,40 +40,46 @@ pub struct InspectedNetwork {
     pub gram: Gram,
     /// Number of nodes that depend on no moving tensor, and number of all nodes.
     pub frozen_nodes: (usize, usize),
+    /// What the user should know about the choice of files and dictionaries.
+    pub notes: Vec<String>,
 }
 
-/// Inspects a network and checkpoints, or a single state dict.
+/// Inspects a network and checkpoints, or a single state dict. `key` names the dictionary to take
+/// from files that hold several.
 ///
 /// # Errors
 /// When a file cannot be used, or a checkpoint does not fit the network.
 pub fn run(
     files: &[PathBuf],
     origin_weights: Option<PathBuf>,
+    key: Option<&str>,
     options: &Options,
 ) -> Result<Inspection> {
     let Some((first, others)) = files.split_first() else {
         return Err(Error::flag("files", "none was named"));
     };
-    if others.is_empty()
-        && let Content::StateDict(tensors) = Checkpoint::open(first)?.content
-    {
-        let stored = tensors.into_iter().map(|(name, tensor)| {
-            let norm = norm(&tensor);
-            (name, tensor, norm)
-        });
-        return Ok(Inspection::Tensors(stored.collect()));
+    if others.is_empty() {
+        let checkpoint = Checkpoint::open_weights(first, key)?;
+        if let Content::StateDict(tensors) = checkpoint.content {
+            let stored = tensors.into_iter().map(|(name, tensor)| {
+                let norm = norm(&tensor);
+                (name, tensor, norm)
+            });
+            return Ok(Inspection::Tensors(InspectedTensors {
+                tensors: stored.collect(),
+                dictionary: checkpoint.dictionary,
+                notes: checkpoint.notes,
+            }));
+        }
     }
-    let (name, model) = open_origin(first)?;
-    let network = Network::of(&model);
-    let checkpoints = others.iter().map(|path| Checkpoint::open(path));
-    let checkpoints = checkpoints.collect::<Result<Vec<_>>>()?;
-    let weights = origin_weights.or_else(|| state_dict_beside(&model.path));
-    let weights = weights.as_deref().map(Checkpoint::open).transpose()?;
-    let aligned = matching::pool(&network, &name, &checkpoints, weights.as_ref(), options)?;
+    let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
+    let inputs = Inputs::read(first, origin_weights.as_deref(), key, &candidates)?;
+    let aligned = inputs.align(options)?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),
-        frozen_nodes: frozen_nodes(&network, &aligned),
+        frozen_nodes: frozen_nodes(&Network::of(&inputs.model), &aligned),
         aligned,
+        notes: inputs.notes(),
     })))
 }
 

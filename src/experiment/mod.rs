@@ -7,6 +7,7 @@
 //! evaluates the mixes that the analysis needs, and arranges the scores into a result with warnings
 //! and provenance. An [`Observer`] follows its progress; pass `&()` to ignore it.
 
+mod adapters;
 pub mod batch_norm;
 pub mod candidates;
 pub mod data;

@@ -12,6 +12,7 @@ use crate::graph::network::Network;
 use crate::space::matching::Verified;
 use crate::space::mix::Mix;
 use crate::space::save::{RecipeMetadata, embedded};
+use crate::space::statistics::BatchNorm;
 
 impl Session {
     /// How each checkpoint was verified, by its name, or by its path if two share a name.
@@ -42,26 +43,35 @@ impl Session {
 
     /// The original models, θ0 first, to be run as well as their mixes.
     pub fn originals<'e>(&'e self, network: &'e Network<'e>) -> Vec<OriginalModel<'e>> {
-        let mut models = vec![OriginalModel::File(&network.model.path)];
+        let written = |member: usize| {
+            let mix = Mix::unit(member, self.members());
+            let write =
+                move |mix: &Mix| embedded(network, self.aligned(), mix, &RecipeMetadata::new());
+            OriginalModel::Generated(mix, Box::new(write))
+        };
+        let mut models = vec![if self.settings.batch_norm.is_recalibrated() {
+            written(0)
+        } else {
+            OriginalModel::File(network.model)
+        }];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {
                 Content::Network(model) if self.runs_itself(network, index, model) => {
-                    OriginalModel::File(&model.path)
+                    OriginalModel::File(model)
                 }
-                _ => {
-                    let mix = Mix::unit(index + 1, self.members());
-                    let write =
-                        move || embedded(network, self.aligned(), &mix, &RecipeMetadata::new());
-                    OriginalModel::Generated(Box::new(write))
-                }
+                _ => written(index + 1),
             });
         }
         models
     }
 
     /// Whether a checkpoint's file can be run as it is. A graph of another precision or batch size
-    /// cannot be fed the same data, and with tensors left out the file is another model.
+    /// cannot be fed the same data, and with tensors left out or other running statistics the file is
+    /// another model.
     fn runs_itself(&self, network: &Network<'_>, index: usize, model: &Model) -> bool {
+        if self.settings.batch_norm != BatchNorm::Interpolate {
+            return false;
+        }
         // The type of each input, and its batch size if that is fixed.
         let types = |network: &Network<'_>| -> Option<Vec<(InputDtype, Option<usize>)>> {
             let inputs = signature::inputs(network).ok()?.into_iter();

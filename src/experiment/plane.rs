@@ -101,6 +101,9 @@ impl PlaneSettings {
             let problem = "refined points would be evaluated on other samples under a limit";
             return Err(Error::flag("adaptive", problem));
         }
+        if self.arrows.is_some() {
+            session.settings.refuse_recalibration("--arrows needs")?;
+        }
         match &self.grid {
             GridSpec::Axes { xs, ys } if xs.len() < 2 || ys.len() < 2 => {
                 Err(Error::flag("grid", "each axis needs two coordinates"))

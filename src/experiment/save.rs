@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::base::atomic;
 use crate::error::{Error, Result};
+use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::models::Accuracies;
 use crate::result::soup::Soups;
@@ -34,8 +35,8 @@ pub struct ToSave {
 /// Checks before a long run that the models can be saved, as far as that is known.
 ///
 /// # Errors
-/// When a file is one of the inputs, its folder cannot be written, or the model is too large for
-/// the format.
+/// When a file is one of the inputs, its folder cannot be written, or the format cannot hold the
+/// model.
 pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let mut files = session.inputs.model_files();
@@ -43,16 +44,17 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
     let files: Vec<PathBuf> = files.iter().filter_map(|path| real(path)).collect();
     let (aligned, checkpoints) = (session.aligned(), &session.inputs.checkpoints);
     for Save { path, .. } in saves {
-        if real(path).is_some_and(|path| files.contains(&path)) {
-            let path = path.display();
-            return Err(Error::flag(
-                "--save",
-                format!("{path} is one of the inputs"),
-            ));
+        for path in save::files(path, aligned, network)? {
+            if real(&path).is_some_and(|path| files.contains(&path)) {
+                let path = path.display();
+                return Err(Error::flag(
+                    "--save",
+                    format!("{path} is one of the inputs"),
+                ));
+            }
+            atomic::probe(&path)?;
         }
-        save::check_size(path, aligned, network)?;
         save::check_left_out(path, aligned, checkpoints)?;
-        atomic::probe(path)?;
     }
     Ok(())
 }
@@ -61,13 +63,12 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
 /// with the best validation accuracy.
 ///
 /// # Errors
-/// When a method made no model.
+/// When a method made no model, or its statistics cannot be re-estimated.
 pub fn chosen(
     saves: &[Save],
-    soups: &Soups,
-    recipes: &[Recipe],
+    (soups, recipes): (&Soups, &[Recipe]),
     session: &Session,
-    data: &LoadedData,
+    (engine, data): (&Engine<'_>, &LoadedData),
 ) -> Result<Vec<ToSave>> {
     let accuracy = |index: usize| Accuracies::of(&soups.datasets, &soups.methods[index].scores).val;
     let choose = |Save { wanted, path }: &Save| {
@@ -92,9 +93,10 @@ pub fn chosen(
         let (name, pool) = (made.to_string(), session.pool());
         let mut recipe = save::recipe(&name, &mix, made.beta, pool, data.hashes());
         recipe.extend(save::left_out(session.aligned()));
+        recipe.extend(session.saved_statistics());
         Ok(ToSave {
             path: path.clone(),
-            mix,
+            mix: engine.settled(&mix)?,
             recipe,
         })
     };

@@ -1,8 +1,6 @@
 //! The self-check of pools: runs each original file on a few samples and compares it with the model
 //! that its tensors make in the origin's network.
 
-use std::path::Path;
-
 use super::session::Session;
 use crate::analysis::self_check;
 use crate::error::Result;
@@ -11,7 +9,6 @@ use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::score::{DatasetInfo, Score};
-use crate::space::save;
 
 /// Number of samples for the self-check.
 const SAMPLES: usize = 64;
@@ -27,12 +24,6 @@ pub fn against_files(
     network: &Network<'_>,
     logits: &Logits,
 ) -> Result<Vec<String>> {
-    if save::check_size(Path::new("model.onnx"), session.aligned(), network).is_err() {
-        return Ok(vec![
-            "the network is too large for one ONNX file: the files were not compared with their mixes"
-                .to_string(),
-        ]);
-    }
     let files = engine.try_originals(&session.originals(network), SAMPLES)?;
     let set = engine.datasets().swap_remove(0);
     let samples = set.samples.min(SAMPLES);

@@ -1,6 +1,6 @@
 //! A session: the network and the checkpoints, opened and aligned.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions};
+use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -26,6 +26,7 @@ use crate::result::score::Score;
 use crate::space::gram::{Gram, nonfinite};
 use crate::space::matching::Aligned;
 use crate::space::pool::Pool;
+use crate::space::statistics::{self, BatchNorm};
 
 /// A network and its checkpoints, opened and aligned, with the settings of evaluation.
 ///
@@ -58,9 +59,9 @@ impl Session {
             return Err(Error::flag("data", "no data set was named"));
         }
         let (mut candidates, list) = settings.candidates.read()?;
-        let list = list.map(PathBuf::from);
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         let inputs = Inputs::open(&settings, &candidates)?;
+        inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
             let name = candidate.name.get_or_insert_default();
             name.clone_from(&checkpoint.name);
@@ -78,13 +79,15 @@ impl Session {
             finished: Mutex::default(),
         };
         match list {
-            Some(csv) => {
-                session.refuse_name_of_origin(&csv)?;
-                session.leave_out_diverged(&csv, observer)?;
+            Some(list) => {
+                session.refuse_names(&list)?;
+                session.leave_out_diverged(&list, observer)?;
             }
             None => session.refuse_nonfinite()?,
         }
         session.rename_left_out()?;
+        let network = Network::of(&session.inputs.model);
+        statistics::apply(session.settings.batch_norm, &network, &mut session.aligned)?;
         if session.settings.every_tensor_moves {
             session.aligned.pool.mark_moving();
         }
@@ -141,6 +144,14 @@ impl Session {
     /// Warnings about models that were left out.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The entry of a saved model that says where its running statistics come from, unless they are
+    /// averaged as all its tensors are.
+    pub(super) fn saved_statistics(&self) -> Option<(String, String)> {
+        let policy = self.settings.batch_norm;
+        let is_other = policy != BatchNorm::Interpolate;
+        is_other.then(|| ("landscape.bn".to_string(), policy.to_string()))
     }
 
     /// Columns of the list: those named, or all but `name` and `path`.
@@ -208,6 +219,7 @@ impl Session {
     ) -> Result<Engine<'e>> {
         let notes = data.datasets.iter().flat_map(Dataset::notes);
         notes.for_each(|note| observer.note(note));
+        self.aligned.notes.iter().for_each(|it| observer.note(it));
         let engine = Engine::new(
             self.runtime,
             network,
@@ -217,6 +229,17 @@ impl Session {
             self.settings.options.clone(),
             self.settings.stop,
         )?;
+        let engine = match (self.settings.batch_norm, &data.training) {
+            (BatchNorm::Recalibrate { batch, .. }, Some(samples)) => {
+                observer.note(&data.described_training(batch).unwrap_or_default());
+                let training = StatisticsData {
+                    data: samples,
+                    batch,
+                };
+                engine.reestimating(network, &self.aligned, training)?
+            }
+            _ => engine,
+        };
         let warnings = engine.warnings().iter();
         warnings.for_each(|warning| observer.warn(warning));
         Ok(engine)
@@ -286,8 +309,15 @@ impl Session {
     pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
         let files = data.content.iter().chain(&data.config_file);
         let mut settings = self.settings.recorded();
+        if !statistics::has_some(&self.network(), &self.aligned) {
+            settings.remove("bn");
+        }
         if let Some(layout) = engine.and_then(Engine::layout) {
             settings.insert("layout".to_string(), layout);
+        }
+        if !self.aligned.unused.is_empty() {
+            let patterns = self.aligned.unused.iter().cloned().collect::<Vec<_>>();
+            settings.insert("ignored-unused".to_string(), patterns.join(", "));
         }
         Provenance {
             command: self.settings.command.clone(),
@@ -297,22 +327,35 @@ impl Session {
             onnxruntime: self.runtime.version().to_string(),
             provider: self.settings.options.device.provider().to_string(),
             verified: self.verified(),
+            dictionaries: self.inputs.dictionaries(),
+            caveats: self.aligned.caveats.clone(),
             wall_seconds: self.start.elapsed().as_secs_f64(),
         }
     }
 
-    fn refuse_name_of_origin(&self, csv: &Path) -> Result<()> {
-        let origin = &self.inputs.origin_name;
-        let mut models = self.inputs.checkpoints.iter();
-        if models.any(|model| model.name == *origin) {
-            let problem = format!("a model has the name of the origin, `{origin}`");
-            return Err(Error::input(csv, problem));
+    /// Refuses names that the results could not hold, or not tell apart.
+    fn refuse_names(&self, list: &str) -> Result<()> {
+        let names = self.names();
+        let Some((origin, models)) = names.split_first() else {
+            return Ok(());
+        };
+        for (index, name) in models.iter().enumerate() {
+            let problem = if name == origin {
+                format!("a model has the name of the origin, `{origin}`")
+            } else if models[..index].contains(name) {
+                format!("two models have the name `{name}`")
+            } else if name.contains(';') {
+                format!("the name `{name}` contains a `;`, which separates names in the results")
+            } else {
+                continue;
+            };
+            return Err(Error::flag(list, problem).help("give each a name: NAME=CKPT"));
         }
         Ok(())
     }
 
     /// Leaves out listed models whose weights are NaN or infinite.
-    fn leave_out_diverged(&mut self, csv: &Path, observer: &dyn Observer) -> Result<()> {
+    fn leave_out_diverged(&mut self, list: &str, observer: &dyn Observer) -> Result<()> {
         let diverged = diverged(&self.aligned)?;
         for (index, problem) in diverged.iter().enumerate().rev() {
             let Some(problem) = problem else { continue };
@@ -325,7 +368,7 @@ impl Session {
         if self.candidates.is_empty() {
             let mut warnings = self.warnings.iter();
             let first = warnings.next().cloned().unwrap_or_default();
-            return Err(Error::input(csv, first).lines(warnings));
+            return Err(Error::flag(list, first).lines(warnings));
         }
         if !self.warnings.is_empty() {
             // Which tensors are frozen or tied depends on all models.

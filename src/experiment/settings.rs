@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::onnx::EvaluationOptions;
 use crate::result::score::Role;
 use crate::space::matching::Options;
+use crate::space::statistics::BatchNorm;
 
 /// The network, the models, the data, and how models are evaluated.
 #[derive(Debug, Clone)]
@@ -19,6 +20,9 @@ pub struct SessionSettings {
     pub origin: PathBuf,
     /// Separate state dict of θ0; by default the one beside the network, if there is one.
     pub origin_weights: Option<PathBuf>,
+    /// The dictionary to take from files of PyTorch that hold several, such as `state_dict_ema` or
+    /// `model_ema.module`.
+    pub weights: Option<String>,
     /// The models.
     pub candidates: Candidates,
     /// How tensors are matched.
@@ -32,6 +36,11 @@ pub struct SessionSettings {
     pub logits_output: Option<String>,
     /// The data sets, with their roles.
     pub data: Vec<Source>,
+    /// What becomes of batch norm's running statistics in a mix.
+    pub batch_norm: BatchNorm,
+    /// The training data that statistics are re-estimated from; by default the first data set with
+    /// that role.
+    pub statistics_data: Option<Source>,
     /// Scaling of u8 data.
     pub preprocess: Option<Preprocess>,
     /// Number of samples taken from each data set; `None` and 0 take all.
@@ -57,12 +66,15 @@ impl SessionSettings {
         Self {
             origin: origin.into(),
             origin_weights: None,
+            weights: None,
             candidates,
             matching: Options::default(),
             every_tensor_moves: false,
             onnxruntime: None,
             logits_output: None,
             data,
+            batch_norm: BatchNorm::default(),
+            statistics_data: None,
             preprocess: None,
             limit: None,
             seed: 0,
@@ -77,6 +89,41 @@ impl SessionSettings {
     /// Whether there is a data set with this role.
     pub fn has(&self, role: Role) -> bool {
         self.data.iter().any(|set| set.role == role)
+    }
+
+    /// The training data that statistics are re-estimated from.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn training_data(&self) -> Result<&Source> {
+        let mut sets = self.data.iter();
+        let named = self.statistics_data.as_ref();
+        named
+            .or_else(|| sets.find(|set| set.role == Role::Train))
+            .ok_or_else(|| {
+                let policy = self.batch_norm;
+                let problem = format!("is `{policy}`, and there is no training data");
+                Error::flag("--bn", problem).help(
+                    "--train FILE names it: batch norm's statistics are those of training samples",
+                )
+            })
+    }
+
+    /// Refuses re-estimated statistics where a gradient is needed.
+    ///
+    /// # Errors
+    /// When the settings ask for them.
+    pub(super) fn refuse_recalibration(&self, what: &str) -> Result<()> {
+        if !self.batch_norm.is_recalibrated() {
+            return Ok(());
+        }
+        let problem = format!(
+            "is `{}`, but {what} the gradient of the loss, and that of statistics that are \
+             re-estimated from the samples is not computed",
+            self.batch_norm
+        );
+        Err(Error::flag("--bn", problem)
+            .help("use --bn interpolate or --bn origin where a gradient is needed"))
     }
 
     /// Refuses limits that would leave the models of an experiment with different samples.
@@ -95,7 +142,8 @@ impl SessionSettings {
 
     /// The input files other than models.
     pub(super) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
-        let data = self.data.iter().map(|set| set.path.clone());
+        let data = self.data.iter().chain(&self.statistics_data);
+        let data = data.map(|set| set.path.clone());
         data.chain(self.config_file.clone())
     }
 
@@ -105,7 +153,7 @@ impl SessionSettings {
         [
             ("limit", limit.to_string()),
             ("seed", self.seed.to_string()),
-            ("batch-norm", "interpolate".to_string()),
+            ("bn", self.batch_norm.to_string()),
         ]
         .map(|(key, value)| (key.to_string(), value))
         .into()

@@ -87,6 +87,9 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let network = session.network();
     let learns = settings.learning.is_some();
     if learns && settings.asked {
+        session
+            .settings
+            .refuse_recalibration("a learned soup needs")?;
         let output = session.settings.logits_output.as_deref();
         check_gradient(&network, session.aligned(), output)?;
     }
@@ -116,7 +119,8 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
     soup_result::add_warnings(&mut soups, session, &network, &methods, &recipes);
-    let to_save = save::chosen(&settings.saves, &soups, &recipes, session, &data);
+    let made = (&soups, recipes.as_slice());
+    let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));
     session.conclude(engine, true)?;
     Ok(SoupRun { soups, to_save })
 }

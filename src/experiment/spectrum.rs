@@ -54,6 +54,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Spectrum> {
     session.settings.refuse_limits()?;
+    session.settings.refuse_recalibration("a Hessian needs")?;
     settings.check(session)?;
     let network = session.network();
     let data = session.load_data()?;

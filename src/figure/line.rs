@@ -126,7 +126,8 @@ impl LineFigure<'_> {
                 ..Margins::default()
             },
         };
-        Sheet::new(grid, self.legend(grid.width()))
+        let sheet = Sheet::new(grid, self.legend(grid.width()));
+        sheet.captioned(&self.line.summary.provenance.caveats)
     }
 
     fn panel<B: DrawingBackend>(

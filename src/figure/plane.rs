@@ -76,7 +76,8 @@ impl PlaneFigure<'_> {
                 ..Margins::default()
             },
         };
-        Sheet::new(grid, self.legend(grid.text_width()))
+        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
+        sheet.captioned(&self.plane.summary.provenance.caveats)
     }
 
     fn plot_height(&self) -> f64 {

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::anonymous;
+use super::names::captures;
 use super::network::{Network, Place};
-use crate::checkpoint::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::checkpoint::onnx::proto::NodeProto;
 use crate::error::{Error, Result};
 
 /// Maps each place where the origin reads a floating-point initializer to the name of the other
@@ -177,6 +179,12 @@ impl Walk<'_> {
                 _ => return Err(self.part(Some(Place { node: a, slot }), "an input is left out")),
             }
         }
+        // What the graphs inside the nodes read: they are equal up to names.
+        let (ours, theirs) = (captures(p), captures(q));
+        for (k, (x, y)) in ours.iter().zip(theirs).enumerate() {
+            let slot = p.input.len() + k;
+            self.value(x, y, Some(Place { node: a, slot }))?;
+        }
         Ok(())
     }
 
@@ -230,12 +238,9 @@ fn trimmed(inputs: &[String]) -> &[String] {
 
 fn differing_attribute(p: &NodeProto, q: &NodeProto) -> Option<String> {
     let sorted = |node: &NodeProto| {
-        let attributes = node.attribute.iter().map(|attribute| {
-            let mut attribute = attribute.clone();
-            attribute.doc_string = None;
-            forget_names(&mut attribute);
-            (attribute.name().to_string(), attribute)
-        });
+        let node = anonymous::node(node);
+        let attributes = node.attribute.into_iter();
+        let attributes = attributes.map(|attribute| (attribute.name().to_string(), attribute));
         attributes.collect::<BTreeMap<_, _>>()
     };
     let (ours, theirs) = (sorted(p), sorted(q));
@@ -244,15 +249,4 @@ fn differing_attribute(p: &NodeProto, q: &NodeProto) -> Option<String> {
         .chain(theirs.keys())
         .find(differs)
         .map(ToString::to_string)
-}
-
-/// Removes the name of a tensor in an attribute: constants are compared by value alone.
-fn forget_names(attribute: &mut AttributeProto) {
-    let forget = |tensor: &mut TensorProto| {
-        tensor.name = None;
-        tensor.doc_string = None;
-        tensor.metadata_props.clear();
-    };
-    attribute.t.iter_mut().for_each(forget);
-    attribute.tensors.iter_mut().for_each(forget);
 }

@@ -7,8 +7,9 @@
 
 use std::collections::HashSet;
 
-use super::names::{defined, node_reads, outputs, reads};
+use super::names::{captures, defined, node_reads, outputs, reads};
 use super::network::Place;
+use crate::checkpoint::onnx::bodies::redirect_capture;
 use crate::checkpoint::onnx::proto::{
     GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
@@ -105,9 +106,19 @@ impl GraphEditor {
             .retain(|node| indices.next().is_some_and(|index| keep(index, node)));
     }
 
-    /// Makes an input slot of a node read another value.
+    /// Makes a slot of a node read another value. If the graphs inside a node read that value
+    /// already, the slots after this one may move: several slots are redirected last one first.
     pub fn redirect(&mut self, place: Place, value: &str) {
-        self.graph.node[place.node].input[place.slot] = value.to_string();
+        let node = &mut self.graph.node[place.node];
+        let inputs = node.input.len();
+        if let Some(input) = node.input.get_mut(place.slot) {
+            *input = value.to_string();
+            return;
+        }
+        let captured = captures(node).get_index(place.slot - inputs).copied();
+        if let Some(captured) = captured.map(str::to_string) {
+            redirect_capture(node, &captured, value);
+        }
     }
 
     /// Adds initializers.

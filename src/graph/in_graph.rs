@@ -22,11 +22,16 @@ pub fn coefficient(member: usize, dtype: Dtype) -> String {
     format!("landscape.c{member}.{}", dtype.name())
 }
 
-/// Rewrites a skeleton to mix `members` models; `slots` are its external initializers.
-pub fn rewrite(skeleton: ModelProto, slots: &[WeightSlot], members: usize) -> ModelProto {
+/// Rewrites a skeleton to mix `members` models; `slots` are those of its external initializers that
+/// are sums over the members.
+pub fn rewrite<'s>(
+    skeleton: ModelProto,
+    slots: impl Iterator<Item = &'s WeightSlot> + Clone,
+    members: usize,
+) -> ModelProto {
     let mut editor = GraphEditor::open(skeleton);
     let mut sums = Vec::new();
-    for slot in slots {
+    for slot in slots.clone() {
         let Some(header) = editor.take_initializer(&slot.name) else {
             continue;
         };
@@ -51,7 +56,10 @@ pub fn rewrite(skeleton: ModelProto, slots: &[WeightSlot], members: usize) -> Mo
 }
 
 /// Rewrites a skeleton so that the `slots` are inputs.
-pub fn as_inputs(skeleton: ModelProto, slots: &[WeightSlot]) -> ModelProto {
+pub fn as_inputs<'s>(
+    skeleton: ModelProto,
+    slots: impl Iterator<Item = &'s WeightSlot>,
+) -> ModelProto {
     let mut editor = GraphEditor::open(skeleton);
     for slot in slots {
         if editor.take_initializer(&slot.name).is_some() {

@@ -4,9 +4,13 @@
 //! how two graphs correspond, and [`suspect`] which parts of a graph make its values doubtful.
 //! Every change of a graph goes through [`editor`]: [`skeleton`] leaves the moving weights out,
 //! [`in_graph`] mixes them inside the graph, [`loss_outputs`] adds the loss, [`split`] cuts off the
-//! frozen part, and [`gradient`] writes the backward pass.
+//! frozen part, [`batch_statistics`] computes what batch norm sees in training mode, and
+//! [`gradient`] writes the backward pass.
 
 pub mod align;
+mod anonymous;
+pub mod apart;
+pub mod batch_statistics;
 pub mod build;
 pub mod cast_like;
 pub mod editor;

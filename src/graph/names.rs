@@ -5,17 +5,8 @@
 
 use std::collections::HashSet;
 
-use crate::checkpoint::onnx::proto::{AttributeProto, GraphProto, NodeProto};
-
-/// The graphs that an attribute holds.
-pub fn subgraphs(attribute: &AttributeProto) -> impl Iterator<Item = &GraphProto> {
-    attribute.g.iter().chain(&attribute.graphs)
-}
-
-/// The graphs inside a node.
-pub fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
-    node.attribute.iter().flat_map(subgraphs)
-}
+pub use crate::checkpoint::onnx::bodies::{bodies, captures, subgraphs};
+use crate::checkpoint::onnx::proto::{GraphProto, NodeProto};
 
 /// The names that the graphs inside a node read, in order. This includes their own values, and
 /// names may repeat.
@@ -26,6 +17,13 @@ pub fn captured(node: &NodeProto) -> Vec<&str> {
         names.extend(body.node.iter().flat_map(node_reads));
     }
     names
+}
+
+/// The values that a node reads, by their slot ([`Place`](super::network::Place)): its inputs, then
+/// its captures.
+pub fn slots(node: &NodeProto) -> Vec<&str> {
+    let inputs = node.input.iter().map(String::as_str);
+    inputs.chain(captures(node)).collect()
 }
 
 /// The names that a node or the graphs inside it read, in order. This includes the empty name of an
@@ -66,7 +64,7 @@ pub fn outputs(node: &NodeProto) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::onnx::proto::{DataType, TensorProto};
+    use crate::checkpoint::onnx::proto::{AttributeProto, DataType, TensorProto};
     use crate::graph::build::{described, node};
 
     /// `y = If(c) { z = x + w }`, where w belongs to the body.

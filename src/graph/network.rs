@@ -3,22 +3,20 @@
 //! A parameter is identified by its use in the graph (node and input slot), not by the name of its
 //! initializer: exporters merge equal initializers and rename those they fold.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use super::names::captured;
+use super::names::slots;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::onnx::proto::{GraphProto, NodeProto, entries};
 use crate::checkpoint::tensor::Tensor;
-
-/// Used as an input slot, means "inside a subgraph of the node".
-pub const SUBGRAPH: usize = usize::MAX;
 
 /// A place where the graph reads an initializer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Index of the node.
     pub node: usize,
-    /// Input slot, or [`SUBGRAPH`].
+    /// Input slot. After the inputs come the values that the graphs inside the node (the branches of
+    /// an `If`, the body of a `Loop`) read from the enclosing graph, in the order of first use.
     pub slot: usize,
 }
 
@@ -155,15 +153,10 @@ impl<'m> Network<'m> {
             if self.is_alias(node) {
                 continue;
             }
-            for (slot, value) in node.input.iter().enumerate() {
+            for (slot, value) in slots(node).into_iter().enumerate() {
                 if !is_constant_slot(node.op_type(), slot) {
                     self.push_use(&mut uses, index, slot, value);
                 }
-            }
-            let mut seen = HashSet::new();
-            let captured = captured(node).into_iter();
-            for value in captured.filter(|value| seen.insert(*value)) {
-                self.push_use(&mut uses, index, SUBGRAPH, value);
             }
         }
         uses

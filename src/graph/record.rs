@@ -123,6 +123,8 @@ pub struct Record<'n> {
     network: &'n Network<'n>,
     /// Names of the module's parameters and persistent buffers; empty if none are recorded.
     signature: BTreeSet<&'n str>,
+    /// Names of the module's buffers that no state dict has (`persistent=False`).
+    transient: BTreeSet<&'n str>,
     /// Whether unchanged initializers are marked.
     marks: bool,
 }
@@ -132,11 +134,12 @@ impl<'n> Record<'n> {
     pub fn of(network: &'n Network<'_>) -> Self {
         let entries = network.model.graph().metadata_props.iter();
         let signature = entries.filter(|entry| entry.key() == SIGNATURE);
-        let lines = signature.flat_map(|entry| entry.value().lines());
+        let lines: Vec<&str> = signature.flat_map(|entry| entry.value().lines()).collect();
         let mut uses = network.uses.iter();
         Self {
             network,
-            signature: lines.filter_map(target).collect(),
+            signature: lines.iter().copied().filter_map(target).collect(),
+            transient: lines.into_iter().filter_map(transient).collect(),
             marks: uses.any(|it| network.input_kind(&it.initializer).is_some()),
         }
     }
@@ -177,13 +180,23 @@ impl<'n> Record<'n> {
         Some(names.skip(1).any(is_it))
     }
 
+    /// Names of the module's parameters and persistent buffers, if they are recorded.
+    pub fn signature(&self) -> impl Iterator<Item = &'n str> {
+        self.signature.iter().copied()
+    }
+
+    /// Whether an initializer is a buffer of the module that no state dict has.
+    pub fn is_transient(&self, initializer: &str) -> bool {
+        self.transient.contains(initializer)
+    }
+
     /// Whether unchanged initializers are marked as such.
     pub fn is_marked(&self) -> bool {
         self.marks
     }
 
     /// Whether an initializer is a constant of the network: a single element (a scale, an epsilon),
-    /// or folded only from other constants.
+    /// or folded only from other constants and from buffers that no state dict has.
     pub fn is_constant(&self, initializer: &str) -> bool {
         let tensor = self.network.tensor(initializer);
         let of_constants = |sources: Vec<String>| {
@@ -191,6 +204,7 @@ impl<'n> Record<'n> {
             let is_made = |name: &String| {
                 let number = name.strip_prefix("val_");
                 number.is_some_and(|number| number.bytes().all(|it| it.is_ascii_digit()))
+                    || self.is_transient(name)
             };
             !sources.is_empty() && sources.iter().all(is_made)
         };
@@ -290,9 +304,22 @@ fn operator(value: &str) -> &str {
 /// Extracts the target of a line of the signature (`p_c_weight: PARAMETER target='c.weight'`), if a
 /// state dict contains it.
 fn target(line: &str) -> Option<&str> {
+    named(line).filter(|_| !line.ends_with(TRANSIENT))
+}
+
+/// Extracts the target of a line of the signature, if no state dict contains it.
+fn transient(line: &str) -> Option<&str> {
+    named(line).filter(|_| line.ends_with(TRANSIENT))
+}
+
+/// Ends the line of a buffer that no state dict has.
+const TRANSIENT: &str = "persistent=False";
+
+/// The parameter or buffer that a line of the signature is about.
+fn named(line: &str) -> Option<&str> {
     let is_state = line.contains(": PARAMETER ") || line.contains(": BUFFER ");
     let (_, rest) = line.split_once("target='")?;
-    (is_state && !line.ends_with("persistent=False")).then(|| rest.split('\'').next())?
+    is_state.then(|| rest.split('\'').next())?
 }
 
 #[cfg(test)]
@@ -307,7 +334,9 @@ mod tests {
         assert_eq!(target("p_p: PARAMETER target='a.p'"), Some("a.p"));
         let buffer = "b_m: BUFFER target='bn.mean' persistent=True";
         assert_eq!(target(buffer), Some("bn.mean"));
-        assert_eq!(target("b_r: BUFFER target='rope' persistent=False"), None);
+        let rope = "b_r: BUFFER target='rope' persistent=False";
+        assert_eq!((target(rope), transient(rope)), (None, Some("rope")));
+        assert_eq!(transient(buffer), None);
         assert_eq!(target("x: USER_INPUT"), None);
     }
 

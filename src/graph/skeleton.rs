@@ -4,17 +4,19 @@
 //! a session is built (`AddExternalInitializers`). That happens before ONNX Runtime folds constants
 //! and chooses layouts, so the runtime optimizes every mix as if it were read from a file.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::apart;
 use super::editor::GraphEditor;
-use super::names::reads;
+use super::names::{reads, slots as values_of};
 use super::network::{Network, Place};
-use crate::checkpoint::onnx::data_type;
 use crate::checkpoint::onnx::proto::{
-    DataLocation, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    DataLocation, GraphProto, ModelProto, NodeProto, TensorProto,
 };
+use crate::checkpoint::onnx::{Model, data_type};
 use crate::checkpoint::tensor::{Dtype, Tensor};
 
 /// A tensor of the mix in the form that the graph takes, and the places where it is read.
@@ -26,7 +28,7 @@ pub struct WeightSlot {
     pub dtype: Dtype,
     /// Shape in the graph.
     pub shape: Vec<usize>,
-    /// Where the graph reads it; input slots only, no subgraphs.
+    /// Where the graph reads it.
     pub places: Vec<Place>,
     /// Elements, little-endian; `None` leaves them out.
     pub elements: Option<Bytes>,
@@ -35,7 +37,7 @@ pub struct WeightSlot {
 /// Writes the network with `slots` as initializers of their places; all other initializers are
 /// embedded unchanged.
 pub fn model(network: &Network<'_>, slots: &[WeightSlot]) -> ModelProto {
-    let mut editor = GraphEditor::open(without_weights(network));
+    let mut editor = GraphEditor::open(without_weights(network.model));
     redirect_inputs(network, slots, &mut editor);
     let needed = reads_besides(editor.graph(), slots);
     let is_idle = |node: &NodeProto| !node.output.iter().any(|output| needed.contains(output));
@@ -57,14 +59,20 @@ pub fn model(network: &Network<'_>, slots: &[WeightSlot]) -> ModelProto {
 /// Makes the places of each slot read it.
 fn redirect_inputs(network: &Network<'_>, slots: &[WeightSlot], editor: &mut GraphEditor) {
     let mut stands_for: HashMap<&str, &str> = HashMap::new();
-    for slot in slots {
-        for &place in &slot.places {
-            let input = &editor.graph().node[place.node].input[place.slot];
-            if let Some(initializer) = network.initializer_behind(input) {
-                stands_for.entry(initializer).or_insert(&slot.name);
-            }
-            editor.redirect(place, &slot.name);
+    let places = slots.iter().flat_map(|slot| {
+        let places = slot.places.iter();
+        places.map(|place| (*place, slot.name.as_str()))
+    });
+    let mut places: Vec<(Place, &str)> = places.collect();
+    for (place, name) in &places {
+        let input = value_at(&network.nodes()[place.node], place.slot);
+        if let Some(initializer) = input.and_then(|input| network.initializer_behind(input)) {
+            stands_for.entry(initializer).or_insert(name);
         }
+    }
+    places.sort_by_key(|(place, _)| Reverse(*place));
+    for (place, name) in places {
+        editor.redirect(place, name);
     }
     // A node that reads only a tensor's shape would keep θ0's elements in the graph.
     for node in 0..network.nodes().len() {
@@ -78,8 +86,16 @@ fn redirect_inputs(network: &Network<'_>, slots: &[WeightSlot], editor: &mut Gra
     }
 }
 
-fn without_weights(network: &Network<'_>) -> ModelProto {
-    let proto = &network.model.proto;
+/// The value that a node reads at a slot.
+fn value_at(node: &NodeProto, slot: usize) -> Option<&str> {
+    match node.input.get(slot) {
+        Some(input) => Some(input),
+        None => values_of(node).get(slot).copied(),
+    }
+}
+
+fn without_weights(model: &Model) -> ModelProto {
+    let proto = &model.proto;
     ModelProto {
         graph: proto.graph.as_ref().map(|graph| GraphProto {
             initializer: Vec::new(),
@@ -96,6 +112,17 @@ fn reads_besides(graph: &GraphProto, slots: &[WeightSlot]) -> HashSet<String> {
         names.remove(slot.name.as_str());
     }
     names.into_iter().map(String::from).collect()
+}
+
+/// The network as it is, with all its tensors inside.
+pub fn whole(model: &Model) -> ModelProto {
+    let inside = |proto: &TensorProto| match model.tensors.get(proto.name()) {
+        Some(tensor) => embedded(proto, tensor),
+        None => proto.clone(),
+    };
+    let mut editor = GraphEditor::open(without_weights(model));
+    editor.add_initializers(model.graph().initializer.iter().map(inside));
+    editor.finish()
 }
 
 fn embedded(proto: &TensorProto, tensor: &Tensor) -> TensorProto {
@@ -123,19 +150,6 @@ fn initializer(slot: &WeightSlot) -> TensorProto {
             ..header
         };
     }
-    let length = slot.shape.iter().product::<usize>() * slot.dtype.size().unwrap_or(0);
-    let entry = |key: &str, value: String| StringStringEntryProto {
-        key: Some(key.to_string()),
-        value: Some(value),
-    };
-    TensorProto {
-        // The file is never opened: the tensor is supplied from memory.
-        external_data: vec![
-            entry("location", "from-memory".to_string()),
-            entry("offset", "0".to_string()),
-            entry("length", length.to_string()),
-        ],
-        data_location: Some(DataLocation::External as i32),
-        ..header
-    }
+    let bytes = slot.shape.iter().product::<usize>() * slot.dtype.size().unwrap_or(0);
+    apart::header(&header, bytes)
 }

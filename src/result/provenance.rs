@@ -24,6 +24,14 @@ pub struct Provenance {
     /// graph is the origin's node by node, but the file is not run) or `name` (by names alone).
     #[serde(default)]
     pub verified: BTreeMap<String, String>,
+    /// The dictionary that was taken from a checkpoint's file, such as `state_dict`, by the
+    /// checkpoint's name. Only files that hold their tensors under a key are listed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dictionaries: BTreeMap<String, String>,
+    /// Short sentences about all values: tensors matched by name only, averages of folded tensors.
+    /// Figures show them as captions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<String>,
     /// Wall time of the run in seconds.
     #[serde(with = "crate::base::number")]
     pub wall_seconds: f64,

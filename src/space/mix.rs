@@ -1,12 +1,24 @@
 //! Mixes: θ(c) = Σᵢ cᵢ θᵢ over the members of a pool.
+//!
+//! Two kinds of tensor are not such sums: running variances outside the hull ([`log_variance`]), and
+//! statistics that were re-estimated for the mix ([`Reestimated`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::decode;
-use super::pool::Pool;
+use super::log_variance;
+use super::pool::{ParameterRole, Pool};
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::tensor::Dtype;
+
+/// Statistics of batch norm that were re-estimated for one mix: the elements of a parameter, by its
+/// index. They replace what the members hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reestimated(pub BTreeMap<usize, Vec<f64>>);
 
 /// Coefficients of a pool's members, the origin first; they sum to 1. They are shared by all
 /// tensors, or each parameter of the pool has its own (in a soup learned by layer).
@@ -14,6 +26,7 @@ use crate::checkpoint::tensor::Dtype;
 pub struct Mix {
     /// `rows[parameter][member]`, or one row for all parameters.
     rows: Vec<Vec<f64>>,
+    reestimated: Option<Arc<Reestimated>>,
 }
 
 impl Mix {
@@ -40,7 +53,25 @@ impl Mix {
                 "coefficients {row:?} sum to {sum}"
             );
         }
-        Self { rows }
+        Self {
+            rows,
+            reestimated: None,
+        }
+    }
+
+    /// This mix with statistics that were re-estimated for it.
+    #[must_use]
+    pub fn with_statistics(&self, reestimated: Arc<Reestimated>) -> Self {
+        Self {
+            rows: self.rows.clone(),
+            reestimated: Some(reestimated),
+        }
+    }
+
+    /// The elements of a parameter that were re-estimated for this mix.
+    fn reestimated(&self, parameter: usize) -> Option<&[f64]> {
+        let all = self.reestimated.as_ref()?;
+        all.0.get(&parameter).map(Vec::as_slice)
     }
 
     /// Makes a mix from the weights of some of `members`; the others are 0.
@@ -60,6 +91,7 @@ impl Mix {
         let one = |member| if member == index { 1.0 } else { 0.0 };
         Self {
             rows: vec![(0..members).map(one).collect()],
+            reestimated: None,
         }
     }
 
@@ -142,6 +174,14 @@ pub struct Scratch(Vec<f64>);
 /// Elements are summed in f64 and rounded once. Members with coefficient 0 are not read, so a
 /// NaN in them does no harm, and a unit mix gives the member's own values bit by bit.
 pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: &mut Scratch) {
+    if let Some(values) = statistics(pool, index, mix) {
+        return match out {
+            MixOut::F32(out) => copy(&values, out, |x| x as f32),
+            MixOut::F64(out) => copy(&values, out, |x| x),
+            MixOut::F16(out) => copy(&values, out, to_f16),
+            MixOut::Bf16(out) => copy(&values, out, to_bf16),
+        };
+    }
     let terms: Vec<(f64, &StoredTensor)> = terms(pool, index, mix).collect();
     let shape = &pool.parameters[index].shape;
     match out {
@@ -158,6 +198,14 @@ pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: 
 /// Values that are equal in all members are copied from one, so that rounding of the coefficients
 /// does not change them.
 pub fn mixed_bytes(pool: &Pool, index: usize, mix: &Mix, dtype: Dtype, transposed: bool) -> Bytes {
+    if let Some(values) = statistics(pool, index, mix) {
+        return match dtype {
+            Dtype::F64 => to_bytes(values, f64::to_le_bytes),
+            Dtype::F16 => to_bytes(values, |x| to_f16(x).to_le_bytes()),
+            Dtype::Bf16 => to_bytes(values, |x| to_bf16(x).to_le_bytes()),
+            _ => to_bytes(values, |x| (x as f32).to_le_bytes()),
+        };
+    }
     let parameter = &pool.parameters[index];
     let one = Mix::unit(mix.lead(), pool.members.len());
     let mix = if parameter.frozen { &one } else { mix };
@@ -213,6 +261,31 @@ fn bytes_of(terms: &[(f64, &StoredTensor)], shape: &[usize], dtype: Dtype) -> By
         _ => {}
     }
     bytes.into()
+}
+
+/// The elements of a parameter that is no sum over the members: re-estimated statistics, and
+/// variances outside the hull. Both are vectors, which no file holds transposed.
+fn statistics(pool: &Pool, index: usize, mix: &Mix) -> Option<Vec<f64>> {
+    if let Some(values) = mix.reestimated(index) {
+        return Some(values.to_vec());
+    }
+    let parameter = &pool.parameters[index];
+    let is_plain = parameter.role != ParameterRole::Variance || parameter.frozen;
+    if is_plain || !log_variance::is_beyond(mix.row(index)) {
+        return None;
+    }
+    let terms: Vec<(f64, &StoredTensor)> = terms(pool, index, mix).collect();
+    Some(log_variance::mixed(&terms))
+}
+
+fn copy<T>(values: &[f64], out: &mut [T], round: impl Fn(f64) -> T) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = round(*value);
+    }
+}
+
+fn to_bytes<const N: usize>(values: Vec<f64>, bytes: impl Fn(f64) -> [u8; N]) -> Bytes {
+    values.into_iter().flat_map(bytes).collect()
 }
 
 /// The nonzero coefficients and their sources for a parameter.
@@ -271,104 +344,5 @@ fn to_odd(value: f64) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::space::testing::{pool, random_pool};
-
-    #[test]
-    fn a_unit_mix_is_the_member_to_the_bit_even_beside_nan() {
-        let pool = pool(&[&[f64::NAN, f64::NAN], &[0.1, -0.0], &[f64::INFINITY, 1.0]]);
-        let mut out = [0.0_f32; 2];
-        let mut scratch = Scratch::default();
-        let mix = Mix::unit(1, 3);
-        mix_into(&pool, 0, &mix, MixOut::F32(&mut out), &mut scratch);
-        assert_eq!(out[0].to_bits(), 0.1_f32.to_bits());
-        assert_eq!(out[1].to_bits(), (-0.0_f32).to_bits());
-    }
-
-    #[test]
-    fn bytes_are_those_of_the_member_that_is_alone() {
-        // Odd members hold the matrix transposed.
-        let pool = random_pool(3, &[vec![40, 33], vec![7]], 3);
-        for member in 0..3 {
-            let mix = Mix::unit(member, 3);
-            for index in 0..2 {
-                let source = &pool.members[member].sources[index];
-                let (dtype, turned) = (source.tensor.dtype, source.transposed);
-                let bytes = mixed_bytes(&pool, index, &mix, dtype, turned);
-                assert_eq!(bytes, source.tensor.bytes);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_equal_in_all_members_stays_as_it_is() {
-        let mut pool = pool(&[&[0.1], &[0.1], &[0.1]]);
-        pool.parameters[0].frozen = true;
-        let mix = Mix::new(vec![0.0, 0.7, 0.3 + 1e-12]);
-        let bytes = mixed_bytes(&pool, 0, &mix, Dtype::F64, false);
-        assert_eq!(bytes, 0.1_f64.to_le_bytes().to_vec());
-    }
-
-    #[test]
-    fn a_mix_is_the_sum_rounded_once() {
-        let pool = random_pool(3, &[vec![70, 33], vec![5000]], 7);
-        let mix = Mix::new(vec![-0.3, 0.6, 0.7]);
-        let mut scratch = Scratch::default();
-        for (index, parameter) in pool.parameters.iter().enumerate() {
-            let mut out = vec![0.0_f32; parameter.len()];
-            mix_into(&pool, index, &mix, MixOut::F32(&mut out), &mut scratch);
-            let member = |m: usize| decode::values(&pool.members[m].sources[index]);
-            let (a, b, c) = (member(0), member(1), member(2));
-            for k in 0..parameter.len() {
-                let sum = -0.3 * a[k] + 0.6 * b[k] + 0.7 * c[k];
-                assert_eq!(out[k], sum as f32);
-            }
-        }
-    }
-
-    #[test]
-    fn each_parameter_may_have_coefficients_of_its_own() {
-        let pool = random_pool(3, &[vec![5], vec![4]], 7);
-        let rows = vec![vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]];
-        let mix = Mix::by_parameter(rows.clone());
-        assert_eq!((mix.shared(), mix.lead()), (None, 1));
-        assert_eq!(mix.mean(), [0.0, 0.625, 0.375]);
-        let mut scratch = Scratch::default();
-        for (index, row) in rows.into_iter().enumerate() {
-            let len = pool.parameters[index].len();
-            let (mut own, mut alone) = (vec![0.0; len], vec![0.0; len]);
-            mix_into(&pool, index, &mix, MixOut::F64(&mut own), &mut scratch);
-            let row = Mix::new(row);
-            mix_into(&pool, index, &row, MixOut::F64(&mut alone), &mut scratch);
-            assert_eq!(own, alone);
-        }
-    }
-
-    #[test]
-    fn halves_are_rounded_once() {
-        // Just above the tie between 1 and the next half: f32 would make it the tie.
-        let tie = 1.0 + 2.0_f64.powi(-11);
-        let above = tie + 2.0_f64.powi(-40);
-        assert_eq!(above as f32, tie as f32);
-        assert_eq!(f16::from_f32(to_odd(tie)), f16::ONE);
-        assert_eq!(
-            f16::from_f32(to_odd(above)),
-            f16::from_f32(1.0 + 2.0_f32.powi(-10))
-        );
-        assert_eq!(
-            f16::from_f32(to_odd(-above)),
-            f16::from_f32(-1.0 - 2.0_f32.powi(-10))
-        );
-        let brain = 1.0 + 2.0_f64.powi(-8) - 2.0_f64.powi(-40);
-        assert_eq!(bf16::from_f32(to_odd(brain)), bf16::ONE);
-        assert_eq!((to_odd(0.0), to_odd(0.1_f32.into())), (0.0, 0.1));
-        assert!(to_odd(1e-60) > 0.0 && to_odd(1e-60) < 1e-40);
-    }
-
-    #[test]
-    #[should_panic(expected = "sum to")]
-    fn coefficients_sum_to_one() {
-        let _ = Mix::new(vec![0.5, 0.6]);
-    }
-}
+#[path = "mix_tests.rs"]
+mod tests;

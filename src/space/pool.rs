@@ -11,8 +11,11 @@ use crate::checkpoint::tensor::Dtype;
 pub enum ParameterRole {
     /// A trained tensor: part of θ and of its norms and angles.
     Trainable,
-    /// A batch-norm running statistic: mixed like θ, but not part of norms and angles.
+    /// A batch-norm running mean, or another buffer: mixed like θ, but not part of norms and angles.
     Buffer,
+    /// A batch-norm running variance: a buffer that stays positive outside the checkpoints' hull
+    /// ([`super::log_variance`]).
+    Variance,
 }
 
 /// One tensor of the network, in the orientation in which the graph holds it.
@@ -42,6 +45,11 @@ impl Parameter {
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it is a buffer: mixed, but not part of θ.
+    pub fn is_buffer(&self) -> bool {
+        self.role != ParameterRole::Trainable
     }
 
     /// Whether it counts in norms and angles.
@@ -74,7 +82,7 @@ impl Pool {
     /// Marks every trained tensor as moving, even if the members do not differ in it.
     pub fn mark_moving(&mut self) {
         for parameter in &mut self.parameters {
-            parameter.frozen &= parameter.role != ParameterRole::Trainable;
+            parameter.frozen &= parameter.is_buffer();
         }
     }
 

@@ -1,9 +1,11 @@
 //! Reads `.onnx` files: the model and the tensors of its initializers, memory-mapped.
 
+pub mod bodies;
+mod constants;
 pub mod external;
 pub mod proto;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,15 +16,23 @@ use super::tensor::{Dtype, Tensor};
 use crate::base::map;
 use crate::error::{Error, Result};
 
+/// Maximum size of a protobuf message in bytes: its lengths are signed 32-bit integers.
+pub const MESSAGE: usize = i32::MAX as usize;
+
 /// A decoded model file; its weights stay in the mapped file.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// Path of the file.
     pub path: PathBuf,
-    /// The model as protobuf messages; weights are slices of the mapping.
+    /// The model as protobuf messages; weights are slices of the mapping. Float tensors of the graphs
+    /// inside nodes are initializers of the graph itself.
     pub proto: ModelProto,
     /// Every initializer by name, including external data.
     pub tensors: BTreeMap<String, Tensor>,
+    /// Names of initializers that are values of `Constant` nodes in the file.
+    pub lifted: BTreeSet<String>,
+    /// Size of the file, without external data.
+    bytes: usize,
     /// Paths of the external files that hold weights.
     pub external: Vec<PathBuf>,
 }
@@ -35,10 +45,13 @@ impl Model {
     /// shape; or when external data is missing, too short, or outside the model's folder.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = map::map_file(path)?;
-        let proto = ModelProto::decode(bytes).map_err(|error| {
+        let size = bytes.len();
+        let mut proto = ModelProto::decode(bytes).map_err(|error| {
             Error::input(path, format!("is not a whole ONNX model: {error}"))
                 .help("was the copy or download cut short? compare its size with the original")
         })?;
+        proto.graph.iter_mut().for_each(bodies::lift);
+        let lifted = constants::lift(&mut proto);
         let graph = proto.graph.as_ref().filter(|graph| !graph.node.is_empty());
         let Some(graph) = graph else {
             return Err(Error::input(
@@ -71,8 +84,16 @@ impl Model {
             path: path.to_path_buf(),
             proto,
             tensors,
+            lifted,
+            bytes: size,
             external: external.paths(),
         })
+    }
+
+    /// Whether the file, without external data, is small enough for a protobuf message, so that
+    /// other programs can read it.
+    pub fn fits_a_message(&self) -> bool {
+        self.bytes <= MESSAGE
     }
 
     /// The model's graph.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::options::{LineOptions, PairsOptions, PlaneOptions, SoupOptions, SpectrumOptions};
 use super::run::GpuPrecision;
@@ -25,7 +25,10 @@ pub const DEFAULT: &str = "landscape.toml";
 pub struct Config {
     pub origin: Option<PathBuf>,
     pub origin_weights: Option<PathBuf>,
-    pub models: Option<PathBuf>,
+    pub weights: Option<String>,
+    /// A list, or one or more checkpoints and patterns.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub models: Vec<PathBuf>,
     /// Used only if the file was named with --config.
     pub onnxruntime: Option<PathBuf>,
     pub output: Option<String>,
@@ -39,11 +42,14 @@ pub struct Config {
     pub workers: Option<usize>,
     pub threads: Option<usize>,
     pub binding: Option<BindingChoice>,
+    pub bn: Option<String>,
     pub memory: Option<String>,
     pub max_time: Option<String>,
     pub tolerance: Option<String>,
     #[serde(default)]
     pub ignore: Vec<String>,
+    #[serde(default)]
+    pub ignore_unused: bool,
     #[serde(default)]
     pub plane: PlaneOptions,
     #[serde(default)]
@@ -105,7 +111,6 @@ impl Config {
         let named = [
             &mut self.origin,
             &mut self.origin_weights,
-            &mut self.models,
             &mut self.onnxruntime,
             &mut self.out,
             &mut data.train,
@@ -115,6 +120,14 @@ impl Config {
         let paths = named.into_iter().flatten().chain(data.shifts.values_mut());
         for path in paths {
             *path = folder.join(&*path);
+        }
+        for model in &mut self.models {
+            // A name before the path stays there.
+            let parts = model.to_str().and_then(|text| text.split_once('='));
+            *model = match parts.filter(|_| !folder.join(&*model).exists()) {
+                Some((name, path)) => format!("{name}={}", folder.join(path).display()).into(),
+                None => folder.join(&*model),
+            };
         }
         if let Some(list) = &mut self.pairs.pairs
             && list.parse::<usize>().is_err()
@@ -136,6 +149,20 @@ impl Config {
         };
         Err(Error::input(path, problem))
     }
+}
+
+/// Reads one path or a list of paths.
+fn one_or_more<'d, D: Deserializer<'d>>(from: D) -> std::result::Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a path, or a list of paths")]
+    enum Paths {
+        One(PathBuf),
+        More(Vec<PathBuf>),
+    }
+    Ok(match Paths::deserialize(from)? {
+        Paths::One(path) => vec![path],
+        Paths::More(paths) => paths,
+    })
 }
 
 #[cfg(test)]
@@ -197,6 +224,22 @@ mod tests {
         assert!(list.len() > 5 && list.ends_with("p.csv"), "{list}");
         let number = load("[pairs]\npairs = \"12\"\n").unwrap().pairs.pairs;
         assert_eq!(number.as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn models_are_one_path_or_more_and_keep_their_names() {
+        let models = |text: &str| load(text).map(|config| config.models);
+        let one = models("models = \"runs/*/m.pt\"\nweights = \"ema\"\n").unwrap();
+        assert!(one.len() == 1 && one[0].ends_with("runs/*/m.pt"), "{one:?}");
+        let more = models("models = [\"a.pt\", \"b=d/b.pt\"]\n").unwrap();
+        assert!(more[0].ends_with("a.pt") && more[0].is_absolute());
+        let named = more[1].to_str().unwrap();
+        assert!(
+            named.starts_with("b=/") && named.ends_with("d/b.pt"),
+            "{named}"
+        );
+        let message = models("models = 3\n").unwrap_err().to_string();
+        assert!(message.contains("expected a path"), "{message}");
     }
 
     #[test]

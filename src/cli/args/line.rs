@@ -28,14 +28,14 @@ Examples:
 /// Arguments of `landscape line`.
 #[derive(Debug, Args)]
 pub struct LineArgs {
-    /// Start of the path (.onnx or .safetensors) [default: the origin]
-    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    /// Start of the path [default: the origin]
+    #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
     a: Option<PathBuf>,
     /// End of the path
-    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
     b: PathBuf,
     /// Checkpoint to pass through, between start and end; repeatable
-    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
     through: Vec<PathBuf>,
     #[command(flatten)]
     options: LineOptions,
@@ -70,8 +70,11 @@ impl LineArgs {
             None => Alphas::Steps(steps),
         };
         let panels = typed.panels.or(configured.panels).unwrap_or_default();
-        let path = self.a.iter().chain(&self.through).chain([&self.b]);
-        let models = Candidates::Files(path.map(Candidate::file).collect());
+        let through = self.through.iter().map(|text| ("--through", text));
+        let start = self.a.iter().map(|text| ("--a", text));
+        let path = start.chain(through).chain([("--b", &self.b)]);
+        let models = path.map(|(flag, text)| Candidate::parse(flag, text));
+        let models = Candidates::Files(models.collect::<Result<_>>()?);
         Ok(LinePlan {
             session: self.run.session(config, models, "line")?,
             line: LineSettings {

@@ -96,11 +96,17 @@ pub struct InspectArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// State dict of θ0, to match and verify tensors by value [default: the one beside the network]
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "CKPT")]
     pub origin_weights: Option<PathBuf>,
+    /// Dictionary to take from files that hold several, e.g. state_dict_ema or model_ema.module
+    #[arg(long, value_name = "KEY")]
+    pub weights: Option<String>,
     /// Leave out tensors with this name (`*` matches anything); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub ignore: Vec<String>,
+    /// Leave out tensors of modules that the network does not use, and say which
+    #[arg(long)]
+    pub ignore_unused: bool,
 }
 
 /// Arguments of `landscape doctor`.

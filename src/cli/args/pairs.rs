@@ -19,9 +19,10 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// Arguments of `landscape pairs`.
 #[derive(Debug, Args)]
 pub struct PairsArgs {
-    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
-    #[arg(long, value_name = "FILE.csv", help_heading = "Models")]
-    models: Option<PathBuf>,
+    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters; or checkpoints,
+    /// or patterns in quotation marks such as 'runs/*/model.safetensors'
+    #[arg(long, value_name = "FILE.csv|[NAME=]CKPT", num_args = 1.., help_heading = "Models")]
+    models: Vec<PathBuf>,
     #[command(flatten)]
     options: PairsOptions,
     /// The flags that all commands share.
@@ -47,7 +48,7 @@ impl PairsArgs {
             by_layer: typed.by_layer || configured.by_layer,
             theory: typed.theory || configured.theory,
         };
-        let session = self.run.pool(config, self.models.as_deref(), "pairs")?;
+        let session = self.run.pool(config, &self.models, "pairs")?;
         Ok((session, settings))
     }
 }

@@ -1,6 +1,6 @@
 //! The flags of `landscape plane` and `landscape bench`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -8,7 +8,6 @@ use super::config::Config;
 use super::grid;
 use super::options::PlaneOptions;
 use super::run::RunArgs;
-use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
 use crate::experiment::plane::PlaneSettings;
@@ -23,15 +22,16 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// Arguments of `landscape plane`.
 #[derive(Debug, Args)]
 pub struct PlaneArgs {
-    /// First checkpoint θ1 (.onnx or .safetensors; the extension may be left out)
-    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    /// First checkpoint θ1: .onnx, .safetensors, .pt, .pth, .bin, .ckpt, .tar or a folder (the
+    /// extension may be left out)
+    #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
     a: PathBuf,
     /// Second checkpoint θ2
-    #[arg(long, value_name = "CKPT", help_heading = "Models")]
+    #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
     b: PathBuf,
     /// Project another model onto the plane; repeatable
     #[arg(long, value_name = "[NAME=]CKPT", help_heading = "Models")]
-    mark: Vec<String>,
+    mark: Vec<PathBuf>,
     #[command(flatten)]
     options: PlaneOptions,
     /// The flags that all commands share.
@@ -58,9 +58,12 @@ impl PlaneArgs {
     pub fn plan(&self, name: &str) -> Result<PlanePlan> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let options = self.options.or(&config.plane);
-        let mut models = vec![Candidate::file(&self.a), Candidate::file(&self.b)];
+        let mut models = vec![
+            Candidate::parse("--a", &self.a)?,
+            Candidate::parse("--b", &self.b)?,
+        ];
         for text in &self.mark {
-            models.push(mark(text)?);
+            models.push(Candidate::parse("--mark", text)?);
         }
         let session = self.run.session(config, Candidates::Files(models), name)?;
         let panels = options.panels.unwrap_or_default();
@@ -91,18 +94,4 @@ fn arrows(steps: u64) -> Result<usize> {
     }
     let problem = format!("is {steps}; expected 1 to 100");
     Err(Error::flag("--arrows", problem))
-}
-
-/// Parses `NAME=FILE` or `FILE`.
-fn mark(text: &str) -> Result<Candidate> {
-    let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
-    match text.split_once('=') {
-        _ if is_file => Ok(Candidate::file(text)),
-        Some(("", _) | (_, "")) => Err(Error::flag(
-            "--mark",
-            format!("is `{text}`; NAME=FILE or FILE is needed"),
-        )),
-        Some((name, path)) => Ok(Candidate::named(name, path)),
-        None => Ok(Candidate::file(text)),
-    }
 }

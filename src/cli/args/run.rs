@@ -31,11 +31,17 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE.onnx")]
     pub(super) origin: Option<PathBuf>,
     /// State dict of θ0, to match and verify tensors by value [default: the one beside the network]
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "CKPT")]
     pub(super) origin_weights: Option<PathBuf>,
+    /// Dictionary to take from files that hold several, e.g. state_dict_ema or model_ema.module
+    #[arg(long, value_name = "KEY")]
+    pub(super) weights: Option<String>,
     /// Leave out tensors with this name and keep θ0's (`*` matches anything: 'fc.*'); repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(super) ignore: Vec<String>,
+    /// Leave out tensors of modules that the network does not use, and say which
+    #[arg(long)]
+    pub(super) ignore_unused: bool,
 }
 
 /// The data sets, by role.
@@ -92,6 +98,11 @@ pub struct EvaluationArgs {
     /// Where losses are computed from logits [default: host; graph on a GPU]
     #[arg(long, value_enum)]
     pub(super) losses: Option<Losses>,
+    /// Running statistics of batch norm in a mix: `interpolate` averages them, `recalibrate=N`
+    /// re-estimates them for every model from N training samples, in batches of 256 (`=N:BATCH` for
+    /// others), `origin` keeps θ0's [default: interpolate]
+    #[arg(long, value_name = "HOW")]
+    pub(super) bn: Option<String>,
     /// ONNX Runtime library, or the folder that holds it [default: searched for; see `doctor`]
     #[arg(long, value_name = "PATH")]
     pub(super) onnxruntime: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Makes the settings of a session from the flags and the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::config::{self, Config};
 use super::run::{EvaluationArgs, GpuPrecision, LimitArgs, RunArgs};
@@ -15,6 +15,7 @@ use crate::experiment::output::Output;
 use crate::experiment::settings::SessionSettings;
 use crate::result::score::Role;
 use crate::space::matching::Options;
+use crate::space::statistics::BatchNorm;
 
 impl RunArgs {
     /// Makes the settings of a session over these models. Flags override the configuration, which
@@ -32,18 +33,27 @@ impl RunArgs {
         let mut ignore = config.ignore.clone();
         ignore.extend(models.ignore.iter().cloned());
         let folder = output.out.clone().or_else(|| config.out.clone());
+        let data = self.data_sets(&config)?;
+        let training = data.iter().find(|set| set.role == Role::Train).cloned();
+        let batch_norm = batch_norm(self.evaluation.bn.as_ref().or(config.bn.as_ref()))?;
         Ok(SessionSettings {
             origin: self.origin(&config)?,
             origin_weights: models
                 .origin_weights
                 .clone()
                 .or_else(|| config.origin_weights.clone()),
+            weights: models.weights.clone().or_else(|| config.weights.clone()),
             candidates,
-            matching: Options { ignore },
+            matching: Options {
+                ignore,
+                ignore_unused: models.ignore_unused || config.ignore_unused,
+            },
             every_tensor_moves: false,
             onnxruntime: self.library(&config)?,
             logits_output: self.data.output.clone().or_else(|| config.output.clone()),
-            data: self.data_sets(&config)?,
+            data,
+            statistics_data: training.filter(|_| batch_norm.is_recalibrated()),
+            batch_norm,
             limit: self.data.limit.or(config.limit),
             seed: self.data.seed.or(config.seed).unwrap_or(0),
             options: options(&self.evaluation, &self.limits, &config)?,
@@ -61,25 +71,29 @@ impl RunArgs {
 
     /// Makes the settings of a session over the models of a list. Models are compared on the same
     /// samples, all of them: limits are refused. Training data, often the largest, is left out: it
-    /// has no place in a table.
+    /// has no place in a table. Batch norm's statistics may still be re-estimated from it.
     ///
     /// # Errors
     /// When a value is missing or out of range.
     pub(super) fn pool(
         &self,
         config: Config,
-        models: Option<&Path>,
+        models: &[PathBuf],
         name: &str,
     ) -> Result<SessionSettings> {
-        let models = models.or(config.models.as_deref());
-        let models = models.map(Path::to_path_buf).ok_or_else(|| {
-            Error::flag(
+        let models = if models.is_empty() {
+            config.models.clone()
+        } else {
+            models.to_vec()
+        };
+        if models.is_empty() {
+            return Err(Error::flag(
                 "--models",
-                "is needed: the checkpoints, as a .csv with `name,path`",
-            )
-        })?;
+                "is needed: the checkpoints, as a .csv with `name,path` or one by one",
+            ));
+        }
         self.refuse_limits("choosing between models needs all samples", "each data set")?;
-        let mut session = self.session(config, Candidates::List(models), name)?;
+        let mut session = self.session(config, Candidates::pool(&models)?, name)?;
         ignore_limits(&mut session);
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
@@ -217,6 +231,17 @@ pub(super) fn ignore_limits(session: &mut SessionSettings) {
     (options.max_time, options.tolerance) = (None, None);
 }
 
+/// What becomes of batch norm's running statistics.
+fn batch_norm(asked: Option<&String>) -> Result<BatchNorm> {
+    let Some(text) = asked else {
+        return Ok(BatchNorm::default());
+    };
+    BatchNorm::parse(text).ok_or_else(|| {
+        let possible = "interpolate, recalibrate=N, recalibrate=N:BATCH or origin";
+        Error::flag("--bn", format!("is `{text}`; expected {possible}"))
+    })
+}
+
 /// Environment variable that names a library.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
@@ -255,6 +280,7 @@ fn options(run: &EvaluationArgs, limits: &LimitArgs, config: &Config) -> Result<
             "--tolerance",
             units::fraction,
         )?,
+        ..EvaluationOptions::default()
     };
     check_counts(&options)?;
     Ok(options)

@@ -27,9 +27,10 @@ pub(super) const EXAMPLES: &str = "Examples:
 /// Arguments of `landscape soup`.
 #[derive(Debug, Args)]
 pub struct SoupArgs {
-    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters
-    #[arg(long, value_name = "FILE.csv", help_heading = "Models")]
-    models: Option<PathBuf>,
+    /// List of checkpoints: a CSV with the columns name,path, then hyperparameters; or checkpoints,
+    /// or patterns in quotation marks such as 'runs/*/model.safetensors'
+    #[arg(long, value_name = "FILE.csv|[NAME=]CKPT", num_args = 1.., help_heading = "Models")]
+    models: Vec<PathBuf>,
     #[command(flatten)]
     options: SoupOptions,
     /// Write a method's model to a .safetensors or .onnx file; repeatable
@@ -79,7 +80,7 @@ impl SoupArgs {
             methods,
             saves,
         };
-        let session = self.run.pool(config, self.models.as_deref(), "soup")?;
+        let session = self.run.pool(config, &self.models, "soup")?;
         settings.check(session.has(Role::Val))?;
         Ok((session, settings))
     }

@@ -1,6 +1,6 @@
 //! The flags of `landscape spectrum`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -25,7 +25,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 pub struct SpectrumArgs {
     /// Where to compute it: a checkpoint, or several for their average, or their mix if they have
     /// weights, which must sum to 1 [default: the origin]
-    #[arg(long, value_name = "CKPT[:WEIGHT]", help_heading = "Models")]
+    #[arg(long, value_name = "[NAME=]CKPT[:WEIGHT]", help_heading = "Models")]
     at: Vec<String>,
     #[command(flatten)]
     options: SpectrumOptions,
@@ -107,9 +107,9 @@ impl SpectrumArgs {
         let (mut models, weights): (Vec<_>, Vec<f64>) = parts.into_iter().unzip();
         if models.is_empty() {
             // The origin is compared with itself: constants in its file are no part of θ.
-            models.push(self.run.origin(&config)?);
+            models.push(Candidate::file(self.run.origin(&config)?));
         }
-        let models = Candidates::Files(models.into_iter().map(Candidate::file).collect());
+        let models = Candidates::Files(models);
         let mut session = self.run.session(config, models, "spectrum")?;
         keep_one(&mut session, options.on.as_deref())?;
         ignore_limits(&mut session);
@@ -124,19 +124,21 @@ impl SpectrumArgs {
     }
 }
 
-/// Parses checkpoints and weights from `CKPT` or `CKPT:WEIGHT`; without weights all count equally.
-fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
+/// Parses checkpoints and weights from `CKPT` or `CKPT:WEIGHT`, each perhaps with a name; without
+/// weights all count equally.
+fn parts(at: &[String]) -> Result<Vec<(Candidate, f64)>> {
+    let model = |text: &str| Candidate::parse("--at", Path::new(text));
     let part = |text: &String| {
-        let is_file = checkpoint::find(Path::new(text)).is_ok_and(|path| path.is_file());
+        let exists = checkpoint::exists(Path::new(text));
         match text.rsplit_once(':') {
-            Some((path, weight)) if !is_file => match weight.parse::<f64>() {
-                Ok(weight) if weight.abs() <= 1e6 => Ok((PathBuf::from(path), Some(weight))),
+            Some((path, weight)) if !exists => match weight.parse::<f64>() {
+                Ok(weight) if weight.abs() <= 1e6 => Ok((model(path)?, Some(weight))),
                 _ => Err(Error::flag(
                     "--at",
                     format!("`{text}`: expected a number after the colon"),
                 )),
             },
-            _ => Ok((PathBuf::from(text), None)),
+            _ => Ok((model(text)?, None)),
         }
     };
     let parts = at.iter().map(part).collect::<Result<Vec<_>>>()?;
@@ -157,7 +159,7 @@ fn parts(at: &[String]) -> Result<Vec<(PathBuf, f64)>> {
     let weight = |weight: Option<f64>| weight.map_or(each, |weight| weight / sum);
     Ok(parts
         .into_iter()
-        .map(|(path, given)| (path, weight(given)))
+        .map(|(model, given)| (model, weight(given)))
         .collect())
 }
 

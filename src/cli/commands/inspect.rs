@@ -11,16 +11,25 @@ use crate::space::matching::Options;
 pub fn run(arguments: &InspectArgs) -> Result<()> {
     let options = Options {
         ignore: arguments.ignore.clone(),
+        ignore_unused: arguments.ignore_unused,
     };
     let weights = arguments.origin_weights.clone();
-    match inspection::run(&arguments.files, weights, &options)? {
-        Inspection::Tensors(tensors) => tensors
-            .iter()
-            .for_each(|(name, tensor, norm)| print(&report::tensor(name, tensor, *norm))),
+    let key = arguments.weights.as_deref();
+    match inspection::run(&arguments.files, weights, key, &options)? {
+        Inspection::Tensors(held) => {
+            held.notes.iter().for_each(|text| note(text));
+            if let Some(key) = held.dictionary {
+                note(&format!("the tensors of `{key}`:"));
+            }
+            let tensors = held.tensors.iter();
+            tensors.for_each(|(name, tensor, norm)| print(&report::tensor(name, tensor, *norm)));
+        }
         Inspection::Network(network) => {
+            network.notes.iter().for_each(|text| note(text));
             report::network(&network)
                 .iter()
                 .for_each(|line| print(line));
+            network.aligned.notes.iter().for_each(|it| note(it));
             let warnings = network.aligned.warnings.iter();
             warnings.for_each(|warning| note(&format!("warning: {warning}")));
         }

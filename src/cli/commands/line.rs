@@ -16,7 +16,7 @@ pub fn run(arguments: &LineArgs) -> Result<()> {
     let report = LineReport {
         line: &line,
         panels: plan.panels,
-        caveat: session.aligned().caveat.as_deref(),
+        averages: session.aligned().averages.as_deref(),
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     session.forget();

@@ -15,7 +15,7 @@ pub fn run(arguments: &PairsArgs) -> Result<()> {
     let pairs = pairs::run(&session, &settings, &progress)?;
     let report = PairsReport {
         pairs: &pairs,
-        caveat: session.aligned().caveat.as_deref(),
+        averages: session.aligned().averages.as_deref(),
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     session.forget();

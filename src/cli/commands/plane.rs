@@ -24,7 +24,7 @@ pub fn run(arguments: &PlaneArgs) -> Result<()> {
     let report = PlaneReport {
         plane: &plane,
         panels,
-        caveat: session.aligned().caveat.as_deref(),
+        averages: session.aligned().averages.as_deref(),
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     partial.iter().for_each(Output::remove);

@@ -18,7 +18,7 @@ pub fn run(arguments: &SoupArgs) -> Result<()> {
     let report = SoupReport {
         soups: &made.soups,
         table: arguments.table,
-        caveat: session.aligned().caveat.as_deref(),
+        averages: session.aligned().averages.as_deref(),
     };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     // By now the results are written.

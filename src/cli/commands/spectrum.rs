@@ -13,7 +13,10 @@ pub fn run(arguments: &SpectrumArgs) -> Result<()> {
     let progress = Progress::default();
     let session = Session::open(session, &progress)?;
     let spectrum = spectrum::run(&session, &settings, &progress)?;
-    let report = SpectrumReport(&spectrum);
+    let report = SpectrumReport {
+        spectrum: &spectrum,
+        averages: session.aligned().averages.as_deref(),
+    };
     finish(&report, &session, &progress, arguments.run.output.json)?;
     session.forget();
     Ok(())

@@ -12,6 +12,7 @@ use crate::result::line::Line;
 use crate::result::pairs::Pairs;
 use crate::result::panels::Panels;
 use crate::result::plane::Plane;
+use crate::result::provenance::Provenance;
 use crate::result::soup::Soups;
 use crate::result::spectrum::Spectrum;
 
@@ -19,7 +20,12 @@ use crate::result::spectrum::Spectrum;
 /// by layer. Returns the paths of the PNGs.
 pub fn soups(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let warnings = &soups.warnings;
-    let mut drawn = scatter(figure::soup::scatter(soups), warnings, folder, name)?;
+    let mut drawn = scatter(
+        figure::soup::scatter(soups),
+        (warnings, &soups.provenance),
+        folder,
+        name,
+    )?;
     let by_layer = format!("{name}-learned-by-layer");
     drawn.extend(heat(
         figure::learned::alpha(soups)?,
@@ -34,13 +40,14 @@ pub fn soups(soups: &Soups, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
 /// of the PNGs.
 pub fn pairs(pairs: &Pairs, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let mut drawn = Vec::new();
+    let about = (pairs.warnings.as_slice(), &pairs.provenance);
     for (figure, ending) in [
         (figure::pairs::angle_advantage(pairs), "angle-advantage"),
         (figure::pairs::soup_ensemble(pairs), "soup-ensemble"),
         (figure::theory::theory(pairs), "theory"),
     ] {
         let name = format!("{name}-{ending}");
-        drawn.extend(scatter(figure, &pairs.warnings, folder, &name)?);
+        drawn.extend(scatter(figure, about, folder, &name)?);
     }
     let layers = format!("{name}-layers");
     let figure = figure::layers::layers(pairs)?;
@@ -85,14 +92,15 @@ fn heat(
 
 fn scatter(
     points: Option<Scatter>,
-    warnings: &[String],
+    (warnings, provenance): (&[String], &Provenance),
     folder: &Path,
     name: &str,
 ) -> Result<Vec<PathBuf>> {
-    let Some(points) = points else {
+    let Some(mut points) = points else {
         remove(folder, name);
         return Ok(Vec::new());
     };
+    points.captions.extend(provenance.caveats.iter().cloned());
     let drawing = figure::scatter::draw(&points)?.described(warnings);
     Ok(vec![write(&drawing, folder, name)?])
 }
@@ -104,7 +112,12 @@ pub fn line(line: &Line, panels: Panels, folder: &Path, name: &str) -> Result<Ve
     let mut drawn = vec![write(&drawing, folder, name)?];
     let shift = figure::line::scatter(line);
     let name = format!("{name}-shift");
-    drawn.extend(scatter(shift, warnings, folder, &name)?);
+    drawn.extend(scatter(
+        shift,
+        (warnings, &line.summary.provenance),
+        folder,
+        &name,
+    )?);
     Ok(drawn)
 }
 

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::checkpoint::tensor::Tensor;
 use crate::experiment::inspection::InspectedNetwork;
 use crate::space::matching::Verified;
-use crate::space::pool::ParameterRole;
 
 /// Describes a tensor of a state dict: name, shape, type, norm.
 pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
@@ -36,6 +35,10 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
     if !of.aligned.constants.is_empty() {
         let constants = of.aligned.constants.join(", ");
         lines.push(format!("constants of the network: {constants}"));
+    }
+    for (member, renaming) in members.iter().zip(&of.aligned.renamed) {
+        let told = renaming.told();
+        lines.extend(told.map(|told| format!("{}: {told}", member.name)));
     }
     for (member, ignored) in members.iter().zip(&of.aligned.passed_over) {
         if !ignored.is_empty() {
@@ -70,7 +73,7 @@ fn parameter(of: &InspectedNetwork, index: usize) -> String {
             ")"
         });
     }
-    if parameter.role == ParameterRole::Buffer {
+    if parameter.is_buffer() {
         line.push_str("  running statistic: moves with the mix, not part of norms");
     }
     if let Some(other) = parameter.tied_to {

@@ -7,6 +7,7 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::line::{Barriers, ESTABLISHED, Line, file};
 use crate::result::panels::Panels;
+use crate::result::provenance::Provenance;
 
 /// A path and how to present it.
 pub struct LineReport<'r> {
@@ -14,13 +15,17 @@ pub struct LineReport<'r> {
     pub line: &'r Line,
     /// Panels of the figure.
     pub panels: Panels,
-    /// Caveat printed next to values between the checkpoints.
-    pub caveat: Option<&'r str>,
+    /// What soups between the checkpoints are, if not averages of the models' parameters.
+    pub averages: Option<&'r str>,
 }
 
 impl Report for LineReport<'_> {
     fn warnings(&self) -> &[String] {
         &self.line.summary.warnings
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.line.summary.provenance
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
@@ -36,20 +41,19 @@ impl Report for LineReport<'_> {
     }
 
     fn result(&self) -> Vec<String> {
-        rises(&self.line.summary.barriers)
+        let averages = self.averages.iter();
+        let said = averages.map(|it| format!("every soup between the ends is {it}"));
+        said.chain(rises(&self.line.summary.barriers)).collect()
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
         let summary = &self.line.summary;
-        let caveat = self.caveat.iter();
-        let mut lines: Vec<String> = caveat
-            .map(|caveat| format!("every soup between the ends: {caveat}"))
-            .collect();
         let (checks, provenance) = (&summary.checks, &summary.provenance);
-        lines.push(self_check::described(checks, provenance, "the path"));
         let seconds = provenance.wall_seconds;
-        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
-        lines
+        vec![
+            self_check::described(checks, provenance, "the path"),
+            format!("{rate:.0} samples/s, {seconds:.1} s"),
+        ]
     }
 }
 

@@ -9,6 +9,7 @@ mod self_check;
 mod soup;
 mod soup_table;
 mod spectrum;
+mod verified;
 
 use std::path::{Path, PathBuf};
 
@@ -21,11 +22,15 @@ use super::progress::Progress;
 use super::terminal::{note, print, warn};
 use crate::error::Result;
 use crate::experiment::session::Session;
+use crate::result::provenance::Provenance;
 
 /// A result that can be written, drawn and printed.
 pub trait Report {
     /// Warnings about the result.
     fn warnings(&self) -> &[String];
+
+    /// Where the result comes from.
+    fn provenance(&self) -> &Provenance;
 
     /// Writes the CSV and the files beside it.
     ///
@@ -45,10 +50,11 @@ pub trait Report {
     /// When it cannot be serialized.
     fn print_json(&self) -> Result<()>;
 
-    /// The lines that present the result.
+    /// The lines that present the result. What the values are, if not what a reader expects, is
+    /// said among them.
     fn result(&self) -> Vec<String>;
 
-    /// The lines below the result: caveats, checks and effort. `rate` is in samples per second.
+    /// The lines below the result: checks and effort. `rate` is in samples per second.
     fn remarks(&self, rate: f64) -> Vec<String>;
 
     /// Whether only the result goes to standard output and everything else to standard error.
@@ -78,6 +84,9 @@ pub fn finish(
     }
     report.result().iter().for_each(|line| print(line));
     let say = if report.stands_alone() { note } else { print };
+    verified::line(report.provenance())
+        .iter()
+        .for_each(|line| say(line));
     report.remarks(rate).iter().for_each(|line| say(line));
     say(&format!("data    {}", csv.display()));
     for figure in drawn {

@@ -6,18 +6,23 @@ use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::pairs::{Correlation, Pair, Pairs, file};
+use crate::result::provenance::Provenance;
 
 /// Pairs of models and how to present them.
 pub struct PairsReport<'r> {
     /// The pairs.
     pub pairs: &'r Pairs,
-    /// Caveat printed next to values of soups.
-    pub caveat: Option<&'r str>,
+    /// What soups are, if not averages of the models' parameters.
+    pub averages: Option<&'r str>,
 }
 
 impl Report for PairsReport<'_> {
     fn warnings(&self) -> &[String] {
         &self.pairs.warnings
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.pairs.provenance
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
@@ -33,25 +38,26 @@ impl Report for PairsReport<'_> {
     }
 
     fn result(&self) -> Vec<String> {
-        extremes(self.pairs)
+        let averages = self.averages.iter();
+        let said = averages.map(|it| format!("every soup is {it}"));
+        said.chain(extremes(self.pairs)).collect()
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
         let pairs = self.pairs;
-        let caveat = self.caveat.iter();
-        let mut lines: Vec<String> = caveat.map(|it| format!("every soup: {it}")).collect();
-        lines.push(format!(
-            "angle and advantage: Spearman {}",
-            described(&pairs.angle_advantage)
-        ));
-        lines.push(format!(
-            "soup and ensemble: Pearson {} on test, {} on the shifts",
-            described(&pairs.soup_ensemble_test),
-            described(&pairs.soup_ensemble_shifts)
-        ));
         let seconds = pairs.provenance.wall_seconds;
-        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
-        lines
+        vec![
+            format!(
+                "angle and advantage: Spearman {}",
+                described(&pairs.angle_advantage)
+            ),
+            format!(
+                "soup and ensemble: Pearson {} on test, {} on the shifts",
+                described(&pairs.soup_ensemble_test),
+                described(&pairs.soup_ensemble_shifts)
+            ),
+            format!("{rate:.0} samples/s, {seconds:.1} s"),
+        ]
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::experiment::output::Output;
 use crate::result::panels::Panels;
 use crate::result::plane::{Plane, file};
+use crate::result::provenance::Provenance;
 use crate::result::score::NamedScore;
 
 /// A plane and how to present it.
@@ -16,8 +17,8 @@ pub struct PlaneReport<'r> {
     pub plane: &'r Plane,
     /// Panels of the figure.
     pub panels: Panels,
-    /// Caveat printed next to values between the checkpoints.
-    pub caveat: Option<&'r str>,
+    /// What values between the checkpoints are, if not averages of the models' parameters.
+    pub averages: Option<&'r str>,
 }
 
 /// Writes and draws a plane that is still being sampled.
@@ -34,6 +35,10 @@ pub fn write_partial(plane: &Plane, panels: Panels, output: &Output) -> Result<(
 impl Report for PlaneReport<'_> {
     fn warnings(&self) -> &[String] {
         &self.plane.summary.warnings
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.plane.summary.provenance
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
@@ -56,8 +61,8 @@ impl Report for PlaneReport<'_> {
             .map(|model| row(&model.name, &model.scores))
             .collect();
         // The last checkpoint is the soup.
-        if let (Some(soup), Some(caveat)) = (lines.last_mut(), self.caveat) {
-            soup.push_str(&format!("  ({caveat})"));
+        if let (Some(soup), Some(averages)) = (lines.last_mut(), self.averages) {
+            soup.push_str(&format!("  ({averages})"));
         }
         lines.extend(summary.marks.iter().map(|mark| {
             let row = row(&mark.name, &mark.scores);

@@ -7,6 +7,7 @@ use super::{Report, figures};
 use crate::cli::args::TableFormat;
 use crate::cli::terminal::print_json;
 use crate::error::Result;
+use crate::result::provenance::Provenance;
 use crate::result::soup::{Evaluations, Soups, file};
 
 /// Soups and how to present them.
@@ -15,13 +16,17 @@ pub struct SoupReport<'r> {
     pub soups: &'r Soups,
     /// Format of the table.
     pub table: TableFormat,
-    /// Caveat printed next to values of soups.
-    pub caveat: Option<&'r str>,
+    /// What soups are, if not averages of the models' parameters.
+    pub averages: Option<&'r str>,
 }
 
 impl Report for SoupReport<'_> {
     fn warnings(&self) -> &[String] {
         &self.soups.warnings
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.soups.provenance
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
@@ -38,14 +43,20 @@ impl Report for SoupReport<'_> {
 
     fn result(&self) -> Vec<String> {
         let table = table(self.soups, self.table);
-        table.lines().map(String::from).collect()
+        let mut lines: Vec<String> = table.lines().map(String::from).collect();
+        let averages = self.averages.map(|it| format!("every soup is {it}"));
+        match (averages, self.table) {
+            (None, _) => {}
+            (Some(said), TableFormat::Text) => lines.insert(0, said),
+            (Some(said), TableFormat::Markdown) => lines.extend([String::new(), said]),
+            // A comment leaves the table as it is.
+            (Some(said), TableFormat::Latex) => lines.insert(0, format!("% {said}")),
+        }
+        lines
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
-        let caveat = self.caveat.iter();
-        let mut lines: Vec<String> = caveat.map(|it| format!("every soup: {it}")).collect();
-        lines.push(effort(self.soups, rate));
-        lines
+        vec![effort(self.soups, rate)]
     }
 
     fn stands_alone(&self) -> bool {

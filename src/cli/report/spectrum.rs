@@ -5,34 +5,50 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
+use crate::result::provenance::Provenance;
 use crate::result::spectrum::{Eigenvalue, End, Spectrum, file};
 
-/// A spectrum to present.
-pub struct SpectrumReport<'r>(pub &'r Spectrum);
+/// A spectrum and how to present it.
+pub struct SpectrumReport<'r> {
+    /// The spectrum.
+    pub spectrum: &'r Spectrum,
+    /// What a mix of checkpoints is, if not an average of the models' parameters.
+    pub averages: Option<&'r str>,
+}
 
 impl Report for SpectrumReport<'_> {
     fn warnings(&self) -> &[String] {
-        &self.0.warnings
+        &self.spectrum.warnings
+    }
+
+    fn provenance(&self) -> &Provenance {
+        &self.spectrum.provenance
     }
 
     fn write(&self, csv: &Path) -> Result<()> {
-        file::write(self.0, csv)
+        file::write(self.spectrum, csv)
     }
 
     fn draw(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
-        figures::spectrum(self.0, folder, name)
+        figures::spectrum(self.spectrum, folder, name)
     }
 
     fn print_json(&self) -> Result<()> {
-        print_json(self.0)
+        print_json(self.spectrum)
     }
 
     fn result(&self) -> Vec<String> {
-        let found = self.0;
-        let mut lines = vec![format!(
+        let found = self.spectrum;
+        let is_mix = found.coefficients.len() > 1;
+        let averages = self.averages.filter(|_| is_mix);
+        let mut lines: Vec<String> = averages
+            .iter()
+            .map(|it| format!("{} is {it}", found.name))
+            .collect();
+        lines.push(format!(
             "{} on {} samples of {}: loss {:.4} nats, ‖gradient‖ {:.4}",
             found.name, found.dataset.samples, found.dataset.name, found.loss, found.gradient_norm
-        )];
+        ));
         for (end, title) in [(End::Top, "largest"), (End::Bottom, "smallest")] {
             let of = found.eigenvalues.iter().filter(|value| value.end == end);
             let words: Vec<String> = of.map(eigenvalue).collect();
@@ -53,7 +69,10 @@ impl Report for SpectrumReport<'_> {
     }
 
     fn remarks(&self, _rate: f64) -> Vec<String> {
-        let (products, seconds) = (self.0.products, self.0.provenance.wall_seconds);
+        let (products, seconds) = (
+            self.spectrum.products,
+            self.spectrum.provenance.wall_seconds,
+        );
         vec![format!("{products} products, {seconds:.1} s")]
     }
 }

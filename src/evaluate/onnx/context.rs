@@ -1,6 +1,7 @@
 //! The immutable part of an evaluation: its setup and the graphs written for it. It is built from
 //! the bottom up and never changes; workers, models and measurements see nothing else.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,16 +11,19 @@ use super::feature::Feature;
 use super::feed::InputNames;
 use super::frozen::{self, FrozenPart};
 use super::graphs::Graphs;
+use super::light_model::readable;
 use super::moving::MovingTensor;
 use super::options::Losses;
-use super::setup::Setup;
+use super::setup::{Setup, failed};
 use super::shard::Shard;
+use super::statistics::Statistics;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::graph::cast_like;
 use crate::graph::network::Network;
 use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
 
 /// Everything that stays the same while mixes are evaluated.
 pub struct Context<'a> {
@@ -32,6 +36,16 @@ pub struct Context<'a> {
     pub moving: Vec<MovingTensor>,
     /// The model that takes the mixed weights: the whole network, or its moving part.
     pub graphs: Graphs,
+    /// What re-estimates batch norm's statistics for each mix, if they are re-estimated.
+    pub statistics: Option<Statistics>,
+}
+
+/// Names of the moving tensors that are buffers. No graph mixes them: a buffer may be no sum over the
+/// members, and buffers are small.
+fn moving_buffers(setup: &Setup<'_>, moving: &[MovingTensor]) -> HashSet<String> {
+    let buffers = moving.iter();
+    let buffers = buffers.filter(|it| setup.pool.parameters[it.parameter].is_buffer());
+    buffers.map(|tensor| tensor.name.clone()).collect()
 }
 
 impl<'a> Context<'a> {
@@ -46,6 +60,8 @@ impl<'a> Context<'a> {
         let slots = moving.iter().map(|tensor| tensor.weight_slot(aligned));
         let slots: Vec<WeightSlot> = slots.collect();
         let whole = cast_like::resolved(skeleton::model(network, &slots));
+        let inside = setup.options.inside;
+        let whole = readable(whole, inside).map_err(|error| failed("reading constants", &error))?;
         let names = moving.iter().map(|tensor| tensor.name.clone()).collect();
         let (frozen, graph) = match frozen::split(&setup, &whole, &names)? {
             Some((frozen, suffix)) => (Some(frozen), suffix),
@@ -55,15 +71,16 @@ impl<'a> Context<'a> {
         let kept = graph.graph.iter().flat_map(|graph| &graph.initializer);
         let kept: HashSet<&str> = kept.map(|tensor| tensor.name()).collect();
         let moving = moving.into_iter();
-        let moving = moving
-            .filter(|tensor| kept.contains(tensor.name.as_str()))
-            .collect();
+        let moving = moving.filter(|tensor| kept.contains(tensor.name.as_str()));
+        let moving: Vec<MovingTensor> = moving.collect();
         let members = setup.pool.members.len();
+        let buffers = moving_buffers(&setup, &moving);
         let context = Self {
             setup,
             frozen,
             moving,
-            graphs: Graphs::new(graph, slots, members),
+            graphs: Graphs::new(graph, slots, buffers, members, inside),
+            statistics: None,
         };
         let binding = context.setup.options.binding.fixed();
         if binding == Some(Binding::InGraph) && !context.can_mix_in_graph() {
@@ -85,6 +102,26 @@ impl<'a> Context<'a> {
                 ..self
             },
         }
+    }
+
+    /// The mix with the statistics that are re-estimated for it, if they are. They are computed in
+    /// a session of this worker, with `threads` threads.
+    ///
+    /// # Errors
+    /// Fails when the training samples cannot be run, or the user stopped the run.
+    pub fn settled<'m>(&self, mix: &'m Mix, threads: usize, worker: usize) -> Result<Cow<'m, Mix>> {
+        let Some(statistics) = &self.statistics else {
+            return Ok(Cow::Borrowed(mix));
+        };
+        let found = statistics.of_mix(&self.setup, mix, threads, worker)?;
+        Ok(Cow::Owned(mix.with_statistics(found)))
+    }
+
+    /// The number of samples that each mix runs: those of all data sets, and those from which its
+    /// statistics are re-estimated.
+    pub fn samples_of_mix(&self) -> usize {
+        let training = self.statistics.as_ref().map_or(0, Statistics::samples);
+        self.setup.samples() + training
     }
 
     /// The number of members in the pool.

@@ -14,9 +14,11 @@ use super::chunk_cache::ChunkCache;
 use super::context::Context;
 use super::counts::{Counters, Counts};
 use super::layout::{Layout, Timing};
+use super::moving::MovingTensor;
 use super::options::EvaluationOptions;
 use super::original::OriginalModel;
 use super::setup::Setup;
+use super::statistics::{Statistics, StatisticsData};
 use super::{memory, origin_check, tuning};
 use crate::base::hash::hex;
 use crate::data::Dataset;
@@ -24,8 +26,11 @@ use crate::error::Result;
 use crate::evaluate::journal::Journal;
 use crate::evaluate::runtime::Runtime;
 use crate::evaluate::signature::Signature;
+use crate::graph::cast_like;
 use crate::graph::network::Network;
+use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
+use crate::space::mix::Mix;
 
 /// Where finished work is kept.
 #[derive(Debug, Clone)]
@@ -110,6 +115,37 @@ impl<'a> Engine<'a> {
     pub fn with_originals(mut self, originals: Vec<OriginalModel<'a>>) -> Self {
         self.originals = originals;
         self
+    }
+
+    /// Re-estimates batch norm's statistics for every mix, from training samples. The network and
+    /// the checkpoints are those of the engine.
+    ///
+    /// # Errors
+    /// Fails when no batch norm can be re-estimated, or the batches do not fit the network.
+    pub fn reestimating(
+        mut self,
+        network: &Network<'_>,
+        aligned: &Aligned,
+        training: StatisticsData<'_>,
+    ) -> Result<Self> {
+        let moving = MovingTensor::all(aligned);
+        let slots = moving.iter().map(|tensor| tensor.weight_slot(aligned));
+        let slots: Vec<WeightSlot> = slots.collect();
+        let whole = cast_like::resolved(skeleton::model(network, &slots));
+        let statistics = Statistics::new(&self.context.setup, whole, &moving, training)?;
+        self.warnings.extend(statistics.warnings.iter().cloned());
+        self.context.statistics = Some(statistics);
+        Ok(self)
+    }
+
+    /// The mix with the statistics that are re-estimated for it, if they are.
+    ///
+    /// # Errors
+    /// Fails when the training samples cannot be run, or the user stopped the run.
+    pub fn settled(&self, mix: &Mix) -> Result<Mix> {
+        let threads = self.tuned.get().map_or(1, |(layout, _)| layout.threads);
+        let settled = self.context.settled(mix, threads, 0)?;
+        Ok(settled.into_owned())
     }
 
     /// Keeps finished work in a journal, so that an interrupted run can resume.

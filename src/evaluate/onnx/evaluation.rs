@@ -4,10 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
-
 use super::chunk_cache::Shards;
 use super::engine::Engine;
+use super::keys::{file_key, mix_key};
 use super::layout::{Layout, Timing};
 use super::memory::{self, RESIDENT_BYTES};
 use super::options::Losses;
@@ -128,7 +127,8 @@ impl Engine<'_> {
         let chunks = schedule.ends.len();
         let _ = self.first_layout.set(layout.to_string());
         let context = &self.context;
-        let seconds = timing.seconds(models, samples, layout)
+        let extra = context.samples_of_mix() - context.setup.samples();
+        let seconds = timing.seconds(models, samples + extra, layout)
             + timing.frozen_seconds(context.setup.samples(), self.originals.len(), layout);
         RunEstimate {
             models,
@@ -137,6 +137,7 @@ impl Engine<'_> {
             chunks,
             seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
             memory: memory::session_bytes(context, layout)
+                + memory::statistics_bytes(context)
                 + memory::data_bytes(context) / chunks.max(1) as u64,
             frozen_nodes: self.frozen_nodes(),
         }
@@ -171,23 +172,6 @@ pub enum ModelSource<'m> {
     Original(&'m OriginalModel<'m>),
     /// A combination of the pool's members.
     Mix(&'m Mix),
-}
-
-/// The key of a mix: a hash of its coefficients.
-pub fn mix_key(mix: &Mix) -> ModelKey {
-    let mut hash = Sha256::new();
-    for coefficient in mix.rows().iter().flatten() {
-        hash.update(coefficient.to_le_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let (half, _) = digest.split_at(16);
-    half.iter()
-        .fold(0, |key, byte| key << 8 | ModelKey::from(*byte))
-}
-
-/// The key of an original model: its index. No hash of a mix is that small.
-fn file_key(file: usize) -> ModelKey {
-    file as ModelKey
 }
 
 impl Evaluator for Engine<'_> {
@@ -278,9 +262,12 @@ impl<'r> Work for EvaluationRun<'r> {
     ) -> Result<Vec<Vec<Outcome>>> {
         let context = &self.engine.context;
         context.setup.check_stop()?;
-        let mut original;
+        let (mut original, settled);
         let (model, mix) = match self.sources[index] {
-            ModelSource::Mix(mix) => (worker.model(mix)?, Some(mix)),
+            ModelSource::Mix(mix) => {
+                settled = worker.settled(mix)?;
+                (worker.model(&settled)?, Some(&*settled))
+            }
             ModelSource::Original(file) => {
                 original = worker.file(file)?;
                 (&mut original, None)

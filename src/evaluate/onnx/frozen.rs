@@ -4,11 +4,10 @@
 
 use std::collections::HashSet;
 
-use prost::Message;
-
 use super::buffer::{Buffer, SampleRows};
 use super::feature::Feature;
 use super::independence::keepable;
+use super::light_model::LightModel;
 use super::prefix::Prefix;
 use super::setup::{Setup, failed};
 use super::shard::Shard;
@@ -20,8 +19,8 @@ use crate::graph::split::{Dependence, exposing};
 
 /// The frozen part.
 pub struct FrozenPart {
-    /// The ONNX model from the inputs to the frontier.
-    prefix: Vec<u8>,
+    /// The model from the inputs to the frontier.
+    prefix: LightModel,
     /// The outputs, in the order of the features of a [`Shard`].
     pub features: Vec<Feature>,
     /// The number of its nodes, and of all nodes of the network.
@@ -75,13 +74,13 @@ pub fn split(
             return Ok(None);
         }
         let nodes = (nodes.len(), graph.node.len());
-        let found = keepable(setup, &prefix.encode_to_vec(), &frontier, coarse)?;
+        let found = keepable(setup, &setup.light(prefix), &frontier, coarse)?;
         if let Some(features) = found.iter().cloned().collect::<Option<Vec<Feature>>>() {
             let types = features.iter().map(|it| (it.name.clone(), it.onnx_type()));
             let types: Vec<(String, TypeProto)> = types.collect();
             let split = dependence.cut(skeleton, &types);
             let frozen = FrozenPart {
-                prefix: split.prefix.encode_to_vec(),
+                prefix: setup.light(split.prefix),
                 features,
                 nodes,
             };

@@ -1,11 +1,11 @@
 //! Writes the ONNX graphs that are run: the network with its weights left out or filled in. Runs
 //! nothing.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use prost::Message;
-
 use super::binding::Binding;
+use super::light_model::LightModel;
 use super::moving::MovingTensor;
 use crate::checkpoint::onnx::proto::ModelProto;
 use crate::error::Result;
@@ -24,21 +24,34 @@ pub struct Graphs {
     /// The skeleton without the losses.
     plain: ModelProto,
     fed: Vec<WeightSlot>,
+    /// Names of the fed tensors that no graph mixes: they are no sums over the members.
+    unmixed: HashSet<String>,
     members: usize,
-    baked: OnceLock<Vec<u8>>,
-    in_graph: OnceLock<Vec<u8>>,
-    inputs: OnceLock<Vec<u8>>,
+    /// Largest constant inside a graph, in bytes.
+    inside: usize,
+    baked: OnceLock<LightModel>,
+    in_graph: OnceLock<LightModel>,
+    inputs: OnceLock<LightModel>,
 }
 
 impl Graphs {
     /// The graphs of a skeleton for a pool of `members` models; `fed` lists its external
-    /// initializers.
-    pub fn new(skeleton: ModelProto, fed: Vec<WeightSlot>, members: usize) -> Self {
+    /// initializers, and `unmixed` names those that are inputs even if the graph mixes the others.
+    /// Constants of more than `inside` bytes are kept apart.
+    pub fn new(
+        skeleton: ModelProto,
+        fed: Vec<WeightSlot>,
+        unmixed: HashSet<String>,
+        members: usize,
+        inside: usize,
+    ) -> Self {
         Self {
             plain: skeleton.clone(),
             skeleton,
             fed,
+            unmixed,
             members,
+            inside,
             baked: OnceLock::new(),
             in_graph: OnceLock::new(),
             inputs: OnceLock::new(),
@@ -52,7 +65,7 @@ impl Graphs {
         match loss_outputs::append(self.skeleton.clone(), logits) {
             Some(skeleton) => Self {
                 plain: self.plain,
-                ..Self::new(skeleton, self.fed, self.members)
+                ..Self::new(skeleton, self.fed, self.unmixed, self.members, self.inside)
             },
             None => self,
         }
@@ -68,17 +81,22 @@ impl Graphs {
         &self.fed
     }
 
-    /// The ONNX model for a binding.
-    pub fn bytes(&self, binding: Binding) -> &[u8] {
+    /// The model for a binding.
+    pub fn model(&self, binding: Binding) -> &LightModel {
         let graph = || self.skeleton.clone();
+        let light = |model| LightModel::new(model, self.inside);
         match binding {
             Binding::InGraph => self.in_graph.get_or_init(|| {
-                in_graph::rewrite(graph(), &self.fed, self.members).encode_to_vec()
+                let is_mixed = |slot: &&WeightSlot| !self.unmixed.contains(&slot.name);
+                let mixed = self.fed.iter().filter(is_mixed);
+                let unmixed = self.fed.iter().filter(|slot| !is_mixed(slot));
+                let model = in_graph::rewrite(graph(), mixed, self.members);
+                light(in_graph::as_inputs(model, unmixed))
             }),
             Binding::Inputs => self
                 .inputs
-                .get_or_init(|| in_graph::as_inputs(graph(), &self.fed).encode_to_vec()),
-            Binding::Baked => self.baked.get_or_init(|| self.skeleton.encode_to_vec()),
+                .get_or_init(|| light(in_graph::as_inputs(graph(), self.fed.iter()))),
+            Binding::Baked => self.baked.get_or_init(|| light(graph())),
         }
     }
 }

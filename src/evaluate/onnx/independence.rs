@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::buffer::{Buffer, dtype_of};
 use super::feature::Feature;
+use super::light_model::LightModel;
 use super::prefix::Prefix;
 use super::setup::Setup;
 use super::shard::Shard;
@@ -32,7 +33,7 @@ struct Tried {
 /// Fails when ONNX Runtime refuses the prefix, or the user stopped the run.
 pub fn keepable(
     setup: &Setup<'_>,
-    prefix: &[u8],
+    prefix: &LightModel,
     names: &[String],
     coarse: bool,
 ) -> Result<Vec<Option<Feature>>> {

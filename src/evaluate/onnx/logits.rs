@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::chunk_cache::Shards;
 use super::engine::Engine;
-use super::evaluation::{EvaluationRun, ModelSource, mix_key};
+use super::evaluation::{EvaluationRun, ModelSource};
+use super::keys::mix_key;
 use super::layout::Layout;
 use super::worker::Worker;
 use crate::data::Dataset;
@@ -156,6 +157,7 @@ impl<'r> Work for Writing<'r> {
         let ModelSource::Mix(mix) = self.run.sources[index] else {
             return Ok(Vec::new());
         };
+        let mix = &*worker.settled(mix)?;
         let model = worker.model(mix)?;
         let shards = chunk.iter().zip(places);
         let outcomes = shards.map(|(shard, places)| {

@@ -48,13 +48,19 @@ pub fn session_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
     (weights.sum::<usize>() * copies * layout.workers) as u64
 }
 
+/// Bytes of the training samples that batch norm's statistics are re-estimated from.
+pub fn statistics_bytes(context: &Context<'_>) -> u64 {
+    let samples = context.samples_of_mix() - context.setup.samples();
+    samples as u64 * sample_bytes(context)
+}
+
 /// Bytes that the budget leaves for samples.
 ///
 /// # Errors
 /// Fails when the sessions leave no room for a batch.
 pub fn room(context: &Context<'_>, layout: &Layout) -> Result<u64> {
     let budget = budget(context);
-    let sessions = session_bytes(context, layout);
+    let sessions = session_bytes(context, layout) + statistics_bytes(context);
     let least = sample_bytes(context) * layout.batch as u64;
     if budget < sessions + least {
         return Err(Error::flag(

@@ -10,8 +10,10 @@
 //! down a lot and transformers not at all. The part of the network that no moving weight touches is
 //! computed once for each chunk of data.
 //!
-//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`), the given inputs
-//! (`setup`), prepared data (`shard`), the frozen part (`prefix`, `independence`, `frozen`), the
+//! Files, lowest first: values (`options`, `binding`, `layout`, `feed`, `keys`), a model as it is
+//! handed over (`light_model`), the given inputs (`setup`), prepared data (`shard`), mixed tensors
+//! (`weights`), batch norm's statistics (`statistics`), the frozen part (`prefix`, `independence`,
+//! `frozen`), the
 //! immutable `context` of a run, models in sessions (`model`, `worker`), the experiment that
 //! chooses a layout (`tuning`), the check of θ0 (`origin_check`), and the `engine` that answers. No
 //! file uses one above it.
@@ -29,7 +31,9 @@ mod frozen;
 pub mod gradient;
 mod graphs;
 mod independence;
+mod keys;
 mod layout;
+mod light_model;
 mod logits;
 mod memory;
 mod model;
@@ -40,7 +44,9 @@ mod original;
 mod prefix;
 mod setup;
 mod shard;
+mod statistics;
 mod tuning;
+mod weights;
 mod worker;
 
 pub use self::binding::Binding;
@@ -50,3 +56,4 @@ pub use self::graphs::{check_gradient, frozen_nodes};
 pub use self::layout::{Layout, Timing};
 pub use self::options::{BindingChoice, Device, EvaluationOptions, Losses};
 pub use self::original::OriginalModel;
+pub use self::statistics::StatisticsData;

@@ -1,15 +1,17 @@
 //! A model in a session, whatever its binding, and how it is run on the samples of a shard.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use ort::session::{
-    HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs,
+    HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue, SessionOutputs,
 };
 use ort::value::{DynValue, Tensor};
 
 use super::buffer::to_f32;
 use super::context::Context;
 use super::feed::{Feed, Feeds};
+use super::light_model::LightSession;
 use super::setup::failed;
 use super::shard::Shard;
 use crate::checkpoint::tensor::Dtype;
@@ -20,7 +22,7 @@ use crate::space::mix::Mix;
 
 /// A session that holds a model, or that forms one from coefficients.
 pub struct Model {
-    session: Session,
+    session: LightSession,
     feeds: Feeds,
     output: String,
     /// The number of its worker, which determines its device.
@@ -29,8 +31,8 @@ pub struct Model {
     logits: RunOptions<HasSelectedOutputs>,
     /// Run options that request the losses only, if the graph computes them.
     losses: Option<RunOptions<HasSelectedOutputs>>,
-    /// Mixed weights in the order of the moving tensors, if they are inputs.
-    pub weights: Vec<DynValue>,
+    /// Mixed weights by the index of the moving tensor, those that are inputs.
+    pub weights: HashMap<usize, DynValue>,
 }
 
 impl Model {
@@ -38,7 +40,7 @@ impl Model {
     ///
     /// # Errors
     /// Fails when the graph has an unknown input.
-    pub fn new(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+    pub fn new(context: &Context<'_>, session: LightSession, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_name(&session, &context.input_names())?;
         let losses = feeds.contains(Feed::Labels);
         let output = context.setup.signature.output_name.clone();
@@ -50,7 +52,7 @@ impl Model {
     ///
     /// # Errors
     /// Fails when ONNX Runtime has no memory.
-    pub fn of_file(context: &Context<'_>, session: Session, worker: usize) -> Result<Self> {
+    pub fn of_file(context: &Context<'_>, session: LightSession, worker: usize) -> Result<Self> {
         let feeds = Feeds::by_order(&session);
         let output = session.outputs()[context.setup.signature.output].name();
         let output = output.to_string();
@@ -58,7 +60,7 @@ impl Model {
     }
 
     fn with(
-        session: Session,
+        session: LightSession,
         feeds: Feeds,
         output: String,
         losses: bool,
@@ -72,7 +74,7 @@ impl Model {
             feeds,
             output,
             worker,
-            weights: Vec::new(),
+            weights: HashMap::new(),
             session,
         })
     }
@@ -185,7 +187,10 @@ impl Model {
                 Feed::Input(k) => shard.input(k, rows, worker),
                 Feed::Feature(k) => shard.feature(k, rows, worker),
                 Feed::Labels => shard.classes(rows, worker),
-                Feed::Weight(k) => Ok((&weights[k]).into()),
+                Feed::Weight(k) => match weights.get(&k) {
+                    Some(value) => Ok(value.into()),
+                    None => Err(feed.missing()),
+                },
                 Feed::Coefficient(member, dtype) => {
                     let c = mix.map_or(0.0, |mix| mix.row(0)[member]);
                     let shape = Vec::<i64>::new();

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::binding::Binding;
+use crate::graph::apart;
 
 /// How mixed weights enter the network: the value of `--binding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -122,7 +123,7 @@ impl Losses {
 }
 
 /// How to run an evaluation. A measurement chooses the values that are `None`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct EvaluationOptions {
     /// Where to compute.
     pub device: Device,
@@ -144,6 +145,27 @@ pub struct EvaluationOptions {
     pub max_time: Option<Duration>,
     /// Target: the largest acceptable standard error of an error rate.
     pub tolerance: Option<f64>,
+    /// Constants of more bytes than this are handed to ONNX Runtime beside the graph. Values do not
+    /// depend on it.
+    pub inside: usize,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self {
+            device: Device::default(),
+            tf32: false,
+            workers: None,
+            threads: None,
+            batch: None,
+            losses: Losses::default(),
+            binding: BindingChoice::default(),
+            memory: None,
+            max_time: None,
+            tolerance: None,
+            inside: apart::INSIDE,
+        }
+    }
 }
 
 impl EvaluationOptions {
@@ -162,6 +184,7 @@ impl EvaluationOptions {
             memory: _,
             max_time: _,
             tolerance: _,
+            inside: _,
         } = self;
         let number =
             |asked: &Option<usize>| asked.map_or_else(|| "auto".to_string(), |n| n.to_string());

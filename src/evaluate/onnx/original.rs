@@ -1,13 +1,17 @@
 //! Models that are run unchanged, so that mixes can be compared with their own files.
 
-use std::path::Path;
+use crate::checkpoint::onnx::Model;
+use crate::checkpoint::onnx::proto::ModelProto;
+use crate::space::mix::Mix;
 
-use crate::error::Result;
+/// Writes a mix as an ONNX model.
+pub type Write<'a> = dyn Fn(&Mix) -> ModelProto + Sync + 'a;
 
 /// A model that is run unchanged.
 pub enum OriginalModel<'a> {
     /// A file.
-    File(&'a Path),
-    /// An ONNX model that is generated only when it is run, because it may be large.
-    Generated(Box<dyn Fn() -> Result<Vec<u8>> + Sync + 'a>),
+    File(&'a Model),
+    /// A mix as an ONNX model, which is written only when it is run, because it may be large. The
+    /// mix is passed with its statistics, if they are re-estimated.
+    Generated(Mix, Box<Write<'a>>),
 }

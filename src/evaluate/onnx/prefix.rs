@@ -1,26 +1,32 @@
 //! A session over the frozen part of the network, from its inputs to the features. Reads shards;
 //! keeps none of its output.
 
-use ort::session::{Session, SessionOutputs};
+use ort::session::SessionOutputs;
 
 use super::feed::{Feed, Feeds, InputNames};
+use super::light_model::{LightModel, LightSession};
 use super::setup::{Setup, failed};
 use super::shard::Shard;
 use crate::error::Result;
 
 /// A session over the frozen part.
 pub struct Prefix {
-    session: Session,
+    session: LightSession,
     feeds: Feeds,
 }
 
 impl Prefix {
-    /// Builds a session over an ONNX model that reads the network's inputs.
+    /// Builds a session over a model that reads the network's inputs.
     ///
     /// # Errors
     /// Fails when ONNX Runtime refuses the model.
-    pub fn new(setup: &Setup<'_>, bytes: &[u8], threads: usize, worker: usize) -> Result<Self> {
-        let session = setup.session(bytes, threads, worker)?;
+    pub fn new(
+        setup: &Setup<'_>,
+        model: &LightModel,
+        threads: usize,
+        worker: usize,
+    ) -> Result<Self> {
+        let session = setup.session(model, threads, worker)?;
         let feeds = Feeds::by_name(&session, &InputNames::of_network(&setup.signature))?;
         Ok(Self { session, feeds })
     }

@@ -7,7 +7,9 @@ use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use super::light_model::{LightModel, LightSession};
 use super::options::{Device, EvaluationOptions};
+use crate::checkpoint::onnx::proto::ModelProto;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::runtime::Runtime;
@@ -70,14 +72,24 @@ impl Setup<'_> {
         Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
     }
 
-    /// A session over a whole model, given as the bytes of an ONNX file.
+    /// A model as it is handed to ONNX Runtime.
+    pub fn light(&self, model: ModelProto) -> LightModel {
+        LightModel::new(model, self.options.inside)
+    }
+
+    /// A session over a model that needs nothing more.
     ///
     /// # Errors
     /// Fails when ONNX Runtime refuses the model.
-    pub fn session(&self, bytes: &[u8], threads: usize, worker: usize) -> Result<Session> {
+    pub fn session(
+        &self,
+        model: &LightModel,
+        threads: usize,
+        worker: usize,
+    ) -> Result<LightSession> {
         let session = self
             .builder(threads, worker)
-            .and_then(|mut builder| builder.commit_from_memory(bytes));
+            .and_then(|builder| model.commit(builder));
         session.map_err(|error| failed("building the session", &error))
     }
 

@@ -10,6 +10,7 @@ use ort::value::{DynTensorValueType, DynValue};
 use super::buffer::{Buffer, SampleRows};
 use super::options::Device;
 use super::setup::{Setup, failed};
+use crate::data::Dataset;
 use crate::error::Result;
 
 /// Samples of one data set. Rows are counted within the shard, from 0.
@@ -55,7 +56,14 @@ impl Shard {
     /// Samples that need not be consecutive, as the network takes them; rows are in the order of
     /// `places`.
     pub fn gather(setup: &Setup<'_>, dataset: usize, places: &[usize]) -> Self {
-        let data = &setup.datasets[dataset];
+        Self {
+            dataset,
+            ..Self::of(setup, &setup.datasets[dataset], places)
+        }
+    }
+
+    /// Samples of any data set, as [`Shard::gather`] takes them from one that is evaluated.
+    pub fn of(setup: &Setup<'_>, data: &Dataset, places: &[usize]) -> Self {
         let inputs = (0..setup.signature.inputs.len()).map(|input| {
             let len = places.len() * data.sample_len(input);
             let mut buffer = Buffer::new(data.dtype(input), len);
@@ -65,7 +73,7 @@ impl Shard {
         let labels = places.iter().map(|&place| data.order()[place]);
         let labels: Vec<i64> = labels.map(|sample| data.labels()[sample]).collect();
         Self {
-            dataset,
+            dataset: 0,
             begin: 0,
             // The check of the labels refuses negative ones before any is used.
             labels: labels.iter().map(|&label| label as usize).collect(),

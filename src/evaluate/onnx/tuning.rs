@@ -52,7 +52,7 @@ type LayoutCandidates = fn(&Context<'_>, &Layout, usize) -> Vec<Layout>;
 /// # Errors
 /// Fails when the network cannot be run.
 pub fn choose(context: &Context<'_>, models: usize) -> Result<(Layout, Timing)> {
-    let samples = context.setup.samples();
+    let samples = context.samples_of_mix();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut layout = default_layout(context, cores);
     let trial = Trial::new(context, SAMPLES, layout.batch)?;
@@ -308,8 +308,8 @@ pub fn chunks(
 ) -> Result<usize> {
     let samples = context.setup.samples();
     let options = &context.setup.options;
-    let seconds =
-        timing.seconds(models, samples, layout) + timing.frozen_seconds(samples, originals, layout);
+    let seconds = timing.seconds(models, context.samples_of_mix(), layout)
+        + timing.frozen_seconds(samples, originals, layout);
     let mut room = memory::room(context, layout)?;
     if options.losses == Losses::Graph && layout.binding != Binding::Baked {
         room = room.min(RESIDENT_BYTES);

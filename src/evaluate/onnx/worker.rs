@@ -1,24 +1,23 @@
 //! A worker: the sessions of one thread, and the buffers that mixed weights are written to. Sees
 //! only the context, not the run.
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use half::{bf16, f16};
-use ort::session::Session;
-use ort::value::{DynValue, Tensor};
+use ort::value::DynValue;
 
 use super::binding::Binding;
 use super::context::Context;
 use super::layout::Layout;
+use super::light_model::LightSession;
 use super::model::Model;
 use super::original::OriginalModel;
 use super::setup::failed;
-
-use crate::checkpoint::tensor::Dtype;
+use super::weights::{empty, upload};
 use crate::error::{Error, Result};
-use crate::graph::in_graph;
-use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
-use crate::space::pool::Pool;
+use crate::graph::{in_graph, skeleton};
+use crate::space::mix::{Mix, Scratch};
 
 /// One worker: either weight buffers that each session copies from, or one session for all mixes.
 pub struct Worker<'c> {
@@ -62,11 +61,17 @@ impl<'c> Worker<'c> {
         if !is_built || binding == Binding::Baked {
             self.build(binding, mix)?;
         }
-        if binding == Binding::Inputs {
-            let filled = self.fill_inputs(mix);
-            filled.map_err(|error| failed("mixing weights", &error))?;
-        }
+        let filled = self.fill_inputs(binding, mix);
+        filled.map_err(|error| failed("mixing weights", &error))?;
         self.last_model()
+    }
+
+    /// The mix with the statistics that are re-estimated for it, if they are.
+    ///
+    /// # Errors
+    /// Fails when the training samples cannot be run, or the user stopped the run.
+    pub fn settled<'m>(&self, mix: &'m Mix) -> Result<Cow<'m, Mix>> {
+        self.context.settled(mix, self.layout.threads, self.number)
     }
 
     /// The model of the previous call, or that of `mix` if `is_new`.
@@ -100,35 +105,36 @@ impl<'c> Worker<'c> {
         Ok(())
     }
 
-    fn open_session(&self) -> ort::Result<Session> {
-        let mut builder = self
+    fn open_session(&self) -> ort::Result<LightSession> {
+        let builder = self
             .context
             .setup
             .builder(self.layout.threads, self.number)?;
-        builder.commit_from_memory(self.context.graphs.bytes(Binding::Inputs))
+        self.context.graphs.model(Binding::Inputs).commit(builder)
     }
 
-    /// Writes a mix's weights into the inputs of the session.
-    fn fill_inputs(&mut self, mix: &Mix) -> ort::Result<()> {
+    /// Writes a mix's weights into those inputs of the session that take them.
+    fn fill_inputs(&mut self, binding: Binding, mix: &Mix) -> ort::Result<()> {
         let Some((model, _)) = &mut self.built else {
             return Ok(());
         };
         let context = self.context;
+        let pool = context.setup.pool;
         for (at, tensor) in context.moving.iter().enumerate() {
-            let index = tensor.parameter;
-            if model.weights.len() == at {
-                let parameter = &context.setup.pool.parameters[index];
-                model
-                    .weights
-                    .push(empty(parameter.dtype, &parameter.shape)?);
+            let parameter = &pool.parameters[tensor.parameter];
+            let is_input = match binding {
+                Binding::Baked => false,
+                Binding::InGraph => parameter.is_buffer(),
+                Binding::Inputs => true,
+            };
+            if !is_input {
+                continue;
             }
-            upload(
-                context.setup.pool,
-                index,
-                mix,
-                &mut model.weights[at],
-                &mut self.scratch,
-            )?;
+            let value = match model.weights.entry(at) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(empty(parameter.dtype, &parameter.shape)?),
+            };
+            upload(pool, tensor.parameter, mix, value, &mut self.scratch)?;
         }
         Ok(())
     }
@@ -138,22 +144,29 @@ impl<'c> Worker<'c> {
     /// # Errors
     /// Fails when ONNX Runtime refuses the model.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
-        let built = self
-            .context
-            .setup
-            .builder(self.layout.threads, self.number)
-            .and_then(|mut builder| match file {
-                OriginalModel::File(path) => builder.commit_from_file(path).map(Ok),
-                OriginalModel::Generated(write) => match write() {
-                    Ok(bytes) => builder.commit_from_memory(&bytes).map(Ok),
-                    Err(error) => Ok(Err(error)),
-                },
-            });
+        let setup = &self.context.setup;
+        let builder = setup.builder(self.layout.threads, self.number);
+        let built = match file {
+            OriginalModel::File(model) if model.fits_a_message() => {
+                let built = builder.and_then(|mut it| it.commit_from_file(&model.path));
+                built.map(LightSession::from)
+            }
+            // ONNX Runtime cannot read such a file itself.
+            OriginalModel::File(model) => {
+                let model = setup.light(skeleton::whole(model));
+                builder.and_then(|builder| model.commit(builder))
+            }
+            OriginalModel::Generated(mix, write) => {
+                let mix = self.settled(mix)?;
+                let model = setup.light(write(&mix));
+                builder.and_then(|builder| model.commit(builder))
+            }
+        };
         let failed = |error| failed("loading the untouched checkpoint", &error);
-        Model::of_file(self.context, built.map_err(failed)??, self.number)
+        Model::of_file(self.context, built.map_err(failed)?, self.number)
     }
 
-    fn baked_session(&mut self, mix: &Mix) -> ort::Result<Session> {
+    fn baked_session(&mut self, mix: &Mix) -> ort::Result<LightSession> {
         let context = self.context;
         let mut builder = context.setup.builder(self.layout.threads, self.number)?;
         for (at, tensor) in context.moving.iter().enumerate() {
@@ -172,16 +185,19 @@ impl<'c> Worker<'c> {
             }
             builder = builder.with_external_initializer(&tensor.name, Arc::clone(weight))?;
         }
-        builder.commit_from_memory(context.graphs.bytes(Binding::Baked))
+        context.graphs.model(Binding::Baked).commit(builder)
     }
 
-    fn mixing_session(&mut self) -> ort::Result<Session> {
+    fn mixing_session(&mut self) -> ort::Result<LightSession> {
         let context = self.context;
         let mut builder = context.setup.builder(self.layout.threads, self.number)?;
         let members = context.members();
         for tensor in &context.moving {
             let index = tensor.parameter;
             let parameter = &context.setup.pool.parameters[index];
+            if parameter.is_buffer() {
+                continue;
+            }
             for member in 0..members {
                 let mix = match member {
                     0 => Mix::unit(0, members),
@@ -199,41 +215,6 @@ impl<'c> Worker<'c> {
                 builder = builder.with_external_initializer(&part, Arc::new(value))?;
             }
         }
-        builder.commit_from_memory(context.graphs.bytes(Binding::InGraph))
+        context.graphs.model(Binding::InGraph).commit(builder)
     }
-}
-
-/// Writes a mixed parameter into a tensor of the parameter's type.
-///
-/// # Errors
-/// Fails when the tensor has another type.
-pub fn upload(
-    pool: &Pool,
-    index: usize,
-    mix: &Mix,
-    value: &mut DynValue,
-    scratch: &mut Scratch,
-) -> ort::Result<()> {
-    let out = match pool.parameters[index].dtype {
-        Dtype::F64 => MixOut::F64(value.try_extract_tensor_mut::<f64>()?.1),
-        Dtype::F16 => MixOut::F16(value.try_extract_tensor_mut::<f16>()?.1),
-        Dtype::Bf16 => MixOut::Bf16(value.try_extract_tensor_mut::<bf16>()?.1),
-        _ => MixOut::F32(value.try_extract_tensor_mut::<f32>()?.1),
-    };
-    mix_into(pool, index, mix, out, scratch);
-    Ok(())
-}
-
-/// A tensor of zeros.
-///
-/// # Errors
-/// Fails when ONNX Runtime has no memory.
-pub fn empty(dtype: Dtype, shape: &[usize]) -> ort::Result<DynValue> {
-    let (shape, len) = (shape.to_vec(), shape.iter().product());
-    Ok(match dtype {
-        Dtype::F64 => Tensor::from_array((shape, vec![0.0_f64; len]))?.into_dyn(),
-        Dtype::F16 => Tensor::from_array((shape, vec![f16::ZERO; len]))?.into_dyn(),
-        Dtype::Bf16 => Tensor::from_array((shape, vec![bf16::ZERO; len]))?.into_dyn(),
-        _ => Tensor::from_array((shape, vec![0.0_f32; len]))?.into_dyn(),
-    })
 }

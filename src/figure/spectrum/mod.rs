@@ -250,6 +250,7 @@ impl<'a> SpectrumFigure<'a> {
         if eigenvalues.any(|of| self.wide(axes, of)) {
             lines.push("bars: λ ± ‖Hv − λv‖, between which an eigenvalue lies".to_string());
         }
+        lines.extend(self.spectrum.provenance.caveats.iter().cloned());
         lines
     }
 

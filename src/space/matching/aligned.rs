@@ -1,9 +1,12 @@
 //! Checkpoints aligned with the origin: the pool, and how it was put together.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 
 use super::left_out::LeftOut;
 use super::matches::{MatchRule, Matches, Verified};
+use super::prefix::Renaming;
 use crate::graph::network::Place;
 use crate::graph::skeleton::WeightSlot;
 use crate::space::pool::Pool;
@@ -24,13 +27,24 @@ pub struct Aligned {
     pub constants: Vec<String>,
     /// `passed_over[checkpoint]`: names of ignored tensors (integers, bookkeeping).
     pub passed_over: Vec<Vec<String>>,
+    /// `copies[checkpoint]`: names of tied copies, and of the matched tensors that they equal.
+    pub copies: Vec<BTreeMap<String, String>>,
+    /// Patterns of the modules that --ignore-unused left out.
+    pub unused: BTreeSet<String>,
+    /// `renamed[checkpoint]`: how its names became the graph's.
+    pub renamed: Vec<Renaming>,
     /// `verified[checkpoint]`: how the matches were verified.
     pub verified: Vec<Verified>,
     /// `left_out[checkpoint]`: the tensors that --ignore left out and that change the model.
     pub left_out: Vec<LeftOut>,
-    /// Caveat to print next to values between the checkpoints, if averaging the tensors does not
-    /// average the models' parameters.
-    pub caveat: Option<String>,
+    /// Short sentences to stand beside the values and below the figures: matches by name only,
+    /// averages of folded tensors.
+    pub caveats: Vec<String>,
+    /// What values between the checkpoints are, if averaging the tensors does not average the
+    /// models' parameters.
+    pub averages: Option<String>,
+    /// Notes on what was passed over and why.
+    pub notes: Vec<String>,
     /// Warnings for the reader of the results.
     pub warnings: Vec<String>,
 }

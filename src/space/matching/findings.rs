@@ -1,15 +1,16 @@
 //! Collects everything that did not match, for a single message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::names::module;
-use super::origin::Origin;
+use super::advice;
+use super::extra::Extra;
+use super::names::Names;
 use crate::error::{Error, Result};
 use crate::graph::record::Computed;
 
 /// Maximum number of names in a list.
-const SHOWN: usize = 8;
+pub(super) const SHOWN: usize = 8;
 
 /// Maximum number of tensors named in a sentence.
 const NAMED: usize = 3;
@@ -17,13 +18,20 @@ const NAMED: usize = 3;
 /// Everything that is wrong with one checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    missing: BTreeMap<String, Vec<usize>>,
+    /// Shapes of the graph's tensors that the checkpoint lacks.
+    pub missing: BTreeMap<String, Vec<usize>>,
     /// The missing tensors that the exporter computed, and by which operators.
-    made: BTreeMap<String, Vec<String>>,
-    extra: BTreeMap<String, Vec<usize>>,
-    misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
-    computed: BTreeMap<String, String>,
-    unlike: Vec<String>,
+    pub made: BTreeMap<String, Vec<String>>,
+    /// Shapes of the checkpoint's tensors that have no place in the graph.
+    pub extra: BTreeMap<String, Vec<usize>>,
+    /// Of these, the ones that the network does not use, with the pattern of their module.
+    pub unused: BTreeMap<String, String>,
+    /// Shapes in the checkpoint and in the graph, where they differ.
+    pub misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
+    /// What the exporter computed from the checkpoint's tensors.
+    pub computed: BTreeMap<String, String>,
+    /// Matches whose values speak against them.
+    pub unlike: Vec<String>,
 }
 
 impl Findings {
@@ -33,8 +41,11 @@ impl Findings {
         self.made.extend(made);
     }
 
-    pub fn extra(&mut self, name: &str, shape: &[usize]) {
-        self.extra.insert(name.to_string(), shape.to_vec());
+    pub fn extra(&mut self, extra: &Extra<'_>) {
+        let name = extra.name.to_string();
+        self.extra.insert(name.clone(), extra.tensor.shape.clone());
+        let unused = extra.unused.clone().map(|pattern| (name, pattern));
+        self.unused.extend(unused);
     }
 
     pub fn misshapen(&mut self, name: &str, found: &[usize], expected: &[usize]) {
@@ -56,11 +67,14 @@ impl Findings {
     }
 
     /// Returns an error that lists everything wrong with the checkpoint at `path`, if anything is.
-    pub fn into_result(self, path: &Path, origin: &Origin<'_>) -> Result<()> {
+    ///
+    /// `matched` is the number of places that have a tensor.
+    pub fn into_result(self, path: &Path, names: &Names<'_>, matched: usize) -> Result<()> {
         let Self {
             missing,
             made,
             extra,
+            unused: _,
             misshapen,
             computed,
             unlike,
@@ -69,9 +83,10 @@ impl Findings {
         if is_fine && computed.is_empty() && unlike.is_empty() {
             return Ok(());
         }
-        let network = origin.network.model.path.display();
+        let network = names.origin.network.model.path.display();
         let problem = format!("does not fit the network of {network}");
         let mut lines = Vec::new();
+        lines.extend(names.renaming.told());
         let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
         let both = |(name, (found, expected)): (&String, &(Vec<usize>, Vec<usize>))| {
             format!("{name} is {found:?}, the graph has {expected:?}")
@@ -103,96 +118,7 @@ impl Findings {
         );
         Err(Error::input(path, problem)
             .lines(lines)
-            .help(self.advice(origin)))
-    }
-
-    fn advice(&self, origin: &Origin<'_>) -> String {
-        const EXPORT: &str =
-            "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
-        let norms = self.extra.keys().any(|name| name.ends_with("running_var"));
-        if norms {
-            format!(
-                "batch norm was folded into the convolutions of the graph, under the same names, \
-                 but not in the checkpoint; export the origin again with {EXPORT}, which keeps it"
-            )
-        } else if !self.computed.is_empty() || !self.made.is_empty() {
-            format!(
-                "export the origin again with {EXPORT}: it leaves the computation in the graph, \
-                 where it is done for every mix"
-            )
-        } else if let (false, Some(weights)) = (self.unlike.is_empty(), origin.weights_path) {
-            format!(
-                "either {} is not the state dict that the origin was exported from (name the right \
-                 one with --origin-weights), or the exporter folded a computation into these \
-                 tensors: export the origin again with {EXPORT}",
-                weights.display()
-            )
-        } else if self.misshapen.is_empty() && !self.extra.is_empty() && self.missing.is_empty() {
-            self.advice_on_extra(origin, EXPORT)
-        } else {
-            format!(
-                "is it a checkpoint of this network? {EXPORT} keeps every tensor under its name; \
-                 --origin-weights FILE.safetensors, with θ0's own state dict, matches what was \
-                 renamed by its values"
-            )
-        }
-    }
-
-    /// Advice about tensors that only the checkpoint has. If the graph contains their module, it
-    /// may have used them, so leaving them out gives another model.
-    fn advice_on_extra(&self, origin: &Origin<'_>, export: &str) -> String {
-        let network = origin.network;
-        let ignore = |names: &[&String]| {
-            // If there are many, name the largest modules that have nothing in the graph.
-            let many = names.len() > SHOWN;
-            let in_graph = |prefix: &str| {
-                let mut uses = network.uses.iter();
-                uses.any(|it| it.initializer.starts_with(prefix) || it.alias.starts_with(prefix))
-            };
-            let pattern = |name: &String| {
-                let ends = name.match_indices('.').map(|(at, _)| &name[..=at]);
-                match ends.filter(|_| many).find(|prefix| !in_graph(prefix)) {
-                    Some(module) => format!("--ignore '{module}*'"),
-                    None => format!("--ignore '{name}'"),
-                }
-            };
-            let flags: BTreeSet<String> = names.iter().map(|name| pattern(name)).collect();
-            flags.into_iter().collect::<Vec<_>>().join(" ")
-        };
-        let all: Vec<&String> = self.extra.keys().collect();
-        if origin.record.is_unoptimized() {
-            return format!(
-                "the graph was exported with every tensor, and does not use these; if that is \
-                 right, leave them out: {}",
-                ignore(&all)
-            );
-        }
-        let in_graph = |name: &str| {
-            let module = module(name);
-            let mut uses = network.uses.iter();
-            uses.any(|it| {
-                [&it.initializer, &it.alias]
-                    .into_iter()
-                    .any(|it| self::module(it) == module)
-            })
-        };
-        let (own, foreign): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| in_graph(name));
-        let dropped = format!(
-            "the exporter left these tensors out of the graph (a bias that is zero, a folded \
-             constant); export the origin again with {export}, which keeps every tensor"
-        );
-        match (own.is_empty(), foreign.is_empty()) {
-            (_, true) => dropped,
-            (false, false) => format!(
-                "{dropped}; then name what the network does not use: {}",
-                ignore(&foreign)
-            ),
-            (true, false) => format!(
-                "no tensor of these modules is in the graph: if the network does not use them, \
-                 leave them out: {}; else {dropped}",
-                ignore(&foreign)
-            ),
-        }
+            .help(advice::of(&self, names.origin, matched)))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::matches::{MatchRule, Matches, is_left};
+use super::matches::{Match, MatchRule, Matches, is_left};
 use super::options::Options;
 use super::origin::Origin;
+use super::tables;
 use super::values::{Agreement, orientation, same_values};
 use crate::checkpoint::tensor::Dtype;
 use crate::checkpoint::{Checkpoint, Content};
@@ -41,7 +42,10 @@ pub(super) fn parameters(
     let mut groups: Vec<Group<'_>> = Vec::new();
     for r#use in &network.uses {
         if is_constant(origin, matched, r#use) || is_left(r#use, matched, options) {
-            constants.insert(r#use.initializer.clone());
+            // Most values of `Constant` nodes are constants; only those of initializers are told.
+            if !origin.is_lifted(r#use) {
+                constants.insert(r#use.initializer.clone());
+            }
             continue;
         }
         let sources = sources_at(checkpoints, matched, r#use)?;
@@ -83,17 +87,22 @@ fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
     let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
         return true;
     };
+    let is_table = || tables::by_itself(origin, r#use).is_some();
     let unchanged = |matches: &Matches| match matches.get(&r#use.place) {
         None => true,
-        Some(found) => found.method == MatchRule::Graph && decode::equal(tensor, &found.source),
+        Some(Match {
+            source,
+            method: MatchRule::Graph,
+        }) => decode::equal(tensor, source),
+        // Older state dicts have tables that newer ones lack, in the type of the weights.
+        Some(found) => is_table() && decode::equal_to_rounding(tensor, &found.source),
     };
     let unmatched = matched
         .iter()
         .any(|matches| !matches.contains_key(&r#use.place));
-    let single = tensor.len() == 1;
-    (unmatched || single || origin.record.is_constant(&r#use.initializer))
-        && !matched.is_empty()
-        && matched.iter().all(unchanged)
+    let lifted = origin.is_lifted(r#use);
+    let fixed = tensor.len() == 1 || lifted || origin.record.is_constant(&r#use.initializer);
+    (unmatched || fixed || is_table()) && !matched.is_empty() && matched.iter().all(unchanged)
 }
 
 fn sources_at<'a>(
@@ -175,12 +184,16 @@ fn parameter(
 }
 
 fn role(network: &Network<'_>, group: &Group<'_>, name: &str) -> ParameterRole {
-    let statistic = group.places.iter().all(|place| {
-        let op_type = network.nodes()[place.node].op_type();
-        op_type == "BatchNormalization" && place.slot >= 3
-    });
-    let named = name.ends_with("running_mean") || name.ends_with("running_var");
-    if statistic || named || network.is_marked_buffer(&group.first.initializer) {
+    let in_slots = |slots: &[usize]| {
+        group.places.iter().all(|place| {
+            let op_type = network.nodes()[place.node].op_type();
+            op_type == "BatchNormalization" && slots.contains(&place.slot)
+        })
+    };
+    let named = name.ends_with("running_mean");
+    if in_slots(&[4]) || name.ends_with("running_var") {
+        ParameterRole::Variance
+    } else if in_slots(&[3, 4]) || named || network.is_marked_buffer(&group.first.initializer) {
         ParameterRole::Buffer
     } else {
         ParameterRole::Trainable

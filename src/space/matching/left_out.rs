@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::extra::{PassedOver, Reason};
 use super::findings::some;
 use super::matches::{Matches, is_left};
 use super::names::module;
@@ -47,7 +48,7 @@ pub(super) fn find(
     origin: &Origin<'_>,
     checkpoints: &[Checkpoint],
     matched: &[Matches],
-    passed_over: &[Vec<String>],
+    passed_over: &[Vec<PassedOver>],
     options: &Options,
 ) -> Vec<LeftOut> {
     if options.ignore.is_empty() {
@@ -62,24 +63,32 @@ pub(super) fn find(
         let Some(tensors) = checkpoint.state_dict() else {
             return left;
         };
-        let ignored = passed_over[k].iter().filter_map(|name| {
-            let tensor = tensors.get(name)?;
+        let ignored = passed_over[k].iter().filter_map(|it| {
+            let tensor = tensors.get(&it.name)?;
             let counts = tensor.dtype.is_float() && !tensor.is_empty();
-            (counts && options.ignores(name)).then_some((name, tensor))
+            (counts && it.reason == Reason::Ignored).then_some((it, tensor))
         });
-        for (name, tensor) in ignored {
+        for (passed_over, tensor) in ignored {
+            let PassedOver {
+                name,
+                graph_name,
+                own,
+                ..
+            } = passed_over;
             // A head of another size: the graph has a place of its name, where θ0's tensor stays.
-            if let Some(stand_in) = namesake(origin.network, &matched[k], name) {
+            if let Some(stand_in) = namesake(origin.network, &matched[k], graph_name) {
                 left.replaced.insert(name.clone(), stand_in);
                 continue;
             }
-            let own = origin.weights.and_then(|weights| weights.get(name));
-            let same = own.is_some_and(|own| same_values(own, tensor, false, Agreement::Rounded));
+            let same = own
+                .as_ref()
+                .is_some_and(|own| same_values(own, tensor, false, Agreement::Rounded));
             let keeps_all = origin.record.is_unoptimized();
-            if !keeps_all && !same && modules.contains(module(name)) {
+            let present = [name, graph_name].map(|name| modules.contains(module(name)));
+            if !keeps_all && !same && present.contains(&true) {
                 left.missed.push(name.clone());
             }
-            left.homeless.insert(name.clone(), own.cloned());
+            left.homeless.insert(name.clone(), own.clone());
         }
         left
     };
@@ -110,18 +119,14 @@ fn replaced(
     found.collect()
 }
 
-/// Finds the graph's tensor with a checkpoint's name, which may have a prefix (`module.`).
+/// Finds the graph's tensor of a name.
 ///
 /// The place must be open: `aux.fc.weight` is not another shape of an `fc.weight` that was matched.
 fn namesake(network: &Network<'_>, matches: &Matches, name: &str) -> Option<StoredTensor> {
-    let fits = |graph: &str| {
-        let rest = name.strip_suffix(graph);
-        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
     let mut uses = network.uses.iter();
     let found = uses.find(|it| {
         let open = !matches.contains_key(&it.place);
-        open && (fits(&it.initializer) || fits(&it.alias))
+        open && (it.initializer == name || it.alias == name)
     })?;
     Some(StoredTensor {
         name: found.initializer.clone(),

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::extra::PassedOver;
 use super::options::Options;
+use super::prefix::Renaming;
+use super::tables::Evidence;
 use crate::graph::network::{Place, Use};
 use crate::space::stored_tensor::StoredTensor;
 
@@ -19,6 +22,8 @@ pub enum MatchRule {
     Bias,
     /// The values equal those of the tensor in the origin's named weights.
     Values,
+    /// The exporter's record lists two names, of which the graph has the other: they are tied.
+    Tied,
     /// The two graphs have the same nodes and wiring.
     Graph,
 }
@@ -32,6 +37,7 @@ impl MatchRule {
             Self::ModulePath => "module path",
             Self::Bias => "bias",
             Self::Values => "values",
+            Self::Tied => "tied",
             Self::Graph => "graph",
         }
     }
@@ -64,10 +70,14 @@ pub enum Verified {
 pub(super) struct Found {
     /// The checkpoint's tensors by place.
     pub matches: Matches,
-    /// Names of ignored tensors (integers, bookkeeping).
-    pub passed_over: Vec<String>,
+    /// Its tensors that are passed over.
+    pub passed_over: Vec<PassedOver>,
     /// How the matches were verified.
     pub verified: Verified,
+    /// How its names became the graph's.
+    pub renaming: Renaming,
+    /// Initializers that are tables of the network, with what shows it.
+    pub tables: BTreeMap<String, Evidence>,
 }
 
 /// Whether the user wants a place of the graph to keep θ0's tensor: `--ignore` names the

@@ -5,35 +5,45 @@
 //! side. The rules for named tensors are in `named`; ONNX checkpoints are matched by aligning the
 //! two graphs ([`crate::graph::align`]).
 
+mod advice;
 mod aligned;
+mod evidence;
+mod extra;
 mod findings;
 mod group;
+mod known;
 mod left_out;
 mod matches;
 mod named;
 mod names;
+mod notes;
 mod options;
 mod origin;
+mod prefix;
 mod rules;
+mod tables;
+mod unused;
 mod values;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::aligned::Aligned;
+use self::extra::PassedOver;
 use self::group::Grouped;
 pub use self::left_out::LeftOut;
 use self::matches::Found;
 pub use self::matches::{Match, MatchRule, Matches, Verified};
 pub use self::options::Options;
 use self::origin::Origin;
+pub use self::prefix::Renaming;
 use super::pool::{Member, Pool};
 use super::stored_tensor::StoredTensor;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
-use crate::graph::network::{Network, Place, SUBGRAPH, Use};
+use crate::graph::network::{Network, Place};
 
 /// Aligns checkpoints with the origin.
 ///
@@ -51,17 +61,15 @@ pub fn pool(
     options: &Options,
 ) -> Result<Aligned> {
     let origin = Origin::new(network, origin_weights)?;
-    refuse_bodies(&origin, options)?;
     refuse_idle(network, checkpoints, options)?;
-    let (mut matches, mut passed_over, mut verified) = (Vec::new(), Vec::new(), Vec::new());
-    for checkpoint in checkpoints {
-        let found = find(&origin, checkpoint, options)?;
-        matches.push(found.matches);
-        passed_over.push(found.passed_over);
-        verified.push(found.verified);
-    }
+    let found = checkpoints.iter().map(|it| find(&origin, it, options));
+    let found = found.collect::<Result<Vec<Found>>>()?;
+    let notes = notes::of(&found, checkpoints);
+    let renamed = found.iter().map(|it| it.renaming.clone()).collect();
+    let verified = found.iter().map(|it| it.verified).collect();
+    let found = found.into_iter().map(|it| (it.matches, it.passed_over));
+    let (matches, passed_over): (Vec<Matches>, Vec<Vec<PassedOver>>) = found.unzip();
     let grouped = group::parameters(&origin, checkpoints, &matches, options)?;
-    refuse_subgraphs(network, &grouped.places)?;
     let methods = grouped.places.iter().map(|places| {
         let method = |matches: &Matches| matches[&places[0]].method;
         matches.iter().map(method).collect()
@@ -76,15 +84,21 @@ pub fn pool(
         places: grouped.places,
         matches,
         constants: grouped.constants,
-        passed_over,
+        copies: passed_over.iter().map(|it| notes::copies(it)).collect(),
+        unused: notes::unused(&passed_over),
+        passed_over: passed_over.iter().map(|it| names_of(it)).collect(),
+        renamed,
         verified,
-        caveat: None,
+        caveats: Vec::new(),
+        averages: None,
+        notes,
         warnings: left_out::warnings(&left_out, checkpoints, origin_name),
         left_out,
     };
-    let (doubts, caveat) = verify::doubts(&origin, &aligned, checkpoints);
-    aligned.warnings.extend(doubts);
-    aligned.caveat = caveat;
+    let doubts = verify::doubts(&origin, &aligned, checkpoints);
+    aligned.warnings.extend(doubts.warnings);
+    aligned.caveats = doubts.caveats;
+    aligned.averages = doubts.averages;
     Ok(aligned)
 }
 
@@ -96,8 +110,15 @@ fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Resu
             matches: by_graph(origin.network, model)?,
             passed_over: Vec::new(),
             verified: Verified::Graph,
+            renaming: Renaming::default(),
+            tables: BTreeMap::new(),
         }),
     }
+}
+
+/// Names of the tensors that are passed over.
+fn names_of(passed_over: &[PassedOver]) -> Vec<String> {
+    passed_over.iter().map(|it| it.name.clone()).collect()
 }
 
 /// Makes the origin and the checkpoints members over the same parameters.
@@ -176,44 +197,4 @@ fn origin_sources(network: &Network<'_>, grouped: &Grouped) -> Vec<StoredTensor>
 fn sources(grouped: &Grouped, matches: &Matches) -> Vec<StoredTensor> {
     let first = |places: &Vec<Place>| matches[&places[0]].source.clone();
     grouped.places.iter().map(first).collect()
-}
-
-/// Refuses parameters that are read inside a branch or loop body before anything is matched:
-/// everything that the bodies of a node read has a single place, and nothing there is compared.
-fn refuse_bodies(origin: &Origin<'_>, options: &Options) -> Result<()> {
-    let network = origin.network;
-    let is_parameter = |r#use: &&Use| {
-        r#use.place.slot == SUBGRAPH
-            && !origin.record.is_constant(&r#use.initializer)
-            && !options.ignores(&r#use.initializer)
-    };
-    match network.uses.iter().find(is_parameter) {
-        None => Ok(()),
-        Some(r#use) => Err(Error::input(
-            &network.model.path,
-            format!(
-                "node `{}` uses a parameter inside a branch or loop body (`{}`), which is not \
-                 supported",
-                network.nodes()[r#use.place.node].name(),
-                r#use.initializer
-            ),
-        )
-        .help(
-            "export the network without `If`, `Loop` and `Scan`; if it is a constant, leave it \
-             out with --ignore",
-        )),
-    }
-}
-
-fn refuse_subgraphs(network: &Network<'_>, places: &[Vec<Place>]) -> Result<()> {
-    match places.iter().flatten().find(|place| place.slot == SUBGRAPH) {
-        None => Ok(()),
-        Some(place) => Err(Error::input(
-            &network.model.path,
-            format!(
-                "node `{}` uses a parameter inside a branch or loop body, which is not supported",
-                network.nodes()[place.node].name()
-            ),
-        )),
-    }
 }

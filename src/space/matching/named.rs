@@ -12,12 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::extra::{self, PassedOver};
 use super::findings::Findings;
 use super::matches::{Found, Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
 use super::rules;
+use super::tables::{self, Evidence};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
@@ -36,20 +38,42 @@ pub fn match_named(
     tensors: &BTreeMap<String, Tensor>,
     options: &Options,
 ) -> Result<Found> {
-    let names = Names::new(origin, tensors);
+    let names = Names::new(origin, checkpoint, tensors, options)?;
     let matches = rules::find(&names);
     let mut findings = Findings::default();
-    note_missing(&names, &matches, options, &mut findings);
-    let passed_over = note_extra(&names, &matches, options, &mut findings);
+    let (passed_over, extras) = extra::sort(&names, &matches, options);
     let weights = names.weights_by_stored_name();
     let verified = verify_values(origin, weights.as_ref(), &matches, options, &mut findings);
+    let is_whole = verified == Verified::Value && extras.is_empty();
+    let is_whole = is_whole && is_accounted(&names, &matches, &passed_over);
+    let tables = note_missing(&names, &matches, options, is_whole, &mut findings);
+    for extra in &extras {
+        if !findings.is_misshapen(extra.name) {
+            findings.extra(extra);
+        }
+    }
     note_computed(&names, weights.as_ref(), &matches, options, &mut findings);
     note_orientation(origin, &matches, &mut findings);
-    findings.into_result(&checkpoint.path, origin)?;
+    findings.into_result(&checkpoint.path, &names, matches.len())?;
     Ok(Found {
         matches,
         passed_over,
         verified,
+        renaming: names.renaming,
+        tables,
+    })
+}
+
+/// Whether every tensor of θ0's state dict is in the graph or holds no weights.
+fn is_accounted(names: &Names<'_>, matches: &Matches, passed_over: &[PassedOver]) -> bool {
+    let matched = matches.values().map(|found| found.source.name.as_str());
+    let none = passed_over.iter().filter(|it| it.reason.is_no_parameter());
+    let known: BTreeSet<&str> = matched.chain(none.map(|it| it.name.as_str())).collect();
+    let mut weights = names.weights.iter().flatten();
+    weights.all(|(name, weight)| {
+        let stored = names.tensors.get(name).map(|(stored, _)| *stored);
+        let counts = weight.dtype.is_float() && !weight.is_empty();
+        !counts || stored.is_some_and(|stored| known.contains(stored))
     })
 }
 
@@ -126,56 +150,48 @@ fn computation_between(
     }
 }
 
-/// Notes initializers that have no match and are not constants.
-fn note_missing(names: &Names<'_>, matches: &Matches, options: &Options, findings: &mut Findings) {
+/// Notes initializers that have no match and are not constants; returns those that are tables of the
+/// network, with what shows it.
+///
+/// `is_whole` says that all of θ0's state dict was found elsewhere in the graph.
+fn note_missing(
+    names: &Names<'_>,
+    matches: &Matches,
+    options: &Options,
+    is_whole: bool,
+    findings: &mut Findings,
+) -> BTreeMap<String, Evidence> {
     let record = &names.origin.record;
+    let mut found = BTreeMap::new();
     for r#use in &names.origin.network.uses {
         if matches.contains_key(&r#use.place)
             || record.is_constant(&r#use.initializer)
+            || names.origin.is_lifted(r#use)
             || options.ignores(&r#use.initializer)
             || options.ignores(&r#use.alias)
         {
             continue;
         }
         let named = names.tensors.get(r#use.alias.as_str());
-        match named.filter(|(_, tensor)| tensor.shape != names.shape(r#use)) {
-            Some((stored, tensor)) => {
-                findings.misshapen(stored, &tensor.shape, names.shape(r#use));
-            }
-            None => {
-                let made = match record.history(&r#use.initializer, r#use.place) {
-                    History::Computed(made) => Some(made),
-                    _ => None,
-                };
-                findings.missing(&r#use.alias, names.shape(r#use), made);
-            }
-        }
-    }
-}
-
-/// Notes tensors that only the checkpoint has; returns those that may be ignored.
-fn note_extra(
-    names: &Names<'_>,
-    matches: &Matches,
-    options: &Options,
-    findings: &mut Findings,
-) -> Vec<String> {
-    let used: BTreeSet<&str> = matches
-        .values()
-        .map(|found| found.source.name.as_str())
-        .collect();
-    let mut passed_over = Vec::new();
-    for (stored, tensor) in names.tensors.values() {
-        if used.contains(stored) {
+        if let Some((stored, tensor)) =
+            named.filter(|(_, tensor)| tensor.shape != names.shape(r#use))
+        {
+            findings.misshapen(stored, &tensor.shape, names.shape(r#use));
             continue;
         }
-        if !tensor.dtype.is_float() || tensor.is_empty() || options.ignores(stored) {
-            passed_over.push((*stored).to_string());
-        } else if !findings.is_misshapen(stored) {
-            findings.extra(stored, &tensor.shape);
+        let remainder = || tables::by_remainder(names, r#use).filter(|_| is_whole);
+        let evidence = tables::by_itself(names.origin, r#use).or_else(remainder);
+        if let Some(evidence) = evidence {
+            found.insert(r#use.alias.clone(), evidence);
+            continue;
         }
+        let made = match record.history(&r#use.initializer, r#use.place) {
+            History::Computed(made) => Some(made),
+            _ => None,
+        };
+        findings.missing(&r#use.alias, names.shape(r#use), made);
     }
-    passed_over
+    found
 }
 
 /// Checks that every match holds the values of the origin's weights, if these are given. Returns

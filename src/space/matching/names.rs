@@ -1,11 +1,17 @@
 //! The names of a checkpoint's tensors, compared with the graph's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use super::known::{Known, plain};
 use super::matches::{Match, MatchRule};
+use super::options::Options;
 use super::origin::Origin;
+use super::prefix::{self, Renaming};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
-use crate::graph::network::{Network, Use, by_initializer};
+use crate::error::Result;
+use crate::graph::network::{Use, by_initializer};
 use crate::space::stored_tensor::StoredTensor;
 
 /// The two sides of a match: θ0 and a checkpoint.
@@ -13,42 +19,49 @@ pub struct Names<'a> {
     /// θ0's side.
     pub origin: &'a Origin<'a>,
     /// The checkpoint's tensors, by the names that the graph would use: `(stored name, tensor)`.
-    pub tensors: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
+    pub tensors: BTreeMap<String, (&'a str, &'a Tensor)>,
+    /// Tensors outside the prefix whose names belong to other tensors once the prefix is gone.
+    pub outside: Vec<(&'a str, &'a Tensor)>,
     /// The origin's weights, by the names that the graph would use.
-    pub weights: Option<BTreeMap<&'a str, &'a Tensor>>,
+    pub weights: Option<BTreeMap<String, &'a Tensor>>,
+    /// How the checkpoint's names became the graph's.
+    pub renaming: Renaming,
     /// Number of places that read each initializer.
     readers: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Names<'a> {
-    /// Prepares a checkpoint's names: removes a prefix that all of them share and the graph's lack
-    /// (`module.`, `_orig_mod.`, `model.`), or the reverse.
-    pub fn new(origin: &'a Origin<'a>, tensors: &'a BTreeMap<String, Tensor>) -> Self {
-        let network = origin.network;
-        let readers = by_initializer(&network.uses)
+    /// Prepares a checkpoint's names. The checkpoint and the origin's weights may have a prefix
+    /// each, and the graph another.
+    ///
+    /// # Errors
+    /// When two prefixes fit equally well.
+    pub fn new(
+        origin: &'a Origin<'a>,
+        checkpoint: &Checkpoint,
+        tensors: &'a BTreeMap<String, Tensor>,
+        options: &Options,
+    ) -> Result<Self> {
+        let readers = by_initializer(&origin.network.uses)
             .into_iter()
             .map(|(name, uses)| (name, uses.len()))
             .collect();
-        // Each file may have its own prefix.
-        fn strip<'a>(name: &'a str, prefix: &str) -> &'a str {
-            name.strip_prefix(prefix).unwrap_or(name)
-        }
-        let prefix = prefix_to_strip(network, tensors);
-        Self {
+        let known = Known::of(origin);
+        let own = Renamed::of(&checkpoint.path, &known, tensors, options)?;
+        let weights = origin.weights.zip(origin.weights_path);
+        let weights = weights.map(|(weights, path)| Renamed::of(path, &known, weights, options));
+        let weights = weights.transpose()?.map(|renamed| {
+            let tensors = renamed.tensors.into_iter();
+            tensors.map(|(name, (_, tensor))| (name, tensor)).collect()
+        });
+        Ok(Self {
             origin,
-            tensors: tensors
-                .iter()
-                .map(|(name, tensor)| (strip(name, prefix), (name.as_str(), tensor)))
-                .collect(),
-            weights: origin.weights.map(|weights| {
-                let prefix = prefix_to_strip(network, weights);
-                let entries = weights.iter();
-                entries
-                    .map(|(name, tensor)| (strip(name, prefix), tensor))
-                    .collect()
-            }),
+            tensors: own.tensors,
+            outside: own.outside,
+            weights,
+            renaming: own.renaming,
             readers,
-        }
+        })
     }
 
     /// Shape of the graph's tensor at a use.
@@ -138,33 +151,53 @@ pub fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(module, _)| module)
 }
 
-/// A common prefix of the checkpoint's names, if removing it makes more of them match the graph.
-fn prefix_to_strip<'a>(network: &Network<'_>, tensors: &'a BTreeMap<String, Tensor>) -> &'a str {
-    let known: BTreeSet<&str> = network
-        .uses
-        .iter()
-        .flat_map(|r#use| [r#use.alias.as_str(), r#use.initializer.as_str()])
-        .collect();
-    let hits = |prefix: &str| {
-        let names = tensors.keys();
-        names
-            .filter_map(|name| name.strip_prefix(prefix))
-            .filter(|name| known.contains(name))
-            .count()
-    };
-    let Some(first) = tensors.keys().next() else {
-        return "";
-    };
-    let prefixes = first
-        .match_indices('.')
-        .map(|(at, _)| &first[..=at])
-        .take_while(|prefix| tensors.keys().all(|name| name.starts_with(prefix)));
-    let mut best = ("", hits(""));
-    for prefix in prefixes {
-        let count = hits(prefix);
-        if count > best.1 {
-            best = (prefix, count);
+/// The tensors of a file by the graph's names.
+struct Renamed<'a> {
+    renaming: Renaming,
+    tensors: BTreeMap<String, (&'a str, &'a Tensor)>,
+    outside: Vec<(&'a str, &'a Tensor)>,
+}
+
+impl<'a> Renamed<'a> {
+    fn of(
+        path: &Path,
+        known: &Known,
+        stored: &'a BTreeMap<String, Tensor>,
+        options: &Options,
+    ) -> Result<Self> {
+        let renaming = prefix::find(path, known, stored, options)?;
+        let mut tensors = BTreeMap::new();
+        let mut others = Vec::new();
+        // Each file may be wrapped in its own way, so the prefix is that of the plain names.
+        let renamed = |name: &str| {
+            let plain = plain(name);
+            let full = renaming.of(name).map(|it| known.spelling(&it));
+            full.or_else(|| renaming.of(&plain).map(|it| known.spelling(&it)))
+        };
+        for (name, tensor) in stored {
+            // What is left out never stands in the way of others.
+            match renamed(name).filter(|it| !options.ignores(name) && !tensors.contains_key(it)) {
+                Some(renamed) => {
+                    tensors.insert(renamed, (name.as_str(), tensor));
+                }
+                None => others.push((name.as_str(), tensor)),
+            }
         }
+        // What lies outside the prefix may have the graph's names as it is.
+        let mut outside = Vec::new();
+        for (name, tensor) in others {
+            let own = renamed(name).filter(|_| options.ignores(name));
+            let own = own.unwrap_or_else(|| known.spelling(name));
+            if tensors.contains_key(&own) {
+                outside.push((name, tensor));
+            } else {
+                tensors.insert(own, (name, tensor));
+            }
+        }
+        Ok(Self {
+            renaming,
+            tensors,
+            outside,
+        })
     }
-    best.0
 }

@@ -5,6 +5,9 @@
 pub struct Options {
     /// Names of tensors to leave out on either side; `*` matches anything.
     pub ignore: Vec<String>,
+    /// Whether tensors are left out whose modules have nothing in the graph, and that no exporter
+    /// can have folded into others.
+    pub ignore_unused: bool,
 }
 
 impl Options {

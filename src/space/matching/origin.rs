@@ -7,7 +7,7 @@ use super::values::{Agreement, Comparisons};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
-use crate::graph::network::Network;
+use crate::graph::network::{Network, Use};
 use crate::graph::record::Record;
 
 /// Information about θ0, read once for all checkpoints.
@@ -36,6 +36,11 @@ impl<'a> Origin<'a> {
             weights_path: weights.map(|weights| weights.path.as_path()),
             comparisons: Comparisons::default(),
         })
+    }
+
+    /// Whether a use reads the value of a `Constant` node.
+    pub fn is_lifted(&self, r#use: &Use) -> bool {
+        self.network.model.lifted.contains(&r#use.initializer)
     }
 
     /// Whether a tensor of the state dict holds the values of a tensor of the graph, up to rounding

@@ -2,48 +2,123 @@
 
 use std::collections::BTreeSet;
 
+use super::known::leaf;
 use super::matches::{Match, MatchRule, Matches};
 use super::names::{Names, Orientation};
 use crate::checkpoint::tensor::Tensor;
-use crate::graph::network::{Place, Use};
+use crate::graph::network::Use;
+use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
 /// Finds the tensors of a checkpoint, by place.
 pub fn find(names: &Names<'_>) -> Matches {
     let mut matches = Matches::new();
     for r#use in &names.origin.network.uses {
-        if let Some(found) = find_one(names, r#use) {
-            matches.insert(r#use.place, found);
-        }
+        let found = match names.origin.is_lifted(r#use) {
+            true => by_name(names, r#use),
+            false => find_one(names, r#use),
+        };
+        matches.extend(found.map(|found| (r#use.place, found)));
     }
+    for_lifted(names, &mut matches);
+    by_record(names, &mut matches);
     by_tie(names, &mut matches);
     by_value(names, &mut matches);
     matches
 }
 
+fn by_name(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    let fit = |name: &str| names.fit(r#use, name, MatchRule::Name, Orientation::Kept);
+    fit(&r#use.alias).or_else(|| fit(&r#use.initializer))
+}
+
 fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
-    let by_name = || {
-        let alias = names.fit(r#use, &r#use.alias, MatchRule::Name, Orientation::Kept);
-        alias.or_else(|| {
-            names.fit(
-                r#use,
-                &r#use.initializer,
-                MatchRule::Name,
-                Orientation::Kept,
-            )
-        })
-    };
     let merged = names.is_shared(&r#use.initializer) && r#use.alias == r#use.initializer;
     if merged {
         // Its name is that of one of several merged tensors; the place tells which one it reads.
         return by_path(names, r#use)
-            .or_else(by_name)
+            .or_else(|| by_name(names, r#use))
             .or_else(|| by_fold(names, r#use));
     }
-    by_name()
+    by_name(names, r#use)
         .or_else(|| by_fold(names, r#use))
         .or_else(|| by_path(names, r#use))
         .or_else(|| by_bias(names, r#use))
+}
+
+/// Names of the checkpoint's tensors that are matched.
+fn taken(matches: &Matches) -> BTreeSet<String> {
+    let sources = matches.values().map(|found| found.source.name.clone());
+    sources.collect()
+}
+
+/// Matches values of `Constant` nodes by the module of the reading node. Most of them are constants
+/// of the network, so they get only what nothing else has.
+fn for_lifted(names: &Names<'_>, matches: &mut Matches) {
+    let taken = taken(matches);
+    let uses = names.origin.network.uses.iter();
+    let wide = |r#use: &&Use| names.shape(r#use).iter().product::<usize>() > 1;
+    let open = |r#use: &&Use| !matches.contains_key(&r#use.place);
+    let lifted = uses.filter(|r#use| names.origin.is_lifted(r#use));
+    let found = lifted.filter(wide).filter(open).filter_map(|r#use| {
+        let found = by_path(names, r#use).or_else(|| by_bias(names, r#use));
+        let found = found.filter(|found| !taken.contains(&found.source.name))?;
+        Some((r#use.place, found))
+    });
+    let found: Vec<_> = found.collect();
+    matches.extend(found);
+}
+
+/// Cosine with θ0's tensor from which a tensor counts as fine-tuned from it; random ones are near 0.
+const RELATED: f64 = 0.5;
+
+/// Tied tensors have several names in the module, and the exporter keeps one. If its record lists
+/// another, which the graph lacks and the checkpoint has, near θ0's values, it is the same tensor.
+fn by_record(names: &Names<'_>, matches: &mut Matches) {
+    let network = names.origin.network;
+    let in_graph: BTreeSet<&str> = network
+        .uses
+        .iter()
+        .flat_map(|it| [it.initializer.as_str(), it.alias.as_str()])
+        .collect();
+    let taken = taken(matches);
+    let listed = names.origin.record.signature();
+    let lost = listed.filter(|name| !in_graph.contains(name));
+    let lost: Vec<_> = lost
+        .filter_map(|name| names.tensors.get(name))
+        .filter(|(stored, _)| !taken.contains(*stored))
+        .collect();
+    let mut found = Vec::new();
+    for r#use in &network.uses {
+        let marked = network.input_kind(&r#use.initializer) == Some("PARAMETER");
+        let Some(tensor) = network.tensor(&r#use.initializer).filter(|_| marked) else {
+            continue;
+        };
+        if matches.contains_key(&r#use.place) || tensor.shape.len() < 2 {
+            continue;
+        }
+        let related = lost.iter().filter(|(_, other)| {
+            let source = StoredTensor::nameless(other, false);
+            other.shape == tensor.shape && other.dtype.is_float() && {
+                let [squared, product, own] = decode::products(tensor, &source);
+                product > RELATED * (squared * own).sqrt()
+            }
+        });
+        let related: Vec<_> = related.collect();
+        let Some((stored, other)) = related.first() else {
+            continue;
+        };
+        if related.iter().all(|(_, it)| it.bytes == other.bytes) {
+            let source = StoredTensor {
+                name: (*stored).to_string(),
+                tensor: (*other).clone(),
+                transposed: false,
+            };
+            let method = MatchRule::Tied;
+            found.push((r#use.place, Match { source, method }));
+        }
+    }
+    matches.extend(found);
 }
 
 /// The folded tensor, if the initializer was folded from a single tensor of the checkpoint.
@@ -105,20 +180,6 @@ fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: MatchRule) ->
     found.next().is_none().then_some(first)
 }
 
-/// The name that modules give to the tensor in an operator's slot.
-fn leaf(op_type: &str, place: Place) -> Option<&'static str> {
-    match (op_type, place.slot) {
-        ("BatchNormalization", 3) => Some("running_mean"),
-        ("BatchNormalization", 4) => Some("running_var"),
-        ("Add", _) => Some("bias"),
-        ("MatMul", _) | ("Gather", 0) => Some("weight"),
-        ("Mul", _) => None,
-        (_, 1) => Some("weight"),
-        (_, 2) => Some("bias"),
-        _ => None,
-    }
-}
-
 /// Exporters write a tied matrix twice, once transposed. A matrix of the origin that equals a
 /// matched one, value by value, is the same tensor.
 fn by_tie(names: &Names<'_>, matches: &mut Matches) {
@@ -149,10 +210,7 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
         return;
     };
     let origin = names.origin;
-    let taken: BTreeSet<String> = matches
-        .values()
-        .map(|found| found.source.name.clone())
-        .collect();
+    let taken = taken(matches);
     for r#use in &origin.network.uses {
         if matches.contains_key(&r#use.place) {
             continue;

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::aligned::Aligned;
+use super::evidence;
 use super::findings::some;
 use super::matches::Verified;
 use super::origin::Origin;
@@ -15,31 +16,46 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
 use crate::graph::network::Place;
 use crate::graph::record::{Computed, History};
-use crate::space::decode;
-use crate::space::pool::ParameterRole;
 
-/// Returns warnings about how the checkpoints were matched, and a short caveat to print next to
-/// values between them if these are not averages of the users' parameters.
-pub(super) fn doubts(
+/// What speaks against values that stand on these matches.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// Warnings for the reader of the results.
+    pub warnings: Vec<String>,
+    /// Short sentences to stand beside the values and below the figures.
+    pub caveats: Vec<String>,
+    /// What averages between the checkpoints are, if not averages of the users' parameters.
+    pub averages: Option<String>,
+}
+
+/// Collects the doubts about how the checkpoints were matched.
+pub(super) fn doubts(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Doubts {
+    let mut doubts = Doubts::default();
+    by_name(origin, aligned, checkpoints, &mut doubts);
+    let folded = folded(origin, aligned, checkpoints);
+    if folded.is_certain() {
+        let averages = "an average of folded tensors, not of the models' parameters";
+        let caveat =
+            "Between the models: averages of folded tensors, not of the models' parameters.";
+        doubts.caveats.push(caveat.to_string());
+        doubts.averages = Some(format!("{averages}: see the warning"));
+    }
+    doubts.warnings.extend(folded.warning());
+    doubts
+}
+
+/// Doubts checkpoints that were matched by names alone.
+fn by_name(
     origin: &Origin<'_>,
     aligned: &Aligned,
     checkpoints: &[Checkpoint],
-) -> (Vec<String>, Option<String>) {
-    let mut warnings = Vec::new();
-    warnings.extend(by_name(origin, aligned, checkpoints));
-    let folded = folded(origin, aligned, checkpoints);
-    let caveat = folded.is_certain().then(|| {
-        "an average of folded tensors, not of the models' parameters: see the warning".to_string()
-    });
-    warnings.extend(folded.warning());
-    (warnings, caveat)
-}
-
-/// Warns about checkpoints that were matched by names alone.
-fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Option<String> {
+    doubts: &mut Doubts,
+) {
     let named = |k: &usize| aligned.verified[*k] == Verified::Name;
     let found: Vec<usize> = (0..checkpoints.len()).filter(named).collect();
-    let first = *found.first()?;
+    let Some(&first) = found.first() else {
+        return;
+    };
     let names = found.iter().map(|&k| checkpoints[k].name.clone());
     let names = some(names.collect());
     let cure = match origin.weights_path {
@@ -55,12 +71,18 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
     };
     // If the record shows that nothing was folded, a distant tensor was trained that way.
     let keeps_all = origin.record.is_unoptimized();
-    let evidence = (!keeps_all).then(|| evidence(aligned, first)).flatten();
-    Some(match evidence {
+    let evidence = || evidence::of_folding(origin.network, aligned, first);
+    let evidence = if keeps_all { None } else { evidence() };
+    let caveat = match evidence {
+        Some(_) => "tensors matched by name only, and some look folded: do not trust the values",
+        None => "tensors matched by name only, values not verified",
+    };
+    doubts.caveats.push(format!("{names}: {caveat}."));
+    doubts.warnings.push(match evidence {
         Some(evidence) => format!(
             "{names}: do NOT trust these values before this is settled: tensors are matched by name \
-             only, and some lie as far from θ0's as if the exporter had folded a computation into \
-             them (a head trained from scratch looks the same), in {}: {evidence}; {cure}",
+             only, and it looks as if the exporter had folded a computation into some (a head \
+             trained from scratch looks the same), in {}: {evidence}; {cure}",
             checkpoints[first].name
         ),
         None if keeps_all => format!(
@@ -71,68 +93,7 @@ fn by_name(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -
             "{names}: tensors are matched by name only; if the exporter \
              folded a computation into one of them and kept its name, the values are wrong; {cure}"
         ),
-    })
-}
-
-/// Distance of a tensor from θ0's, relative to θ0's norm, above which it is conspicuous if it is
-/// also above [`OUTLYING`] times the median.
-const FAR: f64 = 0.5;
-const OUTLYING: f64 = 4.0;
-
-/// Cosine of a tensor with θ0's below which it is conspicuous if most are above [`ALIKE`].
-const UNLIKE: f64 = 0.5;
-const ALIKE: f64 = 0.9;
-
-/// Evidence of folding: tensors of a checkpoint that lie much farther from the graph's than the
-/// others, or point elsewhere. Fine-tuning moves all tensors by similar fractions; a computation
-/// that was folded into the graph separates the two sides.
-fn evidence(aligned: &Aligned, checkpoint: usize) -> Option<String> {
-    let members = &aligned.pool.members;
-    let tensors = aligned.pool.parameters.iter().enumerate();
-    // Ordinary training moves biases and gains far, but not matrices, filters and single scales.
-    let trained = tensors.filter(|(_, parameter)| {
-        let counts = parameter.shape.len() > 1 || parameter.len() == 1;
-        parameter.role == ParameterRole::Trainable && counts
     });
-    let measured = trained.filter_map(|(index, parameter)| {
-        let (origin, own) = (
-            &members[0].sources[index].tensor,
-            &members[checkpoint + 1].sources[index],
-        );
-        let [squared, product, own_squared] = decode::products(origin, own);
-        let moved = (squared - 2.0 * product + own_squared).max(0.0).sqrt() / squared.sqrt();
-        let cosine = product / (squared * own_squared).sqrt();
-        (squared > 0.0 && own_squared > 0.0).then_some((
-            parameter.name.as_str(),
-            parameter.len(),
-            moved,
-            cosine,
-        ))
-    });
-    let measured: Vec<_> = measured.collect();
-    let typical = median(measured.iter().map(|it| it.2).collect())?;
-    let alike = median(measured.iter().map(|it| it.3).collect())?;
-    let conspicuous = measured.iter().filter(|(_, len, moved, cosine)| {
-        let far = *moved > FAR && *moved > OUTLYING * typical;
-        far || (*len > 3 && *cosine < UNLIKE && alike > ALIKE)
-    });
-    let described = conspicuous.map(|(name, _, moved, cosine)| {
-        format!("`{name}` lies {moved:.2} of θ0's length from it (cosine {cosine:.2})")
-    });
-    let described: Vec<String> = described.collect();
-    (!described.is_empty()).then(|| {
-        format!(
-            "{}, where the median tensor lies {typical:.2} from it",
-            some(described)
-        )
-    })
-}
-
-/// The median, the lower of two; `None` for an empty list.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.retain(|value| !value.is_nan());
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 /// Tensors that differ between ONNX checkpoints and may have been computed from parameters.

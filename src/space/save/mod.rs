@@ -8,7 +8,9 @@ mod named;
 mod network;
 mod recipe;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
 
 pub use self::network::embedded;
 pub use self::recipe::{RecipeMetadata, left_out, recipe};
@@ -46,15 +48,16 @@ pub fn check(path: &Path) -> Result<()> {
     Format::of(path).map(|_| ())
 }
 
-/// Checks that a file of this name can hold the network; call it before a long run.
+/// The files that saving a mix under this name writes.
 ///
 /// # Errors
-/// When [`check`] fails, or an `.onnx` file would exceed 2 GiB.
-pub fn check_size(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Result<()> {
-    match Format::of(path)? {
-        Format::Safetensors => Ok(()),
-        Format::Onnx => network::check_size(network, aligned).map_err(recommend_safetensors),
+/// When [`check`] fails.
+pub fn files(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Result<Vec<PathBuf>> {
+    let mut files = vec![path.to_path_buf()];
+    if matches!(Format::of(path)?, Format::Onnx) && network::has_data_file(network, aligned) {
+        files.push(network::data_file(path));
     }
+    Ok(files)
 }
 
 /// Checks that a file of this name can hold the evaluated model, whatever was left out of it.
@@ -77,13 +80,14 @@ pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]
 /// have names and orientation as in the graph of the first with a nonzero coefficient.
 ///
 /// `.onnx`: the origin's names and metadata of tensors are kept. Tensors that its exporter merged
-/// but that differ in the checkpoints get the checkpoints' names.
+/// but that differ in the checkpoints get the checkpoints' names. If the origin has external data, or
+/// the file would exceed 2 GiB, large tensors are written to `NAME.onnx.data` beside it.
 ///
 /// Each element is summed in f64 and rounded once. `checkpoints` are those that were aligned.
 ///
 /// # Errors
-/// When the extension is unknown, the file cannot hold the mix (see [`check_size`]; or two
-/// parameters that differ have one name), or it cannot be written. Then no file is written.
+/// When the extension is unknown, the file cannot hold the mix (two parameters that differ have one
+/// name), or it cannot be written. Then no file is written.
 pub fn save(
     path: &Path,
     mix: &Mix,
@@ -95,14 +99,14 @@ pub fn save(
     match Format::of(path)? {
         Format::Safetensors => named::write(path, mix, aligned, checkpoints, recipe),
         Format::Onnx => {
-            let model = embedded(network, aligned, mix, recipe).map_err(recommend_safetensors)?;
-            atomic::write(path, |out| out.write_all(&model))
+            if network::has_data_file(network, aligned) {
+                network::write_two_files(path, network, aligned, mix, recipe)
+            } else {
+                let model = embedded(network, aligned, mix, recipe).encode_to_vec();
+                atomic::write(path, |out| out.write_all(&model))
+            }
         }
     }
-}
-
-fn recommend_safetensors(error: Error) -> Error {
-    error.help("a .safetensors file has no such limit")
 }
 
 #[cfg(test)]

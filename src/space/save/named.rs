@@ -10,6 +10,7 @@ use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
 use crate::checkpoint::safetensors::{Declared, header, read_layout};
+use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::space::matching::Aligned;
@@ -59,7 +60,7 @@ pub fn write(
     let names = names(path, aligned, template, mix)?;
     let checkpoint = template.checked_sub(1).map(|index| &checkpoints[index]);
     let mut plan = match checkpoint.filter(|checkpoint| has_names(checkpoint)) {
-        Some(checkpoint) => like(&checkpoint.path, &names)?,
+        Some(checkpoint) => like(path, checkpoint, &names)?,
         None => from_graph(pool, template, &names),
     };
     let origin = left_to_origin(path, aligned, template, checkpoints)?;
@@ -221,6 +222,12 @@ fn names<'a>(
             }
         }
     }
+    let copies = member.checked_sub(1).map(|index| &aligned.copies[index]);
+    for (copy, of) in copies.into_iter().flatten() {
+        if let Some(&held) = names.get(of.as_str()) {
+            names.insert(copy, held);
+        }
+    }
     Ok(names)
 }
 
@@ -251,10 +258,15 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
 
 /// Plans the template's file with the parameters mixed. Of its metadata only the format is kept:
 /// the rest describes a single training run.
-fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
-    let mut layout = read_layout(template)?;
-    let format = layout.metadata.remove(FORMAT);
-    let tensors = layout.tensors.into_iter();
+fn like(path: &Path, template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
+    let (tensors, format) = if template.is_safetensors() {
+        let mut layout = read_layout(&template.path)?;
+        let format = layout.metadata.remove(FORMAT);
+        (layout.tensors, format)
+    } else {
+        (declared(path, template)?, None)
+    };
+    let tensors = tensors.into_iter();
     let tensors = tensors.map(
         |(declared, bytes)| match names.get(declared.name.as_str()) {
             Some(&held) => (declared, Elements::Mixed(held)),
@@ -265,6 +277,36 @@ fn like(template: &Path, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
         tensors: tensors.collect(),
         metadata: metadata(format),
     })
+}
+
+/// The tensors of a checkpoint of another format, as a `.safetensors` file declares them.
+///
+/// # Errors
+/// When a tensor has a type that is not written.
+fn declared(path: &Path, template: &Checkpoint) -> Result<Vec<(Declared, Bytes)>> {
+    let tensors = template.state_dict().into_iter().flatten();
+    let declare = |(name, tensor): (&String, &Tensor)| {
+        let Some(dtype) = tensor.dtype.to_safetensors() else {
+            return Err(Error::input(
+                path,
+                format!(
+                    "cannot hold `{name}` of {}: its elements are {}",
+                    template.path.display(),
+                    tensor.dtype.name()
+                ),
+            ));
+        };
+        let declared = Declared {
+            name: name.clone(),
+            dtype,
+            shape: tensor.shape.clone(),
+        };
+        Ok((declared, tensor.bytes.clone()))
+    };
+    let mut tensors = tensors.map(declare).collect::<Result<Vec<_>>>()?;
+    // Wide elements first, so that all are aligned to their width.
+    tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
+    Ok(tensors)
 }
 
 /// Plans a file of the parameters, with the names of a member's graph.

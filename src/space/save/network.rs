@@ -1,12 +1,19 @@
 //! Saves a mix as an `.onnx` file: the origin's network with the mixed tensors embedded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::recipe::{PREFIX, RecipeMetadata};
-use crate::checkpoint::onnx::proto::{ModelProto, StringStringEntryProto};
+use crate::base::atomic;
+use crate::checkpoint::onnx::MESSAGE;
+use crate::checkpoint::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use crate::error::{Error, Result};
+use crate::graph::apart;
 use crate::graph::editor::GraphEditor;
 use crate::graph::names::{defined, reads};
 use crate::graph::network::{Network, Place};
@@ -14,35 +21,114 @@ use crate::graph::skeleton::{self, WeightSlot};
 use crate::space::matching::Aligned;
 use crate::space::mix::{Mix, mixed_bytes};
 
-/// Maximum size of a protobuf message in bytes: its lengths are signed 32-bit integers.
-const LIMIT: usize = i32::MAX as usize;
-
 /// Embeds the tensors of a mix in the origin's network.
-///
-/// # Errors
-/// When it exceeds 2 GiB, the limit of an ONNX file without external data.
 pub fn embedded(
     network: &Network<'_>,
     aligned: &Aligned,
     mix: &Mix,
     recipe: &RecipeMetadata,
-) -> Result<Vec<u8>> {
+) -> ModelProto {
     let mut fed = empty(network, aligned);
-    refuse_large(network, size(network, &fed))?;
     for (index, tensor) in fed.iter_mut().enumerate() {
         let elements = mixed_bytes(&aligned.pool, index, mix, tensor.dtype, false);
         tensor.elements = Some(elements);
     }
-    let model = sign(skeleton::model(network, &fed), recipe);
-    Ok(model.encode_to_vec())
+    sign(skeleton::model(network, &fed), recipe)
 }
 
-/// Checks that the network's mixes fit into an ONNX file.
+/// Whether a mix's large tensors are written to a file of their own: the origin's are, or they
+/// would exceed a protobuf message.
+pub fn has_data_file(network: &Network<'_>, aligned: &Aligned) -> bool {
+    !network.model.external.is_empty() || size(network, &empty(network, aligned)) > MESSAGE
+}
+
+/// The file of an ONNX file's large tensors.
+pub fn data_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".data");
+    name.into()
+}
+
+/// Writes a mix as an ONNX file and a file of its large tensors, one tensor at a time.
+///
+/// Both files are complete before the first one gets its name. A model that had the name is removed
+/// before that, so that no model is ever beside the tensors of another.
 ///
 /// # Errors
-/// When they do not fit.
-pub fn check_size(network: &Network<'_>, aligned: &Aligned) -> Result<()> {
-    refuse_large(network, size(network, &empty(network, aligned)))
+/// When a file cannot be written.
+pub fn write_two_files(
+    path: &Path,
+    network: &Network<'_>,
+    aligned: &Aligned,
+    mix: &Mix,
+    recipe: &RecipeMetadata,
+) -> Result<()> {
+    let fed = empty(network, aligned);
+    let names = fed.iter().enumerate();
+    let slots: HashMap<&str, usize> = names.map(|(k, fed)| (fed.name.as_str(), k)).collect();
+    let model = sign(skeleton::model(network, &fed), recipe);
+    let (model, constants) = apart::kept_apart(model, apart::INSIDE);
+    let mut constants: HashMap<String, Bytes> = constants
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.bytes))
+        .collect();
+    let mut elements = |name: &str| match slots.get(name) {
+        Some(&index) => Some(mixed_bytes(
+            &aligned.pool,
+            index,
+            mix,
+            fed[index].dtype,
+            false,
+        )),
+        None => constants.remove(name),
+    };
+    let data_path = data_file(path);
+    let location = data_path.file_name().unwrap_or_default();
+    let location = location.to_string_lossy().into_owned();
+    let mut editor = GraphEditor::open(model);
+    let mut written = Vec::new();
+    let data = atomic::prepare(&data_path, |out| {
+        let mut offset = 0;
+        for proto in editor.take_initializers() {
+            written.push(match elements(proto.name()) {
+                Some(bytes) if bytes.len() > apart::INSIDE => {
+                    offset += pad(out, offset)?;
+                    out.write_all(&bytes)?;
+                    let proto = apart::located(&proto, &location, offset, bytes.len());
+                    offset += bytes.len() as u64;
+                    proto
+                }
+                Some(bytes) => TensorProto {
+                    raw_data: Some(bytes),
+                    external_data: Vec::new(),
+                    data_location: None,
+                    ..proto
+                },
+                None => proto,
+            });
+        }
+        Ok(())
+    })?;
+    editor.add_initializers(written);
+    let model = editor.finish().encode_to_vec();
+    let model = atomic::prepare(path, |out| out.write_all(&model))?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::write(path, &error));
+        }
+        _ => {}
+    }
+    data.publish()?;
+    model.publish()
+}
+
+/// Writes zeros up to the next multiple of a page, from where other programs can map a tensor.
+/// Returns their number.
+fn pad(out: &mut dyn Write, offset: u64) -> io::Result<u64> {
+    const PAGE: u64 = 4096;
+    let more = offset.next_multiple_of(PAGE) - offset;
+    out.write_all(&[0; PAGE as usize][..more as usize])?;
+    Ok(more)
 }
 
 /// Size of the network with its tensors, in bytes.
@@ -51,19 +137,6 @@ fn size(network: &Network<'_>, fed: &[WeightSlot]) -> usize {
         |fed: &WeightSlot| fed.shape.iter().product::<usize>() * fed.dtype.size().unwrap_or(0);
     let elements: usize = fed.iter().map(elements).sum();
     elements + skeleton::model(network, fed).encoded_len()
-}
-
-fn refuse_large(network: &Network<'_>, size: usize) -> Result<()> {
-    if size <= LIMIT {
-        return Ok(());
-    }
-    Err(Error::input(
-        &network.model.path,
-        format!(
-            "with all its tensors inside, this network takes {:.1} GiB, and an ONNX file 2 at most",
-            size as f64 / f64::from(1 << 30)
-        ),
-    ))
 }
 
 /// The slots of the parameters, without elements.
@@ -163,7 +236,6 @@ mod tests {
     use super::*;
     use crate::checkpoint::onnx::Model;
     use crate::space::matching::{self, Options};
-    use std::path::Path;
 
     #[test]
     fn names_stay_and_what_was_merged_gets_one_of_its_own() {
@@ -184,15 +256,5 @@ mod tests {
                 assert!(!source.transposed || name.starts_with("onnx::MatMul_"));
             }
         }
-    }
-
-    #[test]
-    fn what_protobuf_cannot_hold_is_refused() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let model = Model::read(&root.join("examples/digits/zs.onnx")).unwrap();
-        let network = Network::of(&model);
-        assert!(refuse_large(&network, LIMIT).is_ok());
-        let message = refuse_large(&network, 3 << 30).unwrap_err().to_string();
-        assert!(message.contains("3.0 GiB, and an ONNX file 2"), "{message}");
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 
 use ort::session::Session;
-use prost::Message;
 
 use super::loss_batch::LossBatch;
 use super::precision::Precision;
@@ -15,6 +14,7 @@ use crate::evaluate::onnx::binding::Binding;
 use crate::evaluate::onnx::buffer::onnx_type;
 use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::feed::{Feeds, direction};
+use crate::evaluate::onnx::light_model::LightModel;
 use crate::evaluate::onnx::moving::MovingTensor;
 use crate::evaluate::onnx::setup::failed;
 use crate::graph::build::described;
@@ -28,8 +28,8 @@ use crate::graph::{gradient, in_graph};
 
 /// A graph that returns the loss and some tensors, each summed over the samples.
 pub struct GradientGraph {
-    /// The ONNX model.
-    pub bytes: Vec<u8>,
+    /// The model.
+    pub model: LightModel,
     /// Names of these tensors.
     pub tensors: Vec<String>,
     /// Name of the gradient in β, if the graph computes it.
@@ -137,7 +137,7 @@ fn finished(
     let stored = stored.filter(|tensor| tensor.data_location() == DataLocation::External);
     Ok(GradientGraph {
         stored: stored.map(|tensor| tensor.name().to_string()).collect(),
-        bytes: model.encode_to_vec(),
+        model: context.setup.light(model),
         tensors,
         beta,
     })
@@ -158,13 +158,22 @@ fn differentiated(
     let Some(batch) = batches.first() else {
         return Err(Error::runtime("gradient", "there are no samples"));
     };
+    if context.statistics.is_some() {
+        return Err(Error::no_derivative(
+            "--bn",
+            "recalibrate: statistics that are re-estimated from the samples depend on all weights, \
+             and their gradient is not computed",
+        )
+        .help("use --bn interpolate or --bn origin where a gradient is needed"));
+    }
     let with_inputs = forward(context, batch, Binding::Inputs)?;
     let mut wanted: Vec<String> = context.moving.iter().map(|it| it.name.clone()).collect();
     wanted.push(loss::BETA.to_string());
     gradient::check(&with_inputs, loss::TOTAL, &wanted)?;
-    let mut session = context
-        .setup
-        .session(&expose_values(with_inputs).encode_to_vec(), 1, 0)?;
+    let mut session =
+        context
+            .setup
+            .session(&context.setup.light(expose_values(with_inputs)), 1, 0)?;
     let feeds = Feeds::by_name(&session, &context.input_names())?;
     let seen = batches
         .iter()
@@ -195,7 +204,7 @@ fn probe(
 fn forward(context: &Context<'_>, batch: &LossBatch<'_>, binding: Binding) -> Result<ModelProto> {
     let mut model = context.graphs.plain().clone();
     if binding == Binding::Inputs {
-        model = in_graph::as_inputs(model, context.graphs.fed());
+        model = in_graph::as_inputs(model, context.graphs.fed().iter());
     }
     let data = &context.setup.datasets[batch.dataset()];
     let batch = batch.rows();

@@ -177,7 +177,7 @@ impl DifferentiableLoss for Gradients<'_> {
         let mut rows = vec![vec![0.0; pool.members.len()]; pool.parameters.len()];
         for (tensor, weights) in context.moving.iter().zip(&gradient.weights) {
             let index = tensor.parameter;
-            rows[index] = inner_products(pool, index, |start, out| weights.read(start, out));
+            rows[index] = inner_products(pool, index, mix, |start, out| weights.read(start, out));
         }
         Ok(CoefficientGradient {
             fit: Fit {

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use ort::session::Session;
 use rayon::ThreadPool;
 
 use super::gradient_buffer::{GradientBuffer, scalar};
@@ -17,6 +16,7 @@ use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::counts::Counters;
 use crate::evaluate::onnx::feed::Feeds;
 use crate::evaluate::onnx::layout::Layout;
+use crate::evaluate::onnx::light_model::LightSession;
 use crate::evaluate::onnx::memory;
 use crate::evaluate::onnx::prefix::Prefix;
 use crate::evaluate::onnx::setup::failed;
@@ -51,7 +51,7 @@ pub struct WorkerState<'e> {
 
 /// A session over a gradient graph.
 struct GraphSession {
-    session: Session,
+    session: LightSession,
     feeds: Feeds,
     /// Identifies the weights stored in the session; used only if they are baked.
     weights: u64,
@@ -168,7 +168,7 @@ impl<'e> Runner<'e> {
                     builder = builder.with_external_initializer(&tensor.name, value)?;
                 }
             }
-            builder.commit_from_memory(&self.graph.bytes)
+            self.graph.model.commit(builder)
         });
         let session = built.map_err(|error| failed("building the session", &error))?;
         Ok(GraphSession {

@@ -12,7 +12,7 @@ use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
 use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::setup::failed;
-use crate::evaluate::onnx::worker::{empty, upload};
+use crate::evaluate::onnx::weights::{empty, upload};
 use crate::space::mix::{Mix, MixOut, Scratch, mix_into};
 
 /// A tensor that several sessions read.

@@ -1,0 +1,215 @@
+//! Checkpoints in several files with an index, as Hugging Face saves large models. The index
+//! decides which file each tensor is read from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::tensor::Tensor;
+use crate::base::files;
+use crate::error::{Error, Result, file_name};
+
+/// The ending of an index.
+pub const INDEX: &str = ".index.json";
+
+/// Most names that a message lists.
+const LISTED: usize = 5;
+
+/// The content of an index.
+#[derive(Deserialize)]
+struct Index {
+    /// The file of each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
+/// A checkpoint of several files.
+#[derive(Debug)]
+pub struct Sharded {
+    /// The tensors by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The index, then its files.
+    pub files: Vec<PathBuf>,
+    /// What lies beside and is not read.
+    pub notes: Vec<String>,
+}
+
+/// Whether a path is that of an index.
+pub fn is_index(path: &Path) -> bool {
+    file_name(path).ends_with(INDEX)
+}
+
+/// Which of how many files a file is, from a name such as `model-00001-of-00003.safetensors`.
+pub fn number(path: &Path) -> Option<(usize, usize)> {
+    let name = file_name(path);
+    let (stem, _) = name.rsplit_once('.')?;
+    let (rest, of) = stem.rsplit_once("-of-")?;
+    let (_, this) = rest.rsplit_once('-')?;
+    let number = |text: &str| {
+        let is_number = text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok())?
+    };
+    Some((number(this)?, number(of)?))
+}
+
+/// Refuses one file of several: a part of a model.
+///
+/// # Errors
+/// When the file is one of several.
+pub fn refuse_part(path: &Path) -> Result<()> {
+    let Some((this, of)) = number(path).filter(|(_, of)| *of > 1) else {
+        return Ok(());
+    };
+    let error = Error::input(
+        path,
+        format!("is part {this} of the {of} files of one checkpoint"),
+    );
+    let name = file_name(path);
+    let model = name.split_once("-0").map_or("", |(model, _)| model);
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let index = path.with_file_name(format!("{model}.{ending}{INDEX}"));
+    Err(if index.is_file() {
+        error.help(format!("name the index of all: {}", index.display()))
+    } else {
+        error.help(format!(
+            "name the folder or the index of all; there is no {} beside it",
+            file_name(&index)
+        ))
+    })
+}
+
+/// Reads the files that an index names; `read` reads the tensors of one.
+///
+/// # Errors
+/// When the index is damaged, a file is missing, or a file lacks a tensor that the index lists.
+pub fn read(
+    path: &Path,
+    read: impl Fn(&Path) -> Result<BTreeMap<String, Tensor>>,
+) -> Result<Sharded> {
+    let text = files::text(path, files::LIST)?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|error| Error::input(path, format!("is no index of a checkpoint: {error}")))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let names: BTreeSet<&String> = index.weight_map.values().collect();
+    if names.is_empty() {
+        return Err(Error::input(path, "lists no tensor"));
+    }
+    check_files(path, folder, &names)?;
+    let mut sharded = Sharded {
+        tensors: BTreeMap::new(),
+        files: vec![path.to_path_buf()],
+        notes: left_over(path, folder, &names),
+    };
+    for name in names {
+        let file = folder.join(name);
+        let mut tensors = read(&file)?;
+        let listed = index.weight_map.iter().filter(|(_, of)| *of == name);
+        let mut lacking = Vec::new();
+        for (tensor, _) in listed {
+            match tensors.remove_entry(tensor) {
+                Some((tensor, found)) => {
+                    sharded.tensors.insert(tensor, found);
+                }
+                None => lacking.push(tensor.clone()),
+            }
+        }
+        if !lacking.is_empty() {
+            return Err(Error::input(
+                &file,
+                format!(
+                    "lacks tensors that {} lists: {}",
+                    file_name(path),
+                    some(&lacking)
+                ),
+            )
+            .help("do index and files come from one save?"));
+        }
+        if !tensors.is_empty() {
+            let more: Vec<String> = tensors.into_keys().collect();
+            sharded.notes.push(format!(
+                "{}: {} does not list some of its tensors, which are left out: {}",
+                file.display(),
+                file_name(path),
+                some(&more)
+            ));
+        }
+        sharded.files.push(file);
+    }
+    Ok(sharded)
+}
+
+/// Checks that all files of an index lie beside it.
+fn check_files(path: &Path, folder: &Path, names: &BTreeSet<&String>) -> Result<()> {
+    let is_plain = |name: &str| {
+        let mut parts = Path::new(name).components();
+        matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        )
+    };
+    if let Some(name) = names.iter().find(|name| !is_plain(name)) {
+        return Err(Error::input(
+            path,
+            format!("names the file `{name}`, which is not beside it; refused"),
+        ));
+    }
+    let missing = names
+        .iter()
+        .filter(|name| !folder.join(name.as_str()).is_file());
+    let missing: Vec<String> = missing.map(|name| (*name).clone()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(
+        path,
+        format!("names files that are not beside it: {}", some(&missing)),
+    )
+    .help("was the download cut short?"))
+}
+
+/// Tells files that look like parts of this checkpoint but are not in its index.
+fn left_over(path: &Path, folder: &Path, names: &BTreeSet<&String>) -> Vec<String> {
+    let index = file_name(path);
+    let model = index.trim_end_matches(INDEX);
+    let (model, ending) = model.rsplit_once('.').unwrap_or((model, ""));
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut stale: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            let part = number(Path::new(name)).is_some();
+            let ours =
+                name.starts_with(&format!("{model}-")) && name.ends_with(&format!(".{ending}"));
+            part && ours && !names.contains(name)
+        })
+        .collect();
+    if stale.is_empty() {
+        return Vec::new();
+    }
+    stale.sort();
+    vec![format!(
+        "{}: files beside it are of another save and are not read: {}",
+        path.display(),
+        some(&stale)
+    )]
+}
+
+/// The first of some names, and how many there are beside.
+fn some(names: &[String]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|it| format!("`{it}`"))
+        .collect();
+    let more = names.len() - shown.len();
+    let shown = shown.join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
+    }
+}

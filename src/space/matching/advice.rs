@@ -1,0 +1,189 @@
+//! What to do about a checkpoint that does not fit: the cure that the findings speak for, with flags
+//! to paste.
+
+use std::collections::BTreeSet;
+
+use super::findings::{Findings, SHOWN, some};
+use super::names::module;
+use super::origin::Origin;
+
+/// The export that keeps every tensor.
+const EXPORT: &str = "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
+
+/// Share of the graph's tensors below which a checkpoint looks like that of another network.
+const FOREIGN: f64 = 0.1;
+
+/// Returns advice about what was found; `matched` is the number of places that have a tensor.
+pub(super) fn of(findings: &Findings, origin: &Origin<'_>, matched: usize) -> String {
+    // An exporter that keeps everything has folded and dropped nothing.
+    let keeps_all = origin.record.is_unoptimized();
+    let places = origin.network.uses.iter();
+    let places = places.filter(|it| !origin.record.is_constant(&it.initializer));
+    let is_foreign = (matched as f64) < FOREIGN * places.count() as f64;
+    if is_foreign && !findings.missing.is_empty() && !findings.extra.is_empty() {
+        return on_another_network(findings, keeps_all || origin.weights.is_some());
+    }
+    let norms = findings
+        .extra
+        .keys()
+        .any(|name| name.ends_with("running_var"));
+    let dropped = findings.extra.len() > findings.unused.len();
+    if norms && dropped && !keeps_all {
+        return format!(
+            "batch norm was folded into the convolutions of the graph, under the same names, but \
+             not in the checkpoint; export the origin again with {EXPORT}, which keeps it"
+        );
+    }
+    if !findings.computed.is_empty() || !findings.made.is_empty() {
+        return format!(
+            "export the origin again with {EXPORT}: it leaves the computation in the graph, where \
+             it is done for every mix"
+        );
+    }
+    if let (false, Some(weights)) = (findings.unlike.is_empty(), origin.weights_path) {
+        let weights = weights.display();
+        let other = format!(
+            "{weights} is not the state dict that the origin was exported from (name the right one \
+             with --origin-weights)"
+        );
+        return match keeps_all {
+            true => other,
+            false => format!(
+                "either {other}, or the exporter folded a computation into these tensors: export \
+                 the origin again with {EXPORT}"
+            ),
+        };
+    }
+    let mut advice = Vec::new();
+    advice.extend(on_misshapen(findings));
+    advice.extend(on_missing(findings, origin, keeps_all));
+    advice.extend(on_extra(findings, keeps_all));
+    match advice.is_empty() {
+        true => "--origin-weights FILE, with θ0's own state dict, settles it".to_string(),
+        false => advice.join("; "),
+    }
+}
+
+/// Advice about a checkpoint of which (almost) nothing is in the graph.
+fn on_another_network(findings: &Findings, is_named: bool) -> String {
+    let few = |names: Vec<String>| some(names);
+    let graph = few(findings.missing.keys().cloned().collect());
+    let own = few(findings.extra.keys().cloned().collect());
+    let named = match is_named {
+        true => String::new(),
+        false => format!(
+            "; if it is one of this network, {EXPORT} keeps every tensor under its name, and \
+             --origin-weights FILE, with θ0's own state dict, matches what was renamed"
+        ),
+    };
+    format!(
+        "this looks like a checkpoint of another network: the graph has {graph}, and the \
+         checkpoint {own}{named}"
+    )
+}
+
+/// Advice about tensors of another shape: a head for other classes, another vocabulary.
+fn on_misshapen(findings: &Findings) -> Option<String> {
+    let names: Vec<&String> = findings.misshapen.keys().collect();
+    let modules: BTreeSet<&str> = names.iter().map(|name| module(name)).collect();
+    let flags = modules.iter().flat_map(|module| {
+        let own: Vec<&&String> = names
+            .iter()
+            .filter(|name| self::module(name) == *module)
+            .collect();
+        match own.len() {
+            1 => vec![format!("--ignore '{}'", own[0])],
+            _ => vec![format!("--ignore '{module}.*'")],
+        }
+    });
+    let flags: Vec<String> = flags.collect();
+    (!flags.is_empty()).then(|| {
+        format!(
+            "a head for other classes, or another vocabulary? {} keeps θ0's instead, in every model",
+            shown(&flags)
+        )
+    })
+}
+
+/// Advice about tensors that only the graph has.
+fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Option<String> {
+    if findings.missing.is_empty() {
+        return None;
+    }
+    let is_marked = |name: &&String| origin.network.input_kind(name) == Some("PARAMETER");
+    let (parameters, others): (Vec<&String>, Vec<&String>) =
+        findings.missing.keys().partition(is_marked);
+    let flags: Vec<String> = others
+        .iter()
+        .map(|name| format!("--ignore '{name}'"))
+        .collect();
+    let tables = (!others.is_empty()).then(|| {
+        let cure = match origin.weights {
+            Some(_) => "",
+            None => {
+                "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its \
+                 values; "
+            }
+        };
+        format!(
+            "{cure}tables and masks of the network, which no training changes, are kept as they \
+             are by {}",
+            shown(&flags)
+        )
+    });
+    let lacking = (!parameters.is_empty()).then(|| {
+        let names = some(parameters.iter().map(|it| format!("`{it}`")).collect());
+        format!(
+            "the checkpoint lacks parameters of the network ({names}): is it one of this network?"
+        )
+    });
+    let export = (!keeps_all).then(|| format!("{EXPORT} keeps every tensor under its name"));
+    let all = lacking.into_iter().chain(tables).chain(export);
+    Some(all.collect::<Vec<_>>().join("; "))
+}
+
+/// Advice about tensors that only the checkpoint has. Where the exporter may have used them, leaving
+/// them out gives another model.
+fn on_extra(findings: &Findings, keeps_all: bool) -> Option<String> {
+    let patterns: BTreeSet<&String> = findings.unused.values().collect();
+    let flags: Vec<String> = patterns
+        .iter()
+        .map(|pattern| format!("--ignore '{pattern}'"))
+        .collect();
+    let unused = (!flags.is_empty()).then(|| {
+        let why = match keeps_all {
+            true => "the graph was exported with every tensor, and does not use these",
+            false => "nothing of these modules is in the graph, so the network does not use them",
+        };
+        format!(
+            "{why}: leave them out with --ignore-unused, or with {}",
+            shown(&flags)
+        )
+    });
+    let dropped = findings.extra.keys();
+    let dropped: Vec<String> = dropped
+        .filter(|name| !findings.unused.contains_key(*name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    // With other problems, names are the likely reason.
+    let is_alone = findings.missing.is_empty() && findings.misshapen.is_empty();
+    let dropped = (!dropped.is_empty() && is_alone).then(|| {
+        format!(
+            "the exporter left {} out of the graph (a bias that is zero, a folded constant), or \
+             the network does not use it; export the origin again with {EXPORT}, which \
+             keeps every tensor",
+            some(dropped)
+        )
+    });
+    let all: Vec<String> = dropped.into_iter().chain(unused).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// The first few flags, and how many more there are.
+fn shown(flags: &[String]) -> String {
+    let listed = flags.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match flags.len().saturating_sub(SHOWN) {
+        0 => listed.join(" "),
+        more => format!("{} (and {more} more)", listed.join(" ")),
+    }
+}

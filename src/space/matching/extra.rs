@@ -1,0 +1,189 @@
+//! Tensors that only the checkpoint has: those that hold no weights, copies of others, and those
+//! that the network does not use.
+
+use std::collections::BTreeMap;
+
+use super::matches::Matches;
+use super::names::Names;
+use super::options::Options;
+use super::tables::is_frequencies;
+use super::unused::Presence;
+use crate::checkpoint::tensor::{Dtype, Tensor};
+use crate::space::decode;
+use crate::space::stored_tensor::StoredTensor;
+
+/// Why a tensor of a checkpoint is passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The user leaves it out.
+    Ignored,
+    /// It holds integers, a counter, positions or a mask.
+    NoWeight,
+    /// It equals a matched tensor, whose name this is: they are tied.
+    Copy(String),
+    /// The network does not use it; the pattern that leaves out its module.
+    Unused(String),
+}
+
+impl Reason {
+    /// Whether the tensor adds nothing to those that were matched.
+    pub fn is_no_parameter(&self) -> bool {
+        matches!(self, Self::NoWeight | Self::Copy(_))
+    }
+}
+
+/// A tensor of a checkpoint that is passed over.
+#[derive(Debug, Clone)]
+pub(super) struct PassedOver {
+    /// Its name in the file.
+    pub name: String,
+    /// The name that the graph would use.
+    pub graph_name: String,
+    /// Why it is passed over.
+    pub reason: Reason,
+    /// θ0's own tensor of the name.
+    pub own: Option<Tensor>,
+}
+
+/// A tensor of a checkpoint that has no place in the graph.
+pub(super) struct Extra<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// The tensor.
+    pub tensor: &'a Tensor,
+    /// If the network does not use its module: the pattern that leaves the module out.
+    pub unused: Option<String>,
+}
+
+/// Sorts the tensors that were not matched: those to pass over, and those that have no place.
+pub(super) fn sort<'a>(
+    names: &Names<'a>,
+    matches: &Matches,
+    options: &Options,
+) -> (Vec<PassedOver>, Vec<Extra<'a>>) {
+    let matched: BTreeMap<&str, &Tensor> = matches
+        .values()
+        .map(|found| (found.source.name.as_str(), &found.source.tensor))
+        .collect();
+    let inside = names.tensors.iter();
+    let inside = inside.map(|(key, (stored, tensor))| (key.as_str(), *stored, *tensor));
+    let outside = names.outside.iter();
+    let outside = outside.map(|(stored, tensor)| (*stored, *stored, *tensor));
+    let open: Vec<_> = inside
+        .chain(outside)
+        .filter(|(_, stored, _)| !matched.contains_key(stored))
+        .collect();
+    let presence = Presence::of(names.origin);
+    let (mut passed_over, mut extras) = (Vec::new(), Vec::new());
+    let mut unknown = Vec::new();
+    for (key, stored, tensor) in open {
+        let reason = if options.ignores(stored) {
+            Some(Reason::Ignored)
+        } else if !tensor.dtype.is_float() || tensor.is_empty() || holds_none(names, stored, tensor)
+        {
+            Some(Reason::NoWeight)
+        } else {
+            copied(&matched, tensor, options).map(Reason::Copy)
+        };
+        match reason {
+            Some(reason) => passed_over.push(named(names, key, stored, reason)),
+            None => unknown.push((key, stored, tensor)),
+        }
+    }
+    for &(key, stored, tensor) in &unknown {
+        let own = unknown.iter().map(|(key, _, tensor)| (*key, *tensor));
+        let unused = presence.unused(key, stored, own);
+        match unused.clone().filter(|_| options.ignore_unused) {
+            Some(pattern) => {
+                passed_over.push(named(names, key, stored, Reason::Unused(pattern)));
+            }
+            None => extras.push(Extra {
+                name: stored,
+                tensor,
+                unused,
+            }),
+        }
+    }
+    (passed_over, extras)
+}
+
+fn named(names: &Names<'_>, key: &str, stored: &str, reason: Reason) -> PassedOver {
+    let weights = names.weights.as_ref();
+    PassedOver {
+        name: stored.to_string(),
+        graph_name: key.to_string(),
+        reason,
+        own: weights.and_then(|it| it.get(key)).map(|it| (*it).clone()),
+    }
+}
+
+/// The matched tensor that a tensor equals, element by element. Constants prove nothing: all biases
+/// are zero in the beginning.
+fn copied(matched: &BTreeMap<&str, &Tensor>, tensor: &Tensor, options: &Options) -> Option<String> {
+    if is_uniform(tensor) {
+        return None;
+    }
+    let same = |other: &&Tensor| {
+        other.dtype == tensor.dtype && other.shape == tensor.shape && other.bytes == tensor.bytes
+    };
+    let mut found = matched.iter().filter(|(name, _)| !options.ignores(name));
+    let found = found.find(|(_, other)| same(other));
+    found.map(|(name, _)| (*name).to_string())
+}
+
+/// Whether all elements of a tensor are the same.
+fn is_uniform(tensor: &Tensor) -> bool {
+    let mut elements = tensor.bytes.chunks(tensor.dtype.size().unwrap_or(1));
+    let first = elements.next();
+    elements.all(|it| Some(it) == first)
+}
+
+/// Whether a tensor of floats holds no weights, by its name, shape and values: counters, positions
+/// and masks, which averaging tools write as floats.
+fn holds_none(names: &Names<'_>, name: &str, tensor: &Tensor) -> bool {
+    let values = || decode::values(&StoredTensor::nameless(tensor, false));
+    // Rounding of the positions and frequencies.
+    let precision = match tensor.dtype {
+        Dtype::Bf16 => 1.0 / 128.0,
+        Dtype::F16 => 1.0 / 1024.0,
+        _ => 1e-5,
+    };
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    match leaf {
+        "num_batches_tracked" | "n_averaged" => tensor.len() == 1,
+        "position_ids" => values()
+            .iter()
+            .enumerate()
+            .all(|(index, value)| (value - index as f64).abs() <= precision * index as f64),
+        "token_type_ids" => values().iter().all(|value| *value == 0.0),
+        // What attention adds where it must not look; −10,000 is −9,984 as bf16.
+        "masked_bias" => tensor.len() == 1 && values()[0] <= -9984.0,
+        "bias" => match tensor.shape[..] {
+            [1, 1, rows, columns] if rows == columns && rows > 1 => is_causal(&values(), rows),
+            _ => false,
+        },
+        "inv_freq" | "original_inv_freq" => {
+            is_frequencies(tensor) && !differs_from_graph(names, leaf, tensor)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a square matrix is 1 on and below the diagonal, and 0 above.
+fn is_causal(values: &[f64], size: usize) -> bool {
+    let mut places = values.iter().enumerate();
+    places.all(|(at, value)| *value == f64::from(u8::from(at % size <= at / size)))
+}
+
+/// Whether the graph has a tensor of this last name and shape, with other values.
+fn differs_from_graph(names: &Names<'_>, leaf: &str, tensor: &Tensor) -> bool {
+    let network = names.origin.network;
+    let stored = StoredTensor::nameless(tensor, false);
+    network.uses.iter().any(|it| {
+        let own = it.initializer.rsplit('.').next() == Some(leaf);
+        let held = network.tensor(&it.initializer).filter(|_| own);
+        held.is_some_and(|held| {
+            held.shape == tensor.shape && !decode::equal_to_rounding(held, &stored)
+        })
+    })
+}

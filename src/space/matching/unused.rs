@@ -1,0 +1,110 @@
+//! Tells the modules that a network does not use from those that its exporter may have folded.
+
+use std::collections::BTreeSet;
+
+use super::origin::Origin;
+use crate::checkpoint::tensor::Tensor;
+
+/// Last names of batch norm's statistics, which exporters fold into the layer before it.
+const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+
+/// Segments of modules that compute a weight from parameters, or a part of one.
+const COMPUTING: [&str; 4] = ["parametrizations", "lora", "hada", "vera"];
+
+/// Everything of the modules that is in the graph.
+pub(super) struct Presence {
+    /// Names of tensors, and paths of the modules that nodes were exported from, with a dot at the
+    /// end.
+    names: BTreeSet<String>,
+    /// Whether the graph was exported with every tensor as it is.
+    keeps_all: bool,
+    /// Whether the nodes tell which module they were exported from.
+    has_paths: bool,
+}
+
+impl Presence {
+    /// Collects the names of tensors, and the paths of nodes.
+    pub fn of(origin: &Origin<'_>) -> Self {
+        let network = origin.network;
+        let mut names = BTreeSet::new();
+        for r#use in &network.uses {
+            names.extend([r#use.alias.clone(), r#use.initializer.clone()]);
+            names.extend(network.folded_from(&r#use.initializer).unwrap_or_default());
+        }
+        let nodes = 0..network.nodes().len();
+        let paths: BTreeSet<String> = nodes.filter_map(|node| network.module_path(node)).collect();
+        let has_paths = paths.iter().any(|path| !path.is_empty());
+        names.extend(paths.into_iter().map(|path| format!("{path}.")));
+        Self {
+            names,
+            keeps_all: origin.record.is_unoptimized(),
+            has_paths,
+        }
+    }
+
+    /// Whether anything of a module is in the graph; `prefix` ends with a dot.
+    fn has(&self, prefix: &str) -> bool {
+        let mut after = self.names.range(prefix.to_string()..);
+        after.next().is_some_and(|name| name.starts_with(prefix))
+    }
+
+    /// The largest module of a tensor that has nothing in the graph, with a dot at the end.
+    fn absent<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let mut modules = name.match_indices('.').map(|(at, _)| &name[..=at]);
+        modules.find(|module| !self.has(module))
+    }
+
+    /// The pattern that leaves out the module of a tensor, if the network does not use it: it has
+    /// nothing in the graph, and no exporter folds such a module. `name` is the graph's name,
+    /// `stored` that of the file, and `open` are all tensors without a place, by the graph's names.
+    ///
+    /// If the graph was exported with every tensor as it is, all of `open` is unused.
+    pub fn unused<'a>(
+        &self,
+        name: &str,
+        stored: &str,
+        open: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    ) -> Option<String> {
+        let Some(module) = self.absent(name) else {
+            return self.keeps_all.then(|| stored.to_string());
+        };
+        let own = open.filter(|(other, _)| other.starts_with(module));
+        let own: Vec<(&str, &Tensor)> = own.collect();
+        if !self.keeps_all && self.may_be_folded(&own) {
+            return None;
+        }
+        // The file may have another prefix than the graph.
+        let rest = &name[module.len()..];
+        let module = stored.strip_suffix(rest).unwrap_or(stored);
+        Some(match own.len() {
+            1 => stored.to_string(),
+            _ => format!("{module}*"),
+        })
+    }
+
+    /// Whether an exporter may have folded a module whose tensors are nowhere in the graph into the
+    /// tensors of others: batch norm, gains, scales, parametrizations of a weight.
+    fn may_be_folded(&self, tensors: &[(&str, &Tensor)]) -> bool {
+        let computes = |name: &str| {
+            let mut segments = name.split('.');
+            segments.any(|it| COMPUTING.iter().any(|begin| it.starts_with(begin)))
+        };
+        if tensors.iter().any(|(name, _)| computes(name)) {
+            return true;
+        }
+        // A matrix or a filter of its own makes a layer, whose node would be in the graph.
+        let wide = |tensor: &Tensor| tensor.shape.iter().filter(|it| **it > 1).count() > 1;
+        if tensors.iter().any(|(_, tensor)| wide(tensor)) {
+            return false;
+        }
+        // Layer norm is never folded, and its node tells its module.
+        let norm = |(name, tensor): &(&str, &Tensor)| {
+            let leaf = name.rsplit('.').next().unwrap_or(name);
+            ["weight", "bias"].contains(&leaf) && tensor.len() > 1
+        };
+        let statistic = |name: &str| STATISTICS.iter().any(|it| name.ends_with(it));
+        !self.has_paths
+            || !tensors.iter().all(norm)
+            || tensors.iter().any(|(name, _)| statistic(name))
+    }
+}
