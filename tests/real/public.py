@@ -3,7 +3,7 @@
     python public.py PROGRAM FOLDER
 
 FOLDER is that of exports.py, which must have run: it also holds the exports of EfficientNet-Lite0 and MiniLM. Each
-network is evaluated on 16 samples, which are 16 data sets to the program: so every sample's loss is compared. The loss
+network is evaluated on up to 16 samples, each a data set of its own to the program: so every sample's loss is compared. The loss
 is computed here from ONNX Runtime's logits in double precision; one bit of one logit would change it by more than the
 tolerance of 1e-13. Where a network ends in a softmax the program must refuse it, and the script then cuts the softmax
 off. The exit status is 1 if a value differs.
@@ -26,7 +26,7 @@ SAMPLES = 16
 
 
 def cut(model, output):
-    """The graph up to `output`, without what is not needed for it."""
+    """The graph up to `output`, without what is not needed for it; [n, classes, 1, 1] becomes [n, classes]."""
     graph, needed, kept = model.graph, {output}, []
     for node in reversed(graph.node):
         if needed & set(node.output):
@@ -38,6 +38,9 @@ def cut(model, output):
         used = [value for value in values if value.name in needed]
         del values[:]
         values.extend(used)
+    if kept[0].op_type == "GlobalAveragePool":
+        graph.node.append(helper.make_node("Flatten", [output], ["flat_logits"]))
+        output = "flat_logits"
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     return model
@@ -56,7 +59,7 @@ def squeezenet():
             (scale * rng.standard_normal(shape)).astype(np.float32), node.output[0]))
         graph.node.remove(node)
     model = cut(model, graph.output[0].name)
-    return model, graph.node[-1].input[0], {"data_0": rng.standard_normal((1, 3, 224, 224)).astype(np.float32)}
+    return model, graph.node[-1].input[0], {"data_0": rng.standard_normal((4, 3, 224, 224)).astype(np.float32)}
 
 
 def magika(packages):

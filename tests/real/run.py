@@ -1,6 +1,6 @@
 """Runs the program on the exports of exports.py and holds it against PyTorch.
 
-    python run.py PROGRAM FOLDER [--only FAMILY …] [--table FILE] [--commit TEXT]
+    python run.py PROGRAM FOLDER [--only FAMILY …] [--table FILE] [--page FILE] [--commit TEXT]
 
 A cell is a family, an exporter and a kind of checkpoint. It is
 
@@ -30,6 +30,11 @@ from pathlib import Path
 
 EXPORTERS = {"opt": "current", "noopt": "current, optimize=False", "ts": "TorchScript",
              "ts_nofold": "TorchScript, unfolded", "optimum": "optimum"}
+TITLES = {"pt": "`.pt`: `torch.save(model.state_dict())`", "pt_trainer": "`.pth` of a training script, with its optimizer",
+          "pt_legacy": "`.pt` in PyTorch's format before 1.6", "pt_ema": "`.pth.tar` with `state_dict` and `state_dict_ema`",
+          "ddp": "`.pt` with the prefix `module.`", "ckpt": "Lightning's `.ckpt`", "hf": "Hugging Face folder",
+          "hf_sharded": "Hugging Face folder, in shards", "hf_bin": "Hugging Face folder with `pytorch_model.bin`",
+          "half": "safetensors in float16", "lora": "PEFT adapter (LoRA, rsLoRA)"}
 KINDS = ["state", "state alone", "onnx", "onnx + state"]
 POINTS = {0.0: "zs", 0.5: "zs-ft1", 1.0: "ft1", 1.5: "ft1-ft2", 2.0: "ft2"}
 TOLERANCE = 1e-4
@@ -135,8 +140,9 @@ def run_cell(program, root, family, exporter, kind, expected):
     flags = []
     if record["status"].startswith("refused"):
         for found in PASTE.findall(outcome[3]):
-            parts = shlex.split(found.replace("=", " ", 1) if found.startswith(("--weights=", "--ignore=")) else found)
-            if parts not in flags:
+            parts = shlex.split(found.replace("=", " ", 1) if re.match("--[a-z]+=", found) else found)
+            again = any(parts[0] == "--weights" == other[0] for other in flags)  # it offers a choice
+            if parts not in flags and not again and not parts[-1].isupper():
                 flags.append(parts)
     if flags:
         first = dict(record)
@@ -167,37 +173,48 @@ def cells_of(root, family, record):
 
 # ---------------------------------------------------------------- the table
 
-
-def short(record):
-    """A cell's text in the table."""
-    status = record["status"]
-    if status == "right":
-        how = set(record["verified"].values())
-        text = "right" + (" (by name)" if "name" in how else "")
-        return text + (" with flags" if record.get("pasted") else "")
-    if status == "said":
-        ends = set(record["bad"]) & {"zs", "ft1", "ft2"}
-        return "said: " + ("everywhere" if ends else "between the ends")
-    if status in ("wrong", "failed"):
-        return f"**{status.upper()}**"
-    return status
+LETTERS = {"right": "R", "said": "S", "refused": "C", "refused, no cure": "X", "wrong": "WRONG", "failed": "FAILED"}
 
 
-def table(records, notes, extra):
-    families = sorted({r["family"] for r in records}, key=[r["family"] for r in records].index)
+def letter(record):
+    """A cell in a letter or two; the page explains them."""
+    if record is None:
+        return "–"
+    text = LETTERS[record["status"]]
+    if record["status"] == "right" and "name" in record["verified"].values():
+        text = "N"
+    return text + ("+" if record.get("pasted") else "")
+
+
+def table(records, notes, head):
+    """One row a network, one column an exporter, in each the kinds in their order."""
     by = {(r["family"], r["exporter"], r["kind"]): r for r in records}
-    lines = ["| network | exporter | " + " | ".join(KINDS) + " |", "|---|---|" + "---|" * len(KINDS)]
+    families = list(dict.fromkeys(r["family"] for r in records))
+    exporters = [how for how in EXPORTERS if any(r["exporter"] == how for r in records)]
+    lines = ["| network | " + " | ".join(EXPORTERS[how] for how in exporters) + " |", "|---|" + "---|" * len(exporters)]
     for family in families:
-        for exporter, title in EXPORTERS.items():
-            cells = [by.get((family, exporter, kind)) for kind in KINDS]
-            if any(cells):
-                lines.append(f"| {family} | {title} | " + " | ".join(short(c) if c else "" for c in cells) + " |")
-            elif exporter in notes.get(family, {}):
-                lines.append(f"| {family} | {title} | " + "| ".join(["the exporter fails"] + [""] * 3) + " |")
-    lines += ["", "Other kinds of checkpoint:", "", "| network | exporter | kind | |", "|---|---|---|---|"]
-    lines += [f"| {r['family']} | {EXPORTERS[r['exporter']]} | {r['kind']} | {short(r)} |" for r in records
-              if r["kind"] not in KINDS]
-    return "\n".join([*extra, "", *lines])
+        row = []
+        for how in exporters:
+            cells = [by.get((family, how, kind)) for kind in KINDS]
+            fails = str(notes.get(family, {}).get(how, "")).startswith("no export")
+            row.append(" ".join(map(letter, cells)) if any(cells) else "does not export" if fails else "–")
+        lines.append(f"| {family} | " + " | ".join(row) + " |")
+    others = [r for r in records if r["kind"] not in KINDS]
+    hows = [how for how in exporters if any(r["exporter"] == how for r in others)]
+    lines += ["", "| other kinds of checkpoint | network | " + " | ".join(EXPORTERS[how] for how in hows) + " |",
+              "|---|---|" + "---|" * len(hows)]
+    for family, kind in dict.fromkeys((r["family"], r["kind"]) for r in others):
+        cells = [letter(by.get((family, how, kind))) for how in hows]
+        lines.append(f"| {TITLES.get(kind, kind)} | {family} | " + " | ".join(cells) + " |")
+    return "\n".join([*head, "", *lines])
+
+
+def paste(page, text):
+    """Puts the table between the marks of the page."""
+    begin, end = "<!-- table: tests/real/run.py --page -->", "<!-- end of the table -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def details(records):
@@ -216,7 +233,8 @@ def details(records):
                 lines.append(f"  - off: {off}; verified {r['verified']}; warnings: "
                              + " / ".join(w[:160] for w in r["warnings"]))
             else:
-                text = " ⏎ ".join(r["message"].splitlines()[:9])
+                rows = r["message"].splitlines()
+                text = " ⏎ ".join(row.strip() for row in rows[:6] + [row for row in rows[6:] if "help" in row])
                 lines.append(f"  - exit {r['exit']}: {text[:700]}")
             lines.append(f"  - `{r['command']}`")
     return "\n".join(lines)
@@ -228,6 +246,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--page", type=Path, help="the page whose table is replaced")
     parser.add_argument("--commit", default="")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
@@ -250,7 +269,8 @@ def main():
     notes = {name: record["exports"] for name, record in torch.items()}
     (root / "cells.json").write_text(json.dumps({"head": head, "cells": records}, indent=1))
     text = table(records, notes, head)
-    (root / "table.md").write_text(text + "\n")
+    if args.page:
+        paste(args.page, text)
     (args.table or root / "report.md").write_text(details(records) + "\n\n" + text + "\n")
     print(f"{len(records)} cells in {time.time() - start:.0f} s: {summary}")
     for record in records:
