@@ -44,6 +44,14 @@ check: ## check formatting, lints and documentation, and run all tests, as CI do
 BENCH ?= $(CURDIR)/.cache/bench
 PYTHON ?= python3
 
+# What takes too long, or too much memory or disk, for every change. Python needs numpy, onnx and safetensors.
+test-real: runtime-if-needed ## run a network of 2.6 GB (12 GB of disk, some minutes)
+	$(CARGO) build --release $(CARGO_FLAGS)
+	@case "$${CARGO_TARGET_DIR:-target}" in \
+	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
+	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
+	esac; tests/real/big.sh $$program $(PYTHON)
+
 bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env

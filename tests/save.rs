@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use landscape::checkpoint::onnx::Model;
-use landscape::checkpoint::onnx::proto::entries;
+use landscape::checkpoint::onnx::proto::{
+    DataLocation, ModelProto, StringStringEntryProto, entries,
+};
 use landscape::checkpoint::safetensors::read_layout;
 use landscape::checkpoint::tensor::Dtype;
 use landscape::checkpoint::{Checkpoint, Content};
@@ -19,6 +21,7 @@ use landscape::graph::network::Network;
 use landscape::space::matching::{self, Aligned, Options};
 use landscape::space::mix::{Mix, mixed_bytes};
 use landscape::space::save::{RecipeMetadata, recipe, save};
+use prost::Message;
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView};
 
 use crate::common::{example, number, program, result, rows};
@@ -76,6 +79,66 @@ impl Models {
         let (network, aligned) = self.aligned();
         save(path, mix, &aligned, &network, &self.checkpoints, recipe)
     }
+}
+
+/// A copy of a network whose tensors are in a file beside it.
+fn with_external_data(from: &Path, folder: &Path) -> PathBuf {
+    let mut model = ModelProto::decode(&fs::read(from).unwrap()[..]).unwrap();
+    let mut data = Vec::new();
+    for tensor in &mut model.graph.as_mut().unwrap().initializer {
+        let Some(raw) = tensor.raw_data.take() else {
+            continue;
+        };
+        let entry = |key: &str, value: String| StringStringEntryProto {
+            key: Some(key.to_string()),
+            value: Some(value),
+        };
+        tensor.external_data = vec![
+            entry("location", "weights.bin".to_string()),
+            entry("offset", data.len().to_string()),
+            entry("length", raw.len().to_string()),
+        ];
+        tensor.data_location = Some(DataLocation::External as i32);
+        data.extend_from_slice(&raw);
+    }
+    fs::write(folder.join("weights.bin"), data).unwrap();
+    let path = folder.join("zs.onnx");
+    fs::write(&path, model.encode_to_vec()).unwrap();
+    path
+}
+
+#[test]
+fn an_origin_with_external_data_gives_a_file_with_external_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = Models::named("vit", "noopt");
+    let origin = with_external_data(&oracle("vit", "zs_noopt.onnx"), folder.path());
+    let files = ["ft1.safetensors", "ft2.safetensors"].map(|file| oracle("vit", file));
+    let outside = Models::new(&origin, &files);
+    let recipe = RecipeMetadata::new();
+    let [one, two] = ["one.onnx", "two.onnx"].map(|name| folder.path().join(name));
+    inside.save(&one, &half_and_half(), &recipe).unwrap();
+    // An older model goes, with its data.
+    fs::write(&two, "old").unwrap();
+    fs::write(folder.path().join("two.onnx.data"), "old").unwrap();
+    outside.save(&two, &half_and_half(), &recipe).unwrap();
+    assert!(fs::metadata(&two).unwrap().len() < fs::metadata(&one).unwrap().len() / 2);
+    let [one, two] = [one, two].map(|path| Model::read(&path).unwrap());
+    assert_eq!(one.external, Vec::<PathBuf>::new());
+    assert_eq!(two.external, [folder.path().join("two.onnx.data")]);
+    let tensors = |model: &Model| -> Vec<_> {
+        let tensors = model.tensors.iter();
+        tensors
+            .map(|(name, it)| (name.clone(), it.shape.clone(), it.bytes.clone()))
+            .collect()
+    };
+    assert_eq!(tensors(&one), tensors(&two));
+    assert_eq!(one.graph().node, two.graph().node);
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    left.retain(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with(".landscape")
+    });
+    assert!(left.is_empty(), "{left:?}");
 }
 
 fn half_and_half() -> Mix {

@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod arrows;
 pub mod averages;
 pub mod chance;
+pub mod common_start;
 pub mod correlation;
 pub mod greedy;
 pub mod learned;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use self::adapter::Adapter;
-pub use self::find::{Found, ending, exists, find, state_dict_beside};
+pub use self::find::{ENDINGS, Found, ending, exists, find, state_dict_beside};
 pub use self::folder::network as network_in;
 use self::kind::Kind;
 use self::onnx::Model;
@@ -126,7 +126,7 @@ impl Checkpoint {
         let mut notes: Vec<String> = found.note().into_iter().collect();
         let source = found.path;
         let path = if source.is_dir() {
-            let located = folder::locate(&source, &find::ENDINGS)?;
+            let located = folder::locate(&source, &ENDINGS)?;
             notes.extend(located.notes);
             located.path
         } else {

@@ -1,43 +1,64 @@
-//! Warnings about batch norm's running statistics, which are averaged as if they were weights.
+//! Warnings about batch norm's running statistics: what became of them in the mixes.
 
+use super::session::Session;
 use crate::graph::network::Network;
-use crate::space::matching::Aligned;
 use crate::space::mix::Mix;
+use crate::space::statistics::{self, BatchNorm};
 use crate::space::variance::{Negative, negative, variances};
 
 /// Both warnings about mixes: those of [`averaged`] and of [`beyond`].
 pub fn warnings(
+    session: &Session,
     network: &Network<'_>,
-    aligned: &Aligned,
     mixes: &[Mix],
     words: (&str, &str),
     place: impl Fn(usize) -> String,
 ) -> Vec<String> {
-    let averaged = averaged(network, aligned).into_iter();
+    let averaged = averaged(session, network).into_iter();
     averaged
-        .chain(beyond(network, aligned, mixes, words, place))
+        .chain(beyond(session, network, mixes, words, place))
         .collect()
 }
 
-/// Warns that the statistics are averaged, if the network has some that differ between the models.
-pub fn averaged(network: &Network<'_>, aligned: &Aligned) -> Option<String> {
-    let has_some = !variances(network, aligned).is_empty();
-    has_some.then(|| {
-        "batch norm's running statistics were averaged, not re-estimated: a barrier or a \
-         soup's loss may come from stale statistics (REPAIR, Jordan et al. 2023)"
-            .to_string()
-    })
+/// Warns that the statistics are averaged, if the network has some that differ between the models,
+/// or that they are θ0's in every model.
+pub fn averaged(session: &Session, network: &Network<'_>) -> Option<String> {
+    let aligned = session.aligned();
+    match session.settings.batch_norm {
+        BatchNorm::Interpolate => {
+            let has_some = !variances(network, aligned).is_empty();
+            has_some.then(|| {
+                format!("{AVERAGED}; --bn recalibrate=N re-estimates them from N training samples")
+            })
+        }
+        BatchNorm::Origin => statistics::has_some(network, aligned).then(|| {
+            "batch norm has θ0's running statistics in every model, also in the single ones, which \
+             are not what their files are"
+                .to_string()
+        }),
+        BatchNorm::Recalibrate { .. } => None,
+    }
 }
 
-/// Warns that a variance is negative in some of the mixes. `points` is what the mixes are called,
-/// `place` says where one stands (not called for a single mix), and `hull` where none is negative.
+/// The warning for statistics that are averaged.
+pub const AVERAGED: &str = "batch norm's running statistics were averaged, not re-estimated: a \
+                            barrier or a soup's loss may come from stale statistics (REPAIR, \
+                            Jordan et al. 2023)";
+
+/// Warns that the average of a variance is negative in some of the mixes, and what is taken instead.
+/// `points` is what the mixes are called, `place` says where one stands (not called for a single
+/// mix), and `hull` where none is negative.
 pub fn beyond(
+    session: &Session,
     network: &Network<'_>,
-    aligned: &Aligned,
     mixes: &[Mix],
     (points, hull): (&str, &str),
     place: impl Fn(usize) -> String,
 ) -> Option<String> {
+    if session.settings.batch_norm.is_recalibrated() {
+        return None;
+    }
+    let aligned = session.aligned();
     let variances = variances(network, aligned);
     let Negative {
         name,
@@ -63,7 +84,8 @@ pub fn beyond(
         }
     };
     Some(format!(
-        "`{name}` becomes negative ({least}){others}{at}: batch norm has no meaning there, and values \
-         are NaN or wrong; keep to {hull}"
+        "the average of `{name}` is negative ({least}){others}{at}: outside the models' hull batch \
+         norm's variances are averaged in the logarithm instead, and values there rest on that \
+         choice; inside it ({hull}) they do not"
     ))
 }

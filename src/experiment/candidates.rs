@@ -82,7 +82,11 @@ impl Candidates {
     /// # Errors
     /// When a list stands beside others.
     pub fn pool(named: &[PathBuf]) -> Result<Self> {
-        let is_list = |path: &&PathBuf| checkpoint::ending(path).as_deref() == Some("csv");
+        let is_list = |path: &&PathBuf| match checkpoint::ending(path).as_deref() {
+            Some("csv") => true,
+            // A list may be called anything, but alone it stands.
+            ending => named.len() == 1 && is_other_file(path, ending),
+        };
         match (named, named.iter().find(is_list)) {
             ([csv], Some(_)) => Ok(Self::List(csv.clone())),
             (_, None) => Ok(Self::Pool(named.to_vec())),
@@ -105,6 +109,12 @@ impl Candidates {
             Self::Pool(named) => Ok((expanded(named)?, Some(MODELS.to_string()))),
         }
     }
+}
+
+/// Whether a path is that of a file which no checkpoint is called like.
+fn is_other_file(path: &Path, ending: Option<&str>) -> bool {
+    let known = ending.is_some_and(|ending| checkpoint::ENDINGS.contains(&ending));
+    !known && !path.to_string_lossy().ends_with(".json") && path.exists() && !path.is_dir()
 }
 
 /// The flag that names a pool.

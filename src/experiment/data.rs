@@ -66,8 +66,8 @@ impl LoadedData {
     pub(super) fn described_training(&self, batch: usize) -> Option<String> {
         let training = self.training.as_ref()?;
         Some(format!(
-            "batch norm: statistics are re-estimated for every model from {} samples of {}, in \
-             batches of {}",
+            "batch norm: statistics are re-estimated for every model, the single ones, too, from {} \
+             samples of {}, in batches of {}",
             training.len(),
             training.path().display(),
             self.signature.fixed_batch.unwrap_or(batch)

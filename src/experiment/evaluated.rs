@@ -56,7 +56,7 @@ impl EvaluatedModels {
             aligned.warnings.clone(),
             input_warnings::of_inputs(engine, session.pool(), gram, &datasets, &scores),
             self_check::against_files(engine, session, network, &logits)?,
-            Vec::from_iter(batch_norm::averaged(network, aligned)),
+            Vec::from_iter(batch_norm::averaged(session, network)),
         ];
         Ok(Self {
             warnings: warnings.concat(),

@@ -20,11 +20,14 @@ struct Identity<'i> {
     data: Vec<(&'i str, Role)>,
     preprocess: Option<&'i Preprocess>,
     ignore: &'i [String],
+    /// The checkpoint of each entry of `--fixed`; `None` for θ0.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    fixed: &'i [Option<usize>],
     settings: BTreeMap<String, String>,
 }
 
-/// Returns the identity of a run as text.
-pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
+/// Returns the identity of a run as text. `fixed` are the checkpoints that `--fixed` names.
+pub fn of(settings: &SessionSettings, data: &LoadedData, fixed: &[Option<usize>]) -> String {
     let sets = settings.data.iter();
     let mut recorded = settings.recorded();
     if !data.dictionaries.is_empty() {
@@ -38,6 +41,7 @@ pub fn of(settings: &SessionSettings, data: &LoadedData) -> String {
         data: sets.map(|set| (&*set.name, set.role)).collect(),
         preprocess: settings.preprocess.as_ref(),
         ignore: &settings.matching.ignore,
+        fixed,
         settings: recorded,
     })
 }
@@ -59,6 +63,7 @@ mod tests {
             data: vec![("test", Role::Test), ("cold", Role::Shift)],
             preprocess: Some(&preprocess),
             ignore: &["head.*".to_string()],
+            fixed: &[],
             settings: [("seed".to_string(), "3".to_string())].into(),
         });
         assert_eq!(

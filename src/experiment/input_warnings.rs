@@ -1,7 +1,7 @@
 //! Warnings about the inputs of a result, in addition to those of matching.
 
 use crate::analysis::chance::{self, LabelCoverage};
-use crate::analysis::origin;
+use crate::analysis::{common_start, origin};
 use crate::evaluate::onnx::Engine;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
@@ -27,23 +27,29 @@ pub fn of_inputs(
     warnings.extend(chance::warnings(datasets, &labels, scores));
     if pool.members.len() > 2 {
         let of_few;
-        let gram = match gram {
-            Some(gram) => gram,
+        let of_few_gram;
+        let (pool, gram) = match gram {
+            Some(gram) => (pool, gram),
             None => {
-                of_few = Gram::of(&few(pool));
-                &of_few
+                of_few = few(pool);
+                of_few_gram = Gram::of(&of_few);
+                (&of_few, &of_few_gram)
             }
         };
         warnings.extend(origin::warnings(pool, gram, (datasets, &labels), scores));
+        warnings.extend(common_start::warnings(pool, gram));
     }
     warnings
 }
 
-/// Takes θ0 and the first checkpoints: as many as the warnings need.
+/// Takes θ0 and as many checkpoints as the warnings need, spread over the list.
 fn few(pool: &Pool) -> Pool {
-    let members = pool.members.iter().take(1 + origin::CHECKPOINTS);
+    let checkpoints = pool.members.len() - 1;
+    let count = checkpoints.min(origin::CHECKPOINTS);
+    let chosen = (0..count).map(|k| 1 + k * checkpoints / count);
+    let members = std::iter::once(0).chain(chosen);
     Pool {
         parameters: pool.parameters.clone(),
-        members: members.cloned().collect(),
+        members: members.map(|member| pool.members[member].clone()).collect(),
     }
 }

@@ -26,6 +26,8 @@ pub struct Inputs {
     pub origin_name: String,
     /// The network, which contains θ0.
     pub model: Model,
+    /// Whether `--fixed` gave θ0 tensors of other models.
+    pub is_altered: bool,
     /// A separate state dict of θ0.
     pub origin_weights: Option<Checkpoint>,
     /// The checkpoints, in the order they were named.
@@ -47,6 +49,7 @@ impl Inputs {
             settings.weights.as_deref(),
         );
         let mut inputs = Self::read(&settings.origin, weights, key, candidates)?;
+        inputs.fix(&settings.matching)?;
         let mut files = inputs.model_files();
         files.extend(settings.other_files());
         inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
@@ -80,8 +83,25 @@ impl Inputs {
             origin: model.path.clone(),
             origin_name,
             model,
+            is_altered: false,
             stamps: Vec::new(),
         })
+    }
+
+    /// Takes the fixed tensors from their models. θ0's name says so if its own were others.
+    ///
+    /// # Errors
+    /// When a model lacks a fixed tensor, or its tensor cannot stand in the network.
+    pub fn fix(&mut self, options: &matching::Options) -> Result<()> {
+        let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
+        let own = &self.origin_name;
+        if let Some(model) = matching::fix(&self.model, own, checkpoints, weights, options)? {
+            let others = options.fixed.iter().filter(|it| !it.is_of_origin(own));
+            let taken = others.map(|it| format!(" with {} of {}", it.pattern, it.model));
+            self.origin_name = format!("{own}{}", taken.collect::<String>());
+            (self.model, self.is_altered) = (model, true);
+        }
+        Ok(())
     }
 
     /// Names of θ0 and the checkpoints.
@@ -101,6 +121,12 @@ impl Inputs {
         let mut aligned =
             matching::pool(&network, &self.origin_name, checkpoints, weights, options)?;
         aligned.warnings.extend(self.warnings.iter().cloned());
+        if self.is_altered {
+            aligned.warnings.push(format!(
+                "{}: --fixed gave it tensors of another model, so its values are not those of its file",
+                self.origin_name
+            ));
+        }
         Ok(aligned)
     }
 

@@ -61,6 +61,12 @@ pub fn run(
     if others.is_empty() {
         let checkpoint = Checkpoint::open_weights(first, key)?;
         if let Content::StateDict(tensors) = checkpoint.content {
+            if !options.keep_all() {
+                return Err(Error::flag(
+                    "--ignore, --fixed",
+                    "leave tensors out of a network; only a state dict was named",
+                ));
+            }
             let stored = tensors.into_iter().map(|(name, tensor)| {
                 let norm = norm(&tensor);
                 (name, tensor, norm)
@@ -73,7 +79,8 @@ pub fn run(
         }
     }
     let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
-    let inputs = Inputs::read(first, origin_weights.as_deref(), key, &candidates)?;
+    let mut inputs = Inputs::read(first, origin_weights.as_deref(), key, &candidates)?;
+    inputs.fix(options)?;
     let aligned = inputs.align(options)?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),

@@ -103,13 +103,12 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
 
 /// Warns about batch norm on the path.
 fn of_batch_norm(session: &Session, network: &Network<'_>, path: &CheckpointPath) -> Vec<String> {
-    let aligned = session.aligned();
     let mixes = path.mixes(session.members());
     let points = &mixes[..path.alphas.len()];
     let between = format!("α from 0 to {}", path.nodes.len() - 1);
     let words = ("points", between.as_str());
     let place = |point: usize| format!("α = {}", path.alphas[point]);
-    batch_norm::warnings(network, aligned, points, words, place)
+    batch_norm::warnings(session, network, points, words, place)
 }
 
 /// Scores of the ensembles, `scores[data set][α]`, on as many samples as the soups were evaluated

@@ -15,7 +15,8 @@ use crate::space::save::{RecipeMetadata, embedded};
 use crate::space::statistics::BatchNorm;
 
 impl Session {
-    /// How each checkpoint was verified, by its name, or by its path if two share a name.
+    /// How each checkpoint was verified, by its name, or by its path if two share a name; and θ0,
+    /// if its file is another model.
     pub(super) fn verified(&self) -> BTreeMap<String, String> {
         let network = self.network();
         let checkpoints = &self.inputs.checkpoints;
@@ -38,7 +39,11 @@ impl Session {
             };
             (name, how.to_string())
         };
-        checkpoints.iter().enumerate().map(how).collect()
+        let mut verified: BTreeMap<_, _> = checkpoints.iter().enumerate().map(how).collect();
+        if self.inputs.is_altered {
+            verified.insert(self.inputs.origin_name.clone(), "fixed".to_string());
+        }
+        verified
     }
 
     /// The original models, θ0 first, to be run as well as their mixes.
@@ -49,7 +54,8 @@ impl Session {
                 move |mix: &Mix| embedded(network, self.aligned(), mix, &RecipeMetadata::new());
             OriginalModel::Generated(mix, Box::new(write))
         };
-        let mut models = vec![if self.settings.batch_norm.is_recalibrated() {
+        let is_altered = self.inputs.is_altered || self.settings.batch_norm.is_recalibrated();
+        let mut models = vec![if is_altered {
             written(0)
         } else {
             OriginalModel::File(network.model)

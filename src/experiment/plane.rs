@@ -210,8 +210,7 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, run: &PlaneRun<'_>) -
         let (x, y) = points[point];
         format!("({x:.3}, {y:.3})")
     };
-    let aligned = session.aligned();
-    batch_norm::warnings(network, aligned, &run.grid_mixes(), words, place)
+    batch_norm::warnings(session, network, &run.grid_mixes(), words, place)
 }
 
 /// Checks that the network can be differentiated on every data set. This comes before the grid,

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData};
+use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData, check_fits};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -52,7 +52,8 @@ impl Session {
     /// finite. Listed models with non-finite weights are left out with a warning.
     ///
     /// # Errors
-    /// When a file cannot be used, a checkpoint does not fit the network, or no model is left.
+    /// When a file cannot be used, a checkpoint does not fit the network, the network does not fit
+    /// into memory, or no model is left.
     pub fn open(settings: SessionSettings, observer: &dyn Observer) -> Result<Self> {
         let start = Instant::now();
         if settings.data.is_empty() {
@@ -61,6 +62,7 @@ impl Session {
         let (mut candidates, list) = settings.candidates.read()?;
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         let inputs = Inputs::open(&settings, &candidates)?;
+        check_fits(&inputs.model, &settings.options)?;
         inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
             let name = candidate.name.get_or_insert_default();
@@ -100,7 +102,7 @@ impl Session {
     }
 
     /// The models' names as given, `names[checkpoint]`: without the suffix for tensors left out by
-    /// `--ignore`.
+    /// `--ignore` or `--fixed`.
     pub fn given_names(&self) -> Vec<String> {
         let names = self.candidates.iter().map(|it| it.name.clone());
         names.map(Option::unwrap_or_default).collect()
@@ -220,6 +222,7 @@ impl Session {
         let notes = data.datasets.iter().flat_map(Dataset::notes);
         notes.for_each(|note| observer.note(note));
         self.aligned.notes.iter().for_each(|it| observer.note(it));
+        self.note_of_network(data, observer);
         let engine = Engine::new(
             self.runtime,
             network,
@@ -228,7 +231,8 @@ impl Session {
             &data.datasets,
             self.settings.options.clone(),
             self.settings.stop,
-        )?;
+        )?
+        .compare_with_doubles()?;
         let engine = match (self.settings.batch_norm, &data.training) {
             (BatchNorm::Recalibrate { batch, .. }, Some(samples)) => {
                 observer.note(&data.described_training(batch).unwrap_or_default());
@@ -245,6 +249,24 @@ impl Session {
         Ok(engine)
     }
 
+    /// Tells how an unusual file is run.
+    fn note_of_network(&self, data: &LoadedData, observer: &dyn Observer) {
+        let model = &self.inputs.model;
+        if !model.fits_a_message() {
+            observer.note(&format!(
+                "{} is larger than 2 GiB, which ONNX Runtime cannot read: its graph and its tensors \
+                 are handed over apart, here and where the untouched file is run",
+                model.path.display()
+            ));
+        }
+        if data.signature.fixed_batch == Some(1) {
+            observer.note(
+                "the graph fixes its batch size to 1: an export with an example of 2 samples and a \
+                 dynamic batch runs several times faster",
+            );
+        }
+    }
+
     /// Makes the engine save finished work, if the settings name an output.
     ///
     /// # Errors
@@ -254,11 +276,15 @@ impl Session {
             return Ok(engine);
         };
         output.check()?;
+        let names = self.given_names();
+        let fixed = self.settings.matching.fixed.iter();
+        let fixed = fixed.map(|it| names.iter().position(|name| *name == it.model));
+        let fixed: Vec<Option<usize>> = fixed.collect();
         engine.keeping(&JournalOptions {
             out: output.folder.clone(),
             name: output.name.clone(),
             fresh: output.fresh,
-            identity: identity::of(&self.settings, data),
+            identity: identity::of(&self.settings, data, &fixed),
         })
     }
 
@@ -392,14 +418,14 @@ impl Session {
         .help("did this training run diverge?"))
     }
 
-    /// Renames checkpoints that lose tensors to `--ignore`: their values are not those of the file.
+    /// Renames checkpoints that lose tensors to `--ignore` or `--fixed`: their values are not those of the file.
     fn rename_left_out(&mut self) -> Result<()> {
-        let patterns = self.settings.matching.ignore.join(",");
         let mut renamed = false;
         let checkpoints = self.inputs.checkpoints.iter_mut();
         for (checkpoint, left) in checkpoints.zip(&self.aligned.left_out) {
             if !left.is_empty() {
-                checkpoint.name = format!("{} without {patterns}", checkpoint.name);
+                let suffix = left.suffix(&self.settings.matching);
+                checkpoint.name.push_str(&suffix);
                 renamed = true;
             }
         }

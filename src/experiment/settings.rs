@@ -150,12 +150,26 @@ impl SessionSettings {
     /// The settings that the values depend on.
     pub(super) fn recorded(&self) -> BTreeMap<String, String> {
         let limit = self.limit.unwrap_or(0);
+        let Options {
+            ignore,
+            fixed,
+            // It changes no value: it decides what is refused.
+            ignore_unused: _,
+        } = &self.matching;
+        let fixed = fixed
+            .iter()
+            .map(|it| format!("{}={}", it.pattern, it.model));
+        let left_out = [("ignore", ignore.clone()), ("fixed", fixed.collect())];
+        let left_out = left_out.into_iter().filter(|(_, list)| !list.is_empty());
+        let left_out = left_out.map(|(key, list)| (key, list.join(", ")));
         [
             ("limit", limit.to_string()),
             ("seed", self.seed.to_string()),
             ("bn", self.batch_norm.to_string()),
         ]
+        .into_iter()
+        .chain(left_out)
         .map(|(key, value)| (key.to_string(), value))
-        .into()
+        .collect()
     }
 }

@@ -81,7 +81,7 @@ fn beyond(
         .unzip();
     let words = ("soups", "coefficients of 0 or more");
     let place = |soup: usize| made[soup].to_string();
-    batch_norm::beyond(network, session.aligned(), &mixes, words, place)
+    batch_norm::beyond(session, network, &mixes, words, place)
 }
 
 /// Warns about a soup whose learning broke off.

@@ -4,14 +4,16 @@ use super::session::Session;
 use super::{Observer, batch_norm};
 use crate::analysis::spectrum::{FoundSpectrum, SpectrumPlan, spectrum};
 use crate::base::human::size;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::onnx::gradient::{Curvature, Precision};
+use crate::graph::network::Network;
 use crate::result::soup::Coefficient;
 use crate::result::spectrum::Spectrum;
 use crate::space::mix::Mix;
+use crate::space::statistics::BatchNorm;
 
 /// Where to compute the Hessian, and which quantities.
 #[derive(Debug, Clone)]
@@ -66,18 +68,12 @@ pub fn run(
     let aligned = session.aligned();
     let words = ("points", "weights of 0 or more");
     let mixes = std::slice::from_ref(&mix);
-    let beyond = batch_norm::beyond(&network, aligned, mixes, words, |_| String::new());
+    let beyond = batch_norm::beyond(session, &network, mixes, words, |_| String::new());
     let found = measured(session, settings, &engine, &mix, observer);
-    let found = found.map_err(|error| match &beyond {
-        Some(why) if matches!(error.cause(), Cause::Runtime) => error.help(why),
-        _ => error.nothing_kept(),
-    });
-    let mut found = found?;
-    if settings.weights.len() > 1 {
-        found
-            .warnings
-            .extend(batch_norm::averaged(&network, aligned));
-    }
+    let mut found = found.map_err(Error::nothing_kept)?;
+    found
+        .warnings
+        .extend(of_batch_norm(session, &network, settings));
     found.warnings.extend(beyond);
     let names = session.names();
     found.name = match settings.weights.len() {
@@ -91,6 +87,23 @@ pub fn run(
     found.provenance = session.provenance(&data, None);
     session.conclude(engine, true)?;
     Ok(found)
+}
+
+/// Warns about batch norm's statistics: averaged in a mix of several models, or θ0's in any.
+fn of_batch_norm(
+    session: &Session,
+    network: &Network<'_>,
+    settings: &SpectrumSettings,
+) -> Option<String> {
+    let warning = batch_norm::averaged(session, network)?;
+    match session.settings.batch_norm {
+        // No derivative of re-estimated statistics is computed, so there is no cure to name.
+        BatchNorm::Interpolate if settings.weights.len() > 1 => {
+            Some(batch_norm::AVERAGED.to_string())
+        }
+        BatchNorm::Origin if !settings.weights.is_empty() => Some(warning),
+        _ => None,
+    }
 }
 
 /// The mix of the checkpoints; θ0 if there are no weights.

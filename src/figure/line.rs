@@ -5,6 +5,7 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy, extent};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel, Size};
+use super::captions;
 use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::Mark;
 use super::panel::title;
@@ -126,8 +127,8 @@ impl LineFigure<'_> {
                 ..Margins::default()
             },
         };
-        let sheet = Sheet::new(grid, self.legend(grid.width()));
-        sheet.captioned(&self.line.summary.provenance.caveats)
+        let captions = captions::of(&self.line.summary.provenance);
+        Sheet::new(grid, self.legend(grid.width())).captioned(&captions)
     }
 
     fn panel<B: DrawingBackend>(

@@ -2,6 +2,7 @@
 
 mod axes;
 pub mod canvas;
+pub mod captions;
 mod field;
 #[cfg(test)]
 mod fixtures;

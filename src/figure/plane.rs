@@ -6,6 +6,7 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
+use super::captions;
 use super::field;
 use super::legend::{Key, Legend};
 use super::marks::{self, Dot, DotShape, Mark};
@@ -76,8 +77,8 @@ impl PlaneFigure<'_> {
                 ..Margins::default()
             },
         };
-        let sheet = Sheet::new(grid, self.legend(grid.text_width()));
-        sheet.captioned(&self.plane.summary.provenance.caveats)
+        let captions = captions::of(&self.plane.summary.provenance);
+        Sheet::new(grid, self.legend(grid.text_width())).captioned(&captions)
     }
 
     fn plot_height(&self) -> f64 {

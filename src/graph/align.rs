@@ -15,12 +15,19 @@ use crate::error::{Error, Result};
 /// Maps each place where the origin reads a floating-point initializer to the name of the other
 /// graph's initializer there.
 ///
+/// `may_differ` says of two initializers whether they may have different shapes.
+///
 /// # Errors
-/// When the graphs differ anywhere; the message names the node and the difference.
-pub fn align(origin: &Network<'_>, other: &Network<'_>) -> Result<BTreeMap<Place, String>> {
+/// When the graphs differ anywhere else; the message names the node and the difference.
+pub fn align(
+    origin: &Network<'_>,
+    other: &Network<'_>,
+    may_differ: &dyn Fn(&str, &str) -> bool,
+) -> Result<BTreeMap<Place, String>> {
     let mut walk = Walk {
         origin,
         other,
+        may_differ,
         partner: HashMap::new(),
         places: BTreeMap::new(),
         pending: Vec::new(),
@@ -46,6 +53,7 @@ type Walked<T> = std::result::Result<T, Problem>;
 struct Walk<'a> {
     origin: &'a Network<'a>,
     other: &'a Network<'a>,
+    may_differ: &'a dyn Fn(&str, &str) -> bool,
     /// The other graph's value for each value of the origin visited so far.
     partner: HashMap<String, String>,
     places: BTreeMap<Place, String>,
@@ -133,11 +141,12 @@ impl Walk<'_> {
         let (Some(ours), Some(theirs)) = (self.origin.tensor(a), self.other.tensor(b)) else {
             return Err(self.part(place, "a tensor without data"));
         };
-        if ours.shape != theirs.shape {
+        if ours.shape != theirs.shape && !(self.may_differ)(a, b) {
             return Err(self.part(
                 place,
                 &format!(
-                    "`{a}` has shape {:?}, the other's `{b}` has {:?}",
+                    "`{a}` has shape {:?}, the other's `{b}` has {:?} (a head of another size? \
+                     --ignore '{a}' keeps θ0's, --fixed '{a}=MODEL' takes one for all models)",
                     ours.shape, theirs.shape
                 ),
             ));

@@ -11,7 +11,8 @@ use super::names::{captures, defined, node_reads, outputs, reads};
 use super::network::Place;
 use crate::checkpoint::onnx::bodies::redirect_capture;
 use crate::checkpoint::onnx::proto::{
-    GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    DimensionValue, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    TensorType, TypeValue, ValueInfoProto,
 };
 
 /// Whether a node or an import of this domain belongs to the standard operators.
@@ -166,6 +167,29 @@ impl GraphEditor {
     /// Keeps the recorded types and shapes (`value_info`) of values for which `keep(name)` is true.
     pub fn retain_notes(&mut self, keep: impl Fn(&str) -> bool) {
         self.graph.value_info.retain(|info| keep(info.name()));
+    }
+
+    /// Forgets recorded sizes, which no longer hold if an initializer has another shape: those of
+    /// values, and fixed sizes of outputs. The number of axes and names of sizes are kept in outputs.
+    pub fn forget_shapes(&mut self) {
+        let tensor = |info: &mut ValueInfoProto, forget: fn(&mut TensorType)| {
+            let value = info.r#type.as_mut().and_then(|it| it.value.as_mut());
+            if let Some(TypeValue::Tensor(tensor)) = value {
+                forget(tensor);
+            }
+        };
+        for info in &mut self.graph.value_info {
+            tensor(info, |it| it.shape = None);
+        }
+        for output in &mut self.graph.output {
+            tensor(output, |it| {
+                for dim in it.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
+                    if matches!(dim.value, Some(DimensionValue::DimValue(_))) {
+                        dim.value = None;
+                    }
+                }
+            });
+        }
     }
 
     /// Adds entries to the model's metadata and removes the old ones for which `is_stale(key)` is

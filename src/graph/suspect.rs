@@ -1,5 +1,5 @@
 //! Detects parts of a graph that make its values doubtful: outputs that are not logits, nodes in
-//! training mode, nodes that draw random numbers.
+//! training mode, nodes that draw random numbers, quantized weights.
 
 use std::collections::HashSet;
 
@@ -30,6 +30,59 @@ pub struct Training {
     pub operator: String,
     /// Name of the node; without one, the name of its output.
     pub node: String,
+}
+
+/// A node that computes with quantized weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quantized {
+    /// The operator: `DequantizeLinear`, `MatMulInteger`, …
+    pub operator: String,
+    /// Name of the node; without one, the name of its output.
+    pub node: String,
+}
+
+/// Operators on quantized numbers, besides those whose names begin with one of [`QUANTIZED_KINDS`].
+const QUANTIZED: [&str; 16] = [
+    "ConvInteger",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeMatMul",
+    "GatherBlockQuantized",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulInteger",
+    "MatMulInteger16",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "QAttention",
+    "QEmbedLayerNormalization",
+    "QGemm",
+    "QMoE",
+    "NhwcQLinearConv",
+];
+
+const QUANTIZED_KINDS: [&str; 2] = ["QLinear", "QOrdered"];
+
+/// The first node with quantized weights. Pairs that quantize floats and turn them back, as
+/// training with quantization in mind exports them, do not count: their weights are floats.
+pub fn quantized(network: &Network<'_>) -> Option<Quantized> {
+    let is_stored = |value: &String| {
+        let tensor = network.initializer_behind(value);
+        let tensor = tensor.and_then(|name| network.tensor(name));
+        tensor.is_some_and(|tensor| tensor.len() > 1)
+    };
+    let is_quantized = |node: &&NodeProto| match node.op_type() {
+        "DequantizeLinear" => node.input.first().is_some_and(is_stored),
+        operator => {
+            let mut kinds = QUANTIZED_KINDS.iter();
+            QUANTIZED.contains(&operator) || kinds.any(|kind| operator.starts_with(kind))
+        }
+    };
+    let mut all = all_nodes(network.model.graph()).into_iter();
+    all.find(is_quantized).map(|node| Quantized {
+        operator: node.op_type().to_string(),
+        node: name(node),
+    })
 }
 
 /// Operators that change the type or shape of a value but not its elements.

@@ -21,7 +21,8 @@ pub struct Provenance {
     pub provider: String,
     /// How each checkpoint's tensors were verified, by its name: `value` (θ0's state dict holds the
     /// graph's values under their names), `file` (the original file is run as well), `graph` (its
-    /// graph is the origin's node by node, but the file is not run) or `name` (by names alone).
+    /// graph is the origin's node by node, but the file is not run) or `name` (by names alone). θ0 is listed if it has tensors of
+    /// another model, as `fixed`: its file is not run.
     #[serde(default)]
     pub verified: BTreeMap<String, String>,
     /// The dictionary that was taken from a checkpoint's file, such as `state_dict`, by the

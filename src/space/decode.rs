@@ -140,42 +140,74 @@ pub fn equal(tensor: &Tensor, source: &StoredTensor) -> bool {
     equal
 }
 
-/// Whether a source holds the values of a tensor of the graph's shape, up to rounding to the
-/// narrower of their types.
+/// Whether a source holds the values of a tensor of the graph's shape, up to rounding to their
+/// types: each may be the rounding of one value in higher precision. What is beyond the range of a
+/// type is infinite there.
 pub fn equal_to_rounding(tensor: &Tensor, source: &StoredTensor) -> bool {
-    if tensor.dtype == source.tensor.dtype {
+    let types = [tensor.dtype, source.tensor.dtype];
+    if types[0] == types[1] {
         return equal(tensor, source);
     }
-    let Some(unit) = [tensor.dtype, source.tensor.dtype]
-        .into_iter()
-        .map(rounding)
-        .reduce(f64::max)
-        .filter(|_| tensor.len() == source.tensor.len())
-    else {
+    let (Some(one), Some(two)) = (Rounding::of(types[0]), Rounding::of(types[1])) else {
         return false;
     };
-    // Around 0, numbers in f16 are 2⁻²⁴ apart.
-    let has_halves = [tensor.dtype, source.tensor.dtype].contains(&Dtype::F16);
-    let step = if has_halves { 2.0_f64.powi(-25) } else { 0.0 };
+    if tensor.len() != source.tensor.len() {
+        return false;
+    }
+    let (unit, step) = (one.unit + two.unit, one.step + two.step);
+    let largest = one.largest.min(two.largest);
+    let close = |a: f64, b: f64| match (a.is_infinite(), b.is_infinite()) {
+        _ if a == b => true,
+        (true, true) => false,
+        (true, false) => b.abs() >= largest && a.signum() == b.signum(),
+        (false, true) => a.abs() >= largest && a.signum() == b.signum(),
+        (false, false) => (a - b).abs() <= (unit * a.abs().max(b.abs())).max(step),
+    };
     let mut equal = true;
     side_by_side(&StoredTensor::nameless(tensor, false), source, |a, b| {
-        let close = |(a, b): (&f64, &f64)| {
-            a == b || (a - b).abs() <= (unit * a.abs().max(b.abs())).max(step)
-        };
-        equal = a.iter().zip(b).all(close);
+        equal = a.iter().zip(b).all(|(&a, &b)| close(a, b));
         equal
     });
     equal
 }
 
-/// Maximum relative error of rounding to a type.
-fn rounding(dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::F64 => f64::EPSILON / 2.0,
-        Dtype::F32 => f64::from(f32::EPSILON) / 2.0,
-        Dtype::F16 => f16::EPSILON.to_f64() / 2.0,
-        Dtype::Bf16 => bf16::EPSILON.to_f64() / 2.0,
-        _ => 0.0,
+/// How a type rounds.
+struct Rounding {
+    /// Maximum relative error of rounding.
+    unit: f64,
+    /// Maximum absolute error around 0, where numbers are equally far apart.
+    step: f64,
+    /// The largest number.
+    largest: f64,
+}
+
+impl Rounding {
+    fn of(dtype: Dtype) -> Option<Self> {
+        // Half the distance of numbers above 1; of numbers around 0.
+        let (unit, step, largest) = match dtype {
+            Dtype::F64 => (f64::EPSILON / 2.0, 0.0, f64::MAX),
+            Dtype::F32 => (
+                f64::from(f32::EPSILON) / 2.0,
+                2.0_f64.powi(-150),
+                f64::from(f32::MAX),
+            ),
+            Dtype::F16 => (
+                f16::EPSILON.to_f64() / 2.0,
+                2.0_f64.powi(-25),
+                f16::MAX.to_f64(),
+            ),
+            Dtype::Bf16 => (
+                bf16::EPSILON.to_f64() / 2.0,
+                2.0_f64.powi(-134),
+                bf16::MAX.to_f64(),
+            ),
+            _ => return None,
+        };
+        Some(Self {
+            unit,
+            step,
+            largest,
+        })
     }
 }
 
@@ -251,26 +283,76 @@ mod tests {
         }
     }
 
+    const FLOATS: [Dtype; 4] = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16];
+
+    /// Numbers rounded to a type.
+    fn stored(numbers: &[f64], dtype: Dtype) -> StoredTensor {
+        let bytes = numbers.iter().flat_map(|&x| match dtype {
+            Dtype::F64 => x.to_le_bytes().to_vec(),
+            Dtype::F32 => (x as f32).to_le_bytes().to_vec(),
+            Dtype::F16 => f16::from_f64(x).to_le_bytes().to_vec(),
+            _ => bf16::from_f64(x).to_le_bytes().to_vec(),
+        });
+        source(dtype, &[numbers.len()], bytes.collect(), false)
+    }
+
     #[test]
-    fn another_type_is_equal_to_its_rounding_and_no_further() {
-        let numbers = [1.0_f32, 0.1, -3.3, 1e-6];
-        let f32s = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let full = source(Dtype::F32, &[4], f32s(&numbers), false).tensor;
-        let halves: Vec<u8> = numbers
-            .iter()
-            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-            .collect();
-        let half = source(Dtype::F16, &[4], halves, false);
-        assert!(equal_to_rounding(&full, &half));
-        assert!(!equal(&full, &half));
-        let moved = f32s(&[1.0, 0.1002, -3.3, 1e-6]);
-        let moved = source(Dtype::F32, &[4], moved, false).tensor;
-        assert!(!equal_to_rounding(&moved, &half));
-        // Between equal types nothing is rounded.
-        let next = f32s(&[1.0, 0.100_000_01, -3.3, 1e-6]);
+    fn every_two_types_hold_one_value_up_to_rounding() {
+        // Ordinary numbers, signed zeros, subnormals of each type, and what overflows some.
+        let numbers = [
+            1.0, 0.1, -3.3, 1e-3, 0.0, -0.0, 6e-8, 3e-8, -1e-8, 1e-40, 2e-45, 1e-310, 65_504.0,
+            65_519.0, 7e4, -1e6, 3.39e38, 3.403e38, -1e300,
+        ];
+        let negated: Vec<f64> = numbers.iter().map(|x| -x).collect();
+        for graph in FLOATS {
+            for weights in FLOATS {
+                let tensor = stored(&numbers, graph).tensor;
+                assert!(
+                    equal_to_rounding(&tensor, &stored(&numbers, weights)),
+                    "{graph:?} {weights:?}"
+                );
+                assert!(!equal_to_rounding(&tensor, &stored(&negated, weights)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_differs_by_more_than_rounding_is_another_value() {
+        for graph in FLOATS {
+            for weights in FLOATS.into_iter().filter(|it| *it != graph) {
+                let bits = |dtype| match dtype {
+                    Dtype::F64 => 53,
+                    Dtype::F32 => 24,
+                    Dtype::F16 => 11,
+                    _ => 8,
+                };
+                let unit = 2.0_f64.powi(-bits(graph).min(bits(weights)));
+                let tensor = stored(&[1.5], graph).tensor;
+                let (near, far) = (1.5 + unit, 1.5 + 6.0 * unit);
+                assert!(equal_to_rounding(&tensor, &stored(&[near], weights)));
+                let far = equal_to_rounding(&tensor, &stored(&[far], weights));
+                assert!(!far, "{graph:?} {weights:?}");
+                // An overflow is equal to no ordinary number, and NaN to none.
+                for odd in [f64::INFINITY, f64::NAN] {
+                    assert!(!equal_to_rounding(&tensor, &stored(&[odd], weights)));
+                    let tensor = stored(&[odd], graph).tensor;
+                    assert!(!equal_to_rounding(&tensor, &stored(&[1.5], weights)));
+                }
+            }
+            // Between equal types nothing is rounded.
+            let tensor = stored(&[1.5], graph).tensor;
+            let next = match graph {
+                Dtype::F64 => 1.5 + f64::EPSILON,
+                Dtype::F32 => 1.5 + f64::from(f32::EPSILON),
+                Dtype::F16 => 1.5 + f16::EPSILON.to_f64(),
+                _ => 1.5 + bf16::EPSILON.to_f64(),
+            };
+            assert!(!equal_to_rounding(&tensor, &stored(&[next], graph)));
+        }
+        let integers = source(Dtype::Other("i32"), &[1], vec![0; 4], false);
         assert!(!equal_to_rounding(
-            &full,
-            &source(Dtype::F32, &[4], next, false)
+            &stored(&[0.0], Dtype::F32).tensor,
+            &integers
         ));
     }
 

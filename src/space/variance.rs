@@ -1,5 +1,6 @@
-//! Running variances of batch norm in a mix. Within the checkpoints' convex hull they are averages
-//! of variances. Outside it they may be negative, and then the network's output is meaningless.
+//! Averages of batch norm's running variances. Within the checkpoints' convex hull a mix has these
+//! averages. Outside it they may be negative, and a mix has others instead
+//! ([`super::log_variance`]).
 
 use rayon::prelude::*;
 
@@ -18,7 +19,7 @@ pub struct Variance {
     pub epsilon: f64,
 }
 
-/// The negative variances in some mixes.
+/// The averages of variances that are negative in some mixes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Negative {
     /// Name of the tensor with the smallest value.
@@ -65,7 +66,7 @@ fn epsilon(network: &Network<'_>, place: Place) -> Option<f64> {
     is_variance.then(|| epsilon.map_or(EPSILON, f64::from))
 }
 
-/// Finds mixes with negative variances. Only mixes with a negative coefficient are checked.
+/// Finds mixes in which an average of variances is negative. Only mixes with a negative coefficient are checked.
 pub fn negative(pool: &Pool, variances: &[Variance], mixes: &[Mix]) -> Option<Negative> {
     let is_beyond = |mix: &Mix| mix.rows().iter().flatten().any(|c| *c < 0.0);
     let beyond = mixes.iter().enumerate().filter(|(_, mix)| is_beyond(mix));

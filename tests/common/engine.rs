@@ -23,6 +23,22 @@ pub fn with_engine(
     binding: BindingChoice,
     then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
 ) {
+    let options = EvaluationOptions {
+        binding,
+        ..EvaluationOptions::default()
+    };
+    with_options(files, data, config, samples, options, then);
+}
+
+/// As [`with_engine`], with these options.
+pub fn with_options(
+    files: &[&Path],
+    data: &Path,
+    config: Option<&Path>,
+    samples: usize,
+    request: EvaluationOptions,
+    then: impl FnOnce(&Engine<'_>, &Aligned, Vec<usize>),
+) {
     let runtime = Runtime::load(None).unwrap();
     let model = Model::read(files[0]).unwrap();
     let network = Network::of(&model);
@@ -55,10 +71,6 @@ pub fn with_engine(
         .filter(|&place| order[place] < samples)
         .collect();
     let stop = AtomicBool::new(false);
-    let request = EvaluationOptions {
-        binding,
-        ..EvaluationOptions::default()
-    };
     let engine = Engine::new(
         runtime, &network, &aligned, signature, &datasets, request, &stop,
     )

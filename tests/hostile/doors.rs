@@ -292,7 +292,6 @@ fn what_never_ends_is_no_input() {
         let words = match arguments[arguments.len() - 2..] {
             [_, "."] => "no libonnxruntime.so in it",
             ["--onnxruntime", _] => "this is no regular file",
-            ["zs_noopt.onnx", _] => "is neither an .onnx nor a .safetensors file",
             ["draw", "p.csv"] => "is no plane's summary",
             _ => "a regular file is needed",
         };

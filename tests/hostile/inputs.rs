@@ -27,7 +27,7 @@ fn missing_files_are_named() {
     fs::remove_file(folder.path("ft2.safetensors")).unwrap();
     let message = folder.refused(2, &[]);
     assert!(
-        message.contains("ft2: there is no such file, nor `ft2.onnx` or `ft2.safetensors`"),
+        message.contains("ft2: there is no such file or folder, nor a file of this name with"),
         "{message}"
     );
 }

@@ -114,7 +114,7 @@ fn two_full_sets_are_a_question() {
     let message = files.refused(&[state.clone()], &Options::default());
     has(
         &message,
-        &["only in the checkpoint (6)", "--ignore 'teacher.body.*'"],
+        &["only in the checkpoint (6)", "--ignore 'teacher.*'"],
     );
     holds(&files.fit(&[state], &ignoring(&["teacher.*"])), &net, 0, 1);
 }

@@ -5,7 +5,7 @@
 Two networks, both from one init and trained twice at a high learning rate on differently changed images:
 
 * `plain`: convolutions with batch norm, one of them with its batch norm applied twice, and batch norm of [batch,
-  channels]; exported by the current exporter (`noopt`, opset 20) and by TorchScript without folding at opsets 11, 13, 17.
+  channels]; exported by the current exporter (`noopt`, opset 20) and by TorchScript without folding at opsets 11, 13, 17, 18.
 * `resnet`: residual blocks as in torchvision's ResNet-18, of tiny width.
 
 expected.json, in float64, for theta(alpha) = (1-alpha) ft1 + alpha ft2: loss and number of wrong predictions on the test
@@ -213,7 +213,7 @@ def expected(make, models, origin, data):
 # Images are changed in one way for one fine-tune and in another for the other.
 CHANGES = [lambda x: x * 1.5 + 0.4, lambda x: 0.7 * x.roll(1, 3) - 0.3]
 
-NETS = {"plain": (Plain, 0.12, 150, (None, 11, 13, 17)), "resnet": (ResNet, 0.08, 120, (None,))}
+NETS = {"plain": (Plain, 0.12, 150, (None, 11, 13, 17, 18)), "resnet": (ResNet, 0.08, 120, (None,))}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "recalibrate"

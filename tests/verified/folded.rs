@@ -1,6 +1,8 @@
 //! What exporters computed from parameters: refused beside state dicts, told in averages of graphs.
 
-use crate::common::{list, program};
+use std::fs;
+
+use crate::common::{self, json, list, program};
 use crate::{
     DICTS, GRAPHS, NETWORKS, agrees, expected, folder, losses, plane, stderr, stdout, summary,
 };
@@ -99,20 +101,39 @@ fn a_line_and_a_soup_of_folded_tensors_say_so_too() {
     let folder = folder("norm", "opt", false);
     let models = [("a", "ft1_opt.onnx"), ("b", "ft2_opt.onnx")];
     list(folder.path().join("m.csv"), &models);
-    for arguments in [
-        "line --origin zs.onnx --a ft1_opt.onnx --b ft2_opt.onnx --test test.npz --steps 3",
-        "soup --origin zs.onnx --models m.csv --val test.npz --test test.npz --methods uniform",
-        "pairs --origin zs.onnx --models m.csv --test test.npz",
+    let data = "--val test.npz --test test.npz --shift other=test.npz";
+    for (arguments, result, figure) in [
+        (
+            "line --a ft1_opt.onnx --b ft2_opt.onnx --steps 3",
+            "line",
+            "line",
+        ),
+        ("soup --models m.csv --methods uniform", "soup", "soup"),
+        (
+            "soup --models m.csv --methods uniform --table latex",
+            "soup",
+            "soup",
+        ),
+        ("pairs --models m.csv", "pairs", "pairs-angle-advantage"),
     ] {
         let mut command = program();
+        let arguments = format!("{arguments} --origin zs.onnx {data}");
         command
             .current_dir(folder.path())
             .args(arguments.split(' '));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(
-            stdout(&output).contains("an average of folded tensors"),
-            "{arguments}"
-        );
+        // Before any value.
+        let said = stdout(&output);
+        let first = said.lines().next().unwrap();
+        assert!(first.contains("is an average of folded tensors"), "{said}");
+        let provenance =
+            &json(common::result(folder.path(), &format!("{result}.json")))["provenance"];
+        let caveat =
+            "Between the models: averages of folded tensors, not of the models' parameters.";
+        assert_eq!(provenance["caveats"][0], caveat);
+        let svg = fs::read_to_string(folder.path().join(format!("plots/{figure}.svg"))).unwrap();
+        let seen = svg.split("</desc>").nth(1).unwrap();
+        assert!(seen.contains("averages of folded"), "{figure}");
     }
 }

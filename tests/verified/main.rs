@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fixed;
 mod folded;
 mod ignored;
 mod matched;

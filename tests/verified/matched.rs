@@ -5,6 +5,7 @@ use std::path::Path;
 
 use landscape::checkpoint::onnx::proto::ModelProto;
 use prost::Message;
+use tempfile::TempDir;
 
 use crate::common::{self, program};
 use crate::{DICTS, NETWORKS, agrees, folder, losses, oracle, plane, stderr, stdout, summary};
@@ -25,10 +26,14 @@ fn by_name_alone_is_said_in_the_terminal_the_json_and_the_figure() {
         assert!(stderr(&output).contains(warning));
         let svg = fs::read_to_string(folder.path().join("plots/plane.svg")).unwrap();
         assert!(svg.contains("<desc>Warning: ft1, ft2: tensors are matched by name only"));
+        // Words that are seen, in captions that may be broken into lines.
+        let seen = svg.split("</desc>").nth(1).unwrap();
+        assert!(seen.contains("ft1, ft2: tensors matched by name only"));
+        let said = stdout(&output);
+        assert!(said.contains("not the matching"), "{said}");
         assert!(
-            stdout(&output).contains("not the matching"),
-            "{}",
-            stdout(&output)
+            said.contains("\nft1, ft2: matched by name only, NOT verified\n"),
+            "{said}"
         );
     }
 }
@@ -41,6 +46,8 @@ fn a_state_dict_beside_the_origin_is_found_and_verifies_by_value() {
         let summary = summary(&folder);
         agrees(network, &losses(&summary));
         assert_eq!(summary["provenance"]["verified"]["ft1"], "value");
+        assert!(summary["provenance"]["caveats"].is_null());
+        assert!(stdout(&output).contains("\nft1, ft2: verified by value\n"));
         let told = summary["warnings"].to_string() + &stderr(&output);
         assert!(!told.contains("by name only"), "{told}");
         // It is one of the inputs that the result depends on.
@@ -120,6 +127,76 @@ fn tensors_far_from_the_origins_make_the_warning_louder() {
     assert!(told.contains("do NOT trust these values"), "{told}");
     assert!(told.contains("`body.weight` lies"), "{told}");
     assert!(stderr(&output).contains("do NOT trust these values"));
+}
+
+/// Hides what the exporter did from everything but the values, as other tools do: drops its record
+/// and gives computed tensors the names of their parameters.
+fn disguise(folder: &TempDir, names: &[(&str, &str)]) {
+    let path = folder.path().join("zs.onnx");
+    let mut model = ModelProto::decode(fs::read(&path).unwrap().as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    graph.metadata_props.clear();
+    graph.value_info.clear();
+    let renamed = |name: &str| {
+        let mut all = names.iter();
+        let new = all.find(|(old, _)| *old == name).map(|(_, new)| *new);
+        new.unwrap_or(name).to_string()
+    };
+    for node in &mut graph.node {
+        node.metadata_props.clear();
+        node.input.iter_mut().for_each(|it| *it = renamed(it));
+    }
+    for tensor in &mut graph.initializer {
+        tensor.name = Some(renamed(tensor.name()));
+    }
+    fs::write(&path, model.encode_to_vec()).unwrap();
+}
+
+#[test]
+fn folded_tensors_under_their_parameters_names_make_the_warning_strong() {
+    let gain = [("exp", "logit_scale"), ("add", "g")];
+    for (network, names, ignore, evidence) in [
+        ("gain", &gain[..], None, "`g` has one sign in the graph"),
+        (
+            "standardized",
+            &[("div", "body.weight")],
+            None,
+            "`body.weight` points like θ0's",
+        ),
+        ("absolute", &[("abs_1", "a")], None, "`a` has one sign"),
+        ("norm", &[], Some("bn.*"), "it has `bn.running_mean`"),
+    ] {
+        let folder = folder(network, "opt", false);
+        disguise(&folder, names);
+        let ignore: Vec<&str> = ignore.into_iter().flat_map(|it| ["--ignore", it]).collect();
+        let output = plane(&folder, DICTS, &ignore);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let summary = summary(&folder);
+        let told = summary["warnings"].to_string();
+        assert!(
+            told.contains("do NOT trust these values"),
+            "{network}: {told}"
+        );
+        assert!(told.contains(evidence), "{network}: {told}");
+        assert!(told.contains("--origin-weights FILE"), "{network}: {told}");
+        let caveat = summary["provenance"]["caveats"][0].as_str().unwrap();
+        assert!(
+            caveat.contains("some look folded: do not trust"),
+            "{caveat}"
+        );
+        // The one flag ends it: what was folded is found by value, but for |a|, which is a at θ0.
+        let weights = oracle(network).join("zs.safetensors");
+        let weights = ["--origin-weights", weights.to_str().unwrap(), "--fresh"];
+        let output = plane(&folder, DICTS, &[&ignore[..], &weights].concat());
+        let told = stderr(&output);
+        if network == "absolute" {
+            assert!(output.status.success(), "{told}");
+            assert!(told.contains("changes nothing at θ0 (|a|"), "{told}");
+            assert!(told.contains(evidence), "{told}");
+        } else {
+            assert_eq!(output.status.code(), Some(2), "{network}: {told}");
+        }
+    }
 }
 
 /// A `.safetensors` file with one f32 tensor multiplied.

@@ -179,11 +179,16 @@ impl Adapter {
         one_adapter(&named, |names| {
             refuse(format!("holds several adapters: {names}"))
         })?;
-        let mut modules: BTreeMap<String, BTreeMap<Part, &Tensor>> = BTreeMap::new();
+        let mut modules: BTreeMap<(String, String), BTreeMap<Part, &Tensor>> = BTreeMap::new();
         for ((name, tensor), named) in stored.into_iter().zip(named) {
             let twice = match named {
-                Named::Part { module, part, .. } => {
-                    let parts = modules.entry(module).or_default();
+                Named::Part {
+                    module,
+                    scope,
+                    part,
+                    ..
+                } => {
+                    let parts = modules.entry((module, scope)).or_default();
                     parts.insert(part, tensor).is_some()
                 }
                 Named::Whole { name, .. } => self.whole.insert(name, tensor.clone()).is_some(),
@@ -200,8 +205,8 @@ impl Adapter {
                 )));
             }
         }
-        let updates = modules.into_iter().map(|(module, parts)| {
-            update(&module, &parts, config)
+        let updates = modules.into_iter().map(|((module, scope), parts)| {
+            update(&module, &scope, &parts, config)
                 .map_err(|problem| refuse(format!("`{module}` {problem}")))
         });
         self.updates = updates.collect::<Result<_>>()?;
@@ -223,8 +228,11 @@ fn source(path: &Path) -> PathBuf {
 }
 
 /// Puts the parts of a module together. An error is what is wrong with the module.
+///
+/// `scope` is the path that the patterns of the configuration are compared with.
 fn update(
     module: &str,
+    scope: &str,
     parts: &BTreeMap<Part, &Tensor>,
     config: &Config,
 ) -> std::result::Result<Update, String> {
@@ -243,7 +251,7 @@ fn update(
         return Err("has factors of an embedding and of another layer".to_string());
     }
     let update = Update {
-        scaling: config.scaling(module),
+        scaling: config.scaling(scope),
         module: module.to_string(),
         is_embedding,
         bias: get(Part::FactorBias),
@@ -251,7 +259,7 @@ fn update(
         a,
         b,
     };
-    update.check(config)?;
+    update.check(config, config.rank(scope))?;
     Ok(update)
 }
 
@@ -266,8 +274,8 @@ impl Update {
         self.b.shape.first().copied().unwrap_or(0)
     }
 
-    /// Checks the shapes against each other and against the configuration.
-    fn check(&self, config: &Config) -> std::result::Result<(), String> {
+    /// Checks the shapes against each other and against the configuration, which gives the rank.
+    fn check(&self, config: &Config, rank: i64) -> std::result::Result<(), String> {
         let (a, b) = (&self.a, &self.b);
         let shapes = format!("factors of shape {:?} and {:?}", a.shape, b.shape);
         let parts = [
@@ -291,7 +299,6 @@ impl Update {
         if !fits {
             return Err(format!("has {shapes}, which do not fit together"));
         }
-        let rank = config.rank(&self.module);
         if i64::try_from(self.rank()).ok() != Some(rank) {
             return Err(format!(
                 "has {shapes}, of rank {}, where the configuration says {rank}",

@@ -26,6 +26,9 @@ pub enum Named {
     Part {
         /// Path of the module in the base.
         module: String,
+        /// Path that the patterns of the configuration are compared with: of the output projection
+        /// of `nn.MultiheadAttention` it is the attention's.
+        scope: String,
         /// Role of the tensor.
         part: Part,
         /// Name of the adapter; PEFT's files of one adapter have none.
@@ -61,9 +64,12 @@ pub fn read(name: &str) -> Named {
         return whole(&segments);
     };
     let module = without_wrappers(&segments[..at]);
+    let wrapper = segments[..at].iter().position(|it| *it == "base_layer");
+    let scope = segments[..wrapper.unwrap_or(at)].join(".");
     let rest = &segments[at + 1..];
     let named = |part: Part, adapter: Option<&&str>| Named::Part {
         module: module.clone(),
+        scope: scope.clone(),
         part,
         adapter: adapter.map(ToString::to_string),
     };
@@ -151,8 +157,10 @@ mod tests {
     use super::*;
 
     fn part_of(module: &str, part: Part, adapter: Option<&str>) -> Named {
+        let scope = module.strip_suffix(".out_proj").unwrap_or(module);
         Named::Part {
             module: module.to_string(),
+            scope: scope.to_string(),
             part,
             adapter: adapter.map(String::from),
         }

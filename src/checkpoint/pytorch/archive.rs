@@ -7,7 +7,7 @@ use bytes::Bytes;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::heap::Outcome;
+use super::outcome::Outcome;
 use super::view::Storage;
 
 /// Most entries of an archive: a model of 10,000 layers has fewer.

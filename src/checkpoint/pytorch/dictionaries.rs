@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::heap::{Heap, Object, Outcome, Value};
+use super::heap::{Heap, Object, Value};
 use super::module;
+use super::outcome::Outcome;
 
 /// How deep dictionaries are searched for: `model_ema.module` is at depth 2.
 const DEEPEST: usize = 4;

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::outcome::Outcome;
 use super::view::{Storage, View};
-
-/// A result whose error says what is wrong with the file, without naming it.
-pub type Outcome<T> = std::result::Result<T, String>;
 
 /// What one object costs beside its content, in bytes.
 const OBJECT: usize = 160;

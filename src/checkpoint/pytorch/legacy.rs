@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::heap::{Heap, Object, Outcome, Value};
+use super::heap::{Heap, Object, Value};
+use super::outcome::Outcome;
 use super::unpickler::unpickle;
 use super::view::Storage;
 

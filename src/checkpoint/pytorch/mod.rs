@@ -14,6 +14,7 @@ mod dictionaries;
 mod heap;
 mod legacy;
 mod module;
+mod outcome;
 mod reader;
 mod rebuild;
 mod unpickler;
@@ -26,8 +27,9 @@ use bytes::Bytes;
 
 use self::archive::Archive;
 use self::dictionaries::{Choice, Dictionary, Search, choose};
-use self::heap::{Heap, Outcome, Value};
+use self::heap::{Heap, Value};
 use self::legacy::Legacy;
+use self::outcome::Outcome;
 use self::view::Storage;
 use super::tensor::Tensor;
 use crate::error::{Error, Result};

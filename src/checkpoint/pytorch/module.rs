@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::heap::{Heap, Object, Outcome, Value};
+use super::heap::{Heap, Object, Value};
+use super::outcome::Outcome;
 
 /// How deep modules may be nested.
 const DEEPEST: usize = 200;

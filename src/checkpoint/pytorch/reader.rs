@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::heap::Outcome;
+use super::outcome::Outcome;
 
 /// A position in the bytes of a file.
 pub struct Reader {

@@ -1,6 +1,7 @@
 //! What PyTorch's and Python's own functions make in a pickle, without calling them.
 
-use super::heap::{Heap, Instance, Object, Outcome, Value};
+use super::heap::{Heap, Instance, Object, Value};
+use super::outcome::Outcome;
 use super::view::{Element, Storage, View};
 
 /// How often a subclass may wrap what makes a tensor.
@@ -43,36 +44,43 @@ pub fn reduce(heap: &mut Heap, callable: Value, arguments: Value) -> Outcome<Val
                     element.or(Some(Element::unreadable("unknown"))),
                 );
             }
-            "torch._utils._rebuild_qtensor" => {
-                return unreadable(heap, arguments, "quantized");
-            }
-            "torch._utils._rebuild_sparse_tensor" => {
-                return unreadable(heap, Value::None, "sparse");
-            }
-            "torch._utils._rebuild_meta_tensor_no_storage" => {
-                return unreadable(heap, Value::None, "meta");
-            }
-            "collections.OrderedDict"
-            | "collections.defaultdict"
-            | "collections.Counter"
-            | "builtins.dict"
-            | "__builtin__.dict" => return dictionary(heap, arguments),
-            "builtins.set" | "__builtin__.set" | "builtins.frozenset" | "__builtin__.frozenset" => {
-                let items = heap.sequence(first).unwrap_or_default().to_vec();
-                heap.charge_references(items.len())?;
-                return heap.add(Object::Set(items));
-            }
-            "torch.Size" | "builtins.tuple" | "builtins.list" if heap.sequence(first).is_some() => {
-                return Ok(first);
-            }
             // `copyreg._reconstructor(class, base, state)`, the way of the protocols 0 and 1.
             "copyreg._reconstructor" | "copy_reg._reconstructor" => {
                 return instance(heap, first);
             }
-            _ => break,
+            name => {
+                let made = known(heap, name, arguments)?;
+                return made.map_or_else(|| instance(heap, callable), Ok);
+            }
         }
     }
     instance(heap, callable)
+}
+
+/// What a known function or class without an inner one makes; `None` for others.
+fn known(heap: &mut Heap, name: &str, arguments: Value) -> Outcome<Option<Value>> {
+    let first = heap.sequence(arguments).and_then(|given| given.first());
+    let first = first.copied().unwrap_or(Value::None);
+    let made = match name {
+        "torch._utils._rebuild_qtensor" => unreadable(heap, arguments, "quantized")?,
+        "torch._utils._rebuild_sparse_tensor" => unreadable(heap, Value::None, "sparse")?,
+        "torch._utils._rebuild_meta_tensor_no_storage" => unreadable(heap, Value::None, "meta")?,
+        "collections.OrderedDict"
+        | "collections.defaultdict"
+        | "collections.Counter"
+        | "builtins.dict"
+        | "__builtin__.dict" => dictionary(heap, arguments)?,
+        "builtins.set" | "__builtin__.set" | "builtins.frozenset" | "__builtin__.frozenset" => {
+            let items = heap.sequence(first).unwrap_or_default().to_vec();
+            heap.charge_references(items.len())?;
+            heap.add(Object::Set(items))?
+        }
+        "torch.Size" | "builtins.tuple" | "builtins.list" if heap.sequence(first).is_some() => {
+            first
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(made))
 }
 
 fn instance(heap: &mut Heap, class: Value) -> Outcome<Value> {

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::heap::{Heap, Instance, Object, Outcome, Value};
+use super::heap::{Heap, Instance, Object, Value};
+use super::outcome::Outcome;
 use super::reader::{Reader, long};
 use super::rebuild::{persistent, reduce};
 
@@ -276,31 +277,6 @@ impl Machine<'_> {
                 let global = Object::Global(text(&names[0]), text(&names[1]));
                 self.add(global)?;
             }
-            // Reduced, or made anew: the class with its arguments.
-            b'R' | 0x81 => {
-                let [callable, arguments] = self.last::<2>()?[..] else {
-                    return Ok(false);
-                };
-                let made = reduce(self.heap, callable, arguments)?;
-                self.push(made)?;
-            }
-            0x92 => {
-                let [class, arguments, _] = self.last::<3>()?[..] else {
-                    return Ok(false);
-                };
-                let made = reduce(self.heap, class, arguments)?;
-                self.push(made)?;
-            }
-            b'i' => {
-                let (module, name) = (self.reader.line()?, self.reader.line()?);
-                self.above_mark()?;
-                let class = self.heap.add(Object::Global(module, name))?;
-                self.instance(class)?;
-            }
-            b'o' => {
-                let class = self.above_mark()?.first().copied();
-                self.instance(class.unwrap_or(Value::None))?;
-            }
             b'b' => {
                 let state = self.pop()?;
                 let top = self.top()?;
@@ -323,6 +299,34 @@ impl Machine<'_> {
             0x84 => self.extension::<4>()?,
             0x97 => self.push(Value::None)?,
             0x98 => {}
+            _ => return self.made(code),
+        }
+        Ok(true)
+    }
+
+    /// What a class or function would make of its arguments.
+    fn made(&mut self, code: u8) -> Outcome<bool> {
+        match code {
+            b'R' | 0x81 | 0x92 => {
+                if code == 0x92 {
+                    // Arguments with names come last.
+                    self.pop()?;
+                }
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                let made = reduce(self.heap, callable, arguments)?;
+                self.push(made)?;
+            }
+            b'i' => {
+                let (module, name) = (self.reader.line()?, self.reader.line()?);
+                self.above_mark()?;
+                let class = self.heap.add(Object::Global(module, name))?;
+                self.instance(class)?;
+            }
+            b'o' => {
+                let class = self.above_mark()?.first().copied();
+                self.instance(class.unwrap_or(Value::None))?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

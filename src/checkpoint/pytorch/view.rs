@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::heap::Outcome;
+use super::outcome::Outcome;
 use crate::base::dtype::Dtype;
 use crate::checkpoint::tensor::Tensor;
 

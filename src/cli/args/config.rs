@@ -51,6 +51,8 @@ pub struct Config {
     #[serde(default)]
     pub ignore_unused: bool,
     #[serde(default)]
+    pub fixed: Vec<String>,
+    #[serde(default)]
     pub plane: PlaneOptions,
     #[serde(default)]
     pub line: LineOptions,

@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::line::LineArgs;
 pub use self::pairs::PairsArgs;
 pub use self::plane::PlaneArgs;
+pub use self::session::fixed_tensors;
 pub use self::soup::{SoupArgs, TableFormat};
 pub use self::spectrum::SpectrumArgs;
 use crate::result::panels::Panels;
@@ -107,6 +108,9 @@ pub struct InspectArgs {
     /// Leave out tensors of modules that the network does not use, and say which
     #[arg(long)]
     pub ignore_unused: bool,
+    /// Take tensors with this name from one of the checkpoints (or `origin`); repeatable
+    #[arg(long, value_name = "PATTERN=MODEL")]
+    pub fixed: Vec<String>,
 }
 
 /// Arguments of `landscape doctor`.

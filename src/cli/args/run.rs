@@ -42,6 +42,10 @@ pub struct ModelArgs {
     /// Leave out tensors of modules that the network does not use, and say which
     #[arg(long)]
     pub(super) ignore_unused: bool,
+    /// Take tensors with this name from one model for all mixes: 'fc.*=ft1' or 'fc.*=origin';
+    /// repeatable
+    #[arg(long, value_name = "PATTERN=MODEL")]
+    pub(super) fixed: Vec<String>,
 }
 
 /// The data sets, by role.

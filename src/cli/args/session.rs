@@ -14,7 +14,7 @@ use crate::experiment::candidates::Candidates;
 use crate::experiment::output::Output;
 use crate::experiment::settings::SessionSettings;
 use crate::result::score::Role;
-use crate::space::matching::Options;
+use crate::space::matching::{Fixed, Options};
 use crate::space::statistics::BatchNorm;
 
 impl RunArgs {
@@ -32,6 +32,7 @@ impl RunArgs {
         let (models, output) = (&self.models, &self.output);
         let mut ignore = config.ignore.clone();
         ignore.extend(models.ignore.iter().cloned());
+        let fixed = [config.fixed.as_slice(), &models.fixed].concat();
         let folder = output.out.clone().or_else(|| config.out.clone());
         let data = self.data_sets(&config)?;
         let training = data.iter().find(|set| set.role == Role::Train).cloned();
@@ -47,6 +48,7 @@ impl RunArgs {
             matching: Options {
                 ignore,
                 ignore_unused: models.ignore_unused || config.ignore_unused,
+                fixed: fixed_tensors(&fixed)?,
             },
             every_tensor_moves: false,
             onnxruntime: self.library(&config)?,
@@ -196,28 +198,70 @@ impl RunArgs {
             data.push(Source::new(name, Role::Shift, path));
         }
         if typed == 0 {
-            for (name, path) in &config.data.shifts {
-                data.push(Source::new(name, Role::Shift, path));
-            }
+            let shifts = config.data.shifts.iter();
+            data.extend(shifts.map(|(name, path)| Source::new(name, Role::Shift, path)));
+        } else {
+            tell_unused(config, &data);
         }
         if data.is_empty() {
             return Err(Error::flag("data", "no data set was named").help(
                 "give at least one of --train, --val, --test, --shift NAME=PATH, or list them under [data] in landscape.toml",
             ));
         }
-        for (index, Source { name, .. }) in data.iter().enumerate() {
-            let reserved = ["shifts", "all"].contains(&name.as_str());
-            if reserved || data[..index].iter().any(|other| other.name == *name) {
-                let why = if reserved {
-                    "is kept for means"
-                } else {
-                    "names two data sets"
-                };
-                return Err(Error::flag("--shift", format!("the name `{name}` {why}")));
-            }
-        }
+        check_names(&data)?;
         Ok(data)
     }
+}
+
+/// Says which data sets of the configuration are not used because flags name others.
+fn tell_unused(config: &Config, data: &[Source]) {
+    let of = &config.data;
+    let roles = [
+        (Role::Train, &of.train),
+        (Role::Val, &of.val),
+        (Role::Test, &of.test),
+    ];
+    let roles = roles.into_iter().filter(|(_, path)| path.is_some());
+    let configured = roles.map(|(role, _)| role.name());
+    let configured = configured.chain(of.shifts.keys().map(String::as_str));
+    let unused = configured.filter(|name| data.iter().all(|it| it.name != *name));
+    let unused: Vec<&str> = unused.collect();
+    if !unused.is_empty() {
+        note(&format!(
+            "data sets of the configuration are not used, since flags name others: {}",
+            unused.join(", ")
+        ));
+    }
+}
+
+/// Refuses data sets with one name, or with a name that results use.
+fn check_names(data: &[Source]) -> Result<()> {
+    for (index, Source { name, .. }) in data.iter().enumerate() {
+        let reserved = ["shifts", "all"].contains(&name.as_str());
+        if reserved || data[..index].iter().any(|other| other.name == *name) {
+            let why = if reserved {
+                "is kept for means"
+            } else {
+                "names two data sets"
+            };
+            return Err(Error::flag("--shift", format!("the name `{name}` {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the values of `--fixed`.
+///
+/// # Errors
+/// When one is not `PATTERN=MODEL`.
+pub fn fixed_tensors(texts: &[String]) -> Result<Vec<Fixed>> {
+    let read = |text: &String| {
+        Fixed::parse(text).ok_or_else(|| {
+            let problem = format!("is `{text}`; PATTERN=MODEL is needed, such as 'fc.*=ft1'");
+            Error::flag("--fixed", problem)
+        })
+    };
+    texts.iter().map(read).collect()
 }
 
 /// Ignores limits of the configuration where all samples are needed, and says so.

@@ -1,6 +1,6 @@
 //! `landscape inspect`.
 
-use crate::cli::args::InspectArgs;
+use crate::cli::args::{InspectArgs, fixed_tensors};
 use crate::cli::report::inspection as report;
 use crate::cli::terminal::{note, print};
 use crate::error::Result;
@@ -12,6 +12,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
     let options = Options {
         ignore: arguments.ignore.clone(),
         ignore_unused: arguments.ignore_unused,
+        fixed: fixed_tensors(&arguments.fixed)?,
     };
     let weights = arguments.origin_weights.clone();
     let key = arguments.weights.as_deref();

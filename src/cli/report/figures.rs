@@ -100,7 +100,7 @@ fn scatter(
         remove(folder, name);
         return Ok(Vec::new());
     };
-    points.captions.extend(provenance.caveats.iter().cloned());
+    points.captions.extend(figure::captions::of(provenance));
     let drawing = figure::scatter::draw(&points)?.described(warnings);
     Ok(vec![write(&drawing, folder, name)?])
 }

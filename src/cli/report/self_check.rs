@@ -9,9 +9,13 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
     let agree = checks.iter().filter(|check| check.agrees).count();
     let mut names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
     names.dedup();
-    // The first is the origin, whose file is always run.
+    // The first is the origin, whose file is run unless it is listed otherwise or its statistics are
+    // re-estimated.
+    let policy = provenance.settings.get("bn");
+    let has_others = policy.is_some_and(|policy| policy.starts_with("recalibrate"));
     let is_file = |index: usize, name: &str| {
-        index == 0 || provenance.verified.get(name).is_some_and(|by| by == "file")
+        let by = provenance.verified.get(name);
+        by.map_or(index == 0 && !has_others, |by| by == "file")
     };
     let part = |files: bool| {
         let names = names.iter().enumerate();
@@ -19,17 +23,21 @@ pub fn described(checks: &[Check], provenance: &Provenance, what: &str) -> Strin
         names.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
     };
     let (files, dicts) = (part(true), part(false));
-    let mut text = format!(
-        "self-check: {agree} of {} values agree with {what}: the untouched files of {files}",
-        checks.len()
-    );
+    let mut parts = Vec::new();
+    if !files.is_empty() {
+        parts.push(format!("the untouched files of {files}"));
+    }
     if !dicts.is_empty() {
-        text.push_str(&format!(
-            "; for {dicts}, the origin's network with these tensors inside (this checks the \
-             mixing, not the matching)"
+        parts.push(format!(
+            "for {dicts}, the origin's network with these tensors inside (this checks the mixing, \
+             not the matching)"
         ));
     }
-    text
+    format!(
+        "self-check: {agree} of {} values agree with {what}: {}",
+        checks.len(),
+        parts.join("; ")
+    )
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use crate::result::provenance::Provenance;
 const NAMED: usize = 4;
 
 /// Each kind of verification, and its words.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("value", "verified by value"),
     ("file", "verified by running the untouched file"),
     ("graph", "same graph as the origin, file not run"),
     ("name", "matched by name only, NOT verified"),
+    ("fixed", "not the file, by --fixed"),
 ];
 
 /// Says how the checkpoints were verified, grouped by kind; `None` without checkpoints.

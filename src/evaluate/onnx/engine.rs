@@ -19,7 +19,7 @@ use super::options::EvaluationOptions;
 use super::original::OriginalModel;
 use super::setup::Setup;
 use super::statistics::{Statistics, StatisticsData};
-use super::{memory, origin_check, tuning};
+use super::{limits, memory, origin_check, tuning};
 use crate::base::hash::hex;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -70,7 +70,7 @@ impl<'a> Engine<'a> {
     /// network accepts the data and has a class for every label.
     ///
     /// # Errors
-    /// Fails when ONNX Runtime refuses the network, a label is out of range, or the output is not
+    /// Fails when ONNX Runtime is too old for the network or refuses it, a label is out of range, or the output is not
     /// [batch, classes], has only one column, holds probabilities, or depends on the rest of the
     /// batch.
     pub fn new(
@@ -92,6 +92,7 @@ impl<'a> Engine<'a> {
             stop,
         };
         setup.check_device()?;
+        limits::check(&setup, network.model)?;
         let of_graph = origin_check::check_graph(network, &setup.signature.output_name)?;
         let context = Context::new(setup, network, aligned)?;
         let found = origin_check::check_outputs(&context, &network.model.path)?;
@@ -198,6 +199,11 @@ impl<'a> Engine<'a> {
     /// node is frozen.
     pub fn frozen_nodes(&self) -> Option<(usize, usize)> {
         self.context.frozen.as_ref().map(|frozen| frozen.nodes)
+    }
+
+    /// Adds a warning that applies to every result.
+    pub(super) fn warn(&mut self, warning: Option<String>) {
+        self.warnings.extend(warning);
     }
 
     /// Warnings that apply to every result: how the data is read, and what running θ0 on a few

@@ -12,7 +12,7 @@ use super::buffer::to_f32;
 use super::context::Context;
 use super::feed::{Feed, Feeds};
 use super::light_model::LightSession;
-use super::setup::failed;
+use super::setup::{failed, failed_batch};
 use super::shard::Shard;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::{Error, Result};
@@ -211,7 +211,11 @@ impl Model {
             .and_then(|feeds| self.session.run_with_options(feeds, options))
             .map_err(|error| {
                 let data = context.setup.datasets[shard.dataset].path();
-                failed(&format!("running {}", data.display()), &error)
+                failed_batch(
+                    &format!("running {}", data.display()),
+                    &error,
+                    rows.1 - rows.0,
+                )
             })
     }
 }

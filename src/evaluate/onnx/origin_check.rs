@@ -294,7 +294,7 @@ fn batch_dependence(
 
 /// The largest difference of two rows of numbers, and the range of the first. Values that are not
 /// finite are skipped.
-fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
+pub fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
     let pairs = one.iter().zip(other);
     let finite = pairs.filter(|(a, b)| a.is_finite() && b.is_finite());
     let pairs: Vec<(f64, f64)> = finite.map(|(&a, &b)| (a.into(), b.into())).collect();
@@ -312,7 +312,7 @@ fn difference(one: &[f32], other: &[f32]) -> Option<(f64, f64)> {
 
 /// How much another order of operations may change logits, as a fraction of their range: kernels
 /// differ with the batch size.
-fn rounding(context: &Context<'_>) -> f64 {
+pub fn rounding(context: &Context<'_>) -> f64 {
     let parameters = context.setup.pool.parameters.iter();
     let of = |dtype: Dtype| match dtype {
         Dtype::Bf16 => 5e-2,

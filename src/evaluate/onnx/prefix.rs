@@ -5,7 +5,7 @@ use ort::session::SessionOutputs;
 
 use super::feed::{Feed, Feeds, InputNames};
 use super::light_model::{LightModel, LightSession};
-use super::setup::{Setup, failed};
+use super::setup::{Setup, failed_batch};
 use super::shard::Shard;
 use crate::error::Result;
 
@@ -48,6 +48,6 @@ impl Prefix {
         self.feeds
             .values(value)
             .and_then(|values| self.session.run(values))
-            .map_err(|error| failed("running the frozen part", &error))
+            .map_err(|error| failed_batch("running the frozen part", &error, rows.1 - rows.0))
     }
 }

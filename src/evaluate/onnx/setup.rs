@@ -125,6 +125,22 @@ impl Setup<'_> {
     }
 }
 
+/// The error for a batch of `samples` samples that ONNX Runtime could not run.
+pub fn failed_batch(step: &str, error: &ort::Error, samples: usize) -> Error {
+    let text = error.to_string().to_lowercase();
+    let of_shapes = ["reshape", "broadcast", "dimension", "concat"];
+    let failed = failed(step, error);
+    if samples < 2 || !of_shapes.iter().any(|word| text.contains(word)) {
+        return failed;
+    }
+    failed.help(format!(
+        "this was a batch of {samples} samples: an export whose example is a single sample may fix the \
+         batch size to 1; export with an example of 2 samples and a dynamic batch, \
+         torch.onnx.export(model, (x[:2],), ..., dynamic_shapes=({{0: \
+         torch.export.Dim(\"batch\")}},))"
+    ))
+}
+
 /// The error for a step in which ONNX Runtime failed.
 pub fn failed(step: &str, error: &ort::Error) -> Error {
     Error::runtime(format!("ONNX Runtime, {step}"), error)

@@ -11,6 +11,7 @@ use super::binding::Binding;
 use super::context::Context;
 use super::layout::Layout;
 use super::light_model::LightSession;
+use super::limits;
 use super::model::Model;
 use super::original::OriginalModel;
 use super::setup::failed;
@@ -145,6 +146,9 @@ impl<'c> Worker<'c> {
     /// Fails when ONNX Runtime refuses the model.
     pub fn file(&self, file: &OriginalModel<'_>) -> Result<Model> {
         let setup = &self.context.setup;
+        if let OriginalModel::File(model) = file {
+            limits::check(setup, model)?;
+        }
         let builder = setup.builder(self.layout.threads, self.number);
         let built = match file {
             OriginalModel::File(model) if model.fits_a_message() => {

@@ -11,6 +11,7 @@ use plotters::prelude::*;
 use self::curve::{Curve, around};
 use super::axes::{Axes, Xy, extent};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Pixel};
+use super::captions;
 use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::{Dot, DotShape, Mark};
 use super::sheet::{Margins, PanelGrid, Sheet};
@@ -250,7 +251,7 @@ impl<'a> SpectrumFigure<'a> {
         if eigenvalues.any(|of| self.wide(axes, of)) {
             lines.push("bars: λ ± ‖Hv − λv‖, between which an eigenvalue lies".to_string());
         }
-        lines.extend(self.spectrum.provenance.caveats.iter().cloned());
+        lines.extend(captions::of(&self.spectrum.provenance));
         lines
     }
 

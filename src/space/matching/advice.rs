@@ -2,6 +2,7 @@
 //! to paste.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::findings::{Findings, SHOWN, some};
 use super::names::module;
@@ -14,7 +15,7 @@ const EXPORT: &str = "torch.onnx.export(model.eval(), args, file, dynamo=True, o
 const FOREIGN: f64 = 0.1;
 
 /// Returns advice about what was found; `matched` is the number of places that have a tensor.
-pub(super) fn of(findings: &Findings, origin: &Origin<'_>, matched: usize) -> String {
+pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched: usize) -> String {
     // An exporter that keeps everything has folded and dropped nothing.
     let keeps_all = origin.record.is_unoptimized();
     let places = origin.network.uses.iter();
@@ -55,7 +56,7 @@ pub(super) fn of(findings: &Findings, origin: &Origin<'_>, matched: usize) -> St
         };
     }
     let mut advice = Vec::new();
-    advice.extend(on_misshapen(findings));
+    advice.extend(on_misshapen(findings, path));
     advice.extend(on_missing(findings, origin, keeps_all));
     advice.extend(on_extra(findings, keeps_all));
     match advice.is_empty() {
@@ -66,9 +67,8 @@ pub(super) fn of(findings: &Findings, origin: &Origin<'_>, matched: usize) -> St
 
 /// Advice about a checkpoint of which (almost) nothing is in the graph.
 fn on_another_network(findings: &Findings, is_named: bool) -> String {
-    let few = |names: Vec<String>| some(names);
-    let graph = few(findings.missing.keys().cloned().collect());
-    let own = few(findings.extra.keys().cloned().collect());
+    let graph = some(findings.missing.keys().cloned().collect());
+    let own = some(findings.extra.keys().cloned().collect());
     let named = match is_named {
         true => String::new(),
         false => format!(
@@ -83,24 +83,28 @@ fn on_another_network(findings: &Findings, is_named: bool) -> String {
 }
 
 /// Advice about tensors of another shape: a head for other classes, another vocabulary.
-fn on_misshapen(findings: &Findings) -> Option<String> {
+fn on_misshapen(findings: &Findings, path: &Path) -> Option<String> {
     let names: Vec<&String> = findings.misshapen.keys().collect();
     let modules: BTreeSet<&str> = names.iter().map(|name| module(name)).collect();
-    let flags = modules.iter().flat_map(|module| {
-        let own: Vec<&&String> = names
-            .iter()
-            .filter(|name| self::module(name) == *module)
-            .collect();
-        match own.len() {
-            1 => vec![format!("--ignore '{}'", own[0])],
-            _ => vec![format!("--ignore '{module}.*'")],
+    let patterns = modules.iter().map(|module| {
+        let mut own = names.iter().filter(|name| self::module(name) == *module);
+        match (own.next(), own.next()) {
+            (Some(only), None) => (*only).clone(),
+            _ => format!("{module}.*"),
         }
     });
-    let flags: Vec<String> = flags.collect();
-    (!flags.is_empty()).then(|| {
+    let patterns: Vec<String> = patterns.collect();
+    let flags = |of: &dyn Fn(&String) -> String| {
+        let flags: Vec<String> = patterns.iter().map(of).collect();
+        shown(&flags)
+    };
+    let model = path.file_stem().unwrap_or_default().to_string_lossy();
+    (!patterns.is_empty()).then(|| {
         format!(
-            "a head for other classes, or another vocabulary? {} keeps θ0's instead, in every model",
-            shown(&flags)
+            "if it is a head or a vocabulary of another size, either take it from one model for all \
+             mixes: {}; or keep θ0's in all: {}",
+            flags(&|it| format!("--fixed '{it}={model}'")),
+            flags(&|it| format!("--ignore '{it}'"))
         )
     })
 }
@@ -113,22 +117,17 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
     let is_marked = |name: &&String| origin.network.input_kind(name) == Some("PARAMETER");
     let (parameters, others): (Vec<&String>, Vec<&String>) =
         findings.missing.keys().partition(is_marked);
-    let flags: Vec<String> = others
-        .iter()
-        .map(|name| format!("--ignore '{name}'"))
-        .collect();
-    let tables = (!others.is_empty()).then(|| {
-        let cure = match origin.weights {
-            Some(_) => "",
-            None => {
-                "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its \
-                 values; "
-            }
-        };
+    let renamed = (!others.is_empty() && origin.weights.is_none()).then(|| {
+        "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its values"
+            .to_string()
+    });
+    // If the checkpoint has tensors without a place, these may be theirs.
+    let is_theirs = findings.extra.len() > findings.unused.len();
+    let tables = (!others.is_empty() && !is_theirs).then(|| {
+        let flags = others.iter().map(|name| format!("--ignore '{name}'"));
         format!(
-            "{cure}tables and masks of the network, which no training changes, are kept as they \
-             are by {}",
-            shown(&flags)
+            "tables and masks of the network, which no training changes, are kept as they are by {}",
+            shown(&flags.collect::<Vec<_>>())
         )
     });
     let lacking = (!parameters.is_empty()).then(|| {
@@ -138,7 +137,11 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
         )
     });
     let export = (!keeps_all).then(|| format!("{EXPORT} keeps every tensor under its name"));
-    let all = lacking.into_iter().chain(tables).chain(export);
+    let all = lacking
+        .into_iter()
+        .chain(renamed)
+        .chain(tables)
+        .chain(export);
     Some(all.collect::<Vec<_>>().join("; "))
 }
 

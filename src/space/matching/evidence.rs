@@ -7,8 +7,10 @@
 use super::aligned::Aligned;
 use super::findings::some;
 use super::names::module;
+use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::Network;
+use crate::graph::record::History;
 use crate::space::decode;
 use crate::space::pool::{Parameter, ParameterRole};
 use crate::space::stored_tensor::StoredTensor;
@@ -24,9 +26,10 @@ const UNLIKE: f64 = 0.5;
 const ALIKE: f64 = 0.9;
 
 /// Ratio of lengths above which (or below whose inverse) a tensor that points like θ0's, with a
-/// cosine above [`ALIKE`], is conspicuous. A factor that was folded in keeps the direction; training
+/// cosine above [`ALONG`], is conspicuous. A factor that was folded in keeps the direction; training
 /// that doubles a tensor or halves it without turning it is rare (it takes strong weight decay).
 const SCALED: f64 = 2.0;
+const ALONG: f64 = 0.8;
 
 /// The same for a tensor of one element, whose direction tells nothing: a temperature learned in
 /// another unit (its logarithm) is off by more.
@@ -75,6 +78,30 @@ pub(super) fn of_folding(
     let mut all: Vec<String> = lost_normalization(network, aligned, checkpoint);
     all.extend(measured.iter().filter_map(|it| it.told(&typical)));
     (!all.is_empty()).then(|| some(all))
+}
+
+/// Tensors of one sign at θ0 that have the other in a checkpoint, unless the exporter recorded that
+/// it left them alone. A computation that is the identity at θ0 (|a|, a clamp) and was folded leaves
+/// θ0's values as they are.
+pub(super) fn of_signs(
+    origin: &Origin<'_>,
+    aligned: &Aligned,
+    checkpoint: usize,
+) -> Option<String> {
+    let members = &aligned.pool.members;
+    let tensors = aligned.pool.parameters.iter().enumerate();
+    let told = tensors.filter_map(|(index, parameter)| {
+        let graph = &members[0].sources[index];
+        let recorded = origin.record.history(&graph.name, aligned.places[index][0]);
+        let is_known = matches!(recorded, History::Untouched | History::Layout);
+        if is_known || parameter.frozen || parameter.role != ParameterRole::Trainable {
+            return None;
+        }
+        let own = &members[checkpoint + 1].sources[index];
+        Contrast::of(parameter, &graph.tensor, own)?.told_by_signs()
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| some(told))
 }
 
 /// Tensors of a normalization that --ignore left out though the network beside them is in the
@@ -175,8 +202,24 @@ impl<'a> Contrast<'a> {
         })
     }
 
+    /// Says if the tensor has one sign in the graph, and the other in the checkpoint.
+    fn told_by_signs(&self) -> Option<String> {
+        let enough = self.len >= SIGNS || self.len == 1;
+        let turned = self.opposite as f64 >= OPPOSITE * self.len as f64;
+        (self.one_sided && enough && turned).then(|| {
+            format!(
+                "`{}` has one sign in the graph, and {} of its {} elements have the other in the \
+                 checkpoint",
+                self.name, self.opposite, self.len
+            )
+        })
+    }
+
     /// Says what is conspicuous about the tensor.
     fn told(&self, typical: &Typical) -> Option<String> {
+        if let Some(told) = self.told_by_signs() {
+            return Some(told);
+        }
         let Self {
             name,
             moved,
@@ -184,14 +227,6 @@ impl<'a> Contrast<'a> {
             ..
         } = self;
         let few = self.len < SIGNS;
-        let turned = self.opposite as f64;
-        if self.one_sided && turned >= OPPOSITE * self.len as f64 && (!few || self.len == 1) {
-            return Some(format!(
-                "`{name}` has one sign in the graph, and {} of its {} elements have the other in \
-                 the checkpoint",
-                self.opposite, self.len
-            ));
-        }
         let far = *moved > FAR && *moved > OUTLYING * typical.moved;
         let unlike = self.len > 3 && *cosine < UNLIKE && typical.cosine > ALIKE;
         if (self.is_typical && (far || unlike)) || (self.one_sided && !few && unlike) {
@@ -205,7 +240,7 @@ impl<'a> Contrast<'a> {
         let (cosine, ratio) = self.rows.unwrap_or((self.cosine, self.ratio));
         let scaled = match self.len {
             1 => beyond(ratio, RESCALED),
-            _ => !few && self.is_typical && cosine > ALIKE && beyond(ratio, SCALED),
+            _ => !few && self.is_typical && cosine > ALONG && beyond(ratio, SCALED),
         };
         scaled.then(|| {
             format!(

@@ -116,9 +116,12 @@ impl Findings {
             "matched, but not the same tensor",
             unlike.iter().cloned(),
         );
-        Err(Error::input(path, problem)
-            .lines(lines)
-            .help(advice::of(&self, names.origin, matched)))
+        Err(Error::input(path, problem).lines(lines).help(advice::of(
+            &self,
+            path,
+            names.origin,
+            matched,
+        )))
     }
 }
 

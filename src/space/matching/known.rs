@@ -107,10 +107,14 @@ impl Known {
     }
 }
 
+/// Maximum number of endings of a name, so that hostile names take no quadratic time.
+const ENDINGS: usize = 64;
+
 /// What a dotted name ends with, the longest first.
 pub fn endings_of(name: &str) -> impl Iterator<Item = &str> {
-    let dots = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
-    std::iter::once(name).chain(dots)
+    let dots = name.rmatch_indices('.').take(ENDINGS);
+    let endings: Vec<&str> = dots.map(|(at, _)| &name[at + 1..]).collect();
+    std::iter::once(name).chain(endings.into_iter().rev())
 }
 
 /// A name without the segments of wrappers.

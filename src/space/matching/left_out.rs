@@ -1,5 +1,5 @@
-//! Tensors that `--ignore` removes from a checkpoint: those replaced by θ0's, and those that the
-//! network has no place for. Without them, the model differs from the file's.
+//! Tensors that `--ignore` and `--fixed` remove from a checkpoint: those replaced by θ0's or another
+//! model's, and those that the network has no place for. Without them, the model differs from the file's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::extra::{PassedOver, Reason};
 use super::findings::some;
 use super::matches::{Matches, is_left};
 use super::names::module;
-use super::options::Options;
+use super::options::{Fixed, Options};
 use super::origin::Origin;
 use super::values::{Agreement, same_values};
 use crate::checkpoint::Checkpoint;
@@ -19,9 +19,11 @@ use crate::space::stored_tensor::StoredTensor;
 /// The tensors removed from one checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LeftOut {
-    /// Names of tensors that are replaced by different ones of θ0, with θ0's tensors in the form of
-    /// the file.
+    /// Names of tensors that are replaced by different ones of the network, with the network's
+    /// tensors in the form of the file.
     pub replaced: BTreeMap<String, StoredTensor>,
+    /// Names of those that are not θ0's but another model's, and that model (`--fixed`).
+    pub fixed: BTreeMap<String, String>,
     /// Names of tensors that the network has no place for, with θ0's tensors if a state dict of θ0
     /// is available.
     pub homeless: BTreeMap<String, Option<Tensor>>,
@@ -35,6 +37,24 @@ impl LeftOut {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let replaced = self.replaced.keys().map(String::as_str);
         replaced.chain(self.missed.iter().map(String::as_str))
+    }
+
+    /// What the model's name says: ` without PATTERN` for ignored tensors, ` with PATTERN of MODEL`
+    /// for fixed ones.
+    pub fn suffix(&self, options: &Options) -> String {
+        let is_fixed = |name: &str| self.fixed.contains_key(name);
+        let mut suffix = String::new();
+        if self.names().any(|name| !is_fixed(name)) {
+            suffix.push_str(&format!(" without {}", options.ignore.join(",")));
+        }
+        let applied = options.fixed.iter().filter(|fixed| {
+            let mut replaced = self.replaced.iter();
+            replaced.any(|(name, it)| options.fixing(&[name, &it.name]) == Some(*fixed))
+        });
+        for Fixed { pattern, model } in applied {
+            suffix.push_str(&format!(" with {pattern} of {model}"));
+        }
+        suffix
     }
 
     /// Whether the model is that of the file.
@@ -51,7 +71,7 @@ pub(super) fn find(
     passed_over: &[Vec<PassedOver>],
     options: &Options,
 ) -> Vec<LeftOut> {
-    if options.ignore.is_empty() {
+    if options.keep_all() {
         return checkpoints.iter().map(|_| LeftOut::default()).collect();
     }
     let modules = modules(origin.network, matched);
@@ -90,6 +110,16 @@ pub(super) fn find(
             }
             left.homeless.insert(name.clone(), own.clone());
         }
+        left
+    };
+    let one = |numbered| {
+        let mut left = one(numbered);
+        let replaced = left.replaced.iter();
+        let fixed = replaced.filter_map(|(name, stand_in)| {
+            let fixed = options.fixing(&[name, &stand_in.name])?;
+            Some((name.clone(), fixed.model.clone()))
+        });
+        left.fixed = fixed.collect();
         left
     };
     checkpoints.iter().enumerate().map(one).collect()
@@ -158,7 +188,25 @@ pub(super) fn warnings(
         (every.into_iter().collect::<Vec<_>>(), models)
     };
     let mut warnings = Vec::new();
-    let (names, models) = of(|left| left.replaced.keys().cloned().collect());
+    let (names, models) = of(|left| left.fixed.keys().cloned().collect());
+    if !names.is_empty() {
+        let donors: BTreeSet<&str> = left_out
+            .iter()
+            .flat_map(|left| left.fixed.values().map(String::as_str))
+            .collect();
+        warnings.push(format!(
+            "--fixed takes {} of all models from {}, so the values of {} are not those of their \
+             files",
+            some(names),
+            donors.into_iter().collect::<Vec<_>>().join(", "),
+            some(models)
+        ));
+    }
+    let (names, models) = of(|left| {
+        let names = left.replaced.keys();
+        let ignored = names.filter(|name| !left.fixed.contains_key(*name));
+        ignored.cloned().collect()
+    });
     if !names.is_empty() {
         warnings.push(format!(
             "--ignore leaves out {}; {origin}'s tensors replace those of {}, so the values of \

@@ -80,14 +80,14 @@ pub(super) struct Found {
     pub tables: BTreeMap<String, Evidence>,
 }
 
-/// Whether the user wants a place of the graph to keep θ0's tensor: `--ignore` names the
-/// initializer, or a checkpoint's tensor there.
+/// Whether the user wants a place of the graph to keep its tensor in all models: `--ignore` or
+/// `--fixed` names the initializer, or a checkpoint's tensor there.
 pub(super) fn is_left(r#use: &Use, matched: &[Matches], options: &Options) -> bool {
     let named = |name: &str| options.ignores(name);
     let stored = |matches: &Matches| {
         let found = matches.get(&r#use.place);
         found.is_some_and(|found| named(&found.source.name))
     };
-    !options.ignore.is_empty()
+    !options.keep_all()
         && (named(&r#use.initializer) || named(&r#use.alias) || matched.iter().any(stored))
 }

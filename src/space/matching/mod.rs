@@ -9,7 +9,9 @@ mod advice;
 mod aligned;
 mod evidence;
 mod extra;
+mod factors;
 mod findings;
+mod fixed;
 mod group;
 mod known;
 mod left_out;
@@ -30,11 +32,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::aligned::Aligned;
 use self::extra::PassedOver;
+pub use self::fixed::fix;
 use self::group::Grouped;
 pub use self::left_out::LeftOut;
 use self::matches::Found;
 pub use self::matches::{Match, MatchRule, Matches, Verified};
-pub use self::options::Options;
+pub use self::options::{Fixed, Options};
 use self::origin::Origin;
 pub use self::prefix::Renaming;
 use super::pool::{Member, Pool};
@@ -44,6 +47,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
 use crate::graph::network::{Network, Place};
+use crate::graph::suspect;
 
 /// Aligns checkpoints with the origin.
 ///
@@ -51,7 +55,7 @@ use crate::graph::network::{Network, Place};
 /// verified by value.
 ///
 /// # Errors
-/// When a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
+/// When a network is quantized, a tensor stays unmatched on either side, shapes differ, two tensors claim one place, or
 /// batch norm was folded into the graph but not into a checkpoint. One message lists all problems.
 pub fn pool(
     network: &Network<'_>,
@@ -60,6 +64,7 @@ pub fn pool(
     origin_weights: Option<&Checkpoint>,
     options: &Options,
 ) -> Result<Aligned> {
+    refuse_quantized(network, checkpoints)?;
     let origin = Origin::new(network, origin_weights)?;
     refuse_idle(network, checkpoints, options)?;
     let found = checkpoints.iter().map(|it| find(&origin, it, options));
@@ -99,7 +104,38 @@ pub fn pool(
     aligned.warnings.extend(doubts.warnings);
     aligned.caveats = doubts.caveats;
     aligned.averages = doubts.averages;
+    factors::tell(&mut aligned);
     Ok(aligned)
+}
+
+/// Refuses quantized networks: their weights lie on grids, each on another, and an average of
+/// numbers of grids is no average of weights.
+fn refuse_quantized(network: &Network<'_>, checkpoints: &[Checkpoint]) -> Result<()> {
+    if checkpoints.is_empty() {
+        return Ok(());
+    }
+    let refuse = |network: &Network<'_>| match suspect::quantized(network) {
+        None => Ok(()),
+        Some(found) => Err(Error::input(
+            &network.model.path,
+            format!(
+                "its weights are quantized (node `{}`, {}), and averages of quantized weights are \
+                 not those of the models",
+                found.node, found.operator
+            ),
+        )
+        .help(
+            "average the float models, then quantize the average: name the files from before \
+             quantization",
+        )),
+    };
+    refuse(network)?;
+    checkpoints
+        .iter()
+        .try_for_each(|checkpoint| match &checkpoint.content {
+            Content::Network(model) => refuse(&Network::of(model)),
+            Content::StateDict(_) => Ok(()),
+        })
 }
 
 /// Finds the tensors of a checkpoint.
@@ -107,7 +143,7 @@ fn find(origin: &Origin<'_>, checkpoint: &Checkpoint, options: &Options) -> Resu
     match &checkpoint.content {
         Content::StateDict(tensors) => named::match_named(origin, checkpoint, tensors, options),
         Content::Network(model) => Ok(Found {
-            matches: by_graph(origin.network, model)?,
+            matches: by_graph(origin.network, model, options)?,
             passed_over: Vec::new(),
             verified: Verified::Graph,
             renaming: Renaming::default(),
@@ -156,20 +192,30 @@ fn refuse_idle(network: &Network<'_>, checkpoints: &[Checkpoint], options: &Opti
         .chain(dicts.flat_map(BTreeMap::keys).map(String::as_str))
         .chain(own.flatten().map(String::as_str))
         .collect();
-    let idle = |pattern: &&String| !names.iter().any(|name| options::fits(name, pattern));
-    match options.ignore.iter().find(idle) {
-        Some(pattern) if !checkpoints.is_empty() => Err(Error::flag(
-            "--ignore",
+    let idle = |pattern: &str| !names.iter().any(|name| options::fits(name, pattern));
+    let ignored = options.ignore.iter().map(|it| ("--ignore", it, ""));
+    let fixed = options
+        .fixed
+        .iter()
+        .map(|it| ("--fixed", &it.pattern, "=MODEL"));
+    match ignored.chain(fixed).find(|(_, pattern, _)| idle(pattern)) {
+        None => Ok(()),
+        Some((flag, pattern, model)) => Err(Error::flag(
+            flag,
             format!("`{pattern}` matches no tensor of the network or of a checkpoint"),
         )
-        .help("a pattern is a whole name, or has a `*` for anything: --ignore 'fc.*'; repeat the flag for more")),
-        _ => Ok(()),
+        .help(format!(
+            "a pattern is a whole name, or has a `*` for anything: {flag} 'fc.*{model}'; repeat the \
+             flag for more"
+        ))),
     }
 }
 
-fn by_graph(network: &Network<'_>, model: &Model) -> Result<Matches> {
+fn by_graph(network: &Network<'_>, model: &Model, options: &Options) -> Result<Matches> {
     let other = Network::of(model);
-    let places = align(network, &other)?;
+    // A tensor that is left out may have another size.
+    let may_differ = |ours: &str, theirs: &str| options.ignores(ours) || options.ignores(theirs);
+    let places = align(network, &other, &may_differ)?;
     let matches = places.into_iter().filter_map(|(place, name)| {
         let source = StoredTensor {
             tensor: model.tensors.get(&name)?.clone(),

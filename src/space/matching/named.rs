@@ -137,7 +137,7 @@ fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
 /// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
 /// be equal at θ0 by chance.
-fn computation_between(
+pub(super) fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
     place: Place,
@@ -185,8 +185,10 @@ fn note_missing(
             found.insert(r#use.alias.clone(), evidence);
             continue;
         }
+        // A name alone is no evidence before θ0's state dict was asked.
+        let is_asked = names.weights.is_some();
         let made = match record.history(&r#use.initializer, r#use.place) {
-            History::Computed(made) => Some(made),
+            History::Computed(made) if is_asked || !made.by_name => Some(made),
             _ => None,
         };
         findings.missing(&r#use.alias, names.shape(r#use), made);

@@ -75,18 +75,36 @@ fn is_made_from(tensor: &Tensor, weight: &Tensor) -> bool {
     if !weight.dtype.is_float() || weight.is_empty() || tensor.len() < 2 {
         return false;
     }
+    if tensor.len() != weight.len() {
+        return is_part(tensor, weight);
+    }
     let [ours, theirs] =
         [tensor, weight].map(|it| decode::values(&StoredTensor::nameless(it, false)));
-    if ours.len() != theirs.len() {
-        let known: HashSet<u32> = theirs.iter().map(|it| (*it as f32).to_bits()).collect();
-        let stride = ours.len().div_ceil(SAMPLED);
-        let mut sample = ours.iter().step_by(stride);
-        return sample.all(|it| known.contains(&(*it as f32).to_bits()));
-    }
     let product: f64 = ours.iter().zip(&theirs).map(|(a, b)| a * b).sum();
     let norm = |values: &[f64]| values.iter().map(|it| it * it).sum::<f64>().sqrt();
     let similar = product.abs() >= ALIKE * norm(&ours) * norm(&theirs);
     similar || is_same_order(&ours, &theirs) || is_scaled(&ours, &theirs)
+}
+
+/// Whether a sample of a tensor's elements is in a weight.
+fn is_part(tensor: &Tensor, weight: &Tensor) -> bool {
+    let bits = |value: f64| (value as f32).to_bits();
+    let ours = decode::values(&StoredTensor::nameless(tensor, false));
+    let sample = ours.iter().step_by(ours.len().div_ceil(SAMPLED));
+    let mut sample: HashSet<u32> = sample.map(|it| bits(*it)).collect();
+    let stored = StoredTensor::nameless(weight, false);
+    let mut block = [0.0; decode::BLOCK];
+    for start in (0..weight.len()).step_by(decode::BLOCK) {
+        let len = decode::BLOCK.min(weight.len() - start);
+        decode::read(&stored, start, &mut block[..len]);
+        block[..len].iter().for_each(|it| {
+            sample.remove(&bits(*it));
+        });
+        if sample.is_empty() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether two lists rank their places alike, or in reverse.

@@ -1,6 +1,7 @@
 //! Tells the modules that a network does not use from those that its exporter may have folded.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
@@ -44,7 +45,8 @@ impl Presence {
 
     /// Whether anything of a module is in the graph; `prefix` ends with a dot.
     fn has(&self, prefix: &str) -> bool {
-        let mut after = self.names.range(prefix.to_string()..);
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let mut after = self.names.range::<str, _>(from);
         after.next().is_some_and(|name| name.starts_with(prefix))
     }
 

@@ -32,6 +32,9 @@ pub(super) struct Doubts {
 pub(super) fn doubts(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Doubts {
     let mut doubts = Doubts::default();
     by_name(origin, aligned, checkpoints, &mut doubts);
+    doubts
+        .warnings
+        .extend(by_value(origin, aligned, checkpoints));
     let folded = folded(origin, aligned, checkpoints);
     if folded.is_certain() {
         let averages = "an average of folded tensors, not of the models' parameters";
@@ -94,6 +97,22 @@ fn by_name(
              folded a computation into one of them and kept its name, the values are wrong; {cure}"
         ),
     });
+}
+
+/// Doubts matches that were verified by value: equality at θ0 may be chance.
+fn by_value(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Option<String> {
+    let mut verified = aligned.verified.iter();
+    let first = verified.position(|by| *by == Verified::Value)?;
+    if origin.record.is_unoptimized() {
+        return None;
+    }
+    let evidence = evidence::of_signs(origin, aligned, first)?;
+    Some(format!(
+        "θ0's state dict holds the graph's values, but in {}: {evidence}; had the exporter folded a \
+         computation that changes nothing at θ0 (|a|, a clamp), the values would be wrong; \
+         torch.onnx.export(..., dynamo=True, optimize=False) keeps it in the graph",
+        checkpoints[first].name
+    ))
 }
 
 /// Tensors that differ between ONNX checkpoints and may have been computed from parameters.

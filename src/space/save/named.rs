@@ -1,7 +1,7 @@
 //! Saves a mix as a `.safetensors` file, with one tensor at a time in memory.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -61,7 +61,12 @@ pub fn write(
     let checkpoint = template.checked_sub(1).map(|index| &checkpoints[index]);
     let mut plan = match checkpoint.filter(|checkpoint| has_names(checkpoint)) {
         Some(checkpoint) => like(path, checkpoint, &names)?,
-        None => from_graph(pool, template, &names),
+        None => {
+            let mut plan = from_graph(pool, template, &names);
+            plan.tensors.extend(left(aligned, template));
+            wide_first(&mut plan.tensors);
+            plan
+        }
     };
     let origin = left_to_origin(path, aligned, template, checkpoints)?;
     for (declared, elements) in &mut plan.tensors {
@@ -320,13 +325,42 @@ fn from_graph(pool: &Pool, member: usize, names: &BTreeMap<&str, Held>) -> Plann
         };
         Some((declared, Elements::Mixed(*held)))
     };
-    let mut tensors: Vec<_> = names.iter().filter_map(tensor).collect();
-    // Wide elements first, so that all are aligned to their width.
-    tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
+    let tensors = names.iter().filter_map(tensor);
     PlannedFile {
-        tensors,
+        tensors: tensors.collect(),
         metadata: metadata(None),
     }
+}
+
+/// Sorts wide elements first, so that all are aligned to their width.
+fn wide_first(tensors: &mut [(Declared, Elements)]) {
+    tensors.sort_by_key(|(declared, _)| Reverse(declared.dtype.bitsize()));
+}
+
+/// The tensors that are the same in every mix though some checkpoint has others: ignored ones and
+/// fixed ones, as the network holds them.
+fn left(aligned: &Aligned, template: usize) -> Vec<(Declared, Elements)> {
+    let Some(index) = template.checked_sub(1) else {
+        return Vec::new();
+    };
+    let own = aligned.matches[index].values().map(|found| &found.source);
+    let own: BTreeMap<&str, &StoredTensor> = own.map(|it| (it.name.as_str(), it)).collect();
+    let names = aligned
+        .left_out
+        .iter()
+        .flat_map(|left| left.replaced.keys());
+    let names: BTreeSet<&String> = names.collect();
+    let tensor = |name: &String| {
+        let replaced = aligned.left_out[index].replaced.get(name);
+        let source = replaced.or_else(|| own.get(name.as_str()).copied())?;
+        let declared = Declared {
+            name: name.clone(),
+            dtype: source.tensor.dtype.to_safetensors()?,
+            shape: source.tensor.shape.clone(),
+        };
+        Some((declared, Elements::Origin(source.clone())))
+    };
+    names.into_iter().filter_map(tensor).collect()
 }
 
 fn metadata(format: Option<String>) -> BTreeMap<String, String> {

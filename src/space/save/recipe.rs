@@ -78,21 +78,30 @@ pub fn recipe(
     recipe
 }
 
-/// The entries about tensors that --ignore left out: their names, and what replaces them.
+/// Whether a name is among the fixed tensors.
+fn is_in(fixed: &BTreeMap<&String, &String>, name: &str) -> bool {
+    fixed.keys().any(|fixed| *fixed == name)
+}
+
+/// The entries about tensors that were left out: names of ignored tensors and what replaces them,
+/// and names of fixed tensors with their models.
 pub fn left_out(aligned: &Aligned) -> RecipeMetadata {
+    let fixed = aligned.left_out.iter().flat_map(|left| &left.fixed);
+    let fixed: BTreeMap<&String, &String> = fixed.collect();
     let names = aligned.left_out.iter().flat_map(LeftOut::names);
-    let names: BTreeSet<&str> = names.collect();
-    if names.is_empty() {
-        return RecipeMetadata::new();
+    let names: BTreeSet<&str> = names.filter(|name| !is_in(&fixed, name)).collect();
+    let mut recipe = RecipeMetadata::new();
+    if !fixed.is_empty() {
+        let text = serde_json::to_string(&fixed).unwrap_or_default();
+        recipe.insert(format!("{PREFIX}fixed"), text);
     }
-    let text = serde_json::to_string(&names).unwrap_or_default();
-    RecipeMetadata::from([
-        (format!("{PREFIX}left_out"), text),
-        (
-            format!("{PREFIX}left_out_from"),
-            aligned.pool.members[0].name.clone(),
-        ),
-    ])
+    if !names.is_empty() {
+        let text = serde_json::to_string(&names).unwrap_or_default();
+        let origin = aligned.pool.members[0].name.clone();
+        recipe.insert(format!("{PREFIX}left_out"), text);
+        recipe.insert(format!("{PREFIX}left_out_from"), origin);
+    }
+    recipe
 }
 
 /// `own[tensor name][member]`: the coefficients of tensors that differ between members, if each

@@ -188,7 +188,7 @@ fn differentiated(
 }
 
 /// Runs a batch and returns the types and shapes of an exposed model's values.
-fn probe(
+pub(super) fn probe(
     session: &mut Session,
     feeds: &Feeds,
     batch: &LossBatch<'_>,
@@ -201,7 +201,11 @@ fn probe(
 }
 
 /// The network with its loss, for one batch size.
-fn forward(context: &Context<'_>, batch: &LossBatch<'_>, binding: Binding) -> Result<ModelProto> {
+pub(super) fn forward(
+    context: &Context<'_>,
+    batch: &LossBatch<'_>,
+    binding: Binding,
+) -> Result<ModelProto> {
     let mut model = context.graphs.plain().clone();
     if binding == Binding::Inputs {
         model = in_graph::as_inputs(model, context.graphs.fed().iter());

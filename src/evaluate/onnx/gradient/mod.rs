@@ -18,6 +18,7 @@ mod gradient_buffer;
 mod gradient_graph;
 mod gradient_layout;
 mod gradients;
+mod half_check;
 mod loss_batch;
 mod precision;
 mod runner;
