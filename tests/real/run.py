@@ -1,6 +1,6 @@
 """Runs the program on the exports of exports.py and holds it against PyTorch.
 
-    python run.py PROGRAM FOLDER [--only FAMILY …] [--table FILE] [--page FILE] [--commit TEXT]
+    python run.py PROGRAM FOLDER [--only FAMILY …] [--exporters NAME …] [--kinds NAME …] [--table FILE] [--page FILE] [--commit TEXT]
 
 A cell is a family, an exporter and a kind of checkpoint. It is
 
@@ -49,7 +49,7 @@ PASTE = re.compile(r"""(--ignore-unused|--(?:ignore|weights|fixed)[ =](?:'[^']+'
 def lay_out(root, family, exporter, kind):
     """The folder of a cell with links to its files; the checkpoints' names in it."""
     base = root / family
-    cell = base / "cells" / exporter / kind.replace(" ", "-").replace("+", "and")
+    cell = base / os.environ.get("CELLS", "cells") / exporter / kind.replace(" ", "-").replace("+", "and")
     shutil.rmtree(cell, ignore_errors=True)
     cell.mkdir(parents=True)
     graphs = base / "exports" / exporter
@@ -247,7 +247,10 @@ def main():
     parser.add_argument("program")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--exporters", nargs="*", default=list(EXPORTERS))
+    parser.add_argument("--kinds", nargs="*")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--cells", type=Path)
     parser.add_argument("--page", type=Path, help="the page whose table is replaced")
     parser.add_argument("--commit", default="")
     parser.add_argument("--workers", type=int, default=2)
@@ -257,7 +260,8 @@ def main():
     torch = {path.parent.relative_to(root).as_posix(): json.loads(path.read_text())
              for path in sorted(root.glob("*/*/torch.json"))}
     chosen = [name for name in torch if not args.only or name in args.only]
-    jobs = [(name, *cell) for name in chosen for cell in cells_of(root, name, torch[name])]
+    jobs = [(name, *cell) for name in chosen for cell in cells_of(root, name, torch[name])
+            if cell[0] in args.exporters and (not args.kinds or cell[1] in args.kinds)]
     start = time.time()
     with ThreadPoolExecutor(args.workers) as pool:
         records = list(pool.map(lambda job: run_cell(program, root, *job, wanted(torch[job[0]], job[2])), jobs))
@@ -269,7 +273,7 @@ def main():
     head = [f"{datetime.date.today().isoformat()}, commit {args.commit or '?'}; "
             + ", ".join(f"{k} {v}" for k, v in versions.items()) + ".", "", f"{len(records)} cells: {summary}."]
     notes = {name: record["exports"] for name, record in torch.items()}
-    (root / "cells.json").write_text(json.dumps({"head": head, "cells": records}, indent=1))
+    (args.cells or root / "cells.json").write_text(json.dumps({"head": head, "cells": records}, indent=1))
     text = table(records, notes, head)
     if args.page:
         paste(args.page, text)
