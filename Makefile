@@ -7,7 +7,7 @@ CARGO_FLAGS ?=
 .PHONY: help build demo test test-real check bench runtime runtime-if-needed clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: ## build the program (target/release/landscape)
 	$(CARGO) build --release $(CARGO_FLAGS)
@@ -64,6 +64,21 @@ bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a
 	  $(BENCH)/env/bin/python bench/$$part.py $$program $(BENCH)/networks || exit; \
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)
+
+# Exports are kept in the cache: each network is exported again only if its code or a package changed.
+REAL ?= $(CURDIR)/.cache/real
+
+test-real: runtime-if-needed ## try exports of real model families against PyTorch (20 minutes, then 5)
+	$(CARGO) build --release $(CARGO_FLAGS)
+	@test -x $(REAL)/env/bin/python || $(PYTHON) -m venv $(REAL)/env
+	$(REAL)/env/bin/pip install --quiet -r tests/real/requirements.txt
+	OMP_NUM_THREADS=1 $(REAL)/env/bin/python tests/real/exports.py $(REAL)/files
+	@case "$${CARGO_TARGET_DIR:-target}" in \
+	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
+	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
+	esac; \
+	$(REAL)/env/bin/python tests/real/run.py $$program $(REAL)/files --commit "$$(git rev-parse --short HEAD)" && \
+	OMP_NUM_THREADS=1 $(REAL)/env/bin/python tests/real/public.py $$program $(REAL)/files
 
 runtime: ## download ONNX Runtime into the cache folder, unless it is there
 	@scripts/get-onnxruntime.sh
