@@ -44,7 +44,6 @@ check: ## check formatting, lints and documentation, and run all tests, as CI do
 BENCH ?= $(CURDIR)/.cache/bench
 PYTHON ?= python3
 
-# What takes too long, or too much memory or disk, for every change. Python needs numpy, onnx and safetensors.
 bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env
@@ -58,7 +57,7 @@ bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)
 
-# Exports are kept in the cache: each network is exported again only if its code or a package changed.
+# What takes too long, or too much memory or disk, for every change. Exports are kept in the cache: each network is exported again only if its code or a package changed.
 REAL ?= $(CURDIR)/.cache/real
 
 test-real: runtime-if-needed ## try real model families, public files and a network of 2.6 GB (half an hour, 12 GB of disk)
