@@ -132,7 +132,7 @@ fn inspect_shows_how_each_tensor_is_computed() {
             "`stem.weight` = stem.weight × norm0 (batch norm unfolded)",
         ),
         ("folded", "ts", "conv2.weight × norm2 (batch norm unfolded)"),
-        ("norms", "opt", "conv.weight_g, conv.weight_v (weight norm)"),
+        ("norms", "opt", "conv.weight_v, conv.weight_g (weight norm)"),
         ("norms", "opt", "(spectral norm)"),
         ("text", "opt", "= exp(logit_scale)"),
         ("text", "opt", "= −exp(A_log as [1, 8])"),
@@ -173,36 +173,26 @@ fn a_learned_soup_goes_through_what_was_unfolded() {
         let uniform = loss("uniform");
         assert!((uniform - expected(network)[3]).abs() < 1e-5, "{network}");
         assert!(loss("learned") <= uniform + 1e-6, "{network}");
-        // What is saved is what was judged.
-        for file in ["u.onnx", "u.safetensors"] {
-            let more = format!(
-                "plane --origin {} --a {file} --b ft2.safetensors --test test.npz --steps 3 \
-                 --origin-weights {} --fresh",
-                if file == "u.onnx" {
-                    "u.onnx"
-                } else {
-                    "zs.onnx"
-                },
-                if file == "u.onnx" {
-                    "u.safetensors"
-                } else {
-                    "zs.safetensors"
-                },
-            );
-            let more = if file == "u.onnx" {
-                more.replace("--a u.onnx", "--a ft1.safetensors")
-            } else {
-                more
+        // What is saved is what was judged: as a checkpoint, and as an origin.
+        let again = |flags: &str, field: &str| {
+            let common = "soup --models one.csv --val test.npz --test test.npz --methods uniform";
+            let output = run(folder.path(), &format!("{common} {flags} --fresh"));
+            assert!(output.status.success(), "{flags}: {}", told(&output));
+            let soup = json(result(folder.path(), "soup.json"));
+            let model = match field {
+                "origin" => &soup["origin"],
+                _ => &soup["models"][0],
             };
-            let output = run(folder.path(), &more);
-            assert!(output.status.success(), "{file}: {}", told(&output));
-            let at = usize::from(file != "u.onnx");
-            let saved = losses(folder.path())[at];
+            let saved = model["scores"][0]["loss"].as_f64().unwrap();
             assert!(
                 (saved - uniform).abs() < 1e-6,
-                "{file}: {saved} for {uniform}"
+                "{flags}: {saved} for {uniform}"
             );
-        }
+        };
+        list(folder.path().join("one.csv"), &[("u", "u.safetensors")]);
+        again("--origin zs.onnx", "models");
+        list(folder.path().join("one.csv"), &[("ft1", "ft1.safetensors")]);
+        again("--origin u.onnx --origin-weights u.safetensors", "origin");
     }
 }
 

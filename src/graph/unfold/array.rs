@@ -7,7 +7,7 @@
 //! So the tolerance suits each operation: nothing for a transpose, little for a product, more
 //! where terms cancel.
 
-use super::expression::Function;
+use super::function::Function;
 
 /// The rounding unit of float32.
 pub const UNIT: f64 = 1.0 / (1u64 << 24) as f64;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::expression::Expression;
-use crate::checkpoint::onnx::proto::{DataType, NodeProto, TensorProto};
+use crate::checkpoint::onnx::proto::{AttributeProto, DataType, NodeProto, TensorProto};
 use crate::graph::build::{int, ints, node};
 use crate::graph::editor::FreshNames;
 
@@ -42,8 +42,7 @@ impl Emitter {
         }
     }
 
-    /// Writes an expression of the given shapes; returns the name of its value. `rename` gives the
-    /// initializer of a tensor of the state dict.
+    /// Writes an expression; returns the name of its value.
     pub fn emit(&mut self, expression: &Expression, precision: Precision) -> String {
         if let Expression::Raw(name) = expression {
             return name.clone();
@@ -100,13 +99,7 @@ impl Emitter {
             Expression::Product(..) => "Mul",
             Expression::Quotient(..) => "Div",
             Expression::Mean(_) => {
-                // All means are of matrices.
-                if self.opset >= MEAN_AXES_INPUT {
-                    inputs.push(self.integers(&[1]));
-                } else {
-                    attributes.push(ints("axes", &[1]));
-                }
-                attributes.push(int("keepdims", 1));
+                self.mean_axes(&mut inputs, &mut attributes);
                 "ReduceMean"
             }
         };
@@ -117,6 +110,17 @@ impl Emitter {
         written.name = Some(node_name(expression, operator, &output));
         self.nodes.push(written);
         output
+    }
+
+    /// The last axis of a matrix, as an input or an attribute of ReduceMean: all means are of
+    /// matrices.
+    fn mean_axes(&mut self, inputs: &mut Vec<String>, attributes: &mut Vec<AttributeProto>) {
+        if self.opset >= MEAN_AXES_INPUT {
+            inputs.push(self.integers(&[1]));
+        } else {
+            attributes.push(ints("axes", &[1]));
+        }
+        attributes.push(int("keepdims", 1));
     }
 
     /// A tensor of equal elements, by a node: it is no tensor of a checkpoint.

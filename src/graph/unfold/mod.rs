@@ -9,7 +9,9 @@
 pub mod array;
 pub mod emit;
 pub mod expression;
+pub mod function;
 pub mod rewrite;
 
 pub use self::array::Array;
-pub use self::expression::{Expression, Function};
+pub use self::expression::Expression;
+pub use self::function::Function;

@@ -2,7 +2,7 @@
 
 use super::computed::{self, Pairing};
 use super::context::{Context, Target};
-use super::{gates, layouts, weights};
+use super::{gates, joined, layouts, weights};
 use crate::graph::network::{Place, Use};
 use crate::graph::record::{Computed, History};
 use crate::graph::unfold::{Expression, Function};
@@ -216,7 +216,7 @@ fn rearranged(
     beside(context, place, target).or_else(|| {
         let all = evidence.names.iter().chain(&evidence.others);
         let all: Vec<&str> = all.copied().collect();
-        layouts::joined(context, &all, target)
+        joined::joined(context, &all, target)
     })
 }
 

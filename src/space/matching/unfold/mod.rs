@@ -16,6 +16,7 @@ mod computed;
 mod context;
 mod explain;
 mod gates;
+mod joined;
 mod layouts;
 mod norms;
 mod weights;
@@ -130,6 +131,27 @@ fn search(context: &mut Context<'_>) -> Unfolded {
             .insert(initializer(context, norm.node), words);
     }
     plan.norms = norms;
+    explain_rest(context, &mut plan, &mut unfolded);
+    plan.biases = biases::zeros(context, &plan);
+    let network = context.names.origin.network;
+    for (node, _, name) in &plan.biases {
+        let words = format!("{name} (left out because it was zero)");
+        let at = format!("bias of {}", network.nodes()[*node].name());
+        unfolded.explained.insert(at, words);
+    }
+    unfolded.unexplained.splice(0..0, unclear);
+    unfolded.unexplained.dedup();
+    let raws = raws(context, &plan);
+    let model = (!plan.is_empty()).then(|| rewrite::apply(network.model, &plan, &raws));
+    unfolded.model = model.flatten();
+    if unfolded.model.is_none() {
+        unfolded.explained.clear();
+    }
+    unfolded
+}
+
+/// Explains what is open besides batch norms, use by use.
+fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfolded) {
     let mut known: BTreeMap<(String, Option<String>), Expression> = BTreeMap::new();
     let network = context.names.origin.network;
     for r#use in &network.uses {
@@ -166,21 +188,6 @@ fn search(context: &mut Context<'_>) -> Unfolded {
             expression,
         });
     }
-    plan.biases = biases::zeros(context, &plan);
-    for (node, _, name) in &plan.biases {
-        let words = format!("{name} (left out because it was zero)");
-        let at = format!("bias of {}", network.nodes()[*node].name());
-        unfolded.explained.insert(at, words);
-    }
-    unfolded.unexplained.splice(0..0, unclear);
-    unfolded.unexplained.dedup();
-    let raws = raws(context, &plan);
-    let model = (!plan.is_empty()).then(|| rewrite::apply(network.model, &plan, &raws));
-    unfolded.model = model.flatten();
-    if unfolded.model.is_none() {
-        unfolded.explained.clear();
-    }
-    unfolded
 }
 
 fn initializer(context: &Context<'_>, node: usize) -> String {

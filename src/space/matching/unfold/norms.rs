@@ -115,21 +115,39 @@ fn of_node(context: &Context<'_>, index: usize, others: &[UnfoldedNorm]) -> Foun
     };
     let norms = unused(context);
     let norms: Vec<&Norm> = norms.iter().filter(|it| it.channels == channels).collect();
+    let path = network.module_path(index);
+    // The exporter's record names the batch norm; then it is no other.
+    let recorded: Vec<&Norm> = norms
+        .iter()
+        .filter(|it| path.as_deref() == Some(&it.module))
+        .copied()
+        .collect();
+    let norms = if recorded.is_empty() { norms } else { recorded };
     let named: Vec<&str> = context.matched(place).into_iter().collect();
     let mut all = folded.with(&named, &norms);
     if all.is_empty() {
         let names: Vec<&str> = context.unused.iter().copied().collect();
         all = folded.with(&names, &norms);
     }
-    let path = network.module_path(index);
-    let score = |it: &UnfoldedNorm| {
-        let recorded = path.as_deref() == Some(it.module.as_str());
-        let weight = it.weight.names().first().copied().unwrap_or_default();
-        (recorded, adjacency(module(weight), &it.module))
+    let score = |weight: &Expression, norm: &str| {
+        let weight = weight.names().first().copied().unwrap_or_default();
+        adjacency(module(weight), norm)
     };
-    let best = all.iter().map(score).max()?;
-    let mut top = all.iter().filter(|it| score(it) == best);
+    let best = all.iter().map(|it| score(&it.weight, &it.module)).max()?;
+    let mut top = all
+        .iter()
+        .filter(|it| score(&it.weight, &it.module) == best);
     let first = top.next()?.clone();
+    // An untrained batch norm fits behind any convolution: then names must not speak for another.
+    let nearer = norms
+        .iter()
+        .find(|it| score(&first.weight, &it.module) > best);
+    if let Some(nearer) = nearer.filter(|_| is_untrained(context, &first)) {
+        return Some(Err(format!(
+            "`{initializer}` does not hold the batch norm `{}`, as its name says",
+            nearer.module
+        )));
+    }
     Some(match top.next() {
         None => Ok(UnfoldedNorm {
             node: index,
@@ -140,6 +158,12 @@ fn of_node(context: &Context<'_>, index: usize, others: &[UnfoldedNorm]) -> Foun
             first.module, second.module
         )),
     })
+}
+
+/// Whether all channels of a batch norm are alike, so that its values tell little.
+fn is_untrained(context: &Context<'_>, norm: &UnfoldedNorm) -> bool {
+    let mut own = norm.affine.iter().flatten().chain(&norm.statistics);
+    own.all(|name| context.raw(name).is_none_or(|it| it.is_uniform()))
 }
 
 /// The folded tensors of a node.
@@ -232,7 +256,9 @@ impl Folded<'_, '_> {
     /// ε from the channel of the smallest variance, where it shows most.
     fn solved(&self, weight: &Expression, norm: &Norm) -> Option<f64> {
         let raw = self.context.value(weight)?;
-        let variance = self.context.raw(&norm.statistics[1])?;
+        // Equal variances do not tell ε from a part of themselves.
+        let variance = self.context.raw(&norm.statistics[1]);
+        let variance = variance.filter(|it| !it.is_uniform())?;
         let gain = norm
             .affine
             .as_ref()
