@@ -11,7 +11,8 @@ use prost::Message;
 
 use crate::common::number;
 use crate::common::small::{Folder, Small};
-use crate::network::{Export, Files, Net, constant, holds, some};
+use crate::has;
+use crate::network::{Export, Files, Net, constant, holds, some, unused};
 
 /// Moves the initializers of a graph into `Constant` nodes.
 fn to_nodes(graph: &mut GraphProto) {
@@ -51,6 +52,36 @@ fn weights_in_constant_nodes_are_matched_like_initializers() {
     holds(&aligned, &net, 0, 1);
     holds(&aligned, &net, 1, 2);
     assert!(aligned.constants.is_empty());
+}
+
+#[test]
+fn weights_under_names_of_their_own_are_not_taken_for_unused() {
+    let net = Net::new(Export::TorchScript, &["body", "head"]);
+    let files = Files::edited(&net, |graph| {
+        for node in &mut graph.node {
+            node.name = None;
+            for input in &mut node.input {
+                *input = input.replace("body.weight", "const_5");
+            }
+        }
+        for tensor in &mut graph.initializer {
+            tensor.name = tensor
+                .name
+                .as_deref()
+                .map(|it| it.replace("body.weight", "const_5"));
+        }
+        to_nodes(graph);
+    });
+    // Only the names tell that `body` is in the graph; without its bias nothing would.
+    let mut state = net.state("", "", 1);
+    for (name, ..) in &mut state {
+        *name = name.replace("body.weight", "other.weight");
+    }
+    for options in [Options::default(), unused()] {
+        let message = files.refused(&[state.clone()], &options);
+        has(&message, &["only in the checkpoint (1)", "other.weight"]);
+        assert!(!message.contains("--ignore"), "{message}");
+    }
 }
 
 #[test]

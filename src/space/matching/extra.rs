@@ -73,7 +73,7 @@ pub(super) fn sort<'a>(
         .chain(outside)
         .filter(|(_, stored, _)| !matched.contains_key(stored))
         .collect();
-    let presence = Presence::of(names.origin);
+    let presence = Presence::of(names.origin, matches);
     let (mut passed_over, mut extras) = (Vec::new(), Vec::new());
     let mut unknown = Vec::new();
     for (key, stored, tensor) in open {

@@ -1,12 +1,8 @@
-//! Collects everything that did not match, for a single message.
+//! Everything that did not match, for a single message.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::advice;
 use super::extra::Extra;
-use super::names::Names;
-use crate::error::{Error, Result};
 use crate::graph::record::Computed;
 
 /// Maximum number of names in a list.
@@ -64,77 +60,6 @@ impl Findings {
 
     pub fn is_misshapen(&self, name: &str) -> bool {
         self.misshapen.contains_key(name)
-    }
-
-    /// Returns an error that lists everything wrong with the checkpoint at `path`, if anything is.
-    ///
-    /// `matched` is the number of places that have a tensor.
-    pub fn into_result(self, path: &Path, names: &Names<'_>, matched: usize) -> Result<()> {
-        let Self {
-            missing,
-            made,
-            extra,
-            unused: _,
-            misshapen,
-            computed,
-            unlike,
-        } = &self;
-        let is_fine = missing.is_empty() && extra.is_empty() && misshapen.is_empty();
-        if is_fine && computed.is_empty() && unlike.is_empty() {
-            return Ok(());
-        }
-        let network = names.origin.network.model.path.display();
-        let problem = format!("does not fit the network of {network}");
-        let mut lines = Vec::new();
-        lines.extend(names.renaming.told());
-        let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
-        let both = |(name, (found, expected)): (&String, &(Vec<usize>, Vec<usize>))| {
-            format!("{name} is {found:?}, the graph has {expected:?}")
-        };
-        list(&mut lines, "of another shape", misshapen.iter().map(both));
-        let in_graph = |(name, shape): (&String, &Vec<usize>)| match made.get(name) {
-            Some(by) => format!("{name} {shape:?}, computed by {}", by.join(", ")),
-            None => plain((name, shape)),
-        };
-        list(
-            &mut lines,
-            "only in the graph",
-            missing.iter().map(in_graph),
-        );
-        list(
-            &mut lines,
-            "only in the checkpoint",
-            extra.iter().map(plain),
-        );
-        list(
-            &mut lines,
-            "computed by the exporter, so that the checkpoint's tensor cannot stand there",
-            computed.values().cloned(),
-        );
-        list(
-            &mut lines,
-            "matched, but not the same tensor",
-            unlike.iter().cloned(),
-        );
-        Err(Error::input(path, problem).lines(lines).help(advice::of(
-            &self,
-            path,
-            names.origin,
-            matched,
-        )))
-    }
-}
-
-/// Adds a title and the first few items under it.
-fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item = String>) {
-    let count = items.len();
-    if count == 0 {
-        return;
-    }
-    lines.push(format!("{title} ({count}):"));
-    lines.extend(items.take(SHOWN).map(|item| format!("  {item}")));
-    if count > SHOWN {
-        lines.push(format!("  and {} more", count - SHOWN));
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::extra::PassedOver;
 use super::options::Options;
-use super::prefix::Renaming;
-use super::tables::Evidence;
 use crate::graph::network::{Place, Use};
 use crate::space::stored_tensor::StoredTensor;
 
@@ -64,20 +61,6 @@ pub enum Verified {
     Name,
     /// Its graph is the origin's, node by node; the file itself can be run as well.
     Graph,
-}
-
-/// The matches in one checkpoint.
-pub(super) struct Found {
-    /// The checkpoint's tensors by place.
-    pub matches: Matches,
-    /// Its tensors that are passed over.
-    pub passed_over: Vec<PassedOver>,
-    /// How the matches were verified.
-    pub verified: Verified,
-    /// How its names became the graph's.
-    pub renaming: Renaming,
-    /// Initializers that are tables of the network, with what shows it.
-    pub tables: BTreeMap<String, Evidence>,
 }
 
 /// Whether the user wants a place of the graph to keep its tensor in all models: `--ignore` or

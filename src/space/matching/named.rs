@@ -14,10 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extra::{self, PassedOver};
 use super::findings::Findings;
-use super::matches::{Found, Match, MatchRule, Matches, Verified, is_left};
+use super::found::Found;
+use super::matches::{Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
+use super::refusal::refuse;
 use super::rules;
 use super::tables::{self, Evidence};
 use crate::checkpoint::Checkpoint;
@@ -54,7 +56,7 @@ pub fn match_named(
     }
     note_computed(&names, weights.as_ref(), &matches, options, &mut findings);
     note_orientation(origin, &matches, &mut findings);
-    findings.into_result(&checkpoint.path, &names, matches.len())?;
+    refuse(&findings, &checkpoint.path, &names, matches.len())?;
     Ok(Found {
         matches,
         passed_over,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extra::{PassedOver, Reason};
 use super::findings::some;
-use super::matches::Found;
+use super::found::Found;
 use super::tables::Evidence;
 use crate::checkpoint::Checkpoint;
 

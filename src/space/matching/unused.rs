@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use super::matches::Matches;
 use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
 
@@ -21,11 +22,14 @@ pub(super) struct Presence {
     keeps_all: bool,
     /// Whether the nodes tell which module they were exported from.
     has_paths: bool,
+    /// Whether the graph has tensors of several elements that nothing was matched to, such as values
+    /// of `Constant` nodes.
+    has_open: bool,
 }
 
 impl Presence {
     /// Collects the names of tensors, and the paths of nodes.
-    pub fn of(origin: &Origin<'_>) -> Self {
+    pub fn of(origin: &Origin<'_>, matches: &Matches) -> Self {
         let network = origin.network;
         let mut names = BTreeSet::new();
         for r#use in &network.uses {
@@ -36,10 +40,17 @@ impl Presence {
         let paths: BTreeSet<String> = nodes.filter_map(|node| network.module_path(node)).collect();
         let has_paths = paths.iter().any(|path| !path.is_empty());
         names.extend(paths.into_iter().map(|path| format!("{path}.")));
+        let mut uses = network.uses.iter();
         Self {
             names,
             keeps_all: origin.record.is_unoptimized(),
             has_paths,
+            has_open: uses.any(|it| {
+                let wide = network
+                    .tensor(&it.initializer)
+                    .is_some_and(|it| it.len() > 1);
+                wide && !matches.contains_key(&it.place)
+            }),
         }
     }
 
@@ -92,6 +103,10 @@ impl Presence {
             segments.any(|it| COMPUTING.iter().any(|begin| it.starts_with(begin)))
         };
         if tensors.iter().any(|(name, _)| computes(name)) {
+            return true;
+        }
+        // Without paths, any tensor of an unknown origin may be made from these.
+        if self.has_open && !self.has_paths {
             return true;
         }
         // A matrix or a filter of its own makes a layer, whose node would be in the graph.

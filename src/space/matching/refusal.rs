@@ -1,0 +1,84 @@
+//! The one message about a checkpoint that does not fit.
+
+use std::path::Path;
+
+use super::advice;
+use super::findings::{Findings, SHOWN};
+use super::names::Names;
+use crate::error::{Error, Result};
+
+/// Returns an error that lists everything wrong with the checkpoint at `path`, if anything is.
+///
+/// `matched` is the number of places that have a tensor.
+pub(super) fn refuse(
+    findings: &Findings,
+    path: &Path,
+    names: &Names<'_>,
+    matched: usize,
+) -> Result<()> {
+    let Findings {
+        missing,
+        made,
+        extra,
+        unused: _,
+        misshapen,
+        computed,
+        unlike,
+    } = findings;
+    let is_fine = missing.is_empty() && extra.is_empty() && misshapen.is_empty();
+    if is_fine && computed.is_empty() && unlike.is_empty() {
+        return Ok(());
+    }
+    let network = names.origin.network.model.path.display();
+    let problem = format!("does not fit the network of {network}");
+    let mut lines = Vec::new();
+    lines.extend(names.renaming.told());
+    let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
+    let both = |(name, (found, expected)): (&String, &(Vec<usize>, Vec<usize>))| {
+        format!("{name} is {found:?}, the graph has {expected:?}")
+    };
+    list(&mut lines, "of another shape", misshapen.iter().map(both));
+    let in_graph = |(name, shape): (&String, &Vec<usize>)| match made.get(name) {
+        Some(by) => format!("{name} {shape:?}, computed by {}", by.join(", ")),
+        None => plain((name, shape)),
+    };
+    list(
+        &mut lines,
+        "only in the graph",
+        missing.iter().map(in_graph),
+    );
+    list(
+        &mut lines,
+        "only in the checkpoint",
+        extra.iter().map(plain),
+    );
+    list(
+        &mut lines,
+        "computed by the exporter, so that the checkpoint's tensor cannot stand there",
+        computed.values().cloned(),
+    );
+    list(
+        &mut lines,
+        "matched, but not the same tensor",
+        unlike.iter().cloned(),
+    );
+    Err(Error::input(path, problem).lines(lines).help(advice::of(
+        findings,
+        path,
+        names.origin,
+        matched,
+    )))
+}
+
+/// Adds a title and the first few items under it.
+fn list(lines: &mut Vec<String>, title: &str, items: impl ExactSizeIterator<Item = String>) {
+    let count = items.len();
+    if count == 0 {
+        return;
+    }
+    lines.push(format!("{title} ({count}):"));
+    lines.extend(items.take(SHOWN).map(|item| format!("  {item}")));
+    if count > SHOWN {
+        lines.push(format!("  and {} more", count - SHOWN));
+    }
+}
