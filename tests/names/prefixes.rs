@@ -48,7 +48,7 @@ fn wrappers_within_names_are_looked_through() {
         let net = Net::new(Export::Unoptimized, &[graph, "net.head"]);
         let files = Files::of(&net);
         let mut state = net.state("", "", 1);
-        let outer = own.strip_suffix(&format!("{graph}")).unwrap_or("");
+        let outer = own.strip_suffix(graph).unwrap_or("");
         for (name, ..) in &mut state {
             let renamed = name.strip_prefix(graph).map(|rest| format!("{own}{rest}"));
             let outer = if own.starts_with("module.") {

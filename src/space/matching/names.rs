@@ -1,6 +1,7 @@
 //! The names of a checkpoint's tensors, compared with the graph's.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::known::{Known, plain};
@@ -188,10 +189,11 @@ impl<'a> Renamed<'a> {
         for (name, tensor) in others {
             let own = renamed(name).filter(|_| options.ignores(name));
             let own = own.unwrap_or_else(|| known.spelling(name));
-            if tensors.contains_key(&own) {
-                outside.push((name, tensor));
-            } else {
-                tensors.insert(own, (name, tensor));
+            match tensors.entry(own) {
+                Entry::Vacant(place) => {
+                    place.insert((name, tensor));
+                }
+                Entry::Occupied(_) => outside.push((name, tensor)),
             }
         }
         Ok(Self {
