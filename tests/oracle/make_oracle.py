@@ -323,8 +323,21 @@ def coefficients(plane, x, y):
     return [1.0 - c1 - c2, c1, c2]
 
 
+def variance(values, c):
+    """Outside the hull: the mean of those with positive coefficients, to the power of their sum, over that of the others."""
+    def side(sign):
+        own = [(sign * ck, v) for ck, v in zip(c, values) if sign * ck > 0]
+        total = sum(ck for ck, _ in own)
+        return total, sum(ck * v for ck, v in own) / total
+    (plus, a), (minus, b) = side(1), side(-1)
+    return torch.exp(plus * torch.log(a) - minus * torch.log(b))
+
+
 def mixed(thetas, c):
-    return {k: c[0] * thetas[0][k] + c[1] * thetas[1][k] + c[2] * thetas[2][k] for k in thetas[0]}
+    found = {k: c[0] * thetas[0][k] + c[1] * thetas[1][k] + c[2] * thetas[2][k] for k in thetas[0]}
+    if min(c) < 0:
+        found |= {k: variance([theta[k] for theta in thetas], c) for k in found if k.endswith("running_var")}
+    return found
 
 
 @torch.no_grad()
