@@ -12,6 +12,10 @@ use crate::graph::editor::GraphEditor;
 /// sees them while it infers shapes: an axis, a shape, an epsilon.
 pub const INSIDE: usize = 1 << 10;
 
+/// Integers of fewer bytes stay inside in any case: shapes, pads, the sizes of a split. ONNX Runtime
+/// refuses a graph in which it cannot read them.
+const INTEGERS: usize = 1 << 16;
+
 /// Element types that are kept apart, as both sides store them in the same form.
 const PLAIN: [Dtype; 9] = [
     Dtype::F32,
@@ -25,7 +29,7 @@ const PLAIN: [Dtype; 9] = [
     Dtype::Bool,
 ];
 
-/// Takes the initializers of more than `inside` bytes out of a model. They stay as headers marked
+/// Takes the initializers of more than `inside` bytes out of a model, integers of more than 64 KiB. They stay as headers marked
 /// as external; returns the tensors by name.
 pub fn kept_apart(model: ModelProto, inside: usize) -> (ModelProto, Vec<(String, Tensor)>) {
     let mut apart = Vec::new();
@@ -120,6 +124,10 @@ fn stored(proto: &TensorProto, inside: usize) -> Option<Tensor> {
         .iter()
         .try_fold(dtype.size()?, |product, &dim| product.checked_mul(dim))?;
     let is_inside = proto.data_location() != DataLocation::External;
+    let inside = match dtype.is_float() {
+        true => inside,
+        false => inside.max(INTEGERS),
+    };
     if !is_inside || size <= inside || !PLAIN.contains(&dtype) {
         return None;
     }
