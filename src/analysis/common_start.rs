@@ -29,8 +29,9 @@ const SHARED: f64 = 0.6;
 const LOOSE: f64 = 0.4;
 
 /// Minimum of what each of the group learned beyond the shared part, relative to the same of the
-/// others. Checkpoints of one training run differ little from each other.
-const LEARNED: f64 = 0.5;
+/// others, whose hyperparameters may have been others. Checkpoints of one training run differ little
+/// from each other: with cosines of 0.95, by a tenth of that.
+const LEARNED: f64 = 0.25;
 
 /// Maximum number of names in a sentence.
 const NAMED: usize = 3;
