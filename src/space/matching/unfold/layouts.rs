@@ -142,7 +142,7 @@ fn ranges(base: &Expression, array: &Array, target: &Target) -> Vec<Expression> 
     for axis in 0..array.shape.len() {
         let mut part = array.shape.clone();
         let rest: usize = array.len() / array.shape[axis].max(1);
-        if rest == 0 || target.array.len() % rest != 0 {
+        if rest == 0 || !target.array.len().is_multiple_of(rest) {
             continue;
         }
         let count = target.array.len() / rest;

@@ -129,6 +129,17 @@ fn of_node(context: &Context<'_>, index: usize, others: &[UnfoldedNorm]) -> Foun
         let names: Vec<&str> = context.unused.iter().copied().collect();
         all = folded.with(&names, &norms);
     }
+    choose(context, index, initializer, &all, &norms)
+}
+
+/// The one of several fitting batch norms that names speak for.
+fn choose(
+    context: &Context<'_>,
+    index: usize,
+    initializer: &str,
+    all: &[UnfoldedNorm],
+    norms: &[&Norm],
+) -> Found {
     let score = |weight: &Expression, norm: &str| {
         let weight = weight.names().first().copied().unwrap_or_default();
         adjacency(module(weight), norm)

@@ -131,8 +131,8 @@ fn weight_norm(
         let count = gain
             .and_then(|gain| context.tensor(gain))
             .map(|it| it.len());
-        for axis in 0..shape.len() {
-            if count.is_some_and(|count| count != shape[axis]) {
+        for (axis, &size) in shape.iter().enumerate() {
+            if count.is_some_and(|count| count != size) {
                 continue;
             }
             let rows = Rows::of(context, weight, axis)?;
