@@ -131,7 +131,7 @@ mod tests {
             &["h.q.weight", "h.v.weight"],
             &["m.h.q.weight", "h.v.weight"],
         );
-        assert_eq!(found, missing(&["h.v.weight"]));
+        assert_eq!(found, missing(&["h.q.weight"]));
         let twins = ["a.q.weight", "b.q.weight"];
         let several = vec!["`a.q.weight`".to_string(), "`b.q.weight`".to_string()];
         assert_eq!(
