@@ -77,12 +77,12 @@ impl Naming {
             })
         });
         let ends = name.match_indices('.').map(|(at, _)| at + 1);
-        let stripped = ends.filter_map(|at| {
-            base.contains(&name[at..]).then(|| Self {
+        let stripped = ends
+            .filter(|at| base.contains(&name[*at..]))
+            .map(|at| Self {
                 strip: name[..at].to_string(),
                 add: String::new(),
-            })
-        });
+            });
         added.chain(stripped).collect()
     }
 }
