@@ -133,9 +133,14 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
         return Ok(());
     }
     // SAFETY: the descriptor is open for the whole call, and nothing in memory is touched.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
+    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // This file system takes room only by writing.
+        Some(libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
     }
 }
 

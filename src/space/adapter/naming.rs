@@ -77,12 +77,12 @@ impl Naming {
             })
         });
         let ends = name.match_indices('.').map(|(at, _)| at + 1);
-        let stripped = ends.filter_map(|at| {
-            base.contains(&name[at..]).then(|| Self {
+        let stripped = ends
+            .filter(|at| base.contains(&name[*at..]))
+            .map(|at| Self {
                 strip: name[..at].to_string(),
                 add: String::new(),
-            })
-        });
+            });
         added.chain(stripped).collect()
     }
 }
@@ -131,7 +131,7 @@ mod tests {
             &["h.q.weight", "h.v.weight"],
             &["m.h.q.weight", "h.v.weight"],
         );
-        assert_eq!(found, missing(&["h.v.weight"]));
+        assert_eq!(found, missing(&["h.q.weight"]));
         let twins = ["a.q.weight", "b.q.weight"];
         let several = vec!["`a.q.weight`".to_string(), "`b.q.weight`".to_string()];
         assert_eq!(
