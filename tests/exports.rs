@@ -54,10 +54,15 @@ fn off(network: &str, folder: &Path) -> f64 {
         let wanted = &expected["points"][point];
         let loss: f64 = row["soup_loss"].parse().unwrap();
         let error: f64 = row["soup_error"].parse().unwrap();
-        assert_eq!(wanted["near"], 0, "a tie: PyTorch's own errors are not certain");
+        assert_eq!(
+            wanted["near"], 0,
+            "a tie: PyTorch's own errors are not certain"
+        );
         let difference = (loss - wanted["loss"].as_f64().unwrap()).abs();
         let wrong = (16.0 * error - wanted["wrong"].as_f64().unwrap()).abs();
-        most = most.max(difference).max(if wrong > 0.5 { 1.0 } else { 0.0 });
+        most = most
+            .max(difference)
+            .max(if wrong > 0.5 { 1.0 } else { 0.0 });
     }
     most
 }
