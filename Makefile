@@ -44,14 +44,6 @@ check: ## check formatting, lints and documentation, and run all tests, as CI do
 BENCH ?= $(CURDIR)/.cache/bench
 PYTHON ?= python3
 
-# What takes too long, or too much memory or disk, for every change. Python needs numpy, onnx and safetensors.
-test-real: runtime-if-needed ## run a network of 2.6 GB (12 GB of disk, some minutes)
-	$(CARGO) build --release $(CARGO_FLAGS)
-	@case "$${CARGO_TARGET_DIR:-target}" in \
-	  /*) program=$$CARGO_TARGET_DIR/release/landscape ;; \
-	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
-	esac; tests/real/big.sh $$program $(PYTHON)
-
 bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a quarter of an hour)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(BENCH)/env/bin/python || $(PYTHON) -m venv $(BENCH)/env
@@ -65,10 +57,10 @@ bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)
 
-# Exports are kept in the cache: each network is exported again only if its code or a package changed.
+# What takes too long, or too much memory or disk, for every change. Exports are kept in the cache: each network is exported again only if its code or a package changed.
 REAL ?= $(CURDIR)/.cache/real
 
-test-real: runtime-if-needed ## try exports of real model families against PyTorch (20 minutes, then 5)
+test-real: runtime-if-needed ## try real model families, public files and a network of 2.6 GB (half an hour, 12 GB of disk)
 	$(CARGO) build --release $(CARGO_FLAGS)
 	@test -x $(REAL)/env/bin/python || $(PYTHON) -m venv $(REAL)/env
 	$(REAL)/env/bin/pip install --quiet -r tests/real/requirements.txt
@@ -78,7 +70,8 @@ test-real: runtime-if-needed ## try exports of real model families against PyTor
 	  *) program=$$PWD/$${CARGO_TARGET_DIR:-target}/release/landscape ;; \
 	esac; \
 	$(REAL)/env/bin/python tests/real/run.py $$program $(REAL)/files --commit "$$(git rev-parse --short HEAD)" && \
-	OMP_NUM_THREADS=1 $(REAL)/env/bin/python tests/real/public.py $$program $(REAL)/files
+	OMP_NUM_THREADS=1 $(REAL)/env/bin/python tests/real/public.py $$program $(REAL)/files && \
+	tests/real/big.sh $$program $(REAL)/env/bin/python
 
 runtime: ## download ONNX Runtime into the cache folder, unless it is there
 	@scripts/get-onnxruntime.sh

@@ -52,15 +52,13 @@ fn shared_tensors(pool: &Pool, gram: &Gram) -> Option<String> {
     let [origin, first, others @ ..] = pool.members.as_slice() else {
         return None;
     };
-    if others.is_empty() {
-        return None;
-    }
     let is_shared = |index: usize| {
         let of = &gram.per_parameter[index];
         let moved = of[[0, 0]];
         // The exact comparison is for those that may be equal.
         let near = |k: usize| (of[[k, k]] - of[[0, k]]).abs() <= 1e-9 * moved;
-        moved > 0.0
+        !others.is_empty()
+            && moved > 0.0
             && (1..=others.len()).all(near)
             && others
                 .iter()
@@ -79,13 +77,11 @@ fn shared_tensors(pool: &Pool, gram: &Gram) -> Option<String> {
     let rounded = |index: usize| {
         decode::equal_to_rounding(&origin.sources[index].tensor, &first.sources[index])
     };
-    let shared: Vec<usize> = all
+    let shared = all
         .filter(counted)
-        .filter(|&index| is_shared(index) && !rounded(index))
-        .collect();
-    if shared.is_empty() {
-        return None;
-    }
+        .filter(|&it| is_shared(it) && !rounded(it));
+    let shared: Vec<usize> = shared.collect();
+    let one = pool.parameters.get(*shared.first()?)?;
     let part: f64 = shared
         .iter()
         .map(|&it| gram.per_parameter[it][[0, 0]])
@@ -105,7 +101,7 @@ fn shared_tensors(pool: &Pool, gram: &Gram) -> Option<String> {
         list(&names),
         100.0 * part / gram.total[[0, 0]],
         first.name,
-        pool.parameters[shared[0]].name,
+        one.name,
         first.name
     ))
 }
@@ -227,7 +223,7 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::tensor::Dtype;
+    use crate::base::dtype::Dtype;
     use crate::space::testing::{pool, source};
 
     const N: usize = 4000;

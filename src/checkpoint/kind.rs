@@ -161,7 +161,7 @@ mod tests {
             (&tar, "tar archive"),
         ] {
             let message = of(Path::new("f"), bytes).unwrap_err().to_string();
-            assert!(message.starts_with("f: is a"), "{message}");
+            assert!(message.starts_with("f: is "), "{message}");
             assert!(
                 message.contains(words) && message.contains("help: "),
                 "{message}"

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::adapters;
 use super::candidates::Candidate;
 use super::settings::SessionSettings;
+use super::unfolding::{self, Unfolding};
 use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
@@ -24,8 +25,12 @@ pub struct Inputs {
     pub origin: PathBuf,
     /// Name of the origin in the results.
     pub origin_name: String,
-    /// The network, which contains θ0.
+    /// The network, which contains θ0; unfolded if the checkpoints need it.
     pub model: Model,
+    /// The network as its file holds it.
+    pub file: Model,
+    /// What the exporter computed from the parameters, and how.
+    pub unfolding: Unfolding,
     /// Whether `--fixed` gave θ0 tensors of other models.
     pub is_altered: bool,
     /// A separate state dict of θ0.
@@ -48,8 +53,8 @@ impl Inputs {
             settings.origin_weights.as_deref(),
             settings.weights.as_deref(),
         );
-        let mut inputs = Self::read(&settings.origin, weights, key, candidates)?;
-        inputs.fix(&settings.matching)?;
+        let matching = &settings.matching;
+        let mut inputs = Self::read(&settings.origin, weights, key, candidates, matching)?;
         let mut files = inputs.model_files();
         files.extend(settings.other_files());
         inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
@@ -60,6 +65,9 @@ impl Inputs {
     /// θ0's state dict, by default the one beside the network; `key` names the dictionary to take
     /// from files that hold several.
     ///
+    /// What the exporter computed is computed from the state dict's tensors, and fixed tensors are
+    /// taken from their models.
+    ///
     /// # Errors
     /// When a file cannot be used.
     pub fn read(
@@ -67,6 +75,7 @@ impl Inputs {
         weights: Option<&Path>,
         key: Option<&str>,
         candidates: &[Candidate],
+        options: &matching::Options,
     ) -> Result<Self> {
         let (origin_name, model) = open_origin(origin)?;
         let weights = weights.map(Path::to_path_buf);
@@ -76,23 +85,33 @@ impl Inputs {
         let models = adapters::open(candidates, key, &model, origin_weights.as_ref())?;
         let mut checkpoints = models.checkpoints;
         name(&mut checkpoints, candidates, &model.path, &origin_name);
-        Ok(Self {
+        let mut inputs = Self {
             checkpoints,
             warnings: models.warnings,
             origin_weights,
             origin: model.path.clone(),
             origin_name,
+            file: model.clone(),
             model,
+            unfolding: Unfolding::default(),
             is_altered: false,
             stamps: Vec::new(),
-        })
+        };
+        inputs.unfold(options)?;
+        inputs.fix(options)?;
+        Ok(inputs)
+    }
+
+    /// Computes what the exporter folded from the state dict's tensors, if all checkpoints are
+    /// state dicts and θ0's own is at hand.
+    fn unfold(&mut self, options: &matching::Options) -> Result<()> {
+        let weights = self.origin_weights.as_ref();
+        self.unfolding = unfolding::of(&mut self.model, weights, &self.checkpoints, options)?;
+        Ok(())
     }
 
     /// Takes the fixed tensors from their models. θ0's name says so if its own were others.
-    ///
-    /// # Errors
-    /// When a model lacks a fixed tensor, or its tensor cannot stand in the network.
-    pub fn fix(&mut self, options: &matching::Options) -> Result<()> {
+    fn fix(&mut self, options: &matching::Options) -> Result<()> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let own = &self.origin_name;
         if let Some(model) = matching::fix(&self.model, own, checkpoints, weights, options)? {
@@ -118,8 +137,8 @@ impl Inputs {
     pub fn align(&self, options: &matching::Options) -> Result<Aligned> {
         let (checkpoints, weights) = (&self.checkpoints, self.origin_weights.as_ref());
         let network = Network::of(&self.model);
-        let mut aligned =
-            matching::pool(&network, &self.origin_name, checkpoints, weights, options)?;
+        let aligned = matching::pool(&network, &self.origin_name, checkpoints, weights, options);
+        let mut aligned = aligned.map_err(|error| self.unfolding.explain(error))?;
         aligned.warnings.extend(self.warnings.iter().cloned());
         if self.is_altered {
             aligned.warnings.push(format!(

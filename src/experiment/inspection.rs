@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::candidates::Candidate;
 use super::inputs::Inputs;
+use super::unfolding::Unfolding;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct InspectedNetwork {
     pub aligned: Aligned,
     /// Inner products of the checkpoints' differences from θ0.
     pub gram: Gram,
+    /// What the exporter computed from the parameters, and how.
+    pub unfolding: Unfolding,
     /// Number of nodes that depend on no moving tensor, and number of all nodes.
     pub frozen_nodes: (usize, usize),
     /// What the user should know about the choice of files and dictionaries.
@@ -79,14 +82,15 @@ pub fn run(
         }
     }
     let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
-    let mut inputs = Inputs::read(first, origin_weights.as_deref(), key, &candidates)?;
-    inputs.fix(options)?;
+    let weights = origin_weights.as_deref();
+    let inputs = Inputs::read(first, weights, key, &candidates, options)?;
     let aligned = inputs.align(options)?;
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         gram: Gram::of(&aligned.pool),
         frozen_nodes: frozen_nodes(&Network::of(&inputs.model), &aligned),
         aligned,
         notes: inputs.notes(),
+        unfolding: inputs.unfolding,
     })))
 }
 

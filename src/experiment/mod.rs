@@ -32,6 +32,7 @@ pub mod soup;
 mod soup_result;
 pub mod spectrum;
 mod theory;
+pub mod unfolding;
 
 use crate::analysis::learned::TrainingStep;
 use crate::error::Result;

@@ -17,7 +17,9 @@ use crate::space::statistics::BatchNorm;
 impl Session {
     /// How each checkpoint was verified, by its name, or by its path if two share a name; and θ0,
     /// if its file is another model.
-    pub(super) fn verified(&self) -> BTreeMap<String, String> {
+    ///
+    /// `runs_files` says whether the experiment runs the files that can be run.
+    pub(super) fn verified(&self, runs_files: bool) -> BTreeMap<String, String> {
         let network = self.network();
         let checkpoints = &self.inputs.checkpoints;
         let how = |(index, checkpoint): (usize, &Checkpoint)| {
@@ -25,7 +27,7 @@ impl Session {
                 (Verified::Value, _) => "value",
                 (Verified::Name, _) => "name",
                 (Verified::Graph, Content::Network(model))
-                    if self.runs_itself(&network, index, model) =>
+                    if runs_files && self.runs_itself(&network, index, model) =>
                 {
                     "file"
                 }
@@ -58,7 +60,7 @@ impl Session {
         let mut models = vec![if is_altered {
             written(0)
         } else {
-            OriginalModel::File(network.model)
+            OriginalModel::File(&self.inputs.file)
         }];
         for (index, checkpoint) in self.inputs.checkpoints.iter().enumerate() {
             models.push(match &checkpoint.content {

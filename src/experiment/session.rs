@@ -352,7 +352,8 @@ impl Session {
             settings,
             onnxruntime: self.runtime.version().to_string(),
             provider: self.settings.options.device.provider().to_string(),
-            verified: self.verified(),
+            // A spectrum has no engine that runs whole models.
+            verified: self.verified(engine.is_some()),
             dictionaries: self.inputs.dictionaries(),
             caveats: self.aligned.caveats.clone(),
             wall_seconds: self.start.elapsed().as_secs_f64(),

@@ -192,6 +192,11 @@ impl GraphEditor {
         }
     }
 
+    /// Adds recorded types and shapes (`value_info`).
+    pub fn add_notes(&mut self, notes: impl IntoIterator<Item = ValueInfoProto>) {
+        self.graph.value_info.extend(notes);
+    }
+
     /// Adds entries to the model's metadata and removes the old ones for which `is_stale(key)` is
     /// true.
     pub fn replace_metadata(

@@ -3,9 +3,9 @@
 //! [`network`] tells where each tensor is used, [`record`] what the exporter did to it, [`align`]
 //! how two graphs correspond, and [`suspect`] which parts of a graph make its values doubtful.
 //! Every change of a graph goes through [`editor`]: [`skeleton`] leaves the moving weights out,
-//! [`in_graph`] mixes them inside the graph, [`loss_outputs`] adds the loss, [`split`] cuts off the
-//! frozen part, [`batch_statistics`] computes what batch norm sees in training mode, and
-//! [`gradient`] writes the backward pass.
+//! [`unfold`] computes folded tensors from a state dict's, [`in_graph`] mixes them inside the graph,
+//! [`loss_outputs`] adds the loss, [`split`] cuts off the frozen part, [`batch_statistics`] computes
+//! what batch norm sees in training mode, and [`gradient`] writes the backward pass.
 
 pub mod align;
 mod anonymous;
@@ -24,3 +24,4 @@ pub mod record;
 pub mod skeleton;
 pub mod split;
 pub mod suspect;
+pub mod unfold;

@@ -10,6 +10,9 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::onnx::proto::{GraphProto, NodeProto, entries};
 use crate::checkpoint::tensor::Tensor;
 
+/// Metadata key of an initializer's kind in the module.
+pub const KIND: &str = "pkg.torch.export.graph_signature.InputSpec.kind";
+
 /// A place where the graph reads an initializer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -109,7 +112,7 @@ impl<'m> Network<'m> {
     /// if it did not change the values.
     pub fn input_kind(&self, initializer: &str) -> Option<&str> {
         let metadata = self.metadata.get(initializer)?;
-        let kind = metadata.get("pkg.torch.export.graph_signature.InputSpec.kind");
+        let kind = metadata.get(KIND);
         kind.copied()
     }
 

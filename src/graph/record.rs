@@ -10,12 +10,19 @@
 use std::collections::BTreeSet;
 
 use super::network::{Network, Place, Use};
+use crate::checkpoint::onnx::proto::NodeProto;
 
 /// Metadata key of the exported program's signature: the parameters and buffers of the module.
 const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
 
 /// Metadata key of a node's call in the exported program, with its arguments.
 const CALL: &str = "pkg.torch.onnx.fx_node";
+
+/// Metadata key of a model whose folded tensors were unfolded here.
+pub const UNFOLDED: &str = "landscape.unfolded";
+
+/// Metadata key of the modules that a node was exported from.
+const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// Metadata key of the rewriting rules that made a node.
 const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
@@ -154,7 +161,11 @@ impl<'n> Record<'n> {
             let own = self.signature.contains(it.initializer.as_str());
             !own || self.network.input_kind(&it.initializer).is_some()
         };
+        // What was folded and could not be told by its values left no mark.
+        let metadata = &self.network.model.proto.metadata_props;
+        let unfolded = metadata.iter().any(|entry| entry.key() == UNFOLDED);
         self.marks
+            && !unfolded
             && !self.signature.is_empty()
             && self.network.uses.iter().all(marked)
             && self.network.uses.iter().all(|it| {
@@ -283,6 +294,19 @@ impl<'n> Record<'n> {
         let rules = metadata.find(|entry| entry.key() == RULES);
         rules.map(|entry| entry.value())
     }
+}
+
+/// Removes the rewriting rules from a node's record: what they did is undone.
+pub fn forget_rules(node: &mut NodeProto) {
+    node.metadata_props.retain(|entry| entry.key() != RULES);
+}
+
+/// Records the module that a node belongs to, in its name, and removes the exporter's record.
+pub fn set_module(node: &mut NodeProto, module: &str) {
+    let stale = [SCOPES, CALL];
+    node.metadata_props
+        .retain(|entry| !stale.contains(&entry.key()));
+    node.name = Some(format!("/{module}/{}", node.op_type()));
 }
 
 fn computed(by: Vec<String>, linear: bool) -> History {

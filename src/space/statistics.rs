@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::matching::Aligned;
+use super::matching::{Aligned, MatchRule};
 use super::pool::ParameterRole;
 use crate::error::{Error, Result};
 use crate::graph::network::{Network, Place};
@@ -149,21 +149,31 @@ fn check(network: &Network<'_>, aligned: &Aligned, index: usize) -> Result<()> {
     if slots.iter().any(|slot| *slot != slots[0]) {
         return Err(fault("is both a mean and a variance"));
     }
-    let of_one_module = aligned.matches.iter().all(|matches| {
-        let mut names = places
-            .iter()
-            .map(|it| matches.get(it).map(|it| &it.source.name));
-        let first = names.next();
-        names.all(|name| Some(name) == first)
-    });
-    let modules = places.iter().map(|it| network.module_path(it.node));
-    let modules: Vec<String> = modules.flatten().collect();
-    if !of_one_module || modules.iter().any(|module| *module != modules[0]) {
+    if !is_one_module(network, aligned, places) {
         return Err(fault(
             "stands for several layers, which were merged because their values were equal",
         ));
     }
     Ok(())
+}
+
+/// Whether places read a statistic of one module: if it has one name in the state dicts, or without
+/// any, if the exporter says so of the nodes. Exporters merge what is equal, and its layers may have
+/// different statistics all the same.
+fn is_one_module(network: &Network<'_>, aligned: &Aligned, places: &[Place]) -> bool {
+    let names = |place: &Place| -> Vec<&str> {
+        let found = aligned.matches.iter();
+        let found = found.filter_map(|matches| matches.get(place));
+        let named = found.filter(|it| it.method != MatchRule::Graph);
+        named.map(|it| it.source.name.as_str()).collect()
+    };
+    let first = names(&places[0]);
+    if !first.is_empty() {
+        return places.iter().all(|place| names(place) == first);
+    }
+    let module = |place: &Place| network.module_path(place.node);
+    let first = module(&places[0]);
+    places.len() == 1 || first.is_some() && places.iter().all(|place| module(place) == first)
 }
 
 #[cfg(test)]

@@ -114,6 +114,32 @@ fn types_have_their_names() {
 }
 
 #[test]
+fn subclasses_and_states_are_read_and_other_kinds_are_known_by_name() {
+    let found = Checkpoint::open(&file("odd.pt")).unwrap();
+    let tensors = found.state_dict().unwrap();
+    let kinds = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.dtype.name()));
+    let expected_kinds = [
+        ("complex", "complex64"),
+        ("float8", "f8"),
+        ("meta", "meta"),
+        ("parameter", "f32"),
+        ("quantized", "quantized"),
+        ("sparse", "sparse"),
+        ("tagged", "f32"),
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected_kinds);
+    assert_eq!(tensors["quantized"].shape, [2, 3]);
+    for (name, tensor) in expected("odd.pt") {
+        assert_eq!(
+            (tensors[&name].bytes.clone(), &tensors[&name].shape),
+            (tensor.bytes, &tensor.shape)
+        );
+    }
+}
+
+#[test]
 fn the_content_counts_not_the_ending() {
     let folder = tempfile::tempdir().unwrap();
     for (name, of) in [

@@ -23,6 +23,7 @@ fn files_of_pytorch_without_weights() {
             "plain.pt",
             "holds a dictionary of 1 entries without tensors",
         ),
+        ("pickled.pt", "was written by pickle.dump"),
         ("torchscript.pt", "is a TorchScript archive"),
         ("big-endian.pt", "highest byte first"),
         ("adapter.bin", "holds a LoRA adapter"),

@@ -3,7 +3,8 @@
     python tests/oracle/checkpoints.py
 
 `checkpoints/expected.safetensors` holds what PyTorch itself reads from each file, under
-`FILE/TENSOR`. Values are fixed, so the files change only with the version of PyTorch.
+`FILE/TENSOR`. Values are fixed. Legacy files hold addresses of memory as keys, so their bytes differ
+from run to run. Needs torch (2.15 made the committed files), safetensors, numpy.
 """
 
 import collections
@@ -114,6 +115,30 @@ def plain():
         name: torch.nn.Parameter(tensor) for name, tensor in state().items() if tensor.is_floating_point()
     }
     save("parameters.pt", parameters, parameters)
+
+
+class Tagged(torch.Tensor):
+    """A subclass of Tensor."""
+
+
+def odd():
+    module = types.ModuleType("tags")
+    module.Tagged, Tagged.__module__ = Tagged, "tags"
+    sys.modules["tags"] = module
+    tagged = torch.arange(3.0).as_subclass(Tagged)
+    tagged.note = "a state of its own"
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.note = "another"
+    read = {"tagged": tagged, "parameter": parameter}
+    unread = {
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "sparse": torch.eye(2).to_sparse(),
+        "quantized": torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8),
+        "float8": torch.ones(4).to(torch.float8_e4m3fn),
+        "meta": torch.empty(2, device="meta"),
+    }
+    save("odd.pt", {**read, **unread}, {key: value.as_subclass(torch.Tensor) for key, value in read.items()})
+    (OUT / "pickled.pt").write_bytes(pickle.dumps({"w": torch.ones(2)}, protocol=4))
 
 
 def views():
@@ -237,7 +262,7 @@ def hostile():
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    for make in [plain, views, dictionaries, modules, shards, hostile]:
+    for make in [plain, odd, views, dictionaries, modules, shards, hostile]:
         make()
     save_file(EXPECTED, OUT / "expected.safetensors")
     for path in sorted(OUT.rglob("*")):

@@ -60,8 +60,8 @@ class Net(nn.Module):
 ADAPTERS = {
     "plain": dict(r=4, lora_alpha=8, target_modules=["fc", "wide", "emb", "conv"], modules_to_save=["head"]),
     "stable": dict(
-        r=4, lora_alpha=3, use_rslora=True, target_modules=["fc", "wide", "attn", "conv", "emb"], bias="all",
-        rank_pattern={"fc": 2, "con.": 3}, alpha_pattern={"em[a-c]": 5, "attn": 2}),
+        r=4, lora_alpha=3, use_rslora=True, target_modules=["fc", "conv", "emb", "narrow"], bias="all",
+        rank_pattern={"fc": 2, "con.": 3}, alpha_pattern={"em[a-c]": 5, "ar.*": 9}),
     "dora": dict(r=3, lora_alpha=6, use_dora=True, target_modules=["fc", "wide", "emb", "conv"]),
     "half": dict(r=2, lora_alpha=2, target_modules=["square"], fan_in_fan_out=True, init_lora_weights="gaussian"),
     "biased": dict(r=2, lora_alpha=4, target_modules=["fc", "narrow", "conv"], lora_bias=True, bias="lora_only"),

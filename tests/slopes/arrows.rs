@@ -5,7 +5,7 @@ use std::fs;
 use landscape::checkpoint::onnx::proto::DataType;
 
 use crate::common::small::{Folder, Small};
-use crate::common::{Row, example, number, program};
+use crate::common::{Row, example, number, oracle, program};
 
 /// Holds the one arrow of each data set of a plane of 3×3 points against the central differences of
 /// the points around it.
@@ -79,6 +79,37 @@ fn arrows_of_all_roles_on_the_example_are_differences_of_its_losses() {
     assert_eq!(folder.rows("plane.arrows.csv").len(), 6);
     // Losses are of f32, and the network has kinks.
     agree(&folder, 0.02);
+}
+
+#[test]
+fn arrows_beyond_the_hull_follow_batch_norms_variances_there() {
+    // Both fine-tunes have negative coefficients: variances are averaged in the logarithm.
+    for policy in ["interpolate", "origin"] {
+        let folder = Folder::empty();
+        program()
+            .current_dir(oracle("resnet"))
+            .args([
+                "plane",
+                "--origin",
+                "zs_noopt.onnx",
+                "--a",
+                "ft1",
+                "--b",
+                "ft2",
+            ])
+            .args([
+                "--test",
+                "data.npz",
+                "--x=-0.81:-0.79:3",
+                "--y=-0.91:-0.89:3",
+            ])
+            .args(["--arrows", "1", "--json", "--bn", policy, "--out"])
+            .arg(folder.path("out"))
+            .assert()
+            .success();
+        // Losses are of f32, and the network has kinks.
+        agree(&folder, 0.02);
+    }
 }
 
 #[test]

@@ -4,28 +4,31 @@ use std::fs;
 
 use crate::common::{self, json, list, program};
 use crate::{
-    DICTS, GRAPHS, NETWORKS, agrees, expected, folder, losses, plane, stderr, stdout, summary,
+    DICTS_ALONE, GRAPHS, NETWORKS, agrees, expected, folder, losses, plane, stderr, stdout, summary,
 };
 
 #[test]
-fn what_the_exporter_computed_is_refused_for_state_dicts() {
+fn what_the_exporter_computed_is_refused_for_state_dicts_alone_and_unfolded_beside_the_origins() {
     for network in NETWORKS {
-        for beside in [false, true] {
-            let folder = folder(network, "opt", beside);
-            let output = plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]);
-            assert_eq!(
-                output.status.code(),
-                Some(2),
-                "{network} {}",
-                stdout(&output)
-            );
-            let told = stderr(&output);
-            assert!(told.contains("optimize=False"), "{network}: {told}");
-            assert!(!told.contains("--ignore"), "{network}: {told}");
-        }
+        let alone = folder(network, "opt", false);
+        let output = plane(&alone, DICTS_ALONE, &[]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{network} {}",
+            stdout(&output)
+        );
+        let told = stderr(&output);
+        assert!(told.contains("optimize=False"), "{network}: {told}");
+        assert!(!told.contains("--ignore"), "{network}: {told}");
+        let beside = folder(network, "opt", true);
+        let output = plane(&beside, DICTS_ALONE, &[]);
+        assert!(output.status.success(), "{network}: {}", stderr(&output));
+        agrees(network, &losses(&summary(&beside)));
+        assert_eq!(summary(&beside)["provenance"]["verified"]["ft1"], "value");
     }
     let folder = folder("gain", "opt", false);
-    let told = stderr(&plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]));
+    let told = stderr(&plane(&folder, DICTS_ALONE, &[]));
     assert!(
         told.contains("logit_scale went into `exp` by exp"),
         "{told}"
@@ -34,30 +37,33 @@ fn what_the_exporter_computed_is_refused_for_state_dicts() {
 }
 
 #[test]
-fn a_value_that_is_equal_at_the_origin_by_chance_does_not_pass() {
-    let folder = folder("absolute", "opt", true);
-    let told = stderr(&plane(&folder, ["ft1.safetensors", "ft2.safetensors"], &[]));
+fn a_value_that_is_equal_at_the_origin_by_chance_does_not_pass_as_the_parameter() {
+    let alone = folder("absolute", "opt", false);
+    let told = stderr(&plane(&alone, DICTS_ALONE, &[]));
     assert!(
         told.contains("a went into `abs") && told.contains("by abs"),
         "{told}"
     );
+    // The record tells |a| from a; both have the graph's values at θ0.
+    let beside = folder("absolute", "opt", true);
+    plane(&beside, DICTS_ALONE, &[]);
+    agrees("absolute", &losses(&summary(&beside)));
 }
 
 #[test]
-fn a_constant_that_was_merged_with_a_parameter_is_refused_and_right_without_merging() {
-    let merged = folder("merged", "opt", true);
-    let output = plane(&merged, DICTS, &[]);
+fn a_constant_that_was_merged_with_a_parameter_is_told_from_it() {
+    let alone = folder("merged", "opt", false);
+    let output = plane(&alone, DICTS_ALONE, &[]);
     assert_eq!(output.status.code(), Some(2));
     let told = stderr(&output);
     assert!(told.contains("norm.weight went into"), "{told}");
     assert!(told.contains("a merge with a constant"), "{told}");
-    let kept = folder("merged", "noopt", true);
-    assert!(
-        plane(&kept, ["ft1.safetensors", "ft2.safetensors"], &[])
-            .status
-            .success()
-    );
-    agrees("merged", &losses(&summary(&kept)));
+    for export in ["opt", "noopt"] {
+        let beside = folder("merged", export, true);
+        let output = plane(&beside, DICTS_ALONE, &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        agrees("merged", &losses(&summary(&beside)));
+    }
 }
 
 #[test]

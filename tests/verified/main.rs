@@ -96,4 +96,5 @@ fn agrees(network: &str, found: &[f64]) {
 }
 
 const DICTS: [&str; 2] = ["ft1", "ft2"];
+const DICTS_ALONE: [&str; 2] = ["ft1.safetensors", "ft2.safetensors"];
 const GRAPHS: [&str; 2] = ["ft1_opt.onnx", "ft2_opt.onnx"];

@@ -179,19 +179,21 @@ impl Adapter {
         one_adapter(&named, |names| {
             refuse(format!("holds several adapters: {names}"))
         })?;
-        let mut modules: BTreeMap<(String, String), BTreeMap<Part, &Tensor>> = BTreeMap::new();
+        let mut modules: BTreeMap<String, BTreeMap<Part, &Tensor>> = BTreeMap::new();
         for ((name, tensor), named) in stored.into_iter().zip(named) {
             let twice = match named {
-                Named::Part {
-                    module,
-                    scope,
-                    part,
-                    ..
-                } => {
-                    let parts = modules.entry((module, scope)).or_default();
+                Named::Part { module, part, .. } => {
+                    let parts = modules.entry(module).or_default();
                     parts.insert(part, tensor).is_some()
                 }
                 Named::Whole { name, .. } => self.whole.insert(name, tensor.clone()).is_some(),
+                Named::Nested { module } => {
+                    return Err(refuse(format!(
+                        "updates `{module}` within a layer that is updated, too: an \
+                         nn.MultiheadAttention, whose output projection PEFT changes by twice the \
+                         product, or several parameters of one module"
+                    )));
+                }
                 Named::Replaced => false,
                 Named::Unknown => {
                     return Err(refuse(format!(
@@ -205,8 +207,8 @@ impl Adapter {
                 )));
             }
         }
-        let updates = modules.into_iter().map(|((module, scope), parts)| {
-            update(&module, &scope, &parts, config)
+        let updates = modules.into_iter().map(|(module, parts)| {
+            update(&module, &parts, config)
                 .map_err(|problem| refuse(format!("`{module}` {problem}")))
         });
         self.updates = updates.collect::<Result<_>>()?;
@@ -228,11 +230,8 @@ fn source(path: &Path) -> PathBuf {
 }
 
 /// Puts the parts of a module together. An error is what is wrong with the module.
-///
-/// `scope` is the path that the patterns of the configuration are compared with.
 fn update(
     module: &str,
-    scope: &str,
     parts: &BTreeMap<Part, &Tensor>,
     config: &Config,
 ) -> std::result::Result<Update, String> {
@@ -251,7 +250,7 @@ fn update(
         return Err("has factors of an embedding and of another layer".to_string());
     }
     let update = Update {
-        scaling: config.scaling(scope),
+        scaling: config.scaling(module),
         module: module.to_string(),
         is_embedding,
         bias: get(Part::FactorBias),
@@ -259,7 +258,7 @@ fn update(
         a,
         b,
     };
-    update.check(config, config.rank(scope))?;
+    update.check(config, config.rank(module))?;
     Ok(update)
 }
 
@@ -475,6 +474,11 @@ mod tests {
                 ],
                 "",
                 "several adapters: `x`, `y`",
+            ),
+            (
+                vec![a, b, ("q.base_layer.out_proj.lora_A.weight", &[2, 3])],
+                "",
+                "updates `q.out_proj` within a layer",
             ),
             (
                 vec![a, b, ("q.lora_embedding_A", &[2, 3])],

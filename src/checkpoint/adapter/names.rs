@@ -26,9 +26,6 @@ pub enum Named {
     Part {
         /// Path of the module in the base.
         module: String,
-        /// Path that the patterns of the configuration are compared with: of the output projection
-        /// of `nn.MultiheadAttention` it is the attention's.
-        scope: String,
         /// Role of the tensor.
         part: Part,
         /// Name of the adapter; PEFT's files of one adapter have none.
@@ -40,6 +37,12 @@ pub enum Named {
         name: String,
         /// Name of the adapter, as above.
         adapter: Option<String>,
+    },
+    /// A part of the update of a layer within another that is updated: `nn.MultiheadAttention`, or
+    /// several parameters of one module.
+    Nested {
+        /// Path of the inner layer in the base.
+        module: String,
     },
     /// A copy that PEFT keeps of a tensor it replaces.
     Replaced,
@@ -64,12 +67,12 @@ pub fn read(name: &str) -> Named {
         return whole(&segments);
     };
     let module = without_wrappers(&segments[..at]);
-    let wrapper = segments[..at].iter().position(|it| *it == "base_layer");
-    let scope = segments[..wrapper.unwrap_or(at)].join(".");
+    if segments[..at].contains(&"base_layer") {
+        return Named::Nested { module };
+    }
     let rest = &segments[at + 1..];
     let named = |part: Part, adapter: Option<&&str>| Named::Part {
         module: module.clone(),
-        scope: scope.clone(),
         part,
         adapter: adapter.map(ToString::to_string),
     };
@@ -141,7 +144,7 @@ pub fn one_adapter(named: &[Named], refuse: impl Fn(String) -> Error) -> Result<
         .iter()
         .filter_map(|it| match it {
             Named::Part { adapter, .. } | Named::Whole { adapter, .. } => adapter.as_deref(),
-            Named::Replaced | Named::Unknown => None,
+            Named::Nested { .. } | Named::Replaced | Named::Unknown => None,
         })
         .collect();
     names.sort_unstable();
@@ -157,10 +160,8 @@ mod tests {
     use super::*;
 
     fn part_of(module: &str, part: Part, adapter: Option<&str>) -> Named {
-        let scope = module.strip_suffix(".out_proj").unwrap_or(module);
         Named::Part {
             module: module.to_string(),
-            scope: scope.to_string(),
             part,
             adapter: adapter.map(String::from),
         }
@@ -205,10 +206,11 @@ mod tests {
                 "q.lora_magnitude_vector.x.weight",
                 part_of("q", Part::Magnitude, Some("x")),
             ),
-            // Of nn.MultiheadAttention.
             (
                 "attn.base_layer.out_proj.lora_A.weight",
-                part_of("attn.out_proj", Part::A, None),
+                Named::Nested {
+                    module: "attn.out_proj".to_string(),
+                },
             ),
             (
                 "base_model.model.classifier.weight",

@@ -11,7 +11,11 @@ use super::outcome::Outcome;
 use super::view::Storage;
 
 /// Most entries of an archive: a model of 10,000 layers has fewer.
-const MOST_ENTRIES: usize = 1 << 17;
+const MOST_ENTRIES: u64 = 1 << 17;
+
+/// Sizes of the record at the end and of the locator before it, in bytes.
+const END: usize = 22;
+const LOCATOR: usize = 20;
 
 /// The name of the pickle, below the folder that all entries share.
 const PICKLE: &str = "data.pkl";
@@ -32,15 +36,16 @@ impl Archive {
     /// # Errors
     /// When it is damaged, is none of PyTorch's, or its numbers have the highest byte first.
     pub fn open(bytes: &Bytes, budget: &mut usize) -> Outcome<Self> {
+        // Before the directory is read, which takes more memory than it has bytes.
+        let declared = declared_entries(bytes).unwrap_or(0);
+        if declared > MOST_ENTRIES {
+            return Err(format!(
+                "is a zip archive of {declared} files, too many for a model"
+            ));
+        }
         let zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|error| {
             format!("is a damaged zip archive ({error}): was the copy or download cut short?")
         })?;
-        if zip.len() > MOST_ENTRIES {
-            return Err(format!(
-                "is a zip archive of {} files, too many for a model",
-                zip.len()
-            ));
-        }
         let folder = folder(&zip)?;
         let mut archive = Self {
             bytes: bytes.clone(),
@@ -118,6 +123,27 @@ impl Archive {
             .map_err(|error| damaged(error.into()))?;
         Ok(Some(out.into()))
     }
+}
+
+/// Number of entries that the end of an archive declares; `None` if it has no such end.
+fn declared_entries(bytes: &[u8]) -> Option<u64> {
+    // After the record at the end, only a comment of at most 64 KiB may follow.
+    let tail = bytes.len().saturating_sub(END + usize::from(u16::MAX));
+    let mut windows = bytes[tail..].windows(4);
+    let end = tail + windows.rposition(|window| window == b"PK\x05\x06")?;
+    let count = u16::from_le_bytes(*bytes.get(end + 10..)?.first_chunk()?);
+    if count != u16::MAX {
+        return Some(u64::from(count));
+    }
+    // A larger number stands in a record of its own, and a locator before the end says where.
+    let locator = bytes.get(end.checked_sub(LOCATOR)?..)?;
+    let at = u64::from_le_bytes(*locator.get(8..)?.first_chunk()?);
+    let record = bytes.get(usize::try_from(at).ok()?..)?;
+    let count = record.get(32..)?.first_chunk();
+    let is_large = locator.starts_with(b"PK\x06\x07") && record.starts_with(b"PK\x06\x06");
+    count
+        .filter(|_| is_large)
+        .map(|count| u64::from_le_bytes(*count))
 }
 
 /// The folder that holds the pickle. Archives of other programs are told for what they are.

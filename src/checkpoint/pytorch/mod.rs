@@ -31,7 +31,7 @@ use self::heap::{Heap, Value};
 use self::legacy::Legacy;
 use self::outcome::Outcome;
 use self::view::Storage;
-use super::tensor::Tensor;
+use super::tensor::{Dtype, Tensor};
 use crate::error::{Error, Result};
 
 /// What even the smallest file may make us allocate, in bytes.
@@ -136,6 +136,12 @@ fn tensors(
             (None, Some(storage)) => {
                 let bytes = store.storage(storage, inflating).map_err(within)?;
                 view.tensor(&bytes, &mut copying).map_err(within)?
+            }
+            (None, None) if view.element.dtype == Dtype::Other(rebuild::PICKLED) => {
+                return Err(
+                    "was written by pickle.dump; load it in Python and save it with torch.save"
+                        .to_string(),
+                );
             }
             (None, None) => Tensor {
                 dtype: view.element.dtype,

@@ -4,6 +4,9 @@ use super::heap::{Heap, Instance, Object, Value};
 use super::outcome::Outcome;
 use super::view::{Element, Storage, View};
 
+/// The type of tensors that `pickle.dump` wrote: their elements are pickles of their own.
+pub const PICKLED: &str = "pickled";
+
 /// How often a subclass may wrap what makes a tensor.
 const MOST_WRAPPERS: usize = 8;
 
@@ -120,7 +123,7 @@ fn strided(heap: &mut Heap, arguments: Value, element: Option<Element>) -> Outco
     let storage = match heap.get(storage) {
         Some(Object::Storage(storage)) => (**storage).clone(),
         // What `pickle.dump` writes holds the bytes of each storage as a file in itself.
-        _ => return unreadable(heap, Value::None, "pickled without torch.save"),
+        _ => return unreadable(heap, Value::None, PICKLED),
     };
     let shape = numbers(heap, shape).ok_or_else(wrong)?;
     let strides = numbers(heap, strides).ok_or_else(wrong)?;

@@ -36,6 +36,7 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
         let constants = of.aligned.constants.join(", ");
         lines.push(format!("constants of the network: {constants}"));
     }
+    lines.extend(unfolded(of));
     for (member, renaming) in members.iter().zip(&of.aligned.renamed) {
         let told = renaming.told();
         lines.extend(told.map(|told| format!("{}: {told}", member.name)));
@@ -83,6 +84,18 @@ fn parameter(of: &InspectedNetwork, index: usize) -> String {
         line.push_str("  frozen");
     }
     line
+}
+
+/// Tells how the tensors that the exporter computed are computed from the state dict's.
+fn unfolded(of: &InspectedNetwork) -> Vec<String> {
+    let explained = &of.unfolding.explained;
+    if explained.is_empty() {
+        return Vec::new();
+    }
+    let title = "computed by the exporter, and now for each mix from the checkpoints' tensors:";
+    let entry = |(name, how): (&String, &String)| format!("  `{name}` = {how}");
+    let entries = explained.iter().map(entry);
+    std::iter::once(title.to_string()).chain(entries).collect()
 }
 
 /// Describes how much of the network is unchanged in all checkpoints.

@@ -62,7 +62,7 @@ impl<'a> Plan<'a> {
         let refuse = |problem: String| Error::input(&adapter.path, problem);
         let mut whole = BTreeMap::new();
         for (name, tensor) in &adapter.whole {
-            let name = resolved(&naming, std::slice::from_ref(name), &names);
+            let name = resolved(&naming, name, &names);
             let theirs = &base.tensors[&name];
             if theirs.shape != tensor.shape {
                 return Err(refuse(format!(
@@ -75,14 +75,14 @@ impl<'a> Plan<'a> {
         }
         let mut products = Vec::new();
         for update in &adapter.updates {
-            let name = resolved(&naming, &weights(update), &names);
+            let name = resolved(&naming, &weight_name(update), &names);
             let tensor = whole.get(&name).copied().unwrap_or(&base.tensors[&name]);
             let layout = layout(adapter, update, tensor).map_err(|problem| {
                 refuse(format!("cannot update `{name}`: {problem}")).help(MERGE)
             })?;
             products.push(planned(name, tensor, update, Some(layout)));
             if let Some(bias) = &update.bias {
-                let name = resolved(&naming, &[bias_name(update)], &names);
+                let name = resolved(&naming, &bias_name(update), &names);
                 let tensor = whole.get(&name).copied().unwrap_or(&base.tensors[&name]);
                 if tensor.shape != bias.shape || !tensor.dtype.is_float() {
                     return Err(refuse(format!(
@@ -167,12 +167,8 @@ fn planned<'a>(
     }
 }
 
-/// The possible names of the weight that an update changes. PyTorch's `MultiheadAttention` holds
-/// its own in one matrix.
-fn weights(update: &Update) -> Vec<String> {
-    let names = ["weight", "in_proj_weight"].map(|it| format!("{}.{it}", update.module));
-    let count = if update.is_embedding { 1 } else { names.len() };
-    names.into_iter().take(count).collect()
+fn weight_name(update: &Update) -> String {
+    format!("{}.weight", update.module)
 }
 
 fn bias_name(update: &Update) -> String {
@@ -180,19 +176,19 @@ fn bias_name(update: &Update) -> String {
 }
 
 /// The name in the base; [`naming`] has checked that there is one.
-fn resolved(naming: &Naming, names: &[String], base: &BTreeSet<&str>) -> String {
-    naming.resolve(names, base).unwrap_or_default()
+fn resolved(naming: &Naming, name: &str, base: &BTreeSet<&str>) -> String {
+    naming.resolve(name, base).unwrap_or_default()
 }
 
 /// Finds how the adapter's names lead to the base's.
 fn naming(adapter: &Adapter, base: &Base<'_>, names: &BTreeSet<&str>) -> Result<Naming> {
     let updates = adapter.updates.iter();
     let updated = updates.flat_map(|update| {
-        let bias = update.bias.as_ref().map(|_| vec![bias_name(update)]);
-        std::iter::once(weights(update)).chain(bias)
+        let bias = update.bias.as_ref().map(|_| bias_name(update));
+        std::iter::once(weight_name(update)).chain(bias)
     });
-    let whole = adapter.whole.keys().map(|name| vec![name.clone()]);
-    let wanted: Vec<Vec<String>> = updated.chain(whole).collect();
+    let whole = adapter.whole.keys().cloned();
+    let wanted: Vec<String> = updated.chain(whole).collect();
     Naming::find(&wanted, names).map_err(|unnamed| match unnamed {
         Unnamed::Missing(missing) => {
             let of = base.path.display();

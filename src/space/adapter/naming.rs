@@ -23,9 +23,9 @@ pub enum Unnamed {
 }
 
 impl Naming {
-    /// Finds the change of prefix. `wanted` has the possible names of each tensor of an adapter;
-    /// `base` those of the base. Names that fit as they are need no change.
-    pub fn find(wanted: &[Vec<String>], base: &BTreeSet<&str>) -> Result<Self, Unnamed> {
+    /// Finds the change of prefix. `wanted` has the names of an adapter's tensors, `base` those of
+    /// the base's. Names that fit as they are need no change.
+    pub fn find(wanted: &[String], base: &BTreeSet<&str>) -> Result<Self, Unnamed> {
         let unchanged = Self {
             strip: String::new(),
             add: String::new(),
@@ -34,7 +34,7 @@ impl Naming {
             return Ok(unchanged);
         };
         let mut candidates = BTreeSet::from([unchanged.clone()]);
-        candidates.extend(first.iter().flat_map(|name| Self::candidates(name, base)));
+        candidates.extend(Self::candidates(first, base));
         let fits = |naming: &&Self| naming.missing(wanted, base).is_empty();
         let fitting: Vec<&Self> = candidates.iter().filter(fits).collect();
         match fitting.as_slice() {
@@ -49,26 +49,22 @@ impl Naming {
             several => {
                 let meant = several.iter().filter_map(|it| it.resolve(first, base));
                 let meant: Vec<String> = meant.map(|name| format!("`{name}`")).collect();
-                Err(Unnamed::Several(first[0].clone(), meant))
+                Err(Unnamed::Several(first.clone(), meant))
             }
         }
     }
 
-    /// The name in the base, by the first of several names that is there.
-    pub fn resolve(&self, names: &[String], base: &BTreeSet<&str>) -> Option<String> {
-        let mut renamed = names.iter().filter_map(|name| self.renamed(name));
-        renamed.find(|name| base.contains(name.as_str()))
-    }
-
-    fn renamed(&self, name: &str) -> Option<String> {
+    /// The name in the base, if it is there.
+    pub fn resolve(&self, name: &str, base: &BTreeSet<&str>) -> Option<String> {
         let rest = name.strip_prefix(&self.strip)?;
-        Some(format!("{}{rest}", self.add))
+        let renamed = format!("{}{rest}", self.add);
+        base.contains(renamed.as_str()).then_some(renamed)
     }
 
-    /// The first names of the tensors that this change does not bring to the base.
-    fn missing(&self, wanted: &[Vec<String>], base: &BTreeSet<&str>) -> Vec<String> {
+    /// The names that this change does not bring to the base.
+    fn missing(&self, wanted: &[String], base: &BTreeSet<&str>) -> Vec<String> {
         let missing = wanted.iter().filter(|it| self.resolve(it, base).is_none());
-        missing.filter_map(|names| names.first().cloned()).collect()
+        missing.cloned().collect()
     }
 
     /// The changes that bring one name to the base.
@@ -96,10 +92,7 @@ mod tests {
     use super::*;
 
     fn find(wanted: &[&str], base: &[&str]) -> Result<Vec<String>, Unnamed> {
-        let wanted: Vec<Vec<String>> = wanted
-            .iter()
-            .map(|names| names.split('|').map(String::from).collect())
-            .collect();
+        let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
         let base: BTreeSet<&str> = base.iter().copied().collect();
         let naming = Naming::find(&wanted, &base)?;
         Ok(wanted
@@ -122,9 +115,6 @@ mod tests {
         assert_eq!(find(&wanted, &wrapped).unwrap(), wrapped[..2]);
         let bare = ["q.weight", "v.weight"];
         assert_eq!(find(&wanted, &bare).unwrap(), bare);
-        let attention = ["a.in_proj_weight", "a.out_proj.weight"];
-        let wanted = ["a.weight|a.in_proj_weight", "a.out_proj.weight"];
-        assert_eq!(find(&wanted, &attention).unwrap(), attention);
         assert!(find(&[], &base).unwrap().is_empty());
     }
 

@@ -24,6 +24,7 @@ mod origin;
 mod prefix;
 mod rules;
 mod tables;
+pub mod unfold;
 mod unused;
 mod values;
 mod verify;

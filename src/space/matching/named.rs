@@ -112,6 +112,14 @@ fn note_computed<'a>(
 /// Whether a place may read a constant that the exporter merged with a parameter because both were
 /// all ones or all zeros at θ0: a different module reads it, and fine-tuning changed the parameter.
 fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
+    let tensor = names.origin.network.tensor(&r#use.initializer);
+    let moved = tensor.is_some_and(|tensor| !decode::equal(tensor, &found.source));
+    moved && reads_foreign_constant(names, r#use, found)
+}
+
+/// Whether a place of another module reads a parameter of equal elements that carries the
+/// parameter's own name: the exporter may have merged a constant with it.
+pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
     let (network, record) = (names.origin.network, &names.origin.record);
     let merged = names.is_shared(&r#use.initializer) && record.is_marked();
     let by_name = found.method == MatchRule::Name && r#use.alias == r#use.initializer;
@@ -129,7 +137,7 @@ fn may_be_constant(names: &Names<'_>, r#use: &Use, found: &Match) -> bool {
     let size = tensor.dtype.size().unwrap_or(1);
     let mut elements = tensor.bytes.chunks(size);
     let first = elements.next();
-    elements.all(|it| Some(it) == first) && !decode::equal(tensor, &found.source)
+    elements.all(|it| Some(it) == first)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.

@@ -112,14 +112,17 @@ pub fn write_two_files(
     editor.add_initializers(written);
     let model = editor.finish().encode_to_vec();
     let model = atomic::prepare(path, |out| out.write_all(&model))?;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::write(path, &error));
-        }
-        _ => {}
-    }
+    remove(path)?;
     data.publish()?;
     model.publish()
+}
+
+/// Removes a file, if it exists.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes zeros up to the next multiple of a page, from where other programs can map a tensor.

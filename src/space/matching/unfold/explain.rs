@@ -1,0 +1,351 @@
+//! Finds the expression of one tensor of the graph.
+
+use super::computed::{self, Pairing};
+use super::context::{Context, Target};
+use super::{gates, joined, layouts, weights};
+use crate::graph::network::{Place, Use};
+use crate::graph::record::{Computed, History};
+use crate::graph::unfold::{Expression, Function};
+use crate::space::matching::names::module;
+
+/// Operators of the exporter's record, besides functions, that the expressions here are made of.
+const KNOWN: [&str; 33] = [
+    "add",
+    "batch_norm",
+    "broadcast_in_dim",
+    "cat",
+    "div",
+    "dot",
+    "einsum",
+    "getitem",
+    "linalg_vector_norm",
+    "matmul",
+    "mean",
+    "mul",
+    "mv",
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "norm",
+    "pow",
+    "rsqrt",
+    "rsub",
+    "split",
+    "split_with_sizes",
+    "square",
+    "stack",
+    "std",
+    "std_mean",
+    "sub",
+    "sum",
+    "unbind",
+    "unsafe_split",
+    "var",
+    "var_mean",
+    "vdot",
+];
+
+/// Functions that normalized weights are made of.
+const INNER: [Function; 3] = [Function::Sqrt, Function::Neg, Function::Reciprocal];
+
+/// An explanation, and the name of what it is if that has one.
+pub struct Explanation {
+    /// How the tensor is computed.
+    pub expression: Expression,
+    /// What it is: "weight norm".
+    pub kind: Option<&'static str>,
+}
+
+impl From<Expression> for Explanation {
+    fn from(expression: Expression) -> Self {
+        Self {
+            expression,
+            kind: None,
+        }
+    }
+}
+
+/// What speaks for an expression of a tensor, before values are looked at.
+struct Evidence<'a> {
+    /// Tensors that it is made of, by the record, the names or the module.
+    names: Vec<&'a str>,
+    /// Other tensors that nothing uses.
+    others: Vec<&'a str>,
+    /// The operators of the exporter's record.
+    operators: Option<Vec<String>>,
+}
+
+impl Evidence<'_> {
+    /// The functions among the recorded operators.
+    fn functions(&self) -> Vec<Function> {
+        let recorded = self.operators.iter().flatten();
+        let all = recorded.filter_map(|operator| {
+            let mut all = Function::ALL.into_iter();
+            all.find(|it| it.operator().eq_ignore_ascii_case(operator))
+        });
+        all.collect()
+    }
+
+    fn has(&self, operators: &[&str]) -> bool {
+        let recorded = self.operators.as_ref();
+        recorded.is_none_or(|all| all.iter().any(|it| operators.contains(&it.as_str())))
+    }
+
+    /// Whether the record has an operator that no expression here is made of.
+    fn is_beyond(&self) -> bool {
+        let known = |operator: &String| {
+            let function = Function::ALL.iter();
+            let mut function = function.map(|it| it.operator());
+            KNOWN.contains(&operator.as_str())
+                || function.any(|it| it.eq_ignore_ascii_case(operator))
+        };
+        self.operators.iter().flatten().any(|it| !known(it))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.operators.as_ref().is_none_or(Vec::is_empty)
+    }
+}
+
+fn evidence<'a>(context: &Context<'a>, r#use: &Use) -> Evidence<'a> {
+    let origin = context.names.origin;
+    let network = origin.network;
+    let folded = network.folded_from(&r#use.initializer);
+    let tensors = &context.names.tensors;
+    let recorded = folded.iter().flatten().filter_map(|name| {
+        let (name, _) = tensors.get_key_value(name.as_str())?;
+        Some(name.as_str())
+    });
+    let recorded: Vec<&str> = recorded.collect();
+    let node = r#use.place.node;
+    let module = context.module_of(node);
+    let of_module = module.map_or_else(Vec::new, |path| context.of_module(&path));
+    if recorded.is_empty() {
+        let mut names: Vec<&str> = context.matched(r#use.place).into_iter().collect();
+        let more = of_module.iter().filter(|name| !names.contains(*name));
+        names.extend(more.copied().collect::<Vec<_>>());
+        let unused = context.unused.iter().copied();
+        return Evidence {
+            others: unused.filter(|name| !names.contains(name)).collect(),
+            names,
+            operators: None,
+        };
+    }
+    let made = |it: &String| {
+        !it.strip_prefix("val_")
+            .is_some_and(|it| it.parse::<u64>().is_ok())
+    };
+    // Indices of embeddings.
+    let counts = |it: &String| made(it) && !["zeros_like", "ones_like"].contains(&it.as_str());
+    let operators = match origin.record.history(&r#use.initializer, r#use.place) {
+        History::Computed(Computed { by, .. }) => by.into_iter().filter(counts).collect(),
+        _ => Vec::new(),
+    };
+    // Merged tensors have the record of the first of them.
+    let shared = context.names.is_shared(&r#use.initializer) && !of_module.is_empty();
+    Evidence {
+        names: if shared { of_module } else { recorded },
+        others: Vec::new(),
+        operators: Some(operators),
+    }
+}
+
+/// The expression of the tensor at a place, if exactly one is found.
+pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Explanation> {
+    let network = context.names.origin.network;
+    let node = &network.nodes()[r#use.place.node];
+    if let Some(found) = gates::of_node(context, node, r#use.place.slot, target) {
+        return Some(Explanation {
+            expression: found,
+            kind: Some("gates reordered"),
+        });
+    }
+    let evidence = evidence(context, r#use);
+    if evidence.is_beyond() {
+        return None;
+    }
+    rearranged(context, r#use.place, target, &evidence)
+        .map(Explanation::from)
+        .or_else(|| of_functions(context, target, &evidence).map(Explanation::from))
+        .or_else(|| {
+            let names = &evidence.names;
+            let inner = |it: &Function| INNER.contains(it);
+            let allowed = evidence.functions().iter().all(inner) && !evidence.is_empty();
+            let unrecorded = evidence.operators.is_none();
+            let found = (allowed || unrecorded)
+                .then(|| weights::normalized(context, names, target))
+                .flatten();
+            found.map(|(expression, kind)| Explanation {
+                expression,
+                kind: Some(kind),
+            })
+        })
+        .or_else(|| of_constants(context, target, &evidence).map(Explanation::from))
+}
+
+/// Layouts, ranges, and tensors put together.
+fn rearranged(
+    context: &Context<'_>,
+    place: Place,
+    target: &Target,
+    evidence: &Evidence<'_>,
+) -> Option<Expression> {
+    if !evidence.functions().is_empty() {
+        return None;
+    }
+    if evidence.is_empty() {
+        for names in [&evidence.names, &evidence.others] {
+            let layouts = names
+                .iter()
+                .filter_map(|it| layouts::layout(context, it, target));
+            if let Some(found) = only(layouts.collect()) {
+                return Some(found);
+            }
+            let ranges = names
+                .iter()
+                .filter_map(|it| layouts::range(context, it, target));
+            let telling = !target.array.is_uniform();
+            if let Some(found) = only(ranges.filter(|_| telling).collect()) {
+                return Some(found);
+            }
+        }
+    }
+    if !evidence.has(&["cat", "stack"]) {
+        return None;
+    }
+    beside(context, place, target).or_else(|| {
+        let all = evidence.names.iter().chain(&evidence.others);
+        let all: Vec<&str> = all.copied().collect();
+        joined::joined(context, &all, target)
+    })
+}
+
+/// The biases of the modules whose weights went into the product that this tensor is added to.
+fn beside(context: &Context<'_>, place: Place, target: &Target) -> Option<Expression> {
+    let network = context.names.origin.network;
+    let node = &network.nodes()[place.node];
+    let mut producers = node.input.iter().filter_map(|it| network.producer(it));
+    let modules = match node.op_type() {
+        "Add" => producers.find_map(|node| context.modules.get(&node))?,
+        _ => context.modules.get(&place.node)?,
+    };
+    let biases = modules.iter().map(|module| {
+        let name = format!("{module}.bias");
+        context.tensor(&name).map(|_| Expression::raw(&name))
+    });
+    let biases = biases.collect::<Option<Vec<_>>>()?;
+    let joined = Expression::Concat(biases, target.array.shape.len().checked_sub(1)?);
+    (modules.len() > 1 && target.fits(context, &joined)).then_some(joined)
+}
+
+/// The only one of several expressions.
+fn only(found: Vec<Expression>) -> Option<Expression> {
+    let mut found = found.into_iter();
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+fn of_functions(
+    context: &Context<'_>,
+    target: &Target,
+    evidence: &Evidence<'_>,
+) -> Option<Expression> {
+    let arithmetic = |operators: &[String]| {
+        let mut others = operators.iter();
+        others.any(|it| KNOWN.contains(&it.as_str()))
+    };
+    if evidence.operators.as_deref().is_some_and(arithmetic) {
+        return None;
+    }
+    let recorded = evidence.operators.as_deref();
+    if recorded.is_some() && evidence.names.len() != 1 {
+        return None;
+    }
+    let names = evidence.names.iter();
+    let found = names.filter_map(|it| computed::functions(context, it, target, recorded));
+    only(found.collect())
+}
+
+/// Constants times and plus a tensor; sums and products of two.
+fn of_constants(
+    context: &Context<'_>,
+    target: &Target,
+    evidence: &Evidence<'_>,
+) -> Option<Expression> {
+    let simple = ["add", "sub", "rsub", "mul", "div"];
+    let recorded = evidence.operators.iter().flatten();
+    let arithmetic = recorded.into_iter().all(|it| simple.contains(&it.as_str()));
+    if !arithmetic || evidence.operators.as_ref().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    let names = &evidence.names;
+    if evidence.operators.is_none() || names.len() == 1 {
+        let found = names
+            .iter()
+            .filter_map(|it| computed::affine(context, it, target));
+        if let Some(found) = only(found.collect()) {
+            return Some(found);
+        }
+    }
+    let pairs: Vec<[&str; 2]> = match (names.as_slice(), &evidence.operators) {
+        ([first, second], _) => vec![[first, second]],
+        (_, None) => pairs(context, names, &evidence.others, target),
+        _ => Vec::new(),
+    };
+    let both = [(Pairing::Sum, "add"), (Pairing::Product, "mul")];
+    let both = both
+        .into_iter()
+        .filter(|(_, operator)| evidence.has(&[operator]));
+    let both: Vec<Pairing> = both.map(|(pairing, _)| pairing).collect();
+    let found = pairs.iter().flat_map(|pair| {
+        let of = |pairing: &Pairing| computed::pair(context, *pair, *pairing, target);
+        both.iter().filter_map(of).collect::<Vec<_>>()
+    });
+    only(found.collect())
+}
+
+/// Pairs of tensors without a record: of one module, both of the target's size.
+fn pairs<'a>(
+    context: &Context<'_>,
+    names: &[&'a str],
+    others: &[&'a str],
+    target: &Target,
+) -> Vec<[&'a str; 2]> {
+    let all: Vec<&str> = names.iter().chain(others).copied().collect();
+    let fits = |name: &str| {
+        let tensor = context.tensor(name);
+        tensor.is_some_and(|it| it.len() == target.array.len())
+    };
+    let all: Vec<&str> = all.into_iter().filter(|name| fits(name)).collect();
+    let mut pairs = Vec::new();
+    for (index, first) in all.iter().enumerate() {
+        let near = all[index + 1..]
+            .iter()
+            .filter(|it| module(it) == module(first));
+        pairs.extend(near.map(|second| [*first, *second]));
+    }
+    pairs
+}
+
+/// The nearest tensor of the state dict, for a refusal.
+pub fn nearest(context: &Context<'_>, r#use: &Use, target: &Target) -> String {
+    let evidence = evidence(context, r#use);
+    let names = evidence.names.iter().chain(&evidence.others);
+    let measured = names.flat_map(|name| {
+        let forms = layouts::shaped(context, name, &target.array.shape);
+        let distance = forms.into_iter().filter_map(|form| {
+            let distance = context.value(&form)?.relative_distance(&target.array);
+            Some((distance, form.formula()))
+        });
+        distance.collect::<Vec<_>>()
+    });
+    let least = measured.min_by(|a, b| a.0.total_cmp(&b.0));
+    let (name, shape) = (&r#use.initializer, &target.array.shape);
+    match least {
+        Some((distance, form)) if distance.is_finite() => format!(
+            "`{name}` {shape:?} is nearest to {form} of θ0's state dict (relative distance \
+             {distance:.2e})"
+        ),
+        _ => format!("`{name}` {shape:?}: no tensor of θ0's state dict is like it"),
+    }
+}
