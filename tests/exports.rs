@@ -95,6 +95,21 @@ fn llama_whose_rotary_frequencies_are_in_no_checkpoint() {
 }
 
 #[test]
+fn resnet_whose_batch_norms_the_exporter_folded() {
+    is_right("resnet");
+}
+
+#[test]
+fn bit_whose_standardized_weights_the_exporter_folded() {
+    is_right("bit");
+}
+
+#[test]
+fn a_weight_times_a_constant_folded_under_another_name() {
+    is_right("scaled");
+}
+
+#[test]
 fn without_the_state_dict_of_the_origin_no_value_is_wrong_without_a_warning() {
     for network in ["bert", "llama", "resnet", "bit", "scaled"] {
         let (folder, output) = line(network, false);
