@@ -8,6 +8,9 @@ use crate::graph::unfold::{Array, Expression, Function};
 /// no chance.
 const TELLING: usize = 4;
 
+/// Factors nearer to 1 are no constants of a network: the state dict is another model's.
+const NEAR_ONE: f64 = 0.01;
+
 /// Operators of the exporter's record that [`Function`]s stand for.
 fn function(operator: &str) -> Option<Function> {
     let mut all = Function::ALL.into_iter();
@@ -92,7 +95,7 @@ pub fn scaled(
     let product: f64 = pairs.map(|(x, y)| x * y).sum();
     let square: f64 = value.data.iter().map(|x| x * x).sum();
     let factor = product / square;
-    let is_sound = factor.is_finite() && factor != 0.0;
+    let is_sound = factor.is_finite() && factor != 0.0 && (factor - 1.0).abs() > NEAR_ONE;
     let expression = expression.scaled(factor);
     (is_sound && target.fits(context, &expression)).then_some(expression)
 }
