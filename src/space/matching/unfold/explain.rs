@@ -298,9 +298,12 @@ fn of_constants(
         _ => Vec::new(),
     };
     let both = [(Pairing::Sum, "add"), (Pairing::Product, "mul")];
-    let both = both
-        .into_iter()
-        .filter(|(_, operator)| evidence.has(&[operator]));
+    // a·(1 + b) is a + b where b is 0: the record must have nothing else.
+    let is_whole = |operator: &str| match &evidence.operators {
+        Some(recorded) => recorded.iter().all(|it| it == operator),
+        None => !target.array.is_uniform(),
+    };
+    let both = both.into_iter().filter(|(_, operator)| is_whole(operator));
     let both: Vec<Pairing> = both.map(|(pairing, _)| pairing).collect();
     let found = pairs.iter().flat_map(|pair| {
         let of = |pairing: &Pairing| computed::pair(context, *pair, *pairing, target);

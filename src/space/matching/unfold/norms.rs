@@ -218,6 +218,10 @@ impl Folded<'_, '_> {
             module => format!("{module}.bias"),
         };
         let bias = self.context.tensor(&own).map(|_| own);
+        // Nothing shows in zeros (γ = 0 at θ0): ε is that of another batch norm.
+        if self.weight.array.is_uniform() && self.usual.is_none() {
+            return None;
+        }
         let solved = self.solved(weight, norm);
         let usual = self.usual.into_iter().chain(EPSILONS).chain(solved);
         let fits = |epsilon: &f64| self.fits(weight, bias.as_deref(), norm, *epsilon);

@@ -14,6 +14,10 @@ pub fn normalized(
     names: &[&str],
     target: &Target,
 ) -> Option<(Expression, &'static str)> {
+    // A gain of 0 at θ0 makes every form fit.
+    if target.array.is_uniform() {
+        return None;
+    }
     let whole = |name: &&&str| {
         let tensor = context.tensor(name);
         tensor.is_some_and(|it| it.len() == target.array.len() && it.shape.len() > 1)
