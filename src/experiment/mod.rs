@@ -12,6 +12,7 @@ pub mod batch_norm;
 pub mod candidates;
 pub mod data;
 mod evaluated;
+mod evaluation;
 mod identity;
 mod input_warnings;
 pub mod inputs;

@@ -6,18 +6,17 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
+use super::Observer;
 use super::candidates::Candidate;
 use super::data::LoadedData;
 use super::inputs::Inputs;
 use super::output::Output;
 use super::settings::SessionSettings;
-use super::{Observer, identity};
 use crate::base::lock::lock;
 use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::journal::Journal;
-use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData, check_fits};
+use crate::evaluate::onnx::{Engine, check_fits};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
 use crate::result::models::Individual;
@@ -38,10 +37,10 @@ pub struct Session {
     pub(super) settings: SessionSettings,
     pub(super) inputs: Inputs,
     candidates: Vec<Candidate>,
-    aligned: Aligned,
+    pub(super) aligned: Aligned,
     gram: OnceLock<Gram>,
     warnings: Vec<String>,
-    runtime: &'static Runtime,
+    pub(super) runtime: &'static Runtime,
     start: Instant,
     /// Journal of a run, kept until its results are written, and whether the run is whole.
     finished: Mutex<Option<(Journal, bool)>>,
@@ -207,85 +206,6 @@ impl Session {
     /// When data cannot be read or does not fit the network.
     pub fn load_data(&self) -> Result<LoadedData> {
         LoadedData::read(&self.settings, &self.inputs)
-    }
-
-    /// Sets up the evaluation of mixes of the models; its notes and warnings go to the observer.
-    ///
-    /// # Errors
-    /// When ONNX Runtime cannot load the network.
-    pub fn engine<'e>(
-        &'e self,
-        network: &Network<'e>,
-        data: &'e LoadedData,
-        observer: &dyn Observer,
-    ) -> Result<Engine<'e>> {
-        let notes = data.datasets.iter().flat_map(Dataset::notes);
-        notes.for_each(|note| observer.note(note));
-        self.aligned.notes.iter().for_each(|it| observer.note(it));
-        self.note_of_network(data, observer);
-        let engine = Engine::new(
-            self.runtime,
-            network,
-            &self.aligned,
-            data.signature.clone(),
-            &data.datasets,
-            self.settings.options.clone(),
-            self.settings.stop,
-        )?
-        .compare_with_doubles()?;
-        let engine = match (self.settings.batch_norm, &data.training) {
-            (BatchNorm::Recalibrate { batch, .. }, Some(samples)) => {
-                observer.note(&data.described_training(batch).unwrap_or_default());
-                let training = StatisticsData {
-                    data: samples,
-                    batch,
-                };
-                engine.reestimating(network, &self.aligned, training)?
-            }
-            _ => engine,
-        };
-        let warnings = engine.warnings().iter();
-        warnings.for_each(|warning| observer.warn(warning));
-        Ok(engine)
-    }
-
-    /// Tells how an unusual file is run.
-    fn note_of_network(&self, data: &LoadedData, observer: &dyn Observer) {
-        let model = &self.inputs.model;
-        if !model.fits_a_message() {
-            observer.note(&format!(
-                "{} is larger than 2 GiB, which ONNX Runtime cannot read: its graph and its tensors \
-                 are handed over apart, here and where the untouched file is run",
-                model.path.display()
-            ));
-        }
-        if data.signature.fixed_batch == Some(1) {
-            observer.note(
-                "the graph fixes its batch size to 1: an export with an example of 2 samples and a \
-                 dynamic batch runs several times faster",
-            );
-        }
-    }
-
-    /// Makes the engine save finished work, if the settings name an output.
-    ///
-    /// # Errors
-    /// When the output cannot be written, or another run is writing the same output.
-    pub fn keep<'e>(&self, engine: Engine<'e>, data: &LoadedData) -> Result<Engine<'e>> {
-        let Some(output) = &self.settings.output else {
-            return Ok(engine);
-        };
-        output.check()?;
-        let names = self.given_names();
-        let fixed = self.settings.matching.fixed.iter();
-        let fixed = fixed.map(|it| names.iter().position(|name| *name == it.model));
-        let fixed: Vec<Option<usize>> = fixed.collect();
-        engine.keeping(&JournalOptions {
-            out: output.folder.clone(),
-            name: output.name.clone(),
-            fresh: output.fresh,
-            identity: identity::of(&self.settings, data, &fixed),
-        })
     }
 
     /// Where results are written: the output of the settings, or the working folder.

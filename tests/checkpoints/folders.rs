@@ -165,7 +165,7 @@ fn any_adapter_is_told() {
     fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
     let message = refused(folder.path(), None);
     assert!(
-        message.contains("holds an adapter") && message.contains("merge_and_unload"),
+        message.contains("adapter_config.json: names no kind of adapter"),
         "{message}"
     );
 }

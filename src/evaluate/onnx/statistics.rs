@@ -13,12 +13,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use ort::session::{Session, SessionOutputs};
+use ort::session::SessionOutputs;
 use ort::value::DynValue;
-use prost::Message;
 
 use super::feed::{Feed, Feeds, InputNames};
 use super::keys::mix_key;
+use super::light_model::{LightModel, LightSession};
 use super::moving::MovingTensor;
 use super::setup::{Setup, failed};
 use super::shard::Shard;
@@ -49,7 +49,7 @@ type Slot = Arc<Mutex<Option<Arc<Reestimated>>>>;
 /// Re-estimates statistics.
 pub struct Statistics {
     /// The graph that outputs the statistics of a batch, without the moving tensors.
-    graph: Vec<u8>,
+    graph: LightModel,
     /// The moving tensors that it reads.
     weights: Vec<MovingTensor>,
     layers: Vec<Running>,
@@ -125,7 +125,7 @@ impl Statistics {
             weights: weights.cloned().collect(),
             layers,
             most: (KEPT / (size_of::<f64>() * channels.max(1))).max(1),
-            graph: found.model.encode_to_vec(),
+            graph: setup.light(found.model),
             samples: Shard::of(setup, training.data, &places),
             batch,
             known: Mutex::default(),
@@ -210,7 +210,7 @@ impl Statistics {
         mix: &Mix,
         threads: usize,
         worker: usize,
-    ) -> ort::Result<Session> {
+    ) -> ort::Result<LightSession> {
         let mut builder = setup.builder(threads, worker)?;
         let mut scratch = Scratch::default();
         for tensor in &self.weights {
@@ -219,7 +219,7 @@ impl Statistics {
             upload(setup.pool, tensor.parameter, mix, &mut value, &mut scratch)?;
             builder = builder.with_external_initializer(&tensor.name, Arc::new(value))?;
         }
-        builder.commit_from_memory(&self.graph)
+        self.graph.commit(builder)
     }
 }
 
