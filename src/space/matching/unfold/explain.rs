@@ -194,7 +194,10 @@ fn rearranged(
         return None;
     }
     if evidence.is_empty() {
-        for names in [&evidence.names, &evidence.others] {
+        // All ones may be any γ or σ²: what is used elsewhere has its place.
+        let is_free = |it: &&str| !target.array.is_uniform() || context.unused.contains(*it);
+        let own: Vec<&str> = evidence.names.iter().copied().filter(is_free).collect();
+        for names in [&own, &evidence.others] {
             let layouts = names
                 .iter()
                 .filter_map(|it| layouts::layout(context, it, target));
