@@ -8,6 +8,7 @@ use super::names::Names;
 use super::options::Options;
 use super::tables::is_frequencies;
 use super::unused::Presence;
+use super::values::is_uniform;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
@@ -129,13 +130,6 @@ fn copied(matched: &BTreeMap<&str, &Tensor>, tensor: &Tensor, options: &Options)
     let mut found = matched.iter().filter(|(name, _)| !options.ignores(name));
     let found = found.find(|(_, other)| same(other));
     found.map(|(name, _)| (*name).to_string())
-}
-
-/// Whether all elements of a tensor are the same.
-fn is_uniform(tensor: &Tensor) -> bool {
-    let mut elements = tensor.bytes.chunks(tensor.dtype.size().unwrap_or(1));
-    let first = elements.next();
-    elements.all(|it| Some(it) == first)
 }
 
 /// Whether a tensor of floats holds no weights, by its name, shape and values: counters, positions

@@ -21,6 +21,7 @@ use super::options::Options;
 use super::origin::Origin;
 use super::refusal::refuse;
 use super::rules;
+use super::values::is_uniform;
 use super::tables::{self, Evidence};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
@@ -136,10 +137,7 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
     let Some(tensor) = network.tensor(&r#use.initializer).filter(|_| !own) else {
         return false;
     };
-    let size = tensor.dtype.size().unwrap_or(1);
-    let mut elements = tensor.bytes.chunks(size);
-    let first = elements.next();
-    elements.all(|it| Some(it) == first)
+    is_uniform(tensor)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.

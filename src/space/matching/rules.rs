@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::known::leaf;
 use super::matches::{Match, MatchRule, Matches};
 use super::names::{Names, Orientation};
+use super::values::is_uniform;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::Use;
 use crate::space::decode;
@@ -218,6 +219,10 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
         let Some(tensor) = origin.network.tensor(&r#use.initializer) else {
             continue;
         };
+        // Many a constant is all ones or zeros, as parameters are before training.
+        if is_uniform(tensor) && origin.network.model.lifted.contains(&r#use.initializer) {
+            continue;
+        }
         // A matrix that equals its transpose does not tell its orientation.
         let square =
             tensor.len() > 1 && matches!(tensor.shape[..], [rows, columns] if rows == columns);

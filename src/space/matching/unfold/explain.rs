@@ -194,10 +194,12 @@ fn rearranged(
         return None;
     }
     if evidence.is_empty() {
-        // All ones may be any γ or σ²: what is used elsewhere has its place.
-        let is_free = |it: &&str| !target.array.is_uniform() || context.unused.contains(*it);
+        // All ones may be any γ or σ², or a constant: only a module's own that nothing uses fits.
+        let tells = !target.array.is_uniform();
+        let is_free = |it: &&str| tells || context.unused.contains(*it);
         let own: Vec<&str> = evidence.names.iter().copied().filter(is_free).collect();
-        for names in [&own, &evidence.others] {
+        let others: &[&str] = if tells { &evidence.others } else { &[] };
+        for names in [own.as_slice(), others] {
             let layouts = names
                 .iter()
                 .filter_map(|it| layouts::layout(context, it, target));
@@ -207,8 +209,7 @@ fn rearranged(
             let ranges = names
                 .iter()
                 .filter_map(|it| layouts::range(context, it, target));
-            let telling = !target.array.is_uniform();
-            if let Some(found) = only(ranges.filter(|_| telling).collect()) {
+            if let Some(found) = only(ranges.filter(|_| tells).collect()) {
                 return Some(found);
             }
         }
