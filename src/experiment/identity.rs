@@ -39,6 +39,10 @@ pub fn of(
     // Of the files, one more or less may be θ0's state dict: models that are run unchanged are known
     // by their place.
     recorded.insert("models".to_string(), models.to_string());
+    if let Some(key) = &settings.weights {
+        // The files of an index do not say which dictionary was taken.
+        recorded.insert("weights".to_string(), key.clone());
+    }
     if !data.dictionaries.is_empty() {
         // One file holds several models.
         let taken = data.dictionaries.iter();
