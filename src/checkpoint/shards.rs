@@ -65,7 +65,8 @@ pub fn refuse_part(path: &Path) -> Result<()> {
         format!("is part {this} of the {of} files of one checkpoint"),
     );
     let name = file_name(path);
-    let model = name.split_once("-0").map_or("", |(model, _)| model);
+    let model = name.rsplit_once("-of-").map_or("", |(model, _)| model);
+    let model = model.rsplit_once('-').map_or("", |(model, _)| model);
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     let index = path.with_file_name(format!("{model}.{ending}{INDEX}"));
     Err(if index.is_file() {

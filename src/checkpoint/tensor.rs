@@ -19,7 +19,9 @@ pub struct Tensor {
 impl Tensor {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        // Shapes of tensors that are not read may be anything.
+        let axes = self.shape.iter();
+        axes.fold(1, |len: usize, &axis| len.saturating_mul(axis))
     }
 
     /// Whether there is no element.

@@ -20,7 +20,7 @@ pub struct LoadedData {
     pub(super) training: Option<Dataset>,
     /// Path and SHA-256 of each file of weights or data.
     pub(super) content: Vec<(String, String)>,
-    /// The dictionaries that were taken from the checkpoints' files, by the checkpoints' names.
+    /// The dictionaries that were taken from the models' files, by the models' names.
     pub(super) dictionaries: BTreeMap<String, String>,
     /// Path and SHA-256 of the configuration file.
     pub(super) config_file: Vec<(String, String)>,

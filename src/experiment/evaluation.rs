@@ -85,7 +85,7 @@ impl Session {
             out: output.folder.clone(),
             name: output.name.clone(),
             fresh: output.fresh,
-            identity: identity::of(&self.settings, data, &fixed),
+            identity: identity::of(&self.settings, data, &fixed, names.len()),
         })
     }
 }

@@ -26,10 +26,23 @@ struct Identity<'i> {
     settings: BTreeMap<String, String>,
 }
 
-/// Returns the identity of a run as text. `fixed` are the checkpoints that `--fixed` names.
-pub fn of(settings: &SessionSettings, data: &LoadedData, fixed: &[Option<usize>]) -> String {
+/// Returns the identity of a run as text. `fixed` are the checkpoints that `--fixed` names, of
+/// `models` in all.
+pub fn of(
+    settings: &SessionSettings,
+    data: &LoadedData,
+    fixed: &[Option<usize>],
+    models: usize,
+) -> String {
     let sets = settings.data.iter();
     let mut recorded = settings.recorded();
+    // Of the files, one more or less may be θ0's state dict: models that are run unchanged are known
+    // by their place.
+    recorded.insert("models".to_string(), models.to_string());
+    if let Some(key) = &settings.weights {
+        // The files of an index do not say which dictionary was taken.
+        recorded.insert("weights".to_string(), key.clone());
+    }
     if !data.dictionaries.is_empty() {
         // One file holds several models.
         let taken = data.dictionaries.iter();

@@ -159,14 +159,17 @@ impl Inputs {
         paths
     }
 
-    /// The dictionary that was taken from each checkpoint's file, by the checkpoint's name; files
-    /// without keys are left out.
+    /// The dictionary that was taken from θ0's state dict and from each checkpoint's file, by the
+    /// model's name; files without keys are left out.
     pub fn dictionaries(&self) -> BTreeMap<String, String> {
-        let taken = |checkpoint: &Checkpoint| {
+        let weights = self.origin_weights.iter();
+        let weights = weights.map(|it| (&self.origin_name, it));
+        let checkpoints = self.checkpoints.iter().map(|it| (&it.name, it));
+        let taken = |(name, checkpoint): (&String, &Checkpoint)| {
             let key = checkpoint.dictionary.clone()?;
-            Some((checkpoint.name.clone(), key))
+            Some((name.clone(), key))
         };
-        self.checkpoints.iter().filter_map(taken).collect()
+        weights.chain(checkpoints).filter_map(taken).collect()
     }
 
     /// What the user should know about the choice of files and dictionaries.

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::Observer;
 use super::candidates::Candidate;
 use super::data::LoadedData;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, open_origin};
 use super::output::Output;
 use super::settings::SessionSettings;
 use crate::base::lock::lock;
@@ -60,8 +60,9 @@ impl Session {
         }
         let (mut candidates, list) = settings.candidates.read()?;
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
+        // Adapters and what an exporter computed are computed as soon as the inputs are open.
+        check_fits(&open_origin(&settings.origin)?.1, &settings.options)?;
         let inputs = Inputs::open(&settings, &candidates)?;
-        check_fits(&inputs.model, &settings.options)?;
         inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
             let name = candidate.name.get_or_insert_default();

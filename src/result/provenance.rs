@@ -25,8 +25,8 @@ pub struct Provenance {
     /// another model, as `fixed`: its file is not run.
     #[serde(default)]
     pub verified: BTreeMap<String, String>,
-    /// The dictionary that was taken from a checkpoint's file, such as `state_dict`, by the
-    /// checkpoint's name. Only files that hold their tensors under a key are listed.
+    /// The dictionary that was taken from the file of a checkpoint or of θ0's state dict, such as
+    /// `state_dict`, by the model's name. Only files that hold their tensors under a key are listed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dictionaries: BTreeMap<String, String>,
     /// Short sentences about all values: tensors matched by name only, averages of folded tensors.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use self::config::Config;
 use self::names::{Named, Part, one_adapter};
+use super::folder::hugging_face;
 use super::names::stem;
 use super::tensor::Tensor;
 use super::{Checkpoint, Content};
@@ -26,14 +27,6 @@ const WEIGHTS: &str = "adapter_model";
 
 /// What PEFT calls the files of an adapter's weights, best first.
 const WEIGHTS_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
-
-/// Names of a whole model in a folder.
-const MODEL_FILES: [&str; 4] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-];
 
 /// What mends an adapter that is not computed here.
 pub const MERGE: &str = "merge it into its base in Python, and name the merged model: \
@@ -101,7 +94,7 @@ pub fn weights_in(folder: &Path) -> Result<Option<PathBuf>> {
         )
         .help("name the file of weights"));
     };
-    match MODEL_FILES.iter().find_map(file) {
+    match hugging_face(folder) {
         None => Ok(Some(weights)),
         Some(model) => Err(Error::input(
             folder,

@@ -116,6 +116,14 @@ fn dictionary(heap: &mut Heap, arguments: Value) -> Outcome<Value> {
 
 /// A tensor of a storage, an offset, a shape and strides.
 fn strided(heap: &mut Heap, arguments: Value, element: Option<Element>) -> Outcome<Value> {
+    // What is to be known beside them comes last. The imaginary part of a conjugate is stored without
+    // its sign.
+    let last = heap.sequence(arguments).and_then(|given| given.last());
+    let last = last.copied().unwrap_or(Value::None);
+    heap.charge_references(heap.entries(last).map_or(0, <[_]>::len))?;
+    if heap.entry(last, "neg") == Some(Value::Bool(true)) {
+        return unreadable(heap, arguments, "negated");
+    }
     let wrong = || "it describes a tensor in an unknown way".to_string();
     let Some(&[storage, offset, shape, strides, ..]) = heap.sequence(arguments) else {
         return Err(wrong());

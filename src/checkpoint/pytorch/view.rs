@@ -76,12 +76,12 @@ const ELEMENTS: [(&str, &str, Dtype, usize); 26] = [
 impl Element {
     /// The type of a storage class, such as `FloatStorage`.
     pub fn of_storage(class: &str) -> Option<Self> {
-        Self::find(|(storage, _)| storage == class)
+        Self::find(|(storage, _)| storage == class && !class.is_empty())
     }
 
     /// The type with a name, such as `float32`.
     pub fn of_dtype(name: &str) -> Option<Self> {
-        Self::find(|(_, dtype)| dtype == name)
+        Self::find(|(_, dtype)| dtype == name && !name.is_empty())
     }
 
     /// An element that is not read.
@@ -291,6 +291,11 @@ mod tests {
             Element::of_dtype("float16")
         );
         assert_eq!(Element::of_storage("None"), None);
+        // Some types have one name only.
+        assert_eq!(
+            (Element::of_storage(""), Element::of_dtype("")),
+            (None, None)
+        );
         for (_, _, dtype, size) in ELEMENTS {
             assert!(dtype.size().is_none_or(|known| known == size));
         }

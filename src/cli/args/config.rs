@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::options::{LineOptions, PairsOptions, PlaneOptions, SoupOptions, SpectrumOptions};
 use super::run::GpuPrecision;
 use crate::base::files;
+use crate::checkpoint;
 use crate::data::Preprocess;
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::{BindingChoice, Losses};
@@ -124,9 +125,12 @@ impl Config {
             *path = folder.join(&*path);
         }
         for model in &mut self.models {
-            // A name before the path stays there.
-            let parts = model.to_str().and_then(|text| text.split_once('='));
-            *model = match parts.filter(|_| !folder.join(&*model).exists()) {
+            // A name before the path stays there. What is a file or a pattern has none.
+            let is_path = |text: &&str| {
+                text.contains(['*', '?', '[']) || checkpoint::exists(&folder.join(text))
+            };
+            let text = model.to_str().filter(|text| !is_path(text));
+            *model = match text.and_then(|text| text.split_once('=')) {
                 Some((name, path)) => format!("{name}={}", folder.join(path).display()).into(),
                 None => folder.join(&*model),
             };
@@ -233,6 +237,8 @@ mod tests {
         let models = |text: &str| load(text).map(|config| config.models);
         let one = models("models = \"runs/*/m.pt\"\nweights = \"ema\"\n").unwrap();
         assert!(one.len() == 1 && one[0].ends_with("runs/*/m.pt"), "{one:?}");
+        let one = models("models = \"runs/lr=*/m.pt\"\n").unwrap();
+        assert!(one[0].ends_with("runs/lr=*/m.pt"), "{one:?}");
         let more = models("models = [\"a.pt\", \"b=d/b.pt\"]\n").unwrap();
         assert!(more[0].ends_with("a.pt") && more[0].is_absolute());
         let named = more[1].to_str().unwrap();
