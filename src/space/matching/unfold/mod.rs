@@ -205,13 +205,20 @@ fn of_use(context: &Context<'_>, r#use: &Use, tensor: &Tensor) -> Option<Explana
     explain::explain(context, r#use, &target)
 }
 
-/// Takes an expression's tensors as used, and remembers whose weights went into a product.
+/// Takes an expression's tensors as used, and remembers whose weights went into a product, in their
+/// order. Of weights that were scaled on the way it is not known whether the biases were, too.
 fn note(context: &mut Context<'_>, r#use: &Use, expression: &Expression) {
     let names = expression.names();
-    let modules = names.iter().map(|name| module(name).to_string());
     let op_type = context.names.origin.network.nodes()[r#use.place.node].op_type();
-    if ["MatMul", "Gemm"].contains(&op_type) && r#use.place.slot == 1 {
-        context.modules.insert(r#use.place.node, modules.collect());
+    if ["MatMul", "Gemm"].contains(&op_type) && r#use.place.slot == 1 && expression.is_layout() {
+        let mut modules: Vec<String> = Vec::new();
+        for name in &names {
+            let own = module(name).to_string();
+            if !modules.contains(&own) {
+                modules.push(own);
+            }
+        }
+        context.modules.insert(r#use.place.node, modules);
     }
     context.take(names);
 }
