@@ -194,19 +194,30 @@ fn rearranged(
         return None;
     }
     if evidence.is_empty() {
-        for names in [&evidence.names, &evidence.others] {
+        let telling = !target.array.is_uniform();
+        // Equal elements prove nothing. Without a record, the tensor must be one of the module that
+        // nothing else reads: ones may be a constant, and no variance of an untrained batch norm.
+        let counts = |name: &&&str| {
+            telling || evidence.operators.is_some() || context.unused.contains(**name)
+        };
+        for (names, is_near) in [(&evidence.names, true), (&evidence.others, false)] {
+            if !(telling || is_near) {
+                continue;
+            }
             let layouts = names
                 .iter()
+                .filter(counts)
                 .filter_map(|it| layouts::layout(context, it, target));
-            if let Some(found) = only(layouts.collect()) {
-                return Some(found);
+            let mut fitting: Vec<Expression> = layouts.collect();
+            if fitting.is_empty() && telling {
+                let ranges = names.iter();
+                fitting.extend(ranges.filter_map(|it| layouts::range(context, it, target)));
             }
-            let ranges = names
-                .iter()
-                .filter_map(|it| layouts::range(context, it, target));
-            let telling = !target.array.is_uniform();
-            if let Some(found) = only(ranges.filter(|_| telling).collect()) {
-                return Some(found);
+            match fitting.len() {
+                0 => {}
+                1 => return fitting.pop(),
+                // One of these is meant, and none elsewhere.
+                _ => break,
             }
         }
     }
