@@ -73,8 +73,9 @@ pub fn layout(context: &Context<'_>, name: &str, target: &Target) -> Option<Expr
     }
     let plain = shaped(context, name, shape);
     if raw.is_uniform() {
-        // Every order fits; the plain one is meant unless a matrix may be turned.
-        let sure = squeezed(&raw.shape).len() < 2 || raw.shape == *shape;
+        // Every order fits; the plain one is meant unless a matrix may be turned, as a square one may.
+        let is_plain = squeezed(&raw.shape).len() < 2 || raw.shape == *shape;
+        let sure = is_plain && plain.len() == 1;
         return plain.into_iter().next().filter(|_| sure);
     }
     let fitting = plain.into_iter().filter(|it| target.fits(context, it));
