@@ -26,7 +26,11 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
         let explained = || {
             let mut found = plan.replacements.iter();
             let found = found.find(|it| it.places.contains(&place))?;
-            found.expression.names().first().copied()
+            // Whether a bias of zero was scaled with its weight cannot be told.
+            let is_scaled =
+                matches!(&found.expression, Expression::Scaled(inner, _) if inner.is_layout());
+            let names = found.expression.names();
+            names.first().copied().filter(|_| !is_scaled)
         };
         let is_open = context.open.contains(&place);
         let matched = context.matched(place).filter(|_| !is_open);
