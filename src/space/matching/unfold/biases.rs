@@ -3,6 +3,7 @@
 
 use super::context::{Context, Target};
 use crate::checkpoint::tensor::Tensor;
+use crate::graph::editor::is_standard;
 use crate::graph::network::{Place, Use};
 use crate::graph::unfold::Expression;
 use crate::graph::unfold::rewrite::Plan;
@@ -16,7 +17,8 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let bare = node.input.get(2).is_none_or(String::is_empty);
-        if !bare || !["Conv", "ConvTranspose", "Gemm"].contains(&node.op_type()) {
+        let is_layer = ["Conv", "ConvTranspose", "Gemm"].contains(&node.op_type());
+        if !bare || !is_layer || !is_standard(node.domain()) {
             continue;
         }
         let place = Place {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::context::{Context, Target};
 use super::weights::EPSILONS;
 use crate::checkpoint::onnx::proto::NodeProto;
+use crate::graph::editor::is_standard;
 use crate::graph::network::Place;
 use crate::graph::unfold::rewrite::UnfoldedNorm;
 use crate::graph::unfold::{Array, Expression, Function};
@@ -76,6 +77,8 @@ fn channel_axis(node: &NodeProto) -> Option<usize> {
         attributes.find(|it| it.name() == name).map(|it| it.i())
     };
     match node.op_type() {
+        // A custom operator of the same name may have other inputs and layouts.
+        _ if !is_standard(node.domain()) => None,
         "Conv" => Some(0),
         "ConvTranspose" => (integer("group").unwrap_or(1) == 1).then_some(1),
         "Gemm" => Some(usize::from(integer("transB").unwrap_or(0) == 0)),
