@@ -253,22 +253,23 @@ impl Folded<'_, '_> {
 
     fn fits(&self, weight: &Expression, bias: Option<&str>, norm: &Norm, epsilon: f64) -> bool {
         let scale = Self::scale(norm, epsilon);
-        let mut shape = vec![1; self.weight.array.shape.len()];
-        shape[self.axis] = norm.channels;
-        let folded = weight.clone().times(scale.clone().reshape(&shape));
-        if !self.weight.fits(self.context, &folded) {
-            return false;
-        }
         let mean = Expression::raw(&norm.statistics[0]).of(Function::Neg);
         let centred = match bias {
             Some(bias) => Expression::raw(bias).plus(mean),
             None => mean,
         };
         let shifted = match &norm.affine {
-            Some([_, shift]) => centred.times(scale).plus(Expression::raw(shift)),
-            None => centred.times(scale),
+            Some([_, shift]) => centred.times(scale.clone()).plus(Expression::raw(shift)),
+            None => centred.times(scale.clone()),
         };
-        self.bias.fits(self.context, &shifted)
+        // A vector is compared much faster than a weight, and most pairs fail here.
+        if !self.bias.fits(self.context, &shifted) {
+            return false;
+        }
+        let mut shape = vec![1; self.weight.array.shape.len()];
+        shape[self.axis] = norm.channels;
+        let folded = weight.clone().times(scale.reshape(&shape));
+        self.weight.fits(self.context, &folded)
     }
 
     /// ε from the channel of the smallest variance, where it shows most.
