@@ -57,7 +57,9 @@ pub fn views(context: &Context<'_>, name: &str, shape: &[usize]) -> Vec<Expressi
         found.extend((0..(*rows).min(4)).map(row));
     }
     // Broadcasting may do the rest.
-    if own.len() <= shape.len() && found.is_empty() {
+    let mut axes = own.iter().rev().zip(shape.iter().rev());
+    let broadcasts = own.len() <= shape.len() && axes.all(|(own, size)| own == size || *own == 1);
+    if broadcasts && found.is_empty() {
         found.push(Expression::raw(name));
     }
     found
@@ -66,9 +68,13 @@ pub fn views(context: &Context<'_>, name: &str, shape: &[usize]) -> Vec<Expressi
 /// The expression of one tensor whose elements are the target's, in another layout. `None` if there
 /// is none, or several that differ.
 pub fn layout(context: &Context<'_>, name: &str, target: &Target) -> Option<Expression> {
+    // Elements are decoded, and kept, only if their number fits.
+    if context.tensor(name)?.len() != target.array.len() {
+        return None;
+    }
     let raw = context.raw(name)?;
     let shape = &target.array.shape;
-    if raw.len() != target.array.len() || !same_elements(&raw, target) {
+    if !same_elements(&raw, target) {
         return None;
     }
     let plain = shaped(context, name, shape);
