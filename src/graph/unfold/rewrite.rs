@@ -151,6 +151,12 @@ fn make_room(
     for raw in raws {
         let is_kept = |it: &Tensor| it.dtype == raw.tensor.dtype && it.bytes == raw.tensor.bytes;
         let own = network.tensor(raw.name);
+        let graph = editor.graph();
+        let mut ends = graph.input.iter().chain(&graph.output);
+        // The data and the results keep their names.
+        if own.is_none() && ends.any(|it| it.name() == raw.name) {
+            return None;
+        }
         let made = network.producer(raw.name);
         let shares = own.is_some_and(|it| it.shape == raw.tensor.shape && is_kept(it));
         let is_used = own.is_some() || made.is_some();
