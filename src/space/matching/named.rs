@@ -179,6 +179,7 @@ fn note_missing(
             || names.origin.is_lifted(r#use)
             || options.ignores(&r#use.initializer)
             || options.ignores(&r#use.alias)
+            || found.contains_key(&r#use.alias)
         {
             continue;
         }
