@@ -132,7 +132,7 @@ fn copied(matched: &BTreeMap<&str, &Tensor>, tensor: &Tensor, options: &Options)
 }
 
 /// Whether all elements of a tensor are the same.
-fn is_uniform(tensor: &Tensor) -> bool {
+pub(super) fn is_uniform(tensor: &Tensor) -> bool {
     let mut elements = tensor.bytes.chunks(tensor.dtype.size().unwrap_or(1));
     let first = elements.next();
     elements.all(|it| Some(it) == first)

@@ -129,17 +129,17 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
         return false;
     }
     let called = record.calls(r#use.place, &r#use.initializer);
-    let own = called.unwrap_or_else(|| {
-        let path = network.module_path(r#use.place.node);
-        path.is_none_or(|it| it == module(&r#use.initializer))
-    });
-    let Some(tensor) = network.tensor(&r#use.initializer).filter(|_| !own) else {
-        return false;
-    };
-    let size = tensor.dtype.size().unwrap_or(1);
-    let mut elements = tensor.bytes.chunks(size);
-    let first = elements.next();
-    elements.all(|it| Some(it) == first)
+    // Instead of γ and β, a batch norm without them has ones and zeros, as are fresh statistics.
+    let is_norm = network.nodes()[r#use.place.node].op_type() == "BatchNormalization";
+    let is_statistic = ["running_mean", "running_var"].map(|it| r#use.initializer.ends_with(it));
+    let misplaced = is_norm && [1, 2].contains(&r#use.place.slot) && is_statistic.contains(&true);
+    let own = !misplaced
+        && called.unwrap_or_else(|| {
+            let path = network.module_path(r#use.place.node);
+            path.is_none_or(|it| it == module(&r#use.initializer))
+        });
+    let tensor = network.tensor(&r#use.initializer).filter(|_| !own);
+    tensor.is_some_and(extra::is_uniform)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
