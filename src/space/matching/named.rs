@@ -146,15 +146,25 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
 ///
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
 /// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
-/// be equal at θ0 by chance.
+/// be equal at θ0 by chance. So may linear ones where all elements are alike: 0 times anything is 0.
 pub(super) fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
     place: Place,
     equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
+    let tensor = origin.network.tensor(initializer);
+    let is_zero = |it: &Tensor| it.bytes.iter().all(|byte| *byte == 0);
+    let tells = tensor.is_none_or(|it| match it.len() {
+        1 => !is_zero(it),
+        _ => !extra::is_uniform(it),
+    });
     match origin.record.history(initializer, place) {
-        History::Computed(computed) if (computed.linear || computed.by_name) && equal() => None,
+        History::Computed(computed)
+            if ((computed.linear && tells) || computed.by_name) && equal() =>
+        {
+            None
+        }
         History::Computed(computed) => Some(computed),
         _ => None,
     }
