@@ -79,11 +79,7 @@ impl Evidence<'_> {
     /// The functions among the recorded operators.
     fn functions(&self) -> Vec<Function> {
         let recorded = self.operators.iter().flatten();
-        let all = recorded.filter_map(|operator| {
-            let mut all = Function::ALL.into_iter();
-            all.find(|it| it.operator().eq_ignore_ascii_case(operator))
-        });
-        all.collect()
+        recorded.filter_map(|it| computed::function(it)).collect()
     }
 
     fn has(&self, operators: &[&str]) -> bool {
@@ -94,10 +90,7 @@ impl Evidence<'_> {
     /// Whether the record has an operator that no expression here is made of.
     fn is_beyond(&self) -> bool {
         let known = |operator: &String| {
-            let function = Function::ALL.iter();
-            let mut function = function.map(|it| it.operator());
-            KNOWN.contains(&operator.as_str())
-                || function.any(|it| it.eq_ignore_ascii_case(operator))
+            KNOWN.contains(&operator.as_str()) || computed::function(operator).is_some()
         };
         self.operators.iter().flatten().any(|it| !known(it))
     }

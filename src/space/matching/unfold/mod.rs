@@ -226,11 +226,9 @@ fn note(context: &mut Context<'_>, r#use: &Use, expression: &Expression) {
 /// The state dict's tensors of a plan, in the graph's type.
 fn raws<'a>(context: &Context<'a>, plan: &Plan) -> Vec<RawTensor<'a>> {
     let network = context.names.origin.network;
-    let dtypes = network.uses.iter().filter_map(|it| {
-        let tensor = network.tensor(&it.initializer)?;
-        Some(tensor.dtype)
-    });
-    let dtype = dtypes.into_iter().next().unwrap_or(Dtype::F32);
+    let mut uses = network.uses.iter();
+    let first = uses.find_map(|it| network.tensor(&it.initializer));
+    let dtype = first.map_or(Dtype::F32, |it| it.dtype);
     let tensors = &context.names.tensors;
     let named = plan.names().into_iter().filter_map(|name| {
         let (name, (_, tensor)) = tensors.get_key_value(name)?;
