@@ -48,7 +48,7 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
         };
         let zero = context
             .raw(&name)
-            .is_some_and(|it| it.is_uniform() && it.data[0] == 0.0);
+            .is_some_and(|it| !it.is_empty() && it.data.iter().all(|x| *x == 0.0));
         if zero && context.unused.contains(name.as_str()) {
             context.take([name.as_str()]);
             found.push((index, 2, name));

@@ -289,7 +289,10 @@ impl Folded<'_, '_> {
         let pairs = own.data.iter().zip(&folded.data);
         let product: f64 = pairs.map(|(x, y)| x * y).sum();
         let square: f64 = own.data.iter().map(|x| x * x).sum();
-        let gain = gain.map_or(1.0, |gain| gain.data[channel]);
+        let gain = match gain {
+            Some(gain) => *gain.data.get(channel)?,
+            None => 1.0,
+        };
         let root = gain * square / product;
         let epsilon = root * root - least;
         // Such constants are short numbers.
