@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::network::{Network, Place, Use};
+use super::network::{Network, Place, Use, by_initializer};
 use crate::checkpoint::onnx::proto::NodeProto;
 
 /// Metadata key of the exported program's signature: the parameters and buffers of the module.
@@ -171,6 +171,19 @@ impl<'n> Record<'n> {
             && self.network.uses.iter().all(|it| {
                 self.network.folded_from(&it.initializer).is_none() && untouched(it.place)
             })
+            && !self.has_merged()
+    }
+
+    /// Whether an initializer is read where the recorded call has another parameter: the exporter
+    /// merged two that were equal.
+    fn has_merged(&self) -> bool {
+        let readers = by_initializer(&self.network.uses);
+        let shared = readers.iter().filter(|(_, uses)| uses.len() > 1);
+        let mut places = shared.flat_map(|(name, uses)| uses.iter().map(move |&it| (*name, it)));
+        places.any(|(name, index)| {
+            let place = self.network.uses[index].place;
+            self.signature.contains(name) && self.calls(place, name) == Some(false)
+        })
     }
 
     /// Whether the recorded call of the node at `place` has `parameter` among its arguments; `None`

@@ -62,7 +62,7 @@ pub struct Update {
     pub a: Tensor,
     /// Second factor B: [out, rank] or, of a convolution, [out, rank, 1…].
     pub b: Tensor,
-    /// Bias of the second factor: [out].
+    /// Bias of the second factor: one element for each output.
     pub bias: Option<Tensor>,
     /// Trained norm of each output: `out` elements (DoRA, Liu et al. 2024).
     pub magnitude: Option<Tensor>,

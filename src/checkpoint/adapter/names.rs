@@ -9,7 +9,7 @@ pub enum Part {
     A,
     /// The second factor, B: [out, rank, …].
     B,
-    /// The bias of B: [out].
+    /// The bias of B, one element for each output.
     FactorBias,
     /// The first factor of an embedding: [rank, rows].
     EmbeddingA,

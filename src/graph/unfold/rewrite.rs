@@ -1,5 +1,6 @@
 //! Puts a plan of unfolding into a model.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::emit::{Emitter, Precision};
@@ -100,12 +101,17 @@ pub fn apply(model: &Model, plan: &Plan, raws: &[RawTensor<'_>]) -> Option<Model
     let mut editor = GraphEditor::open(model.proto.clone());
     make_room(&network, raws, &mut editor)?;
     let mut emitter = Emitter::new(editor.fresh_names("unfolded_"), opset);
+    let mut values: Vec<(Place, String)> = Vec::new();
     for replacement in &plan.replacements {
         let precision = precision(raws, &replacement.expression);
         let value = emitter.emit(&replacement.expression, precision);
-        for &place in &replacement.places {
-            editor.redirect(place, &value);
-        }
+        let places = replacement.places.iter();
+        values.extend(places.map(|place| (*place, value.clone())));
+    }
+    // Slots of captured values may move: the last one first.
+    values.sort_by_key(|(place, _)| Reverse(*place));
+    for (place, value) in values {
+        editor.redirect(place, &value);
     }
     let mut inserted = BTreeMap::new();
     for norm in &plan.norms {
@@ -151,6 +157,12 @@ fn make_room(
     for raw in raws {
         let is_kept = |it: &Tensor| it.dtype == raw.tensor.dtype && it.bytes == raw.tensor.bytes;
         let own = network.tensor(raw.name);
+        let graph = editor.graph();
+        let mut ends = graph.input.iter().chain(&graph.output);
+        // The data and the results keep their names.
+        if own.is_none() && ends.any(|it| it.name() == raw.name) {
+            return None;
+        }
         let made = network.producer(raw.name);
         let shares = own.is_some_and(|it| it.shape == raw.tensor.shape && is_kept(it));
         let is_used = own.is_some() || made.is_some();

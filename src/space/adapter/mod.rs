@@ -175,7 +175,7 @@ fn bias_name(update: &Update) -> String {
     format!("{}.bias", update.module)
 }
 
-/// The name in the base; [`naming`] has checked that there is one.
+/// The name in the base; `naming` has checked that there is one.
 fn resolved(naming: &Naming, name: &str, base: &BTreeSet<&str>) -> String {
     naming.resolve(name, base).unwrap_or_default()
 }

@@ -32,13 +32,15 @@ pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched:
     if norms && dropped && !keeps_all {
         return format!(
             "batch norm was folded into the convolutions of the graph, under the same names, but \
-             not in the checkpoint; export the origin again with {EXPORT}, which keeps it"
+             not in the checkpoint; {}export the origin again with {EXPORT}, which keeps it",
+            own_weights(origin)
         );
     }
     if !findings.computed.is_empty() || !findings.made.is_empty() {
         return format!(
-            "export the origin again with {EXPORT}: it leaves the computation in the graph, where \
-             it is done for every mix"
+            "{}export the origin again with {EXPORT}: it leaves the computation in the graph, where \
+             it is done for every mix",
+            own_weights(origin)
         );
     }
     if let (false, Some(weights)) = (findings.unlike.is_empty(), origin.weights_path) {
@@ -62,6 +64,17 @@ pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched:
     match advice.is_empty() {
         true => "--origin-weights FILE, with θ0's own state dict, settles it".to_string(),
         false => advice.join("; "),
+    }
+}
+
+/// The quicker cure of a folded graph, if it was not tried.
+fn own_weights(origin: &Origin<'_>) -> &'static str {
+    match origin.weights {
+        Some(_) => "",
+        None => {
+            "give θ0's own state dict with --origin-weights FILE: it tells what was folded, which is \
+             then computed for every mix; or "
+        }
     }
 }
 
@@ -121,8 +134,8 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
         "--origin-weights FILE, with θ0's own state dict, matches what was renamed by its values"
             .to_string()
     });
-    // If the checkpoint has tensors without a place, these may be theirs.
-    let is_theirs = findings.extra.len() > findings.unused.len();
+    // If the checkpoint has tensors without a place, these may have been computed from them.
+    let is_theirs = !findings.extra.is_empty() && !keeps_all;
     let tables = (!others.is_empty() && !is_theirs).then(|| {
         let flags = others.iter().map(|name| format!("--ignore '{name}'"));
         format!(

@@ -193,7 +193,13 @@ fn verify(names: &Names<'_>, donor: &Checkpoint, fixed: &Fixed, matches: &Matche
         };
         let holds = own.map(holds);
         let equal = || holds == Some(true);
-        let computed = computation_between(origin, &r#use.initializer, r#use.place, equal);
+        let computed = computation_between(
+            origin,
+            &r#use.initializer,
+            r#use.place,
+            source.transposed,
+            equal,
+        );
         let why = match (computed, holds) {
             (Some(computed), _) => format!("the exporter computed it ({})", computed.by.join(", ")),
             (None, Some(false)) => "θ0's state dict does not hold the graph's values".to_string(),

@@ -105,7 +105,13 @@ fn note_computed<'a>(
             let pair = weight.zip(tensor);
             pair.is_some_and(|(weight, it)| origin.holds(it, weight, source.transposed))
         };
-        let computed = computation_between(origin, &r#use.initializer, r#use.place, equal);
+        let computed = computation_between(
+            origin,
+            &r#use.initializer,
+            r#use.place,
+            source.transposed,
+            equal,
+        );
         if let Some(computed) = computed.filter(|_| !left) {
             findings.computed(&found.source.name, &r#use.initializer, &computed.by);
         }
@@ -130,29 +136,45 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
         return false;
     }
     let called = record.calls(r#use.place, &r#use.initializer);
-    let own = called.unwrap_or_else(|| {
-        let path = network.module_path(r#use.place.node);
-        path.is_none_or(|it| it == module(&r#use.initializer))
-    });
-    let Some(tensor) = network.tensor(&r#use.initializer).filter(|_| !own) else {
-        return false;
-    };
-    is_uniform(tensor)
+    // Instead of γ and β, a batch norm without them has ones and zeros, as are fresh statistics.
+    let is_norm = network.nodes()[r#use.place.node].op_type() == "BatchNormalization";
+    let is_statistic = ["running_mean", "running_var"].map(|it| r#use.initializer.ends_with(it));
+    let misplaced = is_norm && [1, 2].contains(&r#use.place.slot) && is_statistic.contains(&true);
+    let own = !misplaced
+        && called.unwrap_or_else(|| {
+            let path = network.module_path(r#use.place.node);
+            path.is_none_or(|it| it == module(&r#use.initializer))
+        });
+    let tensor = network.tensor(&r#use.initializer).filter(|_| !own);
+    tensor.is_some_and(is_uniform)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
 ///
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
 /// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
-/// be equal at θ0 by chance.
+/// be equal at θ0 by chance. So may all where the elements are alike: 0 times anything is 0. A name
+/// that the exporter made up has its reason if the tensor is the transpose.
 pub(super) fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
     place: Place,
+    transposed: bool,
     equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
+    let tensor = origin.network.tensor(initializer);
+    let is_zero = |it: &Tensor| it.bytes.iter().all(|byte| *byte == 0);
+    let tells = tensor.is_none_or(|it| match it.len() {
+        1 => !is_zero(it),
+        _ => !is_uniform(it),
+    });
     match origin.record.history(initializer, place) {
-        History::Computed(computed) if (computed.linear || computed.by_name) && equal() => None,
+        History::Computed(computed)
+            if ((computed.linear && tells) || (computed.by_name && (tells || transposed)))
+                && equal() =>
+        {
+            None
+        }
         History::Computed(computed) => Some(computed),
         _ => None,
     }
@@ -177,6 +199,7 @@ fn note_missing(
             || names.origin.is_lifted(r#use)
             || options.ignores(&r#use.initializer)
             || options.ignores(&r#use.alias)
+            || found.contains_key(&r#use.alias)
         {
             continue;
         }

@@ -3,6 +3,7 @@
 
 use super::context::{Context, Target};
 use crate::checkpoint::tensor::Tensor;
+use crate::graph::editor::is_standard;
 use crate::graph::network::{Place, Use};
 use crate::graph::unfold::Expression;
 use crate::graph::unfold::rewrite::Plan;
@@ -16,7 +17,8 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let bare = node.input.get(2).is_none_or(String::is_empty);
-        if !bare || !["Conv", "ConvTranspose", "Gemm"].contains(&node.op_type()) {
+        let is_layer = ["Conv", "ConvTranspose", "Gemm"].contains(&node.op_type());
+        if !bare || !is_layer || !is_standard(node.domain()) {
             continue;
         }
         let place = Place {
@@ -26,7 +28,11 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
         let explained = || {
             let mut found = plan.replacements.iter();
             let found = found.find(|it| it.places.contains(&place))?;
-            found.expression.names().first().copied()
+            // Whether a bias of zero was scaled with its weight cannot be told.
+            let is_scaled =
+                matches!(&found.expression, Expression::Scaled(inner, _) if inner.is_layout());
+            let names = found.expression.names();
+            names.first().copied().filter(|_| !is_scaled)
         };
         let is_open = context.open.contains(&place);
         let matched = context.matched(place).filter(|_| !is_open);
@@ -42,7 +48,7 @@ pub fn zeros(context: &mut Context<'_>, plan: &Plan) -> Vec<(usize, usize, Strin
         };
         let zero = context
             .raw(&name)
-            .is_some_and(|it| it.is_uniform() && it.data[0] == 0.0);
+            .is_some_and(|it| !it.is_empty() && it.data.iter().all(|x| *x == 0.0));
         if zero && context.unused.contains(name.as_str()) {
             context.take([name.as_str()]);
             found.push((index, 2, name));

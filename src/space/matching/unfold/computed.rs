@@ -12,7 +12,7 @@ const TELLING: usize = 4;
 const NEAR_ONE: f64 = 0.01;
 
 /// Operators of the exporter's record that [`Function`]s stand for.
-fn function(operator: &str) -> Option<Function> {
+pub fn function(operator: &str) -> Option<Function> {
     let mut all = Function::ALL.into_iter();
     all.find(|it| it.operator().eq_ignore_ascii_case(operator))
 }
@@ -47,8 +47,11 @@ pub fn functions(
     let all = bases
         .iter()
         .flat_map(|base| chains.iter().map(move |chain| of(base, chain)));
-    // Without a record, values must tell: exp(0) is 1, and so is 1 + 0.
-    if operators.is_none() && is_trivial(&target.array) {
+    // Without a record, values must tell: exp(0) is 1, and so is 1 + 0. With one, they tell the order
+    // of several functions, each of which is recorded once.
+    let several = chains.iter().any(|chain| chain.len() > 1);
+    let must_tell = operators.is_none() && is_trivial(&target.array);
+    if must_tell || (operators.is_some() && several && target.array.is_uniform()) {
         return None;
     }
     let mut fitting = all.filter(|it| target.fits(context, it));
@@ -88,7 +91,7 @@ pub fn affine(context: &Context<'_>, name: &str, target: &Target) -> Option<Expr
     let bases = shaped(context, name, &target.array.shape);
     bases.into_iter().find_map(|base| {
         let scaled = scaled(context, base.clone(), target);
-        let shifted = || shifted(context, base.clone(), target);
+        let shifted = || shifted_by(context, base.clone(), target);
         let from = || shifted_by(context, base.clone().of(Function::Neg), target);
         scaled.or_else(shifted).or_else(from)
     })
@@ -111,10 +114,6 @@ pub fn scaled(
     let is_sound = factor.is_finite() && factor != 0.0 && (factor - 1.0).abs() > NEAR_ONE;
     let expression = expression.scaled(factor);
     (is_sound && target.fits(context, &expression)).then_some(expression)
-}
-
-fn shifted(context: &Context<'_>, base: Expression, target: &Target) -> Option<Expression> {
-    shifted_by(context, base, target)
 }
 
 /// An expression plus the constant that makes it the target, if there is one.

@@ -22,8 +22,8 @@ pub struct Context<'a> {
     pub unused: BTreeSet<&'a str>,
     /// Places whose tensor is not explained yet.
     pub open: BTreeSet<Place>,
-    /// Modules whose tensors went into a node's weight, by node.
-    pub modules: BTreeMap<usize, BTreeSet<String>>,
+    /// Modules whose weights were put together in a node's weight, by node, in their order there.
+    pub modules: BTreeMap<usize, Vec<String>>,
     arrays: RefCell<HashMap<String, Option<Array>>>,
 }
 

@@ -79,11 +79,7 @@ impl Evidence<'_> {
     /// The functions among the recorded operators.
     fn functions(&self) -> Vec<Function> {
         let recorded = self.operators.iter().flatten();
-        let all = recorded.filter_map(|operator| {
-            let mut all = Function::ALL.into_iter();
-            all.find(|it| it.operator().eq_ignore_ascii_case(operator))
-        });
-        all.collect()
+        recorded.filter_map(|it| computed::function(it)).collect()
     }
 
     fn has(&self, operators: &[&str]) -> bool {
@@ -94,10 +90,7 @@ impl Evidence<'_> {
     /// Whether the record has an operator that no expression here is made of.
     fn is_beyond(&self) -> bool {
         let known = |operator: &String| {
-            let function = Function::ALL.iter();
-            let mut function = function.map(|it| it.operator());
-            KNOWN.contains(&operator.as_str())
-                || function.any(|it| it.eq_ignore_ascii_case(operator))
+            KNOWN.contains(&operator.as_str()) || computed::function(operator).is_some()
         };
         self.operators.iter().flatten().any(|it| !known(it))
     }
@@ -194,23 +187,32 @@ fn rearranged(
         return None;
     }
     if evidence.is_empty() {
-        // All ones may be any γ or σ², or a constant: only a module's own that nothing uses fits.
-        let tells = !target.array.is_uniform();
-        let is_free = |it: &&str| tells || context.unused.contains(*it);
-        let own: Vec<&str> = evidence.names.iter().copied().filter(is_free).collect();
-        let others: &[&str] = if tells { &evidence.others } else { &[] };
-        for names in [own.as_slice(), others] {
+        let telling = !target.array.is_uniform();
+        // Equal elements prove nothing. Without a record, the tensor must be one of the module that
+        // nothing else reads: ones may be a constant, and no variance of an untrained batch norm.
+        let counts = |name: &&&str| {
+            telling || evidence.operators.is_some() || context.unused.contains(**name)
+        };
+        for (names, is_near) in [(&evidence.names, true), (&evidence.others, false)] {
+            if !(telling || is_near) {
+                continue;
+            }
             let layouts = names
                 .iter()
+                .filter(counts)
                 .filter_map(|it| layouts::layout(context, it, target));
-            if let Some(found) = only(layouts.collect()) {
-                return Some(found);
+            // A tensor that the exporter left as it is has its name.
+            let layouts = layouts.filter(|it| telling || !it.is_raw());
+            let mut fitting: Vec<Expression> = layouts.collect();
+            if fitting.is_empty() && telling {
+                let ranges = names.iter();
+                fitting.extend(ranges.filter_map(|it| layouts::range(context, it, target)));
             }
-            let ranges = names
-                .iter()
-                .filter_map(|it| layouts::range(context, it, target));
-            if let Some(found) = only(ranges.filter(|_| tells).collect()) {
-                return Some(found);
+            match fitting.len() {
+                0 => {}
+                1 => return fitting.pop(),
+                // One of these is meant, and none elsewhere.
+                _ => break,
             }
         }
     }

@@ -57,7 +57,9 @@ pub fn views(context: &Context<'_>, name: &str, shape: &[usize]) -> Vec<Expressi
         found.extend((0..(*rows).min(4)).map(row));
     }
     // Broadcasting may do the rest.
-    if own.len() <= shape.len() && found.is_empty() {
+    let mut axes = own.iter().rev().zip(shape.iter().rev());
+    let broadcasts = own.len() <= shape.len() && axes.all(|(own, size)| own == size || *own == 1);
+    if broadcasts && found.is_empty() {
         found.push(Expression::raw(name));
     }
     found
@@ -66,15 +68,20 @@ pub fn views(context: &Context<'_>, name: &str, shape: &[usize]) -> Vec<Expressi
 /// The expression of one tensor whose elements are the target's, in another layout. `None` if there
 /// is none, or several that differ.
 pub fn layout(context: &Context<'_>, name: &str, target: &Target) -> Option<Expression> {
+    // Elements are decoded, and kept, only if their number fits.
+    if context.tensor(name)?.len() != target.array.len() {
+        return None;
+    }
     let raw = context.raw(name)?;
     let shape = &target.array.shape;
-    if raw.len() != target.array.len() || !same_elements(&raw, target) {
+    if !same_elements(&raw, target) {
         return None;
     }
     let plain = shaped(context, name, shape);
     if raw.is_uniform() {
-        // Every order fits; the plain one is meant unless a matrix may be turned.
-        let sure = squeezed(&raw.shape).len() < 2 || raw.shape == *shape;
+        // Every order fits; the plain one is meant unless a matrix may be turned, as a square one may.
+        let is_plain = squeezed(&raw.shape).len() < 2 || raw.shape == *shape;
+        let sure = is_plain && plain.len() == 1;
         return plain.into_iter().next().filter(|_| sure);
     }
     let fitting = plain.into_iter().filter(|it| target.fits(context, it));

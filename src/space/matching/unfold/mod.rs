@@ -114,7 +114,8 @@ fn is_explained(context: &Context<'_>, r#use: &Use) -> bool {
         return false;
     };
     let holds = origin.holds(tensor, weight, found.source.transposed);
-    let computed = computation_between(origin, &r#use.initializer, r#use.place, || holds);
+    let turned = found.source.transposed;
+    let computed = computation_between(origin, &r#use.initializer, r#use.place, turned, || holds);
     holds && computed.is_none() && !reads_foreign_constant(names, r#use, found)
 }
 
@@ -142,7 +143,15 @@ fn search(context: &mut Context<'_>) -> Unfolded {
     unfolded.unexplained.splice(0..0, unclear);
     unfolded.unexplained.dedup();
     let raws = raws(context, &plan);
-    let model = (!plan.is_empty()).then(|| rewrite::apply(network.model, &plan, &raws));
+    // In 16 bits, what is computed for each mix is rounded twice.
+    let is_half = |it: &RawTensor<'_>| matches!(it.tensor.dtype, Dtype::F16 | Dtype::Bf16);
+    let computes = plan
+        .replacements
+        .iter()
+        .any(|it| !it.expression.is_layout());
+    let is_rounded = raws.iter().any(is_half) && (computes || !plan.norms.is_empty());
+    let model =
+        (!plan.is_empty() && !is_rounded).then(|| rewrite::apply(network.model, &plan, &raws));
     unfolded.model = model.flatten();
     if unfolded.model.is_none() {
         unfolded.explained.clear();
@@ -176,7 +185,9 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             continue;
         };
         note(context, r#use, &expression);
-        known.insert(key, expression.clone());
+        if key.1.is_some() {
+            known.insert(key, expression.clone());
+        }
         let words = match kind {
             Some(kind) => format!("{} ({kind})", expression.names().join(", ")),
             None => expression.formula(),
@@ -205,13 +216,20 @@ fn of_use(context: &Context<'_>, r#use: &Use, tensor: &Tensor) -> Option<Explana
     explain::explain(context, r#use, &target)
 }
 
-/// Takes an expression's tensors as used, and remembers whose weights went into a product.
+/// Takes an expression's tensors as used, and remembers whose weights went into a product, in their
+/// order. Of weights that were scaled on the way it is not known whether the biases were, too.
 fn note(context: &mut Context<'_>, r#use: &Use, expression: &Expression) {
     let names = expression.names();
-    let modules = names.iter().map(|name| module(name).to_string());
     let op_type = context.names.origin.network.nodes()[r#use.place.node].op_type();
-    if ["MatMul", "Gemm"].contains(&op_type) && r#use.place.slot == 1 {
-        context.modules.insert(r#use.place.node, modules.collect());
+    if ["MatMul", "Gemm"].contains(&op_type) && r#use.place.slot == 1 && expression.is_layout() {
+        let mut modules: Vec<String> = Vec::new();
+        for name in &names {
+            let own = module(name).to_string();
+            if !modules.contains(&own) {
+                modules.push(own);
+            }
+        }
+        context.modules.insert(r#use.place.node, modules);
     }
     context.take(names);
 }
@@ -219,11 +237,9 @@ fn note(context: &mut Context<'_>, r#use: &Use, expression: &Expression) {
 /// The state dict's tensors of a plan, in the graph's type.
 fn raws<'a>(context: &Context<'a>, plan: &Plan) -> Vec<RawTensor<'a>> {
     let network = context.names.origin.network;
-    let dtypes = network.uses.iter().filter_map(|it| {
-        let tensor = network.tensor(&it.initializer)?;
-        Some(tensor.dtype)
-    });
-    let dtype = dtypes.into_iter().next().unwrap_or(Dtype::F32);
+    let mut uses = network.uses.iter();
+    let first = uses.find_map(|it| network.tensor(&it.initializer));
+    let dtype = first.map_or(Dtype::F32, |it| it.dtype);
     let tensors = &context.names.tensors;
     let named = plan.names().into_iter().filter_map(|name| {
         let (name, (_, tensor)) = tensors.get_key_value(name)?;

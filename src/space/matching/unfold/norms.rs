@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::context::{Context, Target};
 use super::weights::EPSILONS;
 use crate::checkpoint::onnx::proto::NodeProto;
+use crate::graph::editor::is_standard;
 use crate::graph::network::Place;
 use crate::graph::unfold::rewrite::UnfoldedNorm;
 use crate::graph::unfold::{Array, Expression, Function};
@@ -76,6 +77,8 @@ fn channel_axis(node: &NodeProto) -> Option<usize> {
         attributes.find(|it| it.name() == name).map(|it| it.i())
     };
     match node.op_type() {
+        // A custom operator of the same name may have other inputs and layouts.
+        _ if !is_standard(node.domain()) => None,
         "Conv" => Some(0),
         "ConvTranspose" => (integer("group").unwrap_or(1) == 1).then_some(1),
         "Gemm" => Some(usize::from(integer("transB").unwrap_or(0) == 0)),
@@ -250,22 +253,23 @@ impl Folded<'_, '_> {
 
     fn fits(&self, weight: &Expression, bias: Option<&str>, norm: &Norm, epsilon: f64) -> bool {
         let scale = Self::scale(norm, epsilon);
-        let mut shape = vec![1; self.weight.array.shape.len()];
-        shape[self.axis] = norm.channels;
-        let folded = weight.clone().times(scale.clone().reshape(&shape));
-        if !self.weight.fits(self.context, &folded) {
-            return false;
-        }
         let mean = Expression::raw(&norm.statistics[0]).of(Function::Neg);
         let centred = match bias {
             Some(bias) => Expression::raw(bias).plus(mean),
             None => mean,
         };
         let shifted = match &norm.affine {
-            Some([_, shift]) => centred.times(scale).plus(Expression::raw(shift)),
-            None => centred.times(scale),
+            Some([_, shift]) => centred.times(scale.clone()).plus(Expression::raw(shift)),
+            None => centred.times(scale.clone()),
         };
-        self.bias.fits(self.context, &shifted)
+        // A vector is compared much faster than a weight, and most pairs fail here.
+        if !self.bias.fits(self.context, &shifted) {
+            return false;
+        }
+        let mut shape = vec![1; self.weight.array.shape.len()];
+        shape[self.axis] = norm.channels;
+        let folded = weight.clone().times(scale.reshape(&shape));
+        self.weight.fits(self.context, &folded)
     }
 
     /// ε from the channel of the smallest variance, where it shows most.
@@ -285,7 +289,10 @@ impl Folded<'_, '_> {
         let pairs = own.data.iter().zip(&folded.data);
         let product: f64 = pairs.map(|(x, y)| x * y).sum();
         let square: f64 = own.data.iter().map(|x| x * x).sum();
-        let gain = gain.map_or(1.0, |gain| gain.data[channel]);
+        let gain = match gain {
+            Some(gain) => *gain.data.get(channel)?,
+            None => 1.0,
+        };
         let root = gain * square / product;
         let epsilon = root * root - least;
         // Such constants are short numbers.

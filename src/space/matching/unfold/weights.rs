@@ -200,7 +200,8 @@ fn standardized(
                     value = value.times(Expression::raw(gain).reshape(&[height, 1]));
                 }
                 let value = rows.back(value, [height, width]);
-                if let Some(found) = fitting(context, weight, value, target, true) {
+                // The deviation of a single row is a constant like any other.
+                if let Some(found) = fitting(context, weight, value, target, height > 1) {
                     return Some((found, "weight standardization"));
                 }
             }
