@@ -81,6 +81,17 @@ pub fn find(given: &Path) -> Result<Found> {
     ))
 }
 
+/// What a name refers to where only tensors are of use: another than the `.onnx` file that stands
+/// first for a bare name, if there is one.
+pub fn of_tensors(given: &Path) -> PathBuf {
+    let found = find(given).ok();
+    let is_bare = |it: &Found| it.path != given && ending(&it.path).as_deref() == Some("onnx");
+    let other = found
+        .filter(is_bare)
+        .and_then(|it| it.others.into_iter().next());
+    other.unwrap_or_else(|| given.to_path_buf())
+}
+
 /// Whether a name refers to a file or folder that exists.
 pub fn exists(given: &Path) -> bool {
     find(given).is_ok_and(|found| found.path.exists())
@@ -93,7 +104,8 @@ pub fn ending(path: &Path) -> Option<String> {
 }
 
 /// The state dict beside a network, if there is one: a file of the same name with another ending,
-/// or the one of the Hugging Face folder that holds the network, perhaps in its subfolder `onnx`.
+/// that of a Hugging Face folder of the same name, or that of the folder that holds the network,
+/// perhaps in its subfolder `onnx`.
 pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
     // A file beside it may also hold the network's own external data.
     let holds_tensors = |path: &PathBuf| {
@@ -108,6 +120,10 @@ pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
     let same_name = ENDINGS.iter().filter(|ending| **ending != "onnx");
     let mut same_name = same_name.map(|ending| model.with_extension(ending));
     if let Some(found) = same_name.find(|path| path.is_file() && holds_tensors(path)) {
+        return Some(found);
+    }
+    // `save_pretrained("zs")` beside `zs.onnx`.
+    if let Some(found) = folder::hugging_face(&model.with_extension("")) {
         return Some(found);
     }
     let parent = model.parent()?;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use self::adapter::Adapter;
-pub use self::find::{ENDINGS, Found, ending, exists, find, state_dict_beside};
+pub use self::find::{ENDINGS, Found, ending, exists, find, of_tensors, state_dict_beside};
 pub use self::folder::network as network_in;
 use self::kind::Kind;
 use self::onnx::Model;

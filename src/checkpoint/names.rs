@@ -19,6 +19,8 @@ pub fn stem(path: &Path) -> String {
     }
     let name = file_name(path);
     let name = name.strip_suffix(INDEX).unwrap_or(&name);
+    // `model_best.pth.tar`
+    let name = name.strip_suffix(".tar").unwrap_or(name);
     let stem = Path::new(name).file_stem();
     stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }

@@ -1,5 +1,7 @@
 //! Sets up the evaluation of a session's models.
 
+use std::collections::BTreeMap;
+
 use super::data::LoadedData;
 use super::session::Session;
 use super::{Observer, identity};
@@ -24,6 +26,7 @@ impl Session {
         notes.for_each(|note| observer.note(note));
         self.aligned.notes.iter().for_each(|it| observer.note(it));
         self.note_of_network(data, observer);
+        note_of_unfolding(&self.inputs.unfolding.explained, observer);
         let engine = Engine::new(
             self.runtime,
             network,
@@ -87,5 +90,17 @@ impl Session {
             fresh: output.fresh,
             identity: identity::of(&self.settings, data, &fixed, names.len()),
         })
+    }
+}
+
+/// Tells that the network computes, for every mix, what the exporter had computed once.
+fn note_of_unfolding(explained: &BTreeMap<String, String>, observer: &dyn Observer) {
+    let count = explained.len();
+    if count > 0 {
+        let tensors = if count == 1 { "tensor" } else { "tensors" };
+        observer.note(&format!(
+            "the exporter computed {count} {tensors} of the graph from parameters; they are computed \
+             again for every mix (`landscape inspect` lists them)"
+        ));
     }
 }

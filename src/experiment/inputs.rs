@@ -14,7 +14,7 @@ use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::{Checkpoint, Content, names, network_in, state_dict_beside};
+use crate::checkpoint::{Checkpoint, Content, names, network_in, of_tensors, state_dict_beside};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
 use crate::space::matching::{self, Aligned};
@@ -80,7 +80,7 @@ impl Inputs {
         let (origin_name, model) = open_origin(origin)?;
         let weights = weights.map(Path::to_path_buf);
         let weights = weights.or_else(|| state_dict_beside(&model.path));
-        let open = |path: &PathBuf| Checkpoint::open_weights(path, key);
+        let open = |path: &PathBuf| Checkpoint::open_weights(&of_tensors(path), key);
         let origin_weights = weights.as_ref().map(open).transpose()?;
         let models = adapters::open(candidates, key, &model, origin_weights.as_ref())?;
         let mut checkpoints = models.checkpoints;

@@ -262,6 +262,11 @@ impl Session {
         if let Some(layout) = engine.and_then(Engine::layout) {
             settings.insert("layout".to_string(), layout);
         }
+        let unfolded = &self.inputs.unfolding.explained;
+        if !unfolded.is_empty() {
+            let names: Vec<&str> = unfolded.keys().map(String::as_str).collect();
+            settings.insert("unfolded".to_string(), names.join(", "));
+        }
         if !self.aligned.unused.is_empty() {
             let patterns = self.aligned.unused.iter().cloned().collect::<Vec<_>>();
             settings.insert("ignored-unused".to_string(), patterns.join(", "));

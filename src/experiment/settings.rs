@@ -101,9 +101,7 @@ impl SessionSettings {
         named
             .or_else(|| sets.find(|set| set.role == Role::Train))
             .ok_or_else(|| {
-                let policy = self.batch_norm;
-                let problem = format!("is `{policy}`, and there is no training data");
-                Error::flag("--bn", problem).help(
+                Error::flag("--bn", "`recalibrate` needs training data").help(
                     "--train FILE names it: batch norm's statistics are those of training samples",
                 )
             })

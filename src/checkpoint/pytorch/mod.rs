@@ -92,7 +92,7 @@ pub fn read(path: &Path, bytes: &Bytes, key: Option<&str>) -> Result<Weights> {
     let search = Search::of(&mut heap, root).map_err(fault)?;
     let (taken, left) = choose(search, root, key).map_err(|why| told(path, key, why))?;
     let tensors = tensors(&taken, &heap, &mut store, budget, &mut inflating).map_err(fault)?;
-    let notes = notes(&taken, &left);
+    let notes = notes(&taken, &left, key.is_some());
     Ok(Weights {
         tensors,
         dictionary: Some(taken.key).filter(|key| !key.is_empty()),
@@ -155,10 +155,10 @@ fn tensors(
     Ok(tensors)
 }
 
-/// Says what was taken, and what a file holds beside.
-fn notes(taken: &Dictionary, left: &[String]) -> Vec<String> {
+/// Says what was taken, unless the user chose it, and what a file holds beside.
+fn notes(taken: &Dictionary, left: &[String], is_chosen: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if !left.is_empty() {
+    if !left.is_empty() && !is_chosen {
         let key = if taken.key.is_empty() {
             "."
         } else {

@@ -2,7 +2,6 @@
 //! to paste.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::findings::{Findings, SHOWN, some};
 use super::names::module;
@@ -14,8 +13,9 @@ const EXPORT: &str = "torch.onnx.export(model.eval(), args, file, dynamo=True, o
 /// Share of the graph's tensors below which a checkpoint looks like that of another network.
 const FOREIGN: f64 = 0.1;
 
-/// Returns advice about what was found; `matched` is the number of places that have a tensor.
-pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched: usize) -> String {
+/// Returns advice about what was found; `name` is the checkpoint's, and `matched` the
+/// number of places that have a tensor.
+pub(super) fn of(findings: &Findings, name: &str, origin: &Origin<'_>, matched: usize) -> String {
     // An exporter that keeps everything has folded and dropped nothing.
     let keeps_all = origin.record.is_unoptimized();
     let places = origin.network.uses.iter();
@@ -58,7 +58,7 @@ pub(super) fn of(findings: &Findings, path: &Path, origin: &Origin<'_>, matched:
         };
     }
     let mut advice = Vec::new();
-    advice.extend(on_misshapen(findings, path));
+    advice.extend(on_misshapen(findings, name));
     advice.extend(on_missing(findings, origin, keeps_all));
     advice.extend(on_extra(findings, keeps_all));
     match advice.is_empty() {
@@ -96,7 +96,7 @@ fn on_another_network(findings: &Findings, is_named: bool) -> String {
 }
 
 /// Advice about tensors of another shape: a head for other classes, another vocabulary.
-fn on_misshapen(findings: &Findings, path: &Path) -> Option<String> {
+fn on_misshapen(findings: &Findings, model: &str) -> Option<String> {
     let names: Vec<&String> = findings.misshapen.keys().collect();
     let modules: BTreeSet<&str> = names.iter().map(|name| module(name)).collect();
     let patterns = modules.iter().map(|module| {
@@ -111,7 +111,6 @@ fn on_misshapen(findings: &Findings, path: &Path) -> Option<String> {
         let flags: Vec<String> = patterns.iter().map(of).collect();
         shown(&flags)
     };
-    let model = path.file_stem().unwrap_or_default().to_string_lossy();
     (!patterns.is_empty()).then(|| {
         format!(
             "if it is a head or a vocabulary of another size, either take it from one model for all \

@@ -102,7 +102,10 @@ fn is_constant(origin: &Origin<'_>, matched: &[Matches], r#use: &Use) -> bool {
         .any(|matches| !matches.contains_key(&r#use.place));
     let lifted = origin.is_lifted(r#use);
     let fixed = tensor.len() == 1 || lifted || origin.record.is_constant(&r#use.initializer);
-    (unmatched || fixed || is_table()) && !matched.is_empty() && matched.iter().all(unchanged)
+    if matched.is_empty() {
+        return lifted;
+    }
+    (unmatched || fixed || is_table()) && matched.iter().all(unchanged)
 }
 
 fn sources_at<'a>(

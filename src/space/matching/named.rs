@@ -57,7 +57,7 @@ pub fn match_named(
     }
     note_computed(&names, weights.as_ref(), &matches, options, &mut findings);
     note_orientation(origin, &matches, &mut findings);
-    refuse(&findings, &checkpoint.path, &names, matches.len())?;
+    refuse(&findings, checkpoint, &names, matches.len())?;
     Ok(Found {
         matches,
         passed_over,

@@ -1,18 +1,17 @@
 //! The one message about a checkpoint that does not fit.
 
-use std::path::Path;
-
 use super::advice;
 use super::findings::{Findings, SHOWN};
 use super::names::Names;
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
-/// Returns an error that lists everything wrong with the checkpoint at `path`, if anything is.
+/// Returns an error that lists everything wrong with a checkpoint, if anything is.
 ///
 /// `matched` is the number of places that have a tensor.
 pub(super) fn refuse(
     findings: &Findings,
-    path: &Path,
+    checkpoint: &Checkpoint,
     names: &Names<'_>,
     matched: usize,
 ) -> Result<()> {
@@ -62,12 +61,14 @@ pub(super) fn refuse(
         "matched, but not the same tensor",
         unlike.iter().cloned(),
     );
-    Err(Error::input(path, problem).lines(lines).help(advice::of(
-        findings,
-        path,
-        names.origin,
-        matched,
-    )))
+    Err(Error::input(&checkpoint.path, problem)
+        .lines(lines)
+        .help(advice::of(
+            findings,
+            &checkpoint.name,
+            names.origin,
+            matched,
+        )))
 }
 
 /// Adds a title and the first few items under it.

@@ -11,6 +11,7 @@ use super::evidence;
 use super::findings::some;
 use super::matches::Verified;
 use super::origin::Origin;
+use super::values::{Agreement, same_values};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
@@ -35,6 +36,7 @@ pub(super) fn doubts(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Chec
     doubts
         .warnings
         .extend(by_value(origin, aligned, checkpoints));
+    doubts.warnings.extend(symmetric(origin, aligned));
     let folded = folded(origin, aligned, checkpoints);
     if folded.is_certain() {
         let averages = "an average of folded tensors, not of the models' parameters";
@@ -113,6 +115,36 @@ fn by_value(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) 
          torch.onnx.export(..., dynamo=True, optimize=False) keeps it in the graph",
         checkpoints[first].name
     ))
+}
+
+/// Doubts matrices that equal their transposes at θ0 and are read by several products: an exporter
+/// that merges equal tensors may have merged a matrix with its transpose.
+fn symmetric(origin: &Origin<'_>, aligned: &Aligned) -> Option<String> {
+    if origin.record.is_unoptimized() {
+        return None;
+    }
+    let network = origin.network;
+    let is_product = |place: &&Place| {
+        let op_type = network.nodes()[place.node].op_type();
+        ["MatMul", "Gemm"].contains(&op_type)
+    };
+    let doubtful = aligned.places.iter().enumerate().filter(|(index, places)| {
+        let tensor = &aligned.pool.members[0].sources[*index].tensor;
+        let is_square = matches!(tensor.shape[..], [rows, columns] if rows == columns && rows > 1);
+        let several = places.iter().filter(is_product).count() > 1;
+        let moves = !aligned.pool.parameters[*index].frozen;
+        moves && is_square && several && same_values(tensor, tensor, true, Agreement::Exact)
+    });
+    let names = doubtful.map(|(index, _)| format!("`{}`", aligned.pool.parameters[index].name));
+    let names: Vec<String> = names.collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: equal to the transpose at θ0, and read by several products; had the exporter merged \
+             a matrix with its transpose, values would be wrong; \
+             torch.onnx.export(..., dynamo=True, optimize=False) keeps both",
+            some(names)
+        )
+    })
 }
 
 /// Tensors that differ between ONNX checkpoints and may have been computed from parameters.

@@ -201,8 +201,10 @@ fn rearranged(
                 .iter()
                 .filter(counts)
                 .filter_map(|it| layouts::layout(context, it, target));
-            // A tensor that the exporter left as it is has its name.
-            let layouts = layouts.filter(|it| telling || !it.is_raw());
+            // A tensor that the exporter left as it is has its name; a square one that equals its
+            // transpose may have been transposed.
+            let is_open = telling && !target.is_symmetric();
+            let layouts = layouts.filter(|it| is_open || !it.is_raw());
             let mut fitting: Vec<Expression> = layouts.collect();
             if fitting.is_empty() && telling {
                 let ranges = names.iter();
