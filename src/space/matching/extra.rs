@@ -1,13 +1,13 @@
 //! Tensors that only the checkpoint has: those that hold no weights, copies of others, and those
 //! that the network does not use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::matches::Matches;
 use super::names::Names;
 use super::options::Options;
 use super::tables::is_frequencies;
-use super::unused::Presence;
+use super::unused::{Presence, is_wide};
 use super::values::is_uniform;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::space::decode;
@@ -91,9 +91,10 @@ pub(super) fn sort<'a>(
             None => unknown.push((key, stored, tensor)),
         }
     }
+    let traceless = traceless(names, &matched, &unknown);
     for &(key, stored, tensor) in &unknown {
         let own = unknown.iter().map(|(key, _, tensor)| (*key, *tensor));
-        let unused = presence.unused(key, stored, own);
+        let unused = presence.unused(key, stored, own, &traceless);
         match unused.clone().filter(|_| options.ignore_unused) {
             Some(pattern) => {
                 passed_over.push(named(names, key, stored, Reason::Unused(pattern)));
@@ -106,6 +107,41 @@ pub(super) fn sort<'a>(
         }
     }
     (passed_over, extras)
+}
+
+/// Those of the unknown tensors, by the graph's names, that an exporter may have used without a
+/// trace: at θ0 they equal another tensor, with which they were merged, or are all ones or zeros,
+/// which change nothing.
+fn traceless<'a>(
+    names: &Names<'a>,
+    matched: &BTreeMap<&str, &Tensor>,
+    unknown: &[(&'a str, &'a str, &'a Tensor)],
+) -> BTreeSet<&'a str> {
+    let Some(weights) = names.weights_by_stored_name() else {
+        return BTreeSet::new();
+    };
+    let known = matched.keys().filter_map(|name| weights.get(*name));
+    let known: Vec<&&Tensor> = known.collect();
+    let is_merged = |own: &Tensor| {
+        let mut known = known.iter();
+        known.any(|it| it.dtype == own.dtype && it.shape == own.shape && it.bytes == own.bytes)
+    };
+    let is_idle = |own: &Tensor| {
+        let first = || {
+            decode::values(&StoredTensor::nameless(own, false))
+                .first()
+                .copied()
+        };
+        is_uniform(own) && first().is_some_and(|it| [0.0, 1.0].contains(&it))
+    };
+    let found = unknown.iter().filter(|(_, stored, _)| {
+        let own = weights.get(*stored).filter(|own| own.dtype.is_float());
+        own.is_some_and(|own| match is_wide(own) {
+            true => is_merged(own),
+            false => is_idle(own),
+        })
+    });
+    found.map(|(key, _, _)| *key).collect()
 }
 
 fn named(names: &Names<'_>, key: &str, stored: &str, reason: Reason) -> PassedOver {

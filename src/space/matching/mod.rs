@@ -73,6 +73,7 @@ pub fn pool(
     let found = checkpoints.iter().map(|it| find(&origin, it, options));
     let found = found.collect::<Result<Vec<Found>>>()?;
     let notes = notes::of(&found, checkpoints);
+    let remainder = notes::warning(&found);
     let renamed = found.iter().map(|it| it.renaming.clone()).collect();
     let verified = found.iter().map(|it| it.verified).collect();
     let found = found.into_iter().map(|it| (it.matches, it.passed_over));
@@ -104,6 +105,7 @@ pub fn pool(
         left_out,
     };
     let doubts = verify::doubts(&origin, &aligned, checkpoints);
+    aligned.warnings.extend(remainder);
     aligned.warnings.extend(doubts.warnings);
     aligned.caveats = doubts.caveats;
     aligned.averages = doubts.averages;

@@ -25,7 +25,7 @@ use super::tables::{self, Evidence};
 use super::values::is_uniform;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::network::{Place, Use};
 use crate::graph::record::{Computed, History};
 use crate::space::decode;
@@ -42,6 +42,7 @@ pub fn match_named(
     options: &Options,
 ) -> Result<Found> {
     let names = Names::new(origin, checkpoint, tensors, options)?;
+    refuse_other_integers(&names, checkpoint, options)?;
     let matches = rules::find(&names);
     let mut findings = Findings::default();
     let (passed_over, extras) = extra::sort(&names, &matches, options);
@@ -65,6 +66,35 @@ pub fn match_named(
         renaming: names.renaming,
         tables,
     })
+}
+
+/// Refuses integers that the graph reads and that differ in the checkpoint: they are not averaged,
+/// and every model would have θ0's.
+fn refuse_other_integers(
+    names: &Names<'_>,
+    checkpoint: &Checkpoint,
+    options: &Options,
+) -> Result<()> {
+    let network = names.origin.network;
+    let other = names.tensors.iter().find(|(key, (stored, tensor))| {
+        let own = network.tensor(key);
+        let differs = own.is_some_and(|own| {
+            !own.dtype.is_float()
+                && own.dtype == tensor.dtype
+                && own.shape == tensor.shape
+                && own.bytes != tensor.bytes
+        });
+        differs && !options.ignores(stored)
+    });
+    let Some((_, (stored, tensor))) = other else {
+        return Ok(());
+    };
+    let problem = format!(
+        "`{stored}` ({}) is not what the graph holds, and is not averaged: every model would have θ0's",
+        tensor.dtype.name()
+    );
+    Err(Error::input(&checkpoint.path, problem)
+        .help(format!("if that is right: --ignore '{stored}'")))
 }
 
 /// Whether every tensor of θ0's state dict is in the graph or holds no weights.
@@ -180,6 +210,13 @@ pub(super) fn computation_between(
     }
 }
 
+/// Whether the exporter's record says that a tensor was folded from one of the state dict.
+pub(super) fn is_of_state(names: &Names<'_>, r#use: &Use) -> bool {
+    let folded = names.origin.network.folded_from(&r#use.initializer);
+    let mut sources = folded.iter().flatten();
+    sources.any(|it| names.tensors.contains_key(it.as_str()))
+}
+
 /// Notes initializers that have no match and are not constants; returns those that are tables of the
 /// network, with what shows it.
 ///
@@ -195,7 +232,7 @@ fn note_missing(
     let mut found = BTreeMap::new();
     for r#use in &names.origin.network.uses {
         if matches.contains_key(&r#use.place)
-            || record.is_constant(&r#use.initializer)
+            || (record.is_constant(&r#use.initializer) && !is_of_state(names, r#use))
             || names.origin.is_lifted(r#use)
             || options.ignores(&r#use.initializer)
             || options.ignores(&r#use.alias)

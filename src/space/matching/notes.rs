@@ -42,10 +42,6 @@ fn on_tables(found: &[Found]) -> Vec<String> {
             "no state dict has them (persistent=False)",
         ),
         (Evidence::Frequencies, "they are rotary frequencies"),
-        (
-            Evidence::Remainder,
-            "θ0's state dict does not have them, and all that it has is in the graph elsewhere",
-        ),
     ];
     let note = |(evidence, told)| {
         let tables = found.iter().flat_map(|it| &it.tables);
@@ -56,6 +52,22 @@ fn on_tables(found: &[Found]) -> Vec<String> {
             .then(|| format!("constants of the network are taken from the graph: {names}; {told}"))
     };
     kinds.into_iter().filter_map(note).collect()
+}
+
+/// Warns of tensors that count as constants because nothing else speaks for parameters.
+pub(super) fn warning(found: &[Found]) -> Option<String> {
+    let tables = found.iter().flat_map(|it| &it.tables);
+    let own = tables.filter(|(_, why)| **why == Evidence::Remainder);
+    let names: BTreeSet<String> = own.map(|(name, _)| format!("`{name}`")).collect();
+    let names = some(names.into_iter().collect());
+    (!names.is_empty()).then(|| {
+        format!(
+            "{names}: taken from the graph as constants of the network: θ0's state dict does not have \
+             them, and all that it has is in the graph elsewhere; had the exporter computed them from a \
+             parameter, values would be wrong; \
+             torch.onnx.export(..., dynamo=True, optimize=False) keeps the computation"
+        )
+    })
 }
 
 fn on_copies(found: &[Found], checkpoints: &[Checkpoint]) -> Vec<String> {

@@ -228,7 +228,9 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
             tensor.len() > 1 && matches!(tensor.shape[..], [rows, columns] if rows == columns);
         let mut candidates = weights.iter().filter_map(|(name, weight)| {
             let (stored, checkpoint) = names.tensors.get(name)?;
-            let free = !taken.contains(*stored) && checkpoint.shape == weight.shape;
+            let free = !taken.contains(*stored)
+                && checkpoint.dtype.is_float()
+                && checkpoint.shape == weight.shape;
             let transposed = origin.orientation(tensor, weight).filter(|_| free)?;
             let is_clear = !(square && origin.is_transpose(tensor, weight));
             is_clear.then(|| Match {

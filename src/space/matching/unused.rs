@@ -71,19 +71,30 @@ impl Presence {
     /// nothing in the graph, and no exporter folds such a module. `name` is the graph's name,
     /// `stored` that of the file, and `open` are all tensors without a place, by the graph's names.
     ///
-    /// If the graph was exported with every tensor as it is, all of `open` is unused.
+    /// If the graph was exported with every tensor as it is, all of `open` is unused, but for what
+    /// is among the `traceless`.
     pub fn unused<'a>(
         &self,
         name: &str,
         stored: &str,
         open: impl Iterator<Item = (&'a str, &'a Tensor)>,
+        traceless: &BTreeSet<&str>,
     ) -> Option<String> {
         let Some(module) = self.absent(name) else {
-            return self.keeps_all.then(|| stored.to_string());
+            let is_unused = self.keeps_all && !traceless.contains(name);
+            return is_unused.then(|| stored.to_string());
         };
         let own = open.filter(|(other, _)| other.starts_with(module));
         let own: Vec<(&str, &Tensor)> = own.collect();
         if !self.keeps_all && self.may_be_folded(&own) {
+            return None;
+        }
+        // Zeros and ones are also in layers that the network does not use.
+        let has_layer = own.iter().any(|(_, tensor)| is_wide(tensor));
+        let counts = |(name, tensor): &(&str, &Tensor)| {
+            traceless.contains(name) && (is_wide(tensor) || !has_layer)
+        };
+        if own.iter().any(counts) {
             return None;
         }
         // The file may have another prefix than the graph.
@@ -110,8 +121,7 @@ impl Presence {
             return true;
         }
         // A matrix or a filter of its own makes a layer, whose node would be in the graph.
-        let wide = |tensor: &Tensor| tensor.shape.iter().filter(|it| **it > 1).count() > 1;
-        if tensors.iter().any(|(_, tensor)| wide(tensor)) {
+        if tensors.iter().any(|(_, tensor)| is_wide(tensor)) {
             return false;
         }
         // Layer norm is never folded, and its node tells its module.
@@ -124,4 +134,9 @@ impl Presence {
             || !tensors.iter().all(norm)
             || tensors.iter().any(|(name, _)| statistic(name))
     }
+}
+
+/// Whether a tensor is a matrix or a filter.
+pub(super) fn is_wide(tensor: &Tensor) -> bool {
+    tensor.shape.iter().filter(|it| **it > 1).count() > 1
 }

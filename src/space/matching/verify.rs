@@ -11,7 +11,7 @@ use super::evidence;
 use super::findings::some;
 use super::matches::Verified;
 use super::origin::Origin;
-use super::values::{Agreement, same_values};
+use super::values::{Agreement, is_uniform, same_values};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
@@ -36,7 +36,7 @@ pub(super) fn doubts(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Chec
     doubts
         .warnings
         .extend(by_value(origin, aligned, checkpoints));
-    doubts.warnings.extend(symmetric(origin, aligned));
+    doubts.warnings.extend(may_be_two(origin, aligned));
     let folded = folded(origin, aligned, checkpoints);
     if folded.is_certain() {
         let averages = "an average of folded tensors, not of the models' parameters";
@@ -117,9 +117,10 @@ fn by_value(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Checkpoint]) 
     ))
 }
 
-/// Doubts matrices that equal their transposes at θ0 and are read by several products: an exporter
-/// that merges equal tensors may have merged a matrix with its transpose.
-fn symmetric(origin: &Origin<'_>, aligned: &Aligned) -> Option<String> {
+/// Doubts tensors that are read at several places and equal their transposes at θ0, or are the same
+/// in all elements: an exporter that merges what is equal may have merged a matrix with its
+/// transpose, or g with 1 − g.
+fn may_be_two(origin: &Origin<'_>, aligned: &Aligned) -> Option<String> {
     if origin.record.is_unoptimized() {
         return None;
     }
@@ -131,16 +132,18 @@ fn symmetric(origin: &Origin<'_>, aligned: &Aligned) -> Option<String> {
     let doubtful = aligned.places.iter().enumerate().filter(|(index, places)| {
         let tensor = &aligned.pool.members[0].sources[*index].tensor;
         let is_square = matches!(tensor.shape[..], [rows, columns] if rows == columns && rows > 1);
-        let several = places.iter().filter(is_product).count() > 1;
+        let products = places.iter().filter(is_product).count() > 1;
+        let is_turned = || is_square && same_values(tensor, tensor, true, Agreement::Exact);
         let moves = !aligned.pool.parameters[*index].frozen;
-        moves && is_square && several && same_values(tensor, tensor, true, Agreement::Exact)
+        moves && places.len() > 1 && (is_uniform(tensor) || (products && is_turned()))
     });
     let names = doubtful.map(|(index, _)| format!("`{}`", aligned.pool.parameters[index].name));
     let names: Vec<String> = names.collect();
     (!names.is_empty()).then(|| {
         format!(
-            "{}: equal to the transpose at θ0, and read by several products; had the exporter merged \
-             a matrix with its transpose, values would be wrong; \
+            "{}: read at several places, and all elements are alike at θ0, or the matrix equals its \
+             transpose; had the exporter merged it with something that was equal only there (1 − g, \
+             the transpose), values would be wrong; \
              torch.onnx.export(..., dynamo=True, optimize=False) keeps both",
             some(names)
         )

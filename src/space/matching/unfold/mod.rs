@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use self::context::{Context, Target};
 use self::explain::Explanation;
 use super::matches::is_left;
-use super::named::{computation_between, reads_foreign_constant};
+use super::named::{computation_between, is_of_state, reads_foreign_constant};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
@@ -36,8 +36,8 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use};
-use crate::graph::unfold::Expression;
 use crate::graph::unfold::rewrite::{self, Plan, RawTensor, Replacement};
+use crate::graph::unfold::{Array, Expression};
 use crate::space::mix::source_bytes;
 use crate::space::stored_tensor::StoredTensor;
 
@@ -100,10 +100,8 @@ fn classify(context: &mut Context<'_>, options: &Options) {
 fn is_explained(context: &Context<'_>, r#use: &Use) -> bool {
     let (names, origin) = (context.names, context.names.origin);
     let Some(found) = context.matches.get(&r#use.place) else {
-        let folded = origin.network.folded_from(&r#use.initializer);
-        let mut sources = folded.iter().flatten();
-        let of_state = sources.any(|it| names.tensors.contains_key(it.as_str()));
-        return origin.record.is_constant(&r#use.initializer) && !of_state;
+        let is_constant = origin.record.is_constant(&r#use.initializer);
+        return is_constant && !is_of_state(names, r#use);
     };
     let (Some(tensor), Some(weight)) = (
         origin.network.tensor(&r#use.initializer),
@@ -178,6 +176,10 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             Some(expression) => Some(Explanation::from(expression.clone())),
             None => of_use(context, r#use, tensor),
         };
+        // σ(p) and 1 − σ(p) are equal at p = 0, and exporters merge what is equal.
+        let may_be_two = Array::is_uniform(&context::array(tensor))
+            && context.names.is_shared(&r#use.initializer);
+        let found = found.filter(|it| !may_be_two || it.expression.is_layout());
         let Some(Explanation { expression, kind }) = found else {
             let target = Target::of(tensor);
             let nearest = explain::nearest(context, r#use, &target);
