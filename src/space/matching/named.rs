@@ -68,8 +68,7 @@ pub fn match_named(
     })
 }
 
-/// Refuses integers that the graph reads and that differ in the checkpoint: they are not averaged,
-/// and every model would have θ0's.
+/// Refuses integers that differ from θ0's: they are not averaged, and every model would have θ0's.
 fn refuse_other_integers(
     names: &Names<'_>,
     checkpoint: &Checkpoint,
@@ -77,8 +76,10 @@ fn refuse_other_integers(
 ) -> Result<()> {
     let network = names.origin.network;
     let other = names.tensors.iter().find(|(key, (stored, tensor))| {
-        let own = network.tensor(key);
-        let differs = own.is_some_and(|own| {
+        let weights = names.weights.as_ref();
+        let own = network.tensor(key).or_else(|| weights?.get(*key).copied());
+        // Counters are single numbers.
+        let differs = own.filter(|own| own.len() > 1).is_some_and(|own| {
             !own.dtype.is_float()
                 && own.dtype == tensor.dtype
                 && own.shape == tensor.shape
@@ -90,7 +91,7 @@ fn refuse_other_integers(
         return Ok(());
     };
     let problem = format!(
-        "`{stored}` ({}) is not what the graph holds, and is not averaged: every model would have θ0's",
+        "`{stored}` ({}) differs from θ0's, and is not averaged: every model would have θ0's",
         tensor.dtype.name()
     );
     Err(Error::input(&checkpoint.path, problem)
@@ -193,9 +194,12 @@ pub(super) fn computation_between(
     equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
     let tensor = origin.network.tensor(initializer);
-    let is_zero = |it: &Tensor| it.bytes.iter().all(|byte| *byte == 0);
+    let is_trivial = |it: &Tensor| {
+        let values = decode::values(&StoredTensor::nameless(it, false));
+        values.iter().all(|x| [0.0, 1.0].contains(&x.abs()))
+    };
     let tells = tensor.is_none_or(|it| match it.len() {
-        1 => !is_zero(it),
+        1 => !is_trivial(it),
         _ => !is_uniform(it),
     });
     match origin.record.history(initializer, place) {

@@ -192,6 +192,10 @@ fn by_tie(names: &Names<'_>, matches: &mut Matches) {
         let Some(tensor) = network.tensor(&r#use.initializer).filter(matrix) else {
             continue;
         };
+        // One that equals its transpose does not tell which of the two it is.
+        if tensor.shape[0] == tensor.shape[1] && names.origin.is_transpose(tensor, tensor) {
+            continue;
+        }
         let tied_to = network.uses.iter().find_map(|other| {
             let mut tied = matches.get(&other.place)?.clone();
             let other = network.tensor(&other.initializer)?;

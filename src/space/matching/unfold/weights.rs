@@ -23,6 +23,11 @@ pub fn normalized(
         tensor.is_some_and(|it| it.len() == target.array.len() && it.shape.len() > 1)
     };
     names.iter().filter(whole).find_map(|weight| {
+        // A weight that is normal already proves no form.
+        let as_it_is = forms(context, weight, Expression::raw(weight), target);
+        if as_it_is.iter().any(|it| target.fits(context, it)) {
+            return None;
+        }
         let others: Vec<&str> = names.iter().filter(|it| *it != weight).copied().collect();
         let spectral = spectral(context, weight, &others, target);
         let norm = || weight_norm(context, weight, &others, target);
