@@ -111,7 +111,7 @@ fn what_all_of_the_origins_state_dict_does_without_is_a_table() {
     holds(&aligned, &net, 0, 1);
     assert_eq!(aligned.constants, ["onnx::Add_7"]);
     has(
-        &aligned.notes.join("\n"),
+        &aligned.warnings.join("\n"),
         &["all that it has is in the graph elsewhere"],
     );
     // A state dict with a tensor more: the table may be made from it.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use landscape::checkpoint::onnx::proto::ModelProto;
 use prost::Message;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
 use crate::common::{self, program};
@@ -202,6 +204,27 @@ fn folded_tensors_under_their_parameters_names_make_the_warning_strong() {
             agrees(network, &losses(&self::summary(&folder)));
         }
     }
+}
+
+#[test]
+fn integers_at_the_place_of_a_weight_are_refused_by_name() {
+    let folder = folder("scaled", "noopt", true);
+    let path = folder.path().join("ft1.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<(String, TensorView<'_>)> =
+        file.iter().map(|(n, t)| (n.into(), t)).collect();
+    let weight = tensors
+        .iter_mut()
+        .find(|(_, it)| it.shape().len() == 2)
+        .unwrap();
+    let zeros = vec![0; weight.1.shape().iter().product()];
+    let (name, shape) = (weight.0.clone(), weight.1.shape().to_vec());
+    weight.1 = TensorView::new(Dtype::I8, shape, &zeros).unwrap();
+    fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let output = plane(&folder, DICTS, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(&name), "{}", stderr(&output));
 }
 
 /// A `.safetensors` file with one f32 tensor multiplied.

@@ -61,14 +61,9 @@ pub(super) fn refuse(
         "matched, but not the same tensor",
         unlike.iter().cloned(),
     );
-    Err(Error::input(&checkpoint.path, problem)
-        .lines(lines)
-        .help(advice::of(
-            findings,
-            &checkpoint.name,
-            names.origin,
-            matched,
-        )))
+    let help = advice::of(findings, &checkpoint.name, names.origin, matched);
+    let error = Error::input(&checkpoint.path, problem);
+    Err(error.lines(lines).help(help))
 }
 
 /// Adds a title and the first few items under it.
