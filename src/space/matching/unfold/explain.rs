@@ -166,7 +166,7 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
             let allowed = evidence.functions().iter().all(inner) && !evidence.is_empty();
             let unrecorded = evidence.operators.is_none();
             let found = (allowed || unrecorded)
-                .then(|| weights::normalized(context, names, target))
+                .then(|| weights::normalized(context, names, target, !unrecorded))
                 .flatten();
             found.map(|(expression, kind)| Explanation {
                 expression,

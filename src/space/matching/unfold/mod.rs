@@ -179,7 +179,8 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
         // σ(p) and 1 − σ(p) are equal at p = 0, and exporters merge what is equal.
         let may_be_two = Array::is_uniform(&context::array(tensor))
             && context.names.is_shared(&r#use.initializer);
-        let found = found.filter(|it| !may_be_two || it.expression.is_layout());
+        let is_sure = |it: &Expression| it.is_layout() || it.names().is_empty() || !may_be_two;
+        let found = found.filter(|it| is_sure(&it.expression));
         let Some(Explanation { expression, kind }) = found else {
             let target = Target::of(tensor);
             let nearest = explain::nearest(context, r#use, &target);

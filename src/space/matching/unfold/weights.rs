@@ -8,11 +8,13 @@ use crate::graph::unfold::{Expression, Function};
 /// Values of ε in use, the most usual first.
 pub const EPSILONS: [f64; 8] = [1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-3, 1e-4, 0.0];
 
-/// The expression of a normalized weight, and what it is called.
+/// The expression of a normalized weight, and what it is called. `is_recorded` says that the
+/// exporter's record names the operators.
 pub fn normalized(
     context: &Context<'_>,
     names: &[&str],
     target: &Target,
+    is_recorded: bool,
 ) -> Option<(Expression, &'static str)> {
     // A gain of 0 at θ0 makes every form fit.
     if target.array.is_uniform() {
@@ -23,12 +25,13 @@ pub fn normalized(
         tensor.is_some_and(|it| it.len() == target.array.len() && it.shape.len() > 1)
     };
     names.iter().filter(whole).find_map(|weight| {
-        // A weight that is normal already proves no form.
-        let as_it_is = forms(context, weight, Expression::raw(weight), target);
-        if as_it_is.iter().any(|it| target.fits(context, it)) {
+        let others: Vec<&str> = names.iter().filter(|it| *it != weight).copied().collect();
+        // Without a record and a gain, a weight that is normal already proves no form.
+        let as_it_is = || forms(context, weight, Expression::raw(weight), target);
+        let is_alone = !is_recorded && others.is_empty();
+        if is_alone && as_it_is().iter().any(|it| target.fits(context, it)) {
             return None;
         }
-        let others: Vec<&str> = names.iter().filter(|it| *it != weight).copied().collect();
         let spectral = spectral(context, weight, &others, target);
         let norm = || weight_norm(context, weight, &others, target);
         let standardized = || standardized(context, weight, &others, target);
