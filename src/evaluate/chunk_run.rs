@@ -152,12 +152,19 @@ impl<'t, W: Work> ChunkRun<'t, W> {
 
     fn tally(&self, model: usize, shares: Vec<Share>) -> Result<()> {
         let mut tallies = self.state().tallies[model].clone();
+        let key = self.models[model];
         for (_, outcomes) in shares {
-            for (tally, outcomes) in tallies.iter_mut().zip(outcomes) {
+            for (set, (tally, outcomes)) in tallies.iter_mut().zip(outcomes).enumerate() {
+                if self.work.keeps_outcomes(model) && !outcomes.is_empty() {
+                    let new = outcomes.iter().copied().collect();
+                    self.journal
+                        .keep_outcomes((key, set), tally.samples(), &new)?;
+                }
                 outcomes.into_iter().for_each(|outcome| tally.add(outcome));
             }
         }
-        self.journal.append(self.models[model], &tallies)?;
+        // Written last: what it lists is complete.
+        self.journal.append(key, &tallies)?;
         self.work.tallied(&tallies);
         self.state().tallies[model] = tallies;
         Ok(())

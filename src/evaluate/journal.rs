@@ -7,7 +7,7 @@
 //! holds the tallies of a model so far:
 //!
 //! ```text
-//! 8f3c21aa landscape journal 3 <key> <data sets> <layout>
+//! 8f3c21aa landscape journal 4 <key> <data sets> <layout>
 //! 0b77d1c4 <model's key> <words of tally 0> <words of tally 1> …
 //! ```
 //!
@@ -23,6 +23,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
+use super::outcome_file::OutcomeFile;
+use super::outcomes::Outcomes;
 use super::output_lock;
 use crate::base::files;
 use crate::base::lock::lock;
@@ -48,6 +50,8 @@ pub struct Journal {
     /// The layout recorded in the file's header, once it is written.
     layout: OnceLock<String>,
     kept: Mutex<Option<Kept>>,
+    /// The outcomes of every sample of the models; opened when the first are kept.
+    outcomes: Mutex<Option<OutcomeFile>>,
 }
 
 /// The file of a journal; no other process uses it.
@@ -84,14 +88,16 @@ impl Journal {
         if fresh {
             file.set_len(0).map_err(fail)?;
         }
-        let header = format!("landscape journal 3 {key} {sets} ");
+        let header = format!("landscape journal 4 {key} {sets} ");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let (layout, finished, good) = parse(&bytes, &header, sets);
         file.set_len(good as u64).map_err(fail)?;
         file.seek(SeekFrom::Start(good as u64)).map_err(fail)?;
+        let outcomes = OutcomeFile::open(out, &path.with_extension("outcomes"), fresh)?;
         Ok(Self {
             finished: Mutex::new(finished),
+            outcomes: Mutex::new(Some(outcomes)),
             layout: layout.map_or_else(OnceLock::new, OnceLock::from),
             kept: Mutex::new(Some(Kept {
                 path,
@@ -147,6 +153,50 @@ impl Journal {
         Ok(())
     }
 
+    /// Keeps a model's outcomes on samples of a data set, from sample `begin` on.
+    ///
+    /// # Errors
+    /// Fails when the disk is full or fails.
+    pub fn keep_outcomes(
+        &self,
+        model: (ModelKey, usize),
+        begin: usize,
+        outcomes: &Outcomes,
+    ) -> Result<()> {
+        let mut file = lock(&self.outcomes);
+        let file = match &mut *file {
+            Some(file) => file,
+            none => none.insert(OutcomeFile::unnamed()?),
+        };
+        file.append(model, begin, outcomes)
+    }
+
+    /// A model's outcomes on the first `samples` samples of a data set; `None` if some are unknown.
+    ///
+    /// # Errors
+    /// Fails when they cannot be read.
+    pub fn outcomes(
+        &self,
+        model: ModelKey,
+        dataset: usize,
+        samples: usize,
+    ) -> Result<Option<Outcomes>> {
+        match &mut *lock(&self.outcomes) {
+            Some(file) => file.get(model, dataset, samples),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the outcomes behind all of a model's tallies are known.
+    pub fn has_outcomes(&self, model: ModelKey, tallies: &[Tally]) -> bool {
+        let file = lock(&self.outcomes);
+        let mut sets = tallies.iter().enumerate();
+        sets.all(|(set, tally)| {
+            let known = file.as_ref().map_or(0, |file| file.samples(model, set));
+            known >= tally.samples()
+        })
+    }
+
     /// Forgets a model, because some of its finished data is missing.
     pub fn doubt(&self, model: ModelKey) {
         lock(&self.finished).remove(&model);
@@ -182,6 +232,8 @@ impl Journal {
         // A leftover file would only take up space.
         let _ = fs::remove_file(&kept.path);
         let _ = fs::remove_file(kept.path.with_extension("logits"));
+        // The outcomes stay readable until the journal is dropped.
+        let _ = fs::remove_file(kept.path.with_extension("outcomes"));
         // Must be the last file to go: a process that finds no lock here may start writing.
         let _ = fs::remove_file(&kept.lock);
         let folders = kept.path.ancestors().skip(1);

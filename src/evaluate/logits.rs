@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::metrics::{Outcome, Tally};
+use super::outcomes::Outcomes;
 use crate::base::files;
 use crate::base::lock::lock;
 use crate::base::map;
@@ -172,8 +173,32 @@ impl Logits {
         self.tally(&[(model, 1.0)], dataset, samples).score()
     }
 
+    /// Outcomes of Σᵢ wᵢ·logitsᵢ on every sample of a data set.
+    ///
+    /// # Panics
+    /// Panics when there is no such model or data set.
+    pub fn outcomes(&self, weights: &[(usize, f64)], dataset: usize) -> Outcomes {
+        let outcomes = self.of_samples(weights, dataset, usize::MAX);
+        outcomes.into_iter().flatten().collect()
+    }
+
     /// A tally over the first samples, at most `samples`.
     fn tally(&self, weights: &[(usize, f64)], dataset: usize, samples: usize) -> Tally {
+        let mut tally = Tally::default();
+        // Adds in the order of the samples, whichever thread computed them.
+        let outcomes = self.of_samples(weights, dataset, samples);
+        let outcomes = outcomes.into_iter().flatten();
+        outcomes.for_each(|outcome| tally.add(outcome));
+        tally
+    }
+
+    /// Outcomes on the first samples, at most `samples`, in consecutive blocks.
+    fn of_samples(
+        &self,
+        weights: &[(usize, f64)],
+        dataset: usize,
+        samples: usize,
+    ) -> Vec<Vec<Outcome>> {
         let labels = &self.labels[dataset];
         let labels = &labels[..samples.min(labels.len())];
         let members: Vec<_> = weights
@@ -200,14 +225,7 @@ impl Logits {
             labels.iter().enumerate().map(outcome).collect()
         };
         let blocks = labels.par_chunks(BLOCK).enumerate();
-        let outcomes: Vec<Vec<Outcome>> = blocks.map(outcomes).collect();
-        let mut tally = Tally::default();
-        // Adds in the order of the samples, whichever thread computed them.
-        outcomes
-            .into_iter()
-            .flatten()
-            .for_each(|outcome| tally.add(outcome));
-        tally
+        blocks.map(outcomes).collect()
     }
 
     /// Labels of a data set's samples, in the order of evaluation.

@@ -13,6 +13,8 @@ pub mod linear_operator;
 pub mod logits;
 pub mod metrics;
 pub mod onnx;
+mod outcome_file;
+pub mod outcomes;
 mod output_lock;
 pub mod quadratic;
 mod remaining;
@@ -21,6 +23,7 @@ pub mod schedule;
 pub mod signature;
 pub mod work;
 
+use self::outcomes::Outcomes;
 use crate::error::Result;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
@@ -57,6 +60,13 @@ pub trait Evaluator {
         let wanted: Vec<bool> = sets.map(|other| other == set).collect();
         self.evaluate_on(mixes, &wanted, observer)
     }
+
+    /// The outcomes of a mix on the first `samples` samples of the data set at index `set`, if it
+    /// was evaluated on them; the network is not run.
+    ///
+    /// # Errors
+    /// Fails when kept outcomes cannot be read.
+    fn outcomes(&self, mix: &Mix, set: usize, samples: usize) -> Result<Option<Outcomes>>;
 
     /// Scores of all mixes on every data set.
     ///
@@ -112,6 +122,8 @@ pub struct RunEstimate {
     pub seconds: f64,
     /// Estimated bytes of memory.
     pub memory: u64,
+    /// Bytes of disk for the outcomes of every sample.
+    pub disk: u64,
     /// The number of nodes that run once for each chunk, and the number of all nodes, if any are.
     pub frozen_nodes: Option<(usize, usize)>,
 }

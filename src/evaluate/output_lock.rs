@@ -22,8 +22,9 @@ pub fn take(out: &Path, lock: &Path) -> Result<File> {
     for _ in 0..TRIES {
         let mut file = match files::own(out, lock) {
             Ok(file) => file,
-            // A run that ended removed the folder.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // A run that ended removed the folder: before the file was created in it, or between
+            // the attempt to create the folder and the look at what is in its place.
+            Err(error) if is_removal(&error) => continue,
             Err(error) => return Err(fail(error)),
         };
         match file.try_lock() {
@@ -50,6 +51,12 @@ pub fn take(out: &Path, lock: &Path) -> Result<File> {
         lock.display(),
         "is removed as often as it is created; do other runs start and end there?",
     ))
+}
+
+/// Whether an error means that another run removed the folder at this moment.
+fn is_removal(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotFound};
+    matches!(error.kind(), NotFound | AlreadyExists)
 }
 
 /// Maximum number of attempts to take a lock that other runs keep removing.

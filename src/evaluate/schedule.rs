@@ -106,7 +106,7 @@ impl Schedule {
         journal: &Journal,
         on_partial: impl Fn(&[Vec<Tally>]) -> Result<()>,
     ) -> Result<Vec<Vec<Tally>>> {
-        let mut tallies = self.known(journal);
+        let mut tallies = self.known(work, journal);
         let workers = Workers::new(self.workers)?;
         let mut begin = vec![0; self.ends.last().map_or(0, Vec::len)];
         let mut cost: Option<ChunkCost> = None;
@@ -132,9 +132,14 @@ impl Schedule {
     }
 
     /// The tallies in the journal, `tallies[model][data set]`.
-    fn known(&self, journal: &Journal) -> Vec<Vec<Tally>> {
+    fn known<W: Work>(&self, work: &W, journal: &Journal) -> Vec<Vec<Tally>> {
         let sets = self.ends.last().map_or(0, Vec::len);
-        let known = self.models.iter().map(|&model| journal.tallies(model));
+        let known = self.models.iter().enumerate().map(|(index, &model)| {
+            // A model that the journal lists is evaluated again if its outcomes did not reach the
+            // disk.
+            let known = journal.tallies(model);
+            known.filter(|known| !work.keeps_outcomes(index) || journal.has_outcomes(model, known))
+        });
         let mut tallies: Vec<Vec<Tally>> = known
             .map(|known| known.unwrap_or_else(|| vec![Tally::default(); sets]))
             .collect();
@@ -251,6 +256,10 @@ mod tests {
 
         fn worker(&self, _number: usize) -> Result<()> {
             Ok(())
+        }
+
+        fn keeps_outcomes(&self, _model: usize) -> bool {
+            true
         }
 
         fn evaluate(

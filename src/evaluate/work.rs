@@ -39,6 +39,10 @@ pub trait Work: Sync {
         places: &[Range<usize>],
     ) -> Result<Vec<Vec<Outcome>>>;
 
+    /// Whether the outcomes of every sample of the model at index `model` are kept beside its
+    /// tallies.
+    fn keeps_outcomes(&self, model: usize) -> bool;
+
     /// Called with a model's new tallies, `tallies[data set]`, before they are visible elsewhere.
     fn tallied(&self, _tallies: &[Tally]) {}
 }

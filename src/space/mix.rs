@@ -102,6 +102,12 @@ impl Mix {
             .collect()
     }
 
+    /// Whether the mix is a member itself.
+    pub fn is_unit(&self) -> bool {
+        let is_one = |row: &[f64]| row.iter().all(|c| [0.0, 1.0].contains(c));
+        self.shared().is_some_and(is_one)
+    }
+
     /// δ of member `index`. This is the only mix that is not a model; it serves as a basis vector.
     pub fn delta(index: usize, members: usize) -> Self {
         let mut mix = Self::unit(index, members);

@@ -68,9 +68,10 @@ impl<'p> Progress<'p> {
             ..
         } = estimate;
         let mut line = format!(
-            "{models} models × {samples} samples, about {}, {} of memory",
+            "{models} models × {samples} samples, about {}, {} of memory, {} of disk",
             duration(estimate.seconds),
-            size(estimate.memory)
+            size(estimate.memory),
+            size(estimate.disk)
         );
         if let Some((frozen, all)) = estimate.frozen_nodes {
             line.push_str(&format!(

@@ -18,6 +18,8 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::journal::{Journal, ModelKey};
 use crate::evaluate::metrics::{Outcome, Tally};
+use crate::evaluate::outcome_file;
+use crate::evaluate::outcomes::Outcomes;
 use crate::evaluate::schedule::{Limits, Schedule, ends};
 use crate::evaluate::work::Work;
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator, RunEstimate};
@@ -70,6 +72,7 @@ impl Engine<'_> {
             ends: sizes,
             layout,
             observer: &(),
+            keeps: vec![false; files.len()],
         };
         let tallies = schedule.run(&run, &Journal::default(), |_| Ok(()))?;
         Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
@@ -139,6 +142,7 @@ impl Engine<'_> {
             memory: memory::session_bytes(context, layout)
                 + memory::statistics_bytes(context)
                 + memory::data_bytes(context) / chunks.max(1) as u64,
+            disk: outcome_file::bytes(models, &whole).min(outcome_file::BUDGET),
             frozen_nodes: self.frozen_nodes(),
         }
     }
@@ -180,6 +184,10 @@ impl Evaluator for Engine<'_> {
         datasets.map(Dataset::info).collect()
     }
 
+    fn outcomes(&self, mix: &Mix, set: usize, samples: usize) -> Result<Option<Outcomes>> {
+        self.journal.outcomes(mix_key(mix), set, samples)
+    }
+
     fn evaluate_on(
         &self,
         mixes: &[Mix],
@@ -202,14 +210,18 @@ impl Evaluator for Engine<'_> {
             ..self.schedule(models, &sizes, &layout)
         };
         let models = &schedule.models;
-        let is_known = |model: &&ModelKey| {
+        let keeps = kept(&sources, &sizes);
+        let is_known = |(index, model): &(usize, &ModelKey)| {
             let known = journal.tallies(**model);
             known.is_some_and(|tallies| {
+                if keeps[*index] && !journal.has_outcomes(**model, &tallies) {
+                    return false;
+                }
                 let mut pairs = tallies.iter().zip(&sizes);
                 pairs.all(|(tally, size)| tally.samples() >= *size)
             })
         };
-        let remembered = models.iter().filter(is_known).count();
+        let remembered = models.iter().enumerate().filter(is_known).count();
         self.counters.add(|counts| {
             counts.models += models.len();
             counts.remembered += remembered;
@@ -221,12 +233,24 @@ impl Evaluator for Engine<'_> {
             ends: sizes.clone(),
             layout,
             observer,
+            keeps,
         };
         let tallies = schedule.run(&run, journal, |tallies| {
             observer.on_partial(&self.answers(mixes, models, tallies))
         })?;
         Ok(self.answers(mixes, models, &tallies))
     }
+}
+
+/// Which models' outcomes are kept, if each is evaluated on `sizes[data set]` samples: all, or
+/// those of the members and the untouched files where all would take too much disk.
+fn kept(sources: &[ModelSource<'_>], sizes: &[usize]) -> Vec<bool> {
+    let fits = outcome_file::bytes(sources.len(), sizes) <= outcome_file::BUDGET;
+    let keeps = |source: &ModelSource<'_>| match source {
+        ModelSource::Original(_) => true,
+        ModelSource::Mix(mix) => fits || mix.is_unit(),
+    };
+    sources.iter().map(keeps).collect()
 }
 
 /// One evaluation, as the schedule sees it.
@@ -238,6 +262,8 @@ pub struct EvaluationRun<'r> {
     pub ends: Vec<usize>,
     pub layout: Layout,
     pub observer: &'r dyn EvaluationObserver,
+    /// `keeps[model]`: whether the outcomes of every sample are kept.
+    pub keeps: Vec<bool>,
 }
 
 impl<'r> Work for EvaluationRun<'r> {
@@ -281,6 +307,10 @@ impl<'r> Work for EvaluationRun<'r> {
             Ok(outcomes)
         });
         outcomes.collect()
+    }
+
+    fn keeps_outcomes(&self, model: usize) -> bool {
+        self.keeps[model]
     }
 
     fn tallied(&self, tallies: &[Tally]) {

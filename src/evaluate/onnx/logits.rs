@@ -79,10 +79,16 @@ impl Engine<'_> {
         let schedule = self.schedule(models, &samples, &layout);
         observer.begins(&self.estimate(&schedule, journal, (&layout, &timing)));
         let tallies = self.write_logits(mixes, &schedule, &scratch, journal, layout, observer)?;
-        for (mix, tallies) in mixes.iter().zip(&tallies) {
-            journal.append(mix_key(mix), tallies)?;
+        let logits = scratch.finish(self.labels(&samples))?;
+        for (index, (mix, tallies)) in mixes.iter().zip(&tallies).enumerate() {
+            let model = mix_key(mix);
+            for set in 0..tallies.len() {
+                let outcomes = logits.outcomes(&[(index, 1.0)], set);
+                journal.keep_outcomes((model, set), 0, &outcomes)?;
+            }
+            journal.append(model, tallies)?;
         }
-        scratch.finish(self.labels(&samples))
+        Ok(logits)
     }
 
     fn write_logits(
@@ -101,6 +107,8 @@ impl Engine<'_> {
                 ends: schedule.whole(),
                 layout,
                 observer,
+                // The logits say more.
+                keeps: vec![false; mixes.len()],
             },
             scratch,
         };
@@ -181,6 +189,10 @@ impl<'r> Work for Writing<'r> {
             Ok(outcomes)
         });
         outcomes.collect()
+    }
+
+    fn keeps_outcomes(&self, model: usize) -> bool {
+        self.run.keeps[model]
     }
 
     fn tallied(&self, tallies: &[Tally]) {
