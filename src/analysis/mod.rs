@@ -7,6 +7,7 @@ pub mod chance;
 pub mod common_start;
 pub mod correlation;
 pub mod greedy;
+pub mod inference;
 pub mod learned;
 pub mod line;
 pub mod origin;
