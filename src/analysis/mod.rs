@@ -5,6 +5,7 @@ pub mod arrows;
 pub mod averages;
 pub mod chance;
 pub mod common_start;
+pub mod comparison;
 pub mod correlation;
 pub mod greedy;
 pub mod inference;

@@ -9,12 +9,8 @@ use rand::seq::SliceRandom;
 
 use super::correlation::{PairPoint, pearson, spearman};
 use crate::result::pairs::{Correlation, Pair, PairRow};
-use crate::result::score::{DatasetInfo, Role, Score};
+use crate::result::score::{ALL, DatasetInfo, MEANS, Role, SHIFTS, Score};
 use crate::space::gram::Gram;
-
-/// Names of the means over several data sets.
-const SHIFTS: &str = "shifts";
-const ALL: &str = "all";
 
 /// All pairs of `models`, each once, as (smaller, larger).
 pub fn all(models: Range<usize>) -> Vec<(usize, usize)> {
@@ -72,10 +68,7 @@ pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
         let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
         sets.map(|(_, row)| row.clone()).collect()
     };
-    let means = [
-        (SHIFTS, of(&[Role::Shift])),
-        (ALL, of(&[Role::Test, Role::Shift])),
-    ];
+    let means = MEANS.map(|(name, roles)| (name, of(roles)));
     let means = means.into_iter().filter(|(_, rows)| !rows.is_empty());
     rows.extend(means.map(|(name, rows)| mean(name, &rows)));
     rows

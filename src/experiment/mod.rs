@@ -30,6 +30,7 @@ mod self_check;
 pub mod session;
 pub mod settings;
 pub mod soup;
+mod soup_comparisons;
 mod soup_result;
 pub mod spectrum;
 mod theory;

@@ -3,6 +3,7 @@
 use super::evaluated::{EvaluatedModels, validation};
 use super::save::{self, Save, ToSave};
 use super::session::Session;
+use super::soup_comparisons::Compare;
 use super::{Observer, soup_result};
 use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
 use crate::analysis::learned::TrainingStep;
@@ -114,7 +115,14 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
     let scores = builder.scores(&recipes)?;
     drop(builder);
-    let mut soups = soup_result::assemble(session, &models, &recipes, scores, &traces);
+    let comparing = Compare {
+        engine: &engine,
+        models: &models,
+        members: session.members(),
+    };
+    let counts = comparing.decisions(&traces)?;
+    let mut soups = soup_result::assemble(session, &models, &recipes, scores, (&traces, &counts));
+    soups.comparisons = comparing.all(&soups, &recipes)?;
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);

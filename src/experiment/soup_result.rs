@@ -4,6 +4,7 @@ use super::batch_norm;
 use super::evaluated::EvaluatedModels;
 use super::session::Session;
 use crate::analysis::greedy::GreedyTrace;
+use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
@@ -13,13 +14,14 @@ use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::mix::Mix;
 
-/// Assembles a result from `scores[recipe][data set]`. The caller adds effort and provenance.
+/// Assembles a result from `scores[recipe][data set]`. The caller adds effort, comparisons and
+/// provenance; `counts` are those of every decision.
 pub fn assemble(
     session: &Session,
     models: &EvaluatedModels,
     recipes: &[Recipe],
     scores: Vec<Vec<Score>>,
-    traces: &[GreedyTrace],
+    (traces, counts): (&[GreedyTrace], &[Option<Discordant>]),
 ) -> Soups {
     let (origin, individuals) = session.individuals(models.scores.clone());
     let names = session.names();
@@ -28,7 +30,8 @@ pub fn assemble(
     let learned = learned.map(|learned| &learned.learning);
     Soups {
         methods: results(recipes, scores, &names),
-        decisions: decisions(traces, &names, validation),
+        decisions: decisions(traces, counts, &names, validation),
+        comparisons: Vec::new(),
         learned: learned.cloned().collect(),
         evaluations: Evaluations::default(),
         warnings: models.warnings.clone(),
@@ -172,14 +175,17 @@ fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
 
 fn decisions(
     traces: &[GreedyTrace],
+    counts: &[Option<Discordant>],
     names: &[String],
     validation: Option<&DatasetInfo>,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
+    let mut counts = counts.iter().copied();
     for trace in traces {
         let mut members = 0;
         for (step, trial) in trace.trials.iter().enumerate() {
             members += usize::from(trial.added);
+            let counted = counts.next().flatten();
             decisions.push(Decision {
                 method: trace.method,
                 seed: trace.seed,
@@ -188,6 +194,9 @@ fn decisions(
                 val_accuracy: validation.map_or(f64::NAN, |set| set.accuracy(trial.error)),
                 added: trial.added,
                 members,
+                gained: counted.map(|it| it.only_first),
+                lost: counted.map(|it| it.only_second),
+                mcnemar_p: counted.map(|it| it.p()),
             });
         }
     }

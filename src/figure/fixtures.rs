@@ -104,6 +104,7 @@ pub fn soups() -> Soups {
         origin: individual("zs", 80.5, 80.3),
         models: (0..16).map(model).collect(),
         methods,
+        comparisons: Vec::new(),
         decisions: Vec::new(),
         learned: Vec::new(),
         evaluations: Evaluations::default(),

@@ -5,6 +5,7 @@
 //! surfaces of a plane are shown ([`panels`]) and where their contours lie ([`contour_levels`]).
 
 pub mod check;
+pub mod comparison;
 pub mod contour_levels;
 pub mod grid;
 pub mod kind;

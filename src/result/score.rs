@@ -28,6 +28,16 @@ impl Role {
     }
 }
 
+/// Names of the unweighted means over several data sets, with the roles that they are over.
+pub const MEANS: [(&str, &[Role]); 2] =
+    [(SHIFTS, &[Role::Shift]), (ALL, &[Role::Test, Role::Shift])];
+
+/// The mean over the shift sets.
+pub const SHIFTS: &str = "shifts";
+
+/// The mean over the test set and the shift sets.
+pub const ALL: &str = "all";
+
 /// Description of a data set in a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {

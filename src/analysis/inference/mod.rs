@@ -99,6 +99,15 @@ pub(crate) fn normal_quantile() -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, LEVEL))
 }
 
+/// The two-sided p value of a normal estimate with its standard error, for the hypothesis that its
+/// truth is 0. 1 for an estimate of 0 without spread, NaN where one of the two is NaN.
+pub fn normal_p(value: f64, se: f64) -> f64 {
+    if value == 0.0 && se == 0.0 {
+        return 1.0;
+    }
+    2.0 * Normal::standard().sf((value / se).abs())
+}
+
 /// Mean and standard error sd/√n (n−1 in the variance) of values in one pass (Welford 1962,
 /// "Note on a method for calculating corrected sums of squares and products", Technometrics 4(3)).
 pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> Estimate {

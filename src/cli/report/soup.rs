@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::soup_table::table;
+use super::soup_table::{legend, table};
 use super::{Report, figures};
 use crate::cli::args::TableFormat;
 use crate::cli::terminal::print_json;
@@ -44,13 +44,15 @@ impl Report for SoupReport<'_> {
     fn result(&self) -> Vec<String> {
         let table = table(self.soups, self.table);
         let mut lines: Vec<String> = table.lines().map(String::from).collect();
-        let averages = self.averages.map(|it| format!("every soup is {it}"));
-        match (averages, self.table) {
-            (None, _) => {}
-            (Some(said), TableFormat::Text) => lines.insert(0, said),
-            (Some(said), TableFormat::Markdown) => lines.extend([String::new(), said]),
-            // A comment leaves the table as it is.
-            (Some(said), TableFormat::Latex) => lines.insert(0, format!("% {said}")),
+        let said = self.averages.map(|it| format!("every soup is {it}"));
+        let said = said.into_iter().chain([legend(self.soups, self.table)]);
+        match self.table {
+            TableFormat::Text => lines.extend(said),
+            TableFormat::Markdown => lines.extend(said.flat_map(|it| [String::new(), it])),
+            // Comments leave the table as it is.
+            TableFormat::Latex => {
+                lines.splice(0..0, said.map(|it| format!("% {it}")));
+            }
         }
         lines
     }

@@ -1,144 +1,242 @@
 //! The paper's table of soups, as text, Markdown or LaTeX.
+//!
+//! What separates two rows is their paired difference on the same samples, not the distance of
+//! their accuracies. So each row stands beside its difference from the best individual model, and
+//! every value is marked that is not separated from the highest of its column.
 
+use crate::analysis::inference::multiple::holm;
+use crate::analysis::inference::{LEVEL, normal_p};
 use crate::cli::args::TableFormat;
+use crate::result::comparison::Comparison;
 use crate::result::method::Method;
 use crate::result::models::Accuracies;
-use crate::result::score::Role;
-use crate::result::soup::{MethodResult, Soups};
+use crate::result::score::{Role, SHIFTS};
+use crate::result::soup::{Soups, TableRow};
 
-/// A row of the table.
-struct Row {
-    label: String,
-    /// Test accuracy and mean accuracy over the shifts.
-    accuracies: [Cell; 2],
-    cost: &'static str,
-    models: String,
+/// A column of accuracies: the test set, or the mean over the shift sets.
+struct Column {
+    title: String,
+    /// The name of its data set or mean in comparisons; none without such data.
+    dataset: Option<String>,
+    value: fn(&Accuracies) -> f64,
 }
 
-/// A mean in percent, with the standard deviation over seeds if there are several.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// An accuracy in percent, the median where a method was run in several random orders.
+#[derive(Debug, Clone, PartialEq)]
 struct Cell {
-    mean: f64,
-    deviation: Option<f64>,
+    value: f64,
+    /// The smallest and the largest value over several orders.
+    range: Option<(f64, f64)>,
 }
 
 impl Cell {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = 100.0 * values.iter().sum::<f64>() / n;
-        let squares = values.iter().map(|value| (100.0 * value - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / (n - 1.0)).sqrt();
-        Self {
-            mean,
-            deviation: (values.len() > 1).then_some(deviation),
-        }
-    }
-
-    /// The mean as printed, in hundredths; `None` without a value. Values that print alike are
-    /// marked alike.
-    fn printed(self) -> Option<i64> {
-        let hundredths = 100.0 * self.mean;
-        hundredths.is_finite().then_some(hundredths.round() as i64)
-    }
-
-    fn text(self, plus_minus: &str) -> String {
-        match self.deviation {
-            _ if self.mean.is_nan() => "–".to_string(),
-            Some(deviation) => format!("{:.2} {plus_minus} {deviation:.2}", self.mean),
-            None => format!("{:.2}", self.mean),
-        }
-    }
-}
-
-/// Formats the table; the best value in each accuracy column is marked.
-pub fn table(soups: &Soups, kind: TableFormat) -> String {
-    let rows = rows(soups);
-    let shifts = soups.datasets.iter();
-    let shifts = shifts.filter(|set| set.role == Role::Shift);
-    let shifts: Vec<&String> = shifts.map(|set| &set.name).collect();
-    let header = [
-        "method".to_string(),
-        "test (%)".to_string(),
-        match shifts.as_slice() {
-            [] => "shifts (%)".to_string(),
-            [one] => format!("{one} (%)"),
-            all => format!("mean of {} shifts (%)", all.len()),
-        },
-        "cost".to_string(),
-        "models".to_string(),
-    ];
-    let best: [Option<i64>; 2] = [0, 1].map(|column| {
-        let means = rows.iter().map(|row| row.accuracies[column].printed());
-        means.max().flatten()
-    });
-    let cells = |row: &Row| -> [String; 5] {
-        let [test, shift] = [0, 1].map(|column| {
-            let cell = row.accuracies[column];
-            let is_best = cell.printed().is_some() && cell.printed() == best[column];
-            marked(cell, is_best, kind)
-        });
-        [
-            row.label.clone(),
-            test,
-            shift,
-            row.cost.to_string(),
-            row.models.clone(),
-        ]
-    };
-    let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
-    match kind {
-        TableFormat::Text => text(&header, &rows),
-        TableFormat::Markdown => markdown(&header, &rows),
-        TableFormat::Latex => latex(&header, &rows),
-    }
-}
-
-fn marked(cell: Cell, is_best: bool, kind: TableFormat) -> String {
-    match (kind, is_best) {
-        (TableFormat::Text, true) => format!("{} *", cell.text("±")),
-        (TableFormat::Text, false) => format!("{}  ", cell.text("±")),
-        (TableFormat::Markdown, true) => format!("**{}**", cell.text("±")),
-        (TableFormat::Markdown, false) => cell.text("±"),
-        (TableFormat::Latex, true) => format!("\\textbf{{{}}}", cell.text("$\\pm$")),
-        (TableFormat::Latex, false) => cell.text("$\\pm$"),
-    }
-}
-
-/// Makes one row per method. Seeds are averaged. A sweep is represented by its best point on the
-/// validation set, or shown in full if there is no validation set.
-fn rows(soups: &Soups) -> Vec<Row> {
-    let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
-    let row = |results: &[&MethodResult]| {
-        let first = results.first()?;
-        let column = |value: fn(&Accuracies) -> f64| {
-            let values: Vec<f64> = results.iter().map(|result| value(&of(result))).collect();
-            Cell::of(&values)
+    fn of(mut percents: Vec<f64>) -> Self {
+        percents.sort_by(f64::total_cmp);
+        let (middle, last) = (percents.len() / 2, percents.len() - 1);
+        let value = match percents.len() % 2 {
+            1 => percents[middle],
+            _ => f64::midpoint(percents[middle - 1], percents[middle]),
         };
-        let method = first.method;
-        Some(Row {
-            label: match first.setting {
-                Some(setting) => format!("{} ({setting})", method.label()),
-                None => method.label().to_string(),
+        Self {
+            value,
+            range: (last > 0).then(|| (percents[0], percents[last])),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.range {
+            _ if self.value.is_nan() => "–".to_string(),
+            Some((low, high)) => format!("{:.2} [{low:.2}, {high:.2}]", self.value),
+            None => format!("{:.2}", self.value),
+        }
+    }
+}
+
+/// Formats the table.
+pub fn table(soups: &Soups, kind: TableFormat) -> String {
+    let columns = columns(soups);
+    let rows = soups.rows();
+    let compares = rows.iter().any(|row| against_best(soups, row).is_some());
+    let mut header = vec!["method".to_string()];
+    for column in &columns {
+        header.push(format!("{} (%)", column.title));
+        if compares {
+            header.push("− best".to_string());
+        }
+    }
+    header.extend(["cost", "models"].map(String::from));
+    let marks: Vec<Vec<bool>> = columns
+        .iter()
+        .map(|column| marked(soups, &rows, column))
+        .collect();
+    let cells = |(index, row): (usize, &TableRow)| -> Vec<String> {
+        let first = &soups.methods[row.0[0]];
+        let mut cells = vec![match first.setting {
+            Some(setting) => format!("{} ({setting})", first.method.label()),
+            None => first.method.label().to_string(),
+        }];
+        for (column, marks) in columns.iter().zip(&marks) {
+            cells.push(with_mark(
+                &cell(soups, row, column).text(),
+                marks[index],
+                kind,
+            ));
+            if compares {
+                cells.push(difference(soups, row, column, kind));
+            }
+        }
+        let is_ensemble = first.method.is_ensemble();
+        cells.push(if is_ensemble { "O(k)" } else { "O(1)" }.to_string());
+        cells.push(range(
+            row.0.iter().map(|&at| soups.methods[at].members.len()),
+        ));
+        cells
+    };
+    let cells: Vec<Vec<String>> = rows.iter().enumerate().map(cells).collect();
+    match kind {
+        TableFormat::Text => text(&header, &cells),
+        TableFormat::Markdown => markdown(&header, &cells),
+        TableFormat::Latex => latex(&header, &cells),
+    }
+}
+
+/// What the marks, brackets and differences of the table mean.
+pub fn legend(soups: &Soups, kind: TableFormat) -> String {
+    let rows = soups.rows();
+    let mark = match kind {
+        TableFormat::Text => "*",
+        TableFormat::Markdown | TableFormat::Latex => "bold",
+    };
+    let mut parts = Vec::new();
+    if let Some(best) = rows.iter().find_map(|row| against_best(soups, row)) {
+        parts.push(format!(
+            "{mark}: not separated from the highest value of its column (paired test on the same \
+             samples, Holm's correction, {:.0} %)",
+            100.0 * (1.0 - LEVEL)
+        ));
+        parts.push(format!(
+            "− best: points above {}, ± the paired standard error over samples, given these models",
+            best.reference
+        ));
+    } else {
+        parts.push(format!("{mark}: the highest value of its column"));
+    }
+    let orders = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
+    if orders > 1 {
+        parts.push(format!("[,]: median and range of {orders} random orders"));
+    }
+    parts.join("; ")
+}
+
+/// The columns for which there is data.
+fn columns(soups: &Soups) -> Vec<Column> {
+    let of = |role: Role| {
+        let sets = soups.datasets.iter().filter(move |set| set.role == role);
+        sets.map(|set| set.name.clone()).collect::<Vec<String>>()
+    };
+    let (tests, shifts) = (of(Role::Test), of(Role::Shift));
+    let mut columns = Vec::new();
+    // Without any of the two the table still has a column, of dashes.
+    if !tests.is_empty() || shifts.is_empty() {
+        columns.push(Column {
+            title: "test".to_string(),
+            dataset: tests.first().cloned(),
+            value: |of| of.test,
+        });
+    }
+    if !shifts.is_empty() {
+        columns.push(Column {
+            title: match shifts.as_slice() {
+                [one] => one.clone(),
+                all => format!("mean of {} shifts", all.len()),
             },
-            accuracies: [column(|of| of.test), column(|of| of.shift)],
-            cost: if method.is_ensemble() { "O(k)" } else { "O(1)" },
-            models: range(results.iter().map(|result| result.members.len())),
-        })
+            dataset: Some(SHIFTS.to_string()),
+            value: |of| of.shift,
+        });
+    }
+    columns
+}
+
+fn cell(soups: &Soups, row: &TableRow, column: &Column) -> Cell {
+    let results = row.0.iter().map(|&at| &soups.methods[at]);
+    let percent = results
+        .map(|result| 100.0 * (column.value)(&Accuracies::of(&soups.datasets, &result.scores)));
+    Cell::of(percent.collect())
+}
+
+/// The name of the best individual model, to which rows are compared.
+fn best(soups: &Soups) -> Option<&str> {
+    let mut methods = soups.methods.iter();
+    let best = methods.find(|made| made.method == Method::Best)?;
+    best.members.first().map(String::as_str)
+}
+
+/// Any comparison of a row with the best individual model.
+fn against_best<'s>(soups: &'s Soups, row: &TableRow) -> Option<&'s Comparison> {
+    let result = &soups.methods[row.single()?];
+    let best = best(soups)?;
+    let name = result.to_string();
+    let mut all = soups.comparisons.iter();
+    all.find(|it| it.method == name && it.reference == best)
+}
+
+/// The difference of a row from the best individual model, in points.
+fn difference(soups: &Soups, row: &TableRow, column: &Column, kind: TableFormat) -> String {
+    let found = || {
+        let result = &soups.methods[row.single()?];
+        soups.comparison(result, best(soups)?, column.dataset.as_deref()?)
     };
-    let rows = |method: Method| {
-        let made = soups.methods.iter();
-        let mut results: Vec<&MethodResult> = made.filter(|made| made.method == method).collect();
-        if results.iter().all(|result| result.setting.is_none()) {
-            return vec![row(&results)];
-        }
-        if of(results[0]).val.is_finite() {
-            // The sort is stable: among equals the first wins.
-            results.sort_by(|a, b| of(b).val.total_cmp(&of(a).val));
-            results.truncate(1);
-        }
-        results.iter().map(|result| row(&[*result])).collect()
+    let plus_minus = match kind {
+        TableFormat::Text | TableFormat::Markdown => "±",
+        TableFormat::Latex => "$\\pm$",
     };
-    Method::ALL.into_iter().flat_map(rows).flatten().collect()
+    let signed = |points: f64| match kind {
+        TableFormat::Latex => format!("${points:+.2}$"),
+        _ => format!("{points:+.2}").replace('-', "−"),
+    };
+    found().map_or_else(String::new, |it| {
+        let [delta, se] = [it.delta_accuracy, it.delta_accuracy_se].map(|of| 100.0 * of);
+        format!("{} {plus_minus} {se:.2}", signed(delta))
+    })
+}
+
+/// Which rows of a column are marked: the highest value, and those that a paired test does not
+/// separate from it. A row of several orders is marked only where it prints as high.
+fn marked(soups: &Soups, rows: &[TableRow], column: &Column) -> Vec<bool> {
+    let cells: Vec<Cell> = rows.iter().map(|row| cell(soups, row, column)).collect();
+    let printed = |cell: &Cell| {
+        let hundredths = 100.0 * cell.value;
+        hundredths.is_finite().then_some(hundredths.round() as i64)
+    };
+    let highest = cells.iter().filter_map(printed).max();
+    let is_highest = |at: &usize| highest.is_some() && printed(&cells[*at]) == highest;
+    let top = (0..rows.len()).find(|at| rows[*at].single().is_some() && is_highest(at));
+    let p = |row: &TableRow| -> Option<f64> {
+        let reference = &soups.methods[rows[top?].single()?];
+        let reference = match (reference.method, reference.members.first()) {
+            (Method::Best, Some(model)) => model.clone(),
+            _ => reference.to_string(),
+        };
+        let result = &soups.methods[row.single()?];
+        let it = soups.comparison(result, &reference, column.dataset.as_deref()?)?;
+        let by_spread = normal_p(it.delta_accuracy, it.delta_accuracy_se);
+        Some(it.mcnemar_p.unwrap_or(by_spread))
+    };
+    let ps: Vec<f64> = rows.iter().map(|row| p(row).unwrap_or(f64::NAN)).collect();
+    let adjusted = holm(&ps);
+    (0..rows.len())
+        .map(|at| is_highest(&at) || adjusted[at] > 1.0 - LEVEL)
+        .collect()
+}
+
+fn with_mark(text: &str, is_marked: bool, kind: TableFormat) -> String {
+    match (kind, is_marked) {
+        (TableFormat::Text, true) => format!("{text} *"),
+        (TableFormat::Text, false) => format!("{text}  "),
+        (TableFormat::Markdown, true) => format!("**{text}**"),
+        (TableFormat::Latex, true) => format!("\\textbf{{{text}}}"),
+        (TableFormat::Markdown | TableFormat::Latex, false) => text.to_string(),
+    }
 }
 
 fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
@@ -150,14 +248,16 @@ fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
     }
 }
 
-fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let all: Vec<&[String; 5]> = std::iter::once(header).chain(rows).collect();
+fn text(header: &[String], rows: &[Vec<String>]) -> String {
+    let all: Vec<&[String]> = std::iter::once(header)
+        .chain(rows.iter().map(Vec::as_slice))
+        .collect();
     let width = |column: usize| {
         let widths = all.iter().map(|row| row[column].trim_end().chars().count());
         widths.max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let line = |row: &&[String; 5]| {
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |row: &&[String]| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(column, (cell, &width))| match column {
             0 => format!("{cell:width$}"),
@@ -168,25 +268,30 @@ fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn markdown(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let line = |row: &[String; 5]| format!("| {} |", row.join(" | "));
-    let mut lines = vec![line(header), "|---|---:|---:|---|---:|".to_string()];
-    lines.extend(rows.iter().map(line));
+fn markdown(header: &[String], rows: &[Vec<String>]) -> String {
+    let line = |row: &[String]| format!("| {} |", row.join(" | "));
+    let numbers = "---:|".repeat(header.len().saturating_sub(3));
+    let mut lines = vec![line(header), format!("|---|{numbers}---|---:|")];
+    lines.extend(rows.iter().map(|row| line(row)));
     lines.join("\n")
 }
 
-fn latex(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let line = |row: &[String; 5]| {
-        let mut row = row.join(" & ").replace('–', "--");
+fn latex(header: &[String], rows: &[Vec<String>]) -> String {
+    let line = |row: &[String]| {
+        let mut row = row.join(" & ").replace('–', "--").replace('−', "$-$");
         for special in ['%', '_', '#'] {
             row = row.replace(special, &format!("\\{special}"));
         }
         format!("{row} \\\\")
     };
-    let mut lines = vec!["\\begin{tabular}{lrrlr}".to_string(), "\\hline".to_string()];
+    let numbers = "r".repeat(header.len().saturating_sub(3));
+    let mut lines = vec![
+        format!("\\begin{{tabular}}{{l{numbers}lr}}"),
+        "\\hline".to_string(),
+    ];
     lines.push(line(header));
     lines.push("\\hline".to_string());
-    lines.extend(rows.iter().map(line));
+    lines.extend(rows.iter().map(|row| line(row)));
     lines.extend(["\\hline".to_string(), "\\end{tabular}".to_string()]);
     lines.join("\n")
 }

@@ -1,5 +1,6 @@
-//! Files of soups: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`, for learned
-//! soups `NAME.learned.csv`, and `NAME.json`, which holds everything.
+//! Files of soups: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
+//! `NAME.comparisons.csv`, for learned soups `NAME.learned.csv`, and `NAME.json`, which holds
+//! everything.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use super::{MethodResult, Soups};
 use crate::error::Result;
 use crate::result::learned::{Learning, Step};
 use crate::result::models::{Accuracies, Individual};
-use crate::result::table::{read_json, remove_stale, write_json, write_under};
+use crate::result::table::{read_json, remove_stale, write_json, write_rows_if_any, write_under};
 
 /// Writes all files; `csv` is the path of the table.
 ///
@@ -23,6 +24,7 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     } else {
         table(&learned_csv, &learned(soups))?;
     }
+    write_rows_if_any(&csv.with_extension("comparisons.csv"), &soups.comparisons)?;
     table(csv, &methods(soups))?;
     write_json(csv, soups)
 }
@@ -117,8 +119,12 @@ fn trace(soups: &Soups) -> Rows {
         "val_accuracy",
         "added",
         "members",
+        "gained",
+        "lost",
+        "mcnemar_p",
     ];
     let mut rows = vec![header.map(String::from).to_vec()];
+    let count = |count: Option<usize>| count.map_or_else(String::new, |count| count.to_string());
     for decision in &soups.decisions {
         rows.push(vec![
             decision.method.name().to_string(),
@@ -128,6 +134,11 @@ fn trace(soups: &Soups) -> Rows {
             decision.val_accuracy.to_string(),
             decision.added.to_string(),
             decision.members.to_string(),
+            count(decision.gained),
+            count(decision.lost),
+            decision
+                .mcnemar_p
+                .map_or_else(String::new, |p| p.to_string()),
         ]);
     }
     rows
@@ -236,6 +247,7 @@ mod tests {
             },
             models: Vec::new(),
             methods: Vec::new(),
+            comparisons: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
             evaluations: Evaluations::default(),

@@ -6,9 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::result::comparison::Comparison;
 use crate::result::learned::Learning;
 use crate::result::method::Method;
-use crate::result::models::Individual;
+use crate::result::models::{Accuracies, Individual};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Score};
 
@@ -25,6 +26,10 @@ pub struct Soups {
     pub methods: Vec<MethodResult>,
     /// Every decision of the greedy methods, in order.
     pub decisions: Vec<Decision>,
+    /// Comparisons of the methods on the same samples: with the best individual model, and with
+    /// every method that is one row of the table.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
     /// The course of each learned soup.
     #[serde(default)]
     pub learned: Vec<Learning>,
@@ -34,6 +39,64 @@ pub struct Soups {
     pub warnings: Vec<String>,
     /// Provenance of the numbers.
     pub provenance: Provenance,
+}
+
+/// A row of the table: the results of a method, by their index among all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow(pub Vec<usize>);
+
+impl TableRow {
+    /// The result, unless the row is a mean over several orders.
+    pub fn single(&self) -> Option<usize> {
+        match self.0.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        }
+    }
+}
+
+impl Soups {
+    /// The rows of the table, in the order of the methods. Random orders share a row. A sweep is
+    /// represented by its best point on the validation set, or shown in full if there is none.
+    pub fn rows(&self) -> Vec<TableRow> {
+        let val = |index: &usize| Accuracies::of(&self.datasets, &self.methods[*index].scores).val;
+        let rows = |method: Method| -> Vec<TableRow> {
+            let made = self.methods.iter().enumerate();
+            let made = made.filter(|(_, made)| made.method == method);
+            let (mut all, settings): (Vec<usize>, Vec<bool>) = made
+                .map(|(index, made)| (index, made.setting.is_some()))
+                .unzip();
+            if all.is_empty() {
+                return Vec::new();
+            }
+            if !settings.contains(&true) {
+                return vec![TableRow(all)];
+            }
+            if val(&all[0]).is_finite() {
+                // The sort is stable: among equals the first wins.
+                all.sort_by(|a, b| val(b).total_cmp(&val(a)));
+                all.truncate(1);
+            }
+            all.into_iter().map(|one| TableRow(vec![one])).collect()
+        };
+        Method::ALL.into_iter().flat_map(rows).collect()
+    }
+
+    /// The comparison of a result with a reference on a data set or a mean, if there is one.
+    pub fn comparison(
+        &self,
+        result: &MethodResult,
+        reference: &str,
+        dataset: &str,
+    ) -> Option<&Comparison> {
+        let name = result.to_string();
+        self.comparisons.iter().find(|it| {
+            it.method == name
+                && it.seed == result.seed
+                && it.reference == reference
+                && it.dataset == dataset
+        })
+    }
 }
 
 /// The result of a method.
@@ -98,6 +161,16 @@ pub struct Decision {
     pub added: bool,
     /// Number of members after the decision.
     pub members: usize,
+    /// Number of validation samples that only the average with the model has right, compared with
+    /// the average before; none for the first model.
+    #[serde(default)]
+    pub gained: Option<usize>,
+    /// Number of validation samples that only the average before has right.
+    #[serde(default)]
+    pub lost: Option<usize>,
+    /// Exact two-sided p value of McNemar's test that the two are right equally often.
+    #[serde(with = "crate::base::number", default)]
+    pub mcnemar_p: Option<f64>,
 }
 
 /// Counts of evaluations in the last run; a resumed run has fewer.

@@ -1,0 +1,114 @@
+//! Compares the soups and ensembles of a run on the same samples: with the best model, with each
+//! other, and step by step in greedy methods.
+
+use super::evaluated::EvaluatedModels;
+use crate::analysis::comparison::{Compared, compare};
+use crate::analysis::greedy::{GreedyTrace, Trial};
+use crate::analysis::inference::paired::Discordant;
+use crate::analysis::recipe::{Recipe, mean};
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluator;
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::outcomes::Outcomes;
+use crate::result::comparison::Comparison;
+use crate::result::method::Method;
+use crate::result::soup::Soups;
+use crate::space::mix::Mix;
+
+/// What the engine and the models' logits say of every sample.
+pub struct Compare<'c> {
+    pub engine: &'c Engine<'c>,
+    pub models: &'c EvaluatedModels,
+    /// Number of members of the pool, including θ0.
+    pub members: usize,
+}
+
+impl Compare<'_> {
+    /// The outcomes of a recipe on every data set; it was evaluated before.
+    fn outcomes(&self, recipe: &Recipe) -> Result<Vec<Outcomes>> {
+        let sets = 0..self.models.datasets.len();
+        let is_ensemble = recipe.method.is_ensemble();
+        let mix = (!is_ensemble).then(|| recipe.mix(self.members));
+        sets.map(|set| self.on_set(&recipe.weights, mix.as_ref(), set))
+            .collect()
+    }
+
+    /// The outcomes of a soup on a data set, or of an ensemble with these weights.
+    fn on_set(&self, weights: &[(usize, f64)], mix: Option<&Mix>, set: usize) -> Result<Outcomes> {
+        let Some(mix) = mix else {
+            return Ok(self.models.logits.outcomes(weights, set));
+        };
+        // A single model has logits.
+        if mix.is_unit() {
+            return Ok(self.models.logits.outcomes(&[(mix.lead(), 1.0)], set));
+        }
+        let samples = self.models.datasets[set].samples;
+        let known = self.engine.outcomes(mix, set, samples)?;
+        known.ok_or_else(|| Error::runtime("comparisons", "a soup has no outcomes of its samples"))
+    }
+
+    /// Compares the recipes with the references: the best individual model and each method that
+    /// the table shows as one row.
+    ///
+    /// # Errors
+    /// When kept outcomes cannot be read.
+    pub fn all(&self, soups: &Soups, recipes: &[Recipe]) -> Result<Vec<Comparison>> {
+        let outcomes = recipes.iter().map(|recipe| self.outcomes(recipe));
+        let outcomes = outcomes.collect::<Result<Vec<Vec<Outcomes>>>>()?;
+        let names: Vec<String> = soups.methods.iter().map(ToString::to_string).collect();
+        let shown: Vec<usize> = soups.rows().iter().filter_map(|row| row.single()).collect();
+        let mut comparisons = Vec::new();
+        for &reference in &shown {
+            let method = &soups.methods[reference];
+            let of_model = method.method == Method::Best;
+            let reference_name = match method.members.first() {
+                Some(model) if of_model => model,
+                _ => &names[reference],
+            };
+            let compared = |index: usize, name| Compared {
+                name,
+                seed: soups.methods[index].seed,
+                outcomes: &outcomes[index],
+            };
+            let others = (0..recipes.len()).filter(|&index| index != reference);
+            comparisons.extend(others.flat_map(|index| {
+                let model = compared(index, names[index].as_str());
+                compare(&soups.datasets, model, compared(reference, reference_name))
+            }));
+        }
+        Ok(comparisons)
+    }
+
+    /// For each decision of the greedy methods, the validation samples that only one of two
+    /// averages has right: the one with the model that was tried, and the one before. The first
+    /// model of each is compared with nothing.
+    ///
+    /// # Errors
+    /// When kept outcomes cannot be read.
+    pub fn decisions(&self, traces: &[GreedyTrace]) -> Result<Vec<Option<Discordant>>> {
+        let Some(validation) = self.models.validation() else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for trace in traces {
+            let (mut chosen, mut before): (Vec<usize>, Option<Outcomes>) = (Vec::new(), None);
+            for Trial { member, added, .. } in &trace.trials {
+                let mut tried = chosen.clone();
+                tried.push(*member);
+                let weights = mean(&tried);
+                let is_soup = !trace.method.is_ensemble();
+                let mix = is_soup.then(|| Mix::over(&weights, self.members));
+                let with = self.on_set(&weights, mix.as_ref(), validation)?;
+                all.push(
+                    before
+                        .as_ref()
+                        .map(|before| Discordant::count(with.correctness(), before.correctness())),
+                );
+                if *added {
+                    (chosen, before) = (tried, Some(with));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
