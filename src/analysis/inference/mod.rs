@@ -30,8 +30,12 @@
 
 pub mod band;
 pub mod barrier;
+pub mod dyadic;
 pub mod extremum;
 pub mod finite;
+mod jackknife;
+pub mod mantel;
+mod matrix;
 pub mod means;
 pub mod multiple;
 pub mod paired;
