@@ -1,7 +1,7 @@
 //! Is a quantity of pairs positive on average, or in most pairs, given that pairs share models?
 //!
 //! A count of pairs on each side, as 63 to 28, is no count of independent cases: 14 models form 91
-//! pairs. Standard errors are over models ([`jackknife`](super::jackknife)).
+//! pairs. Standard errors are over models ([`jackknife`]).
 
 use super::{Interval, jackknife, proportion};
 

@@ -24,7 +24,7 @@ use super::{Interval, LEVEL};
 
 /// The standard error of a quantity of the pairs of k models; `without` gives it without one of them.
 /// NaN for fewer than 3 models, or where it is NaN without one.
-pub(super) fn standard_error(k: usize, without: impl Fn(usize) -> f64) -> f64 {
+pub fn standard_error(k: usize, without: impl Fn(usize) -> f64) -> f64 {
     if k < 3 {
         return f64::NAN;
     }
@@ -35,12 +35,12 @@ pub(super) fn standard_error(k: usize, without: impl Fn(usize) -> f64) -> f64 {
 }
 
 /// `value` ∓ t(k−1)·SE; none where it is not finite.
-pub(super) fn interval(value: f64, k: usize, without: impl Fn(usize) -> f64) -> Option<Interval> {
+pub fn interval(value: f64, k: usize, without: impl Fn(usize) -> f64) -> Option<Interval> {
     around(value, standard_error(k, without), k)
 }
 
 /// `value` ∓ t(k−1)·`se`; none where it is not finite.
-pub(super) fn around(value: f64, se: f64, k: usize) -> Option<Interval> {
+pub fn around(value: f64, se: f64, k: usize) -> Option<Interval> {
     let half = students(k)?.inverse_cdf(f64::midpoint(1.0, LEVEL)) * se;
     let interval = Interval {
         low: value - half,
@@ -50,7 +50,7 @@ pub(super) fn around(value: f64, se: f64, k: usize) -> Option<Interval> {
 }
 
 /// Two-sided p value of value/se under t(k−1); NaN without a spread.
-pub(super) fn p(value: f64, se: f64, k: usize) -> f64 {
+pub fn p(value: f64, se: f64, k: usize) -> f64 {
     match students(k) {
         Some(students) if se > 0.0 && value.is_finite() => 2.0 * students.sf((value / se).abs()),
         _ => f64::NAN,

@@ -57,7 +57,7 @@ pub struct PairCorrelation {
 /// exchangeable: with effects kept, *any* relation of the two quantities breaks it, also one that comes
 /// from models and not from pairs.
 ///
-/// *Interval.* On z = atanh r, by [`jackknife`](super::jackknife): each model left out once, t with
+/// *Interval.* On z = atanh r, by [`jackknife`]: each model left out once, t with
 /// k − 1 degrees. It is conservative where effects are removed.
 ///
 /// Models that lack a pair, or have one with a NaN or infinite quantity, are left out, those that lack

@@ -15,13 +15,14 @@
 //! | what if the samples are a part of a finite set? | [`finite`] |
 //! | do two quantities of pairs of models go together? | [`mantel`] |
 //! | is a quantity of pairs positive, given that pairs share models? | [`dyadic`] |
+//! | what is the standard error of any quantity of pairs? | [`jackknife`] |
 //!
 //! # Conventions
 //!
 //! - A *value* is any quantity of one sample: its loss in nats, or 1 and 0 for a wrong and a correct
 //!   answer. Results have the unit of the values; shares are in 0..1, not in percent.
 //! - Intervals hold the truth with probability [`LEVEL`].
-//! - Standard errors are over samples (`paired` to `finite`) or over models (`mantel`, `dyadic`),
+//! - Standard errors are over samples (`paired` to `finite`) or over models (`mantel`, `dyadic`, `jackknife`),
 //!   *given these checkpoints*: they say nothing of another training run.
 //! - Samples are taken as independent. If several come from one source (a writer, a patient), the
 //!   standard errors are too small.
@@ -33,7 +34,7 @@ pub mod barrier;
 pub mod dyadic;
 pub mod extremum;
 pub mod finite;
-mod jackknife;
+pub mod jackknife;
 pub mod mantel;
 mod matrix;
 pub mod means;
