@@ -129,7 +129,7 @@ fn percentile(sorted: &[f64], p: f64) -> f64 {
 
 /// Pearson's correlation of weighted points; NaN if fewer than [`FEWEST`] have a weight or one
 /// quantity is constant among them.
-fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
+pub(super) fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
     let constant = |values: &[f64]| {
         let mut counted = values.iter().zip(weights).filter(|(_, w)| **w > 0.0);
         let first = counted.next();
@@ -157,13 +157,13 @@ fn correlation(xs: &[f64], ys: &[f64], weights: &[f64]) -> f64 {
 }
 
 /// Values, and the order that sorts them, which does not depend on the weights.
-struct Sorted {
+pub(super) struct Sorted {
     values: Vec<f64>,
     order: Vec<usize>,
 }
 
 impl Sorted {
-    fn new(values: Vec<f64>) -> Self {
+    pub(super) fn new(values: Vec<f64>) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
         // The values are finite; −0 and 0 are a tie.
         let compare = |a: &usize, b: &usize| values[*a].partial_cmp(&values[*b]);
@@ -173,7 +173,7 @@ impl Sorted {
 
     /// The rank of each value, from 1 for the smallest, as if each value occurred `weight` times.
     /// Equal values share their mean rank.
-    fn ranks(&self, weights: &[f64]) -> Vec<f64> {
+    pub(super) fn ranks(&self, weights: &[f64]) -> Vec<f64> {
         let mut ranks = vec![0.0; self.values.len()];
         let mut before = 0.0;
         let equal = |a: &usize, b: &usize| self.values[*a] == self.values[*b];

@@ -15,23 +15,32 @@
 //! | what if the samples are a part of a finite set? | [`finite`] |
 //! | do two quantities of pairs of models go together? | [`mantel`] |
 //! | is a quantity of pairs positive, given that pairs share models? | [`dyadic`] |
+//! | what is the standard error of any quantity of pairs? | [`jackknife`] |
 //!
 //! # Conventions
 //!
 //! - A *value* is any quantity of one sample: its loss in nats, or 1 and 0 for a wrong and a correct
 //!   answer. Results have the unit of the values; shares are in 0..1, not in percent.
 //! - Intervals hold the truth with probability [`LEVEL`].
-//! - Standard errors are over samples (`paired` to `finite`) or over models (`mantel`, `dyadic`),
+//! - Standard errors are over samples (`paired` to `finite`) or over models (`mantel`, `dyadic`, `jackknife`),
 //!   *given these checkpoints*: they say nothing of another training run.
 //! - Samples are taken as independent. If several come from one source (a writer, a patient), the
 //!   standard errors are too small.
 //! - A NaN or an infinity is never left out silently: the result is NaN, and counts it.
 //! - All that is random follows from a seed and does not depend on the number of threads.
 
+pub mod band;
+pub mod barrier;
+pub mod dyadic;
+pub mod extremum;
 pub mod finite;
+pub mod jackknife;
+pub mod mantel;
+mod matrix;
 pub mod means;
 pub mod multiple;
 pub mod paired;
+pub mod points;
 pub mod proportion;
 
 use statrs::distribution::{ContinuousCDF as _, Normal};
@@ -94,6 +103,23 @@ impl Interval {
     }
 }
 
+/// How many draws of a bootstrap, or how many permutations, and from which seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    /// Number of draws.
+    pub count: usize,
+    /// Their seed.
+    pub seed: u64,
+}
+
+impl Draws {
+    /// 2000 draws: the quantile of a band then varies by about 1 % with the seed, and a p value of 0.05
+    /// by 0.005.
+    pub fn new(seed: u64) -> Self {
+        Self { count: 2000, seed }
+    }
+}
+
 /// Φ⁻¹ of ½ + [`LEVEL`]/2: 1.959964 for 95 %.
 pub(crate) fn normal_quantile() -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, LEVEL))
@@ -110,17 +136,20 @@ pub fn normal_p(value: f64, se: f64) -> f64 {
 
 /// Mean and standard error sd/√n (n−1 in the variance) of values in one pass (Welford 1962,
 /// "Note on a method for calculating corrected sums of squares and products", Technometrics 4(3)).
+/// The mean is the sum over n, so that equal counts of errors have exactly equal means.
 pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> Estimate {
-    let (mut mean, mut squares, mut samples, mut unusable) = (0.0, 0.0, 0, 0);
+    let (mut sum, mut running, mut squares) = (0.0, 0.0, 0.0);
+    let (mut samples, mut unusable) = (0, 0);
     for value in values {
         samples += 1;
         if !value.is_finite() {
             unusable += 1;
             continue;
         }
-        let delta = value - mean;
-        mean += delta / (samples - unusable) as f64;
-        squares += delta * (value - mean);
+        sum += value;
+        let delta = value - running;
+        running += delta / (samples - unusable) as f64;
+        squares += delta * (value - running);
     }
     let n = samples as f64;
     let usable = |value: f64, fewest| {
@@ -131,7 +160,7 @@ pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> Estimate {
         }
     };
     Estimate {
-        value: usable(mean, 1),
+        value: usable(sum / n, 1),
         se: usable((squares / (n * (n - 1.0))).sqrt(), 2),
         samples,
         unusable,
