@@ -2,14 +2,17 @@
 
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings};
-use crate::analysis::line::{Base, CheckpointPath};
+use crate::analysis::inference::Draws;
+use crate::analysis::line::{Base, CheckpointPath, Rises};
 use crate::analysis::self_check::against_files;
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::Engine;
+use crate::evaluate::outcomes::Outcomes;
 use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
 use crate::result::grid::linspace;
 use crate::result::line::{Barriers, Line, LineSummary, Node};
+use crate::result::panels::Quantity;
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
 
@@ -89,7 +92,8 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     let (pool, gram, sets) = (session.pool(), session.gram(), &answers.datasets);
     let mut warnings = input_warnings::of_inputs(&engine, pool, Some(gram), sets, models);
     warnings.extend(session.aligned().warnings.clone());
-    let mut line = arrange(&path, &answers, ensemble, &session.names());
+    let rises = rises(session, &engine, &path, &answers.datasets)?;
+    let mut line = arrange(&path, &answers, (ensemble, rises), &session.names());
     line.summary.warnings.splice(0..0, warnings);
     let warnings = &mut line.summary.warnings;
     warnings.extend(of_batch_norm(session, &network, &path));
@@ -134,20 +138,56 @@ fn ensembles(
     Ok((0..samples.len()).map(score).collect())
 }
 
+/// The rises on a data set: of the loss and of the error over the straight line, and of the error
+/// over the mean of the ends.
+type ThreeRises = [Rises; 3];
+
+/// The rises of the path, `rises[data set]`, from the outcomes of every sample.
+fn rises(
+    session: &Session,
+    engine: &Engine<'_>,
+    path: &CheckpointPath,
+    datasets: &[DatasetInfo],
+) -> Result<Vec<ThreeRises>> {
+    let mixes = path.mixes(session.members());
+    let draws = Draws::new(session.seed());
+    let on_set = |(set, dataset): (usize, &DatasetInfo)| {
+        let outcomes = mixes.iter().map(|mix| {
+            let known = engine.outcomes(mix, set, dataset.samples)?;
+            known.ok_or_else(|| {
+                Error::runtime(
+                    "the path",
+                    "has too many points and samples to compare them",
+                )
+                .help("take fewer with --steps or --limit")
+            })
+        });
+        let outcomes = outcomes.collect::<Result<Vec<Outcomes>>>()?;
+        let both = outcomes.split_at(path.alphas.len());
+        let three = [
+            (Base::Chord, Quantity::Loss),
+            (Base::Chord, Quantity::Error),
+            (Base::Mean, Quantity::Error),
+        ];
+        Ok(three.map(|of| path.rises(both, of, &draws)))
+    };
+    datasets.iter().enumerate().map(on_set).collect()
+}
+
 /// Arranges the scores of the path's mixes; the single models come after them.
 fn arrange(
     path: &CheckpointPath,
     answers: &Answers,
-    ensemble: Vec<Vec<Score>>,
+    (ensemble, rises): (Vec<Vec<Score>>, Vec<ThreeRises>),
     names: &[String],
 ) -> Line {
     let datasets = &answers.datasets;
     let (points, rest) = answers.scores.split_at(path.alphas.len());
     let (nodes, models) = rest.split_at(path.nodes.len());
-    let barriers = datasets.iter().enumerate();
-    let barriers = barriers.map(|(set, dataset)| {
-        let (soups, ends) = (on_set(points, set), on_set(nodes, set));
-        barriers_on(path, dataset, &soups, &ends)
+    let sets = datasets.iter().zip(&rises);
+    let barriers = sets.map(|(dataset, three)| {
+        let three = [0, 1, 2].map(|which: usize| three[which].barrier);
+        Barriers::new(dataset, three)
     });
     let checks = against_files(datasets, names, &answers.originals, models);
     let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
@@ -165,6 +205,8 @@ fn arrange(
     Line {
         alphas: path.alphas.clone(),
         soup: (0..datasets.len()).map(|set| on_set(points, set)).collect(),
+        rise_loss: rises.iter().map(|three| three[0].points.clone()).collect(),
+        rise_error: rises.iter().map(|three| three[1].points.clone()).collect(),
         ensemble,
         summary: LineSummary {
             checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
@@ -180,22 +222,4 @@ fn arrange(
 /// Extracts the scores on one data set from `scores[model][data set]`.
 fn on_set(scores: &[Vec<Score>], set: usize) -> Vec<Score> {
     scores.iter().map(|sets| sets[set]).collect()
-}
-
-/// Computes the barriers of loss and error on a data set.
-fn barriers_on(
-    path: &CheckpointPath,
-    dataset: &DatasetInfo,
-    soups: &[Score],
-    ends: &[Score],
-) -> Barriers {
-    let barrier = |base, value| path.barrier(soups, ends, base, value);
-    let loss = |score: &Score| (score.loss, score.loss_se);
-    let error = |score: &Score| (score.error, score.error_se);
-    let three = [
-        barrier(Base::Chord, loss),
-        barrier(Base::Chord, error),
-        barrier(Base::Mean, error),
-    ];
-    Barriers::new(dataset, three)
 }

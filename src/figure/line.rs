@@ -16,9 +16,9 @@ use super::text::short;
 use super::theme;
 use super::ticks::{AxisScale, Interval};
 use crate::error::Result;
-use crate::result::line::{ESTABLISHED, Line};
+use crate::result::line::Line;
 use crate::result::models::Accuracies;
-use crate::result::panels::{Panel, Panels, Scored, choose};
+use crate::result::panels::{Panel, Panels, Quantity, Scored, choose};
 use crate::result::score::Score;
 
 /// Draws the path.
@@ -144,8 +144,7 @@ impl LineFigure<'_> {
         let axes = Axes::filling(x, around(values), corner, AXES_SIZE);
         let chord = self.chord(soup);
         self.shade(canvas, &axes, soup, &chord)?;
-        let nodes = self.nodes(soup).into_iter();
-        let ends: Vec<Xy> = nodes.map(|(alpha, [value, _])| (alpha, value)).collect();
+        let ends = self.nodes(soup);
         canvas.line(&axes.places(&ends), theme::ARROW, 2.5)?;
         for (values, color) in [
             (&ensemble.values, theme::ENSEMBLE),
@@ -168,41 +167,51 @@ impl LineFigure<'_> {
         Ok(())
     }
 
-    /// The checkpoints: their position on the path, and their value with its standard error.
-    fn nodes(&self, soup: &Panel) -> Vec<(f64, [f64; 2])> {
+    /// The checkpoints: their position on the path, and their value.
+    fn nodes(&self, soup: &Panel) -> Vec<Xy> {
         let nodes = self.line.summary.checkpoints.iter();
         let value = |alpha: f64| {
             let at = self.line.alphas.iter().position(|other| *other == alpha)?;
-            let value = [soup.values[at], soup.errors[at]];
-            Some((alpha, value)).filter(|(_, [value, _])| value.is_finite())
+            Some((alpha, soup.values[at])).filter(|(_, value)| value.is_finite())
         };
         nodes.filter_map(|node| value(node.alpha)).collect()
     }
 
-    /// The straight line between the checkpoints at every α, with the standard error that it has if
-    /// the checkpoints are evaluated on different samples; NaN outside.
-    fn chord(&self, soup: &Panel) -> Vec<[f64; 2]> {
+    /// The straight line between the checkpoints at every α; NaN outside.
+    fn chord(&self, soup: &Panel) -> Vec<f64> {
         let nodes = self.nodes(soup);
         let at = |alpha: &f64| {
             let mut pairs = nodes.windows(2);
             let piece = pairs.find(|pair| (pair[0].0..=pair[1].0).contains(alpha));
-            piece.map_or([f64::NAN; 2], |pair| {
+            piece.map_or(f64::NAN, |pair| {
                 let t = (alpha - pair[0].0) / (pair[1].0 - pair[0].0);
-                let ([a, a_se], [b, b_se]) = (pair[0].1, pair[1].1);
-                let se = (a_se * (1.0 - t)).hypot(b_se * t);
-                [a * (1.0 - t) + b * t, se]
+                pair[0].1 * (1.0 - t) + pair[1].1 * t
             })
         };
         self.line.alphas.iter().map(at).collect()
     }
 
-    /// How far a soup rises above the straight line, minus two standard errors, at every α:
-    /// negative if the rise is smaller than that, NaN if it is unknown.
-    fn excess(soup: &Panel, chord: &[[f64; 2]]) -> Vec<f64> {
-        let excess = |(k, [line, line_se]): (usize, &[f64; 2])| {
-            soup.values[k] - line - ESTABLISHED * soup.errors[k].hypot(*line_se)
+    /// The lower end of the rise's band at every α: above 0 where the rise is more than noise, 0
+    /// at the checkpoints, NaN where it is unknown.
+    fn excess(&self, soup: &Panel) -> Vec<f64> {
+        let rises = match soup.quantity {
+            Quantity::Loss => &self.line.rise_loss,
+            Quantity::Error => &self.line.rise_error,
         };
-        chord.iter().enumerate().map(excess).collect()
+        let nodes = &self.line.summary.checkpoints;
+        let is_node = |alpha: f64| nodes.iter().any(|node| node.alpha == alpha);
+        // Data sets are independent: the half widths of their bands add up as squares.
+        let sets = soup.datasets.len() as f64;
+        let low = |k: usize| {
+            let of_sets = || soup.datasets.iter().map(|&set| rises[set][k]);
+            let value: f64 = of_sets().map(|rise| rise.value).sum();
+            let widths = of_sets().map(|rise| (rise.value - rise.low).powi(2));
+            (value - widths.sum::<f64>().sqrt()) / sets
+        };
+        let points = self.line.alphas.iter().enumerate();
+        points
+            .map(|(k, alpha)| if is_node(*alpha) { 0.0 } else { low(k) })
+            .collect()
     }
 
     /// Shades the area between the straight line and a soup above it, where the rise is more than
@@ -212,10 +221,9 @@ impl LineFigure<'_> {
         canvas: &Canvas<'_, B>,
         axes: &Axes,
         soup: &Panel,
-        chord: &[[f64; 2]],
+        lines: &[f64],
     ) -> DrawResult<B> {
-        let lines: Vec<f64> = chord.iter().map(|[line, _]| *line).collect();
-        let excess = Self::excess(soup, chord);
+        let excess = self.excess(soup);
         for (k, pair) in self.line.alphas.windows(2).enumerate() {
             let rise = [excess[k], excess[k + 1]];
             if !rise.iter().all(|rise| rise.is_finite()) || rise.iter().all(|rise| *rise <= 0.0) {
@@ -235,8 +243,8 @@ impl LineFigure<'_> {
             let ring = [
                 at(&soup.values, part.0),
                 at(&soup.values, part.1),
-                at(&lines, part.1),
-                at(&lines, part.0),
+                at(lines, part.1),
+                at(lines, part.0),
             ];
             canvas.polygon(&ring, theme::SHADE)?;
         }
@@ -245,10 +253,8 @@ impl LineFigure<'_> {
 
     /// Whether any panel has an area to shade.
     fn has_barrier(&self) -> bool {
-        let rises = |(soup, _): &(Panel, Panel)| {
-            let excess = Self::excess(soup, &self.chord(soup));
-            excess.iter().any(|excess| *excess > 0.0)
-        };
+        let rises =
+            |(soup, _): &(Panel, Panel)| self.excess(soup).iter().any(|excess| *excess > 0.0);
         self.panels.iter().any(rises)
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::line::{Barriers, ESTABLISHED, Line, file};
+use crate::result::line::{Barrier, Barriers, Line, Verdict, file};
 use crate::result::panels::Panels;
 use crate::result::provenance::Provenance;
 
@@ -57,51 +57,95 @@ impl Report for LineReport<'_> {
     }
 }
 
-/// Describes the highest barriers and their significance.
+/// Describes the barriers with their intervals, and what these say.
 fn rises(barriers: &[Barriers]) -> Vec<String> {
-    let column = |name: &str| format!("{name:23}  at α  {:16}", "");
-    let [loss, error] = ["loss (nats, ± unpaired)", "error (%, ± unpaired)"].map(column);
-    let mut lines = vec![format!("largest rise  {loss}  {error}  over the mean")];
+    let header = [
+        "barrier",
+        "loss (nats)",
+        "95 % interval",
+        "at α",
+        "",
+        "error (%)",
+        "95 % interval",
+        "at α",
+        "",
+        "over the mean (%)",
+    ];
+    let mut rows = vec![header.map(String::from).to_vec()];
     for of in barriers {
-        let loss = rise(of.barrier_loss, of.barrier_loss_se, of.argmax_alpha, 4);
-        let (height, se) = (100.0 * of.barrier_error, 100.0 * of.barrier_error_se);
-        let error = rise(height, se, of.argmax_alpha_error, 2);
-        let frankle = match (of.frankle_barrier_error, of.frankle_at_end) {
+        let loss = rise(&of.loss(), 1.0, 4);
+        let error = rise(&of.error(), 100.0, 2);
+        let over_mean = match (of.frankle_barrier_error, of.frankle_at_end) {
             (height, _) if height.is_nan() => "–".to_string(),
-            (height, true) => format!("{:.2} % (at an end)", 100.0 * height),
-            (height, false) => format!("{:.2} %", 100.0 * height),
+            (height, true) => format!("{:.2} (end)", 100.0 * height),
+            (height, false) => format!("{:.2}", 100.0 * height),
         };
-        lines.push(format!("{:12}  {loss}  {error}  {frankle}", of.dataset));
+        rows.push([vec![of.dataset.clone()], loss, error, vec![over_mean]].concat());
     }
-    lines.extend(
-        [
-            "±: one standard error, unpaired: as if the soup and the ends had seen different samples. The paired",
-            "error may be much smaller, or larger. A rise of more than two standard errors is called a barrier.",
-            "A smaller one is \"not established\"; this does not show that there is no barrier.",
-        ]
-        .map(String::from),
+    let mut lines = aligned(&rows);
+    lines.push(
+        "barrier: the largest rise of a soup above the straight line between the ends, on the same samples; its interval \
+         holds for all α together"
+            .to_string(),
     );
+    let verdict = |which: Verdict| {
+        let mut all = barriers.iter().flat_map(|of| [of.loss(), of.error()]);
+        all.any(|rise| rise.verdict == which && !rise.alpha.is_nan())
+    };
+    if verdict(Verdict::Undecided) {
+        lines.push(
+            "undecided: neither a barrier nor its absence is shown; more samples narrow the interval"
+                .to_string(),
+        );
+    }
     if barriers.iter().any(|of| of.frankle_at_end) {
         lines.push(
-            "at an end: no soup is above the higher end, so this is no barrier but half the difference between the ends"
+            "(end): no soup is above the higher end, so this is no barrier but half the difference between the ends"
                 .to_string(),
         );
     }
     lines
 }
 
-/// Describes a rise: its height, standard error, place, and a verdict.
-fn rise(height: f64, se: f64, alpha: f64, digits: usize) -> String {
-    if alpha.is_nan() {
-        return format!("{:47}", "no point between the checkpoints");
+/// Cells of a rise: its height, interval, place and verdict, in `unit` parts.
+fn rise(of: &Barrier, unit: f64, digits: usize) -> Vec<String> {
+    if of.alpha.is_nan() {
+        let nothing = "no point between the checkpoints";
+        return ["–", "", "", nothing].map(String::from).to_vec();
     }
-    let words = match height {
-        _ if height.is_nan() => "not a number",
-        // An infinite loss has no standard error.
-        _ if height > ESTABLISHED * se || height == f64::INFINITY => "barrier",
-        _ => "not established",
+    let number = |value: f64| format!("{:.digits$}", unit * value).replace('-', "−");
+    let words = match of.verdict {
+        _ if of.height.is_nan() => "not a number".to_string(),
+        Verdict::Barrier => "barrier".to_string(),
+        Verdict::NoneLarger if of.high <= 0.0 => "none".to_string(),
+        Verdict::NoneLarger => format!("none larger than {}", number(of.high)),
+        Verdict::Undecided => "undecided".to_string(),
     };
-    format!("{height:10.digits$} ± {se:<10.digits$}  {alpha:4.2}  {words:16}")
+    vec![
+        number(of.height),
+        format!("{} to {}", number(of.low), number(of.high)),
+        format!("{:.2}", of.alpha),
+        words,
+    ]
+}
+
+/// Pads the cells of each column to one width; text is aligned left, numbers right.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, &width))| match column {
+            0 | 4 | 8 => format!("{cell:width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -109,50 +153,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rise_is_a_barrier_above_two_standard_errors_only() {
-        for (height, se, alpha, words) in [
-            (0.5, 0.2, 0.5, "    0.5000 ± 0.2000      0.50  barrier"),
+    fn the_words_follow_from_the_interval() {
+        let barrier = |height, low, high, verdict| Barrier {
+            height,
+            low,
+            high,
+            alpha: 0.5,
+            verdict,
+            ..Barrier::UNMEASURED
+        };
+        let words = |of: Barrier| rise(&of, 100.0, 2).join(" | ");
+        let (none, undecided) = (Verdict::NoneLarger, Verdict::Undecided);
+        for (of, expected) in [
             (
-                0.4,
-                0.2,
-                0.5,
-                "    0.4000 ± 0.2000      0.50  not established",
+                barrier(0.2, 0.1, 0.3, Verdict::Barrier),
+                "20.00 | 10.00 to 30.00 | 0.50 | barrier",
             ),
             (
-                -0.4,
-                0.1,
-                0.25,
-                "   -0.4000 ± 0.1000      0.25  not established",
+                barrier(0.001, -0.001, 0.003, none),
+                "0.10 | −0.10 to 0.30 | 0.50 | none larger than 0.30",
             ),
             (
-                0.4,
-                f64::NAN,
-                0.5,
-                "    0.4000 ± NaN         0.50  not established",
+                barrier(-0.02, -0.03, -0.01, none),
+                "−2.00 | −3.00 to −1.00 | 0.50 | none",
             ),
             (
-                f64::INFINITY,
-                f64::NAN,
-                0.5,
-                "       inf ± NaN         0.50  barrier",
+                barrier(0.02, -0.01, 0.05, undecided),
+                "2.00 | −1.00 to 5.00 | 0.50 | undecided",
             ),
             (
-                f64::NAN,
-                f64::NAN,
-                0.5,
-                "       NaN ± NaN         0.50  not a number",
+                barrier(f64::NAN, f64::NAN, f64::NAN, undecided),
+                "NaN | NaN to NaN | 0.50 | not a number",
             ),
             (
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-                "no point between the checkpoints",
+                Barrier::UNMEASURED,
+                "– |  |  | no point between the checkpoints",
             ),
         ] {
-            assert_eq!(rise(height, se, alpha, 4).trim_end(), words);
+            assert_eq!(words(of), expected);
         }
-        // The columns keep their width.
-        let widths = [0.5, f64::NAN].map(|alpha| rise(0.5, 0.1, alpha, 2).chars().count());
-        assert_eq!(widths[0], widths[1]);
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Line, LineSummary};
+use super::{Line, LineSummary, Rise};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::result::table::{enter_dataset, read_both, write_json, write_rows};
@@ -24,6 +24,12 @@ struct Row {
     ensemble_loss_se: f64,
     ensemble_error: f64,
     ensemble_error_se: f64,
+    rise_loss: f64,
+    rise_loss_low: f64,
+    rise_loss_high: f64,
+    rise_error: f64,
+    rise_error_low: f64,
+    rise_error_high: f64,
 }
 
 /// Writes the CSV (by point, then data set) and the JSON.
@@ -42,6 +48,7 @@ fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
         .flat_map(move |(point, alpha)| {
             line.datasets.iter().enumerate().map(move |(set, dataset)| {
                 let (soup, ensemble) = (&line.soup[set][point], &line.ensemble[set][point]);
+                let (loss, error) = (line.rise_loss[set][point], line.rise_error[set][point]);
                 Row {
                     alpha: *alpha,
                     dataset: dataset.name.clone(),
@@ -55,6 +62,12 @@ fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
                     ensemble_loss_se: ensemble.loss_se,
                     ensemble_error: ensemble.error,
                     ensemble_error_se: ensemble.error_se,
+                    rise_loss: loss.value,
+                    rise_loss_low: loss.low,
+                    rise_loss_high: loss.high,
+                    rise_error: error.value,
+                    rise_error_low: error.low,
+                    rise_error_high: error.high,
                 }
             })
         })
@@ -80,6 +93,12 @@ fn score(loss: f64, loss_se: f64, error: f64, error_se: f64) -> Score {
     }
 }
 
+/// Values of rows by data set and point, from rows by point and data set.
+fn by_set<T>(rows: &[Row], sets: usize, of: impl Fn(&Row) -> T) -> Vec<Vec<T>> {
+    let set = |set: usize| rows.iter().skip(set).step_by(sets).map(&of).collect();
+    (0..sets).map(set).collect()
+}
+
 fn assemble(rows: &[Row], summary: LineSummary) -> std::result::Result<Line, String> {
     let mut datasets: Vec<DatasetInfo> = Vec::new();
     for row in rows {
@@ -96,17 +115,7 @@ fn assemble(rows: &[Row], summary: LineSummary) -> std::result::Result<Line, Str
     if alphas.is_empty() || !ascends || !points.zip(&alphas).all(belongs) {
         return Err("does not have a row for every point and data set, in order".to_string());
     }
-    let scores = |of: fn(&Row) -> Score| -> Vec<Vec<Score>> {
-        let set = |set: usize| {
-            rows.iter()
-                .skip(set)
-                .step_by(datasets.len())
-                .map(of)
-                .collect()
-        };
-        (0..datasets.len()).map(set).collect()
-    };
-    let soup = scores(|row| {
+    let soup = by_set(rows, datasets.len(), |row| {
         score(
             row.soup_loss,
             row.soup_loss_se,
@@ -114,11 +123,18 @@ fn assemble(rows: &[Row], summary: LineSummary) -> std::result::Result<Line, Str
             row.soup_error_se,
         )
     });
-    let ensemble = scores(|row| {
+    let ensemble = by_set(rows, datasets.len(), |row| {
         let (loss, error) = (row.ensemble_loss, row.ensemble_error);
         score(loss, row.ensemble_loss_se, error, row.ensemble_error_se)
     });
+    let rise = |value, low, high| Rise { value, low, high };
     Ok(Line {
+        rise_loss: by_set(rows, datasets.len(), |row| {
+            rise(row.rise_loss, row.rise_loss_low, row.rise_loss_high)
+        }),
+        rise_error: by_set(rows, datasets.len(), |row| {
+            rise(row.rise_error, row.rise_error_low, row.rise_error_high)
+        }),
         alphas,
         soup,
         ensemble,

@@ -19,6 +19,10 @@ pub struct Line {
     pub soup: Vec<Vec<Score>>,
     /// `ensemble[data set][α]`: scores of the same mix of the checkpoints' logits.
     pub ensemble: Vec<Vec<Score>>,
+    /// `rise_loss[data set][α]`: how far the soups' loss lies above the straight line.
+    pub rise_loss: Vec<Vec<Rise>>,
+    /// `rise_error[data set][α]`: the same for the error.
+    pub rise_error: Vec<Vec<Rise>>,
     /// The contents of `NAME.json`.
     pub summary: LineSummary,
 }
@@ -52,40 +56,79 @@ pub struct Node {
     pub scores: Vec<NamedScore>,
 }
 
+/// How far a soup lies above the straight line between its checkpoints, on one data set, with the
+/// simultaneous 95 % band of all soups of the path; NaN where it is not measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rise {
+    /// The rise, in nats or as a fraction of the samples.
+    pub value: f64,
+    /// Lower end of the band.
+    pub low: f64,
+    /// Upper end of the band.
+    pub high: f64,
+}
+
+impl Rise {
+    /// No measurement.
+    pub const NONE: Self = Self {
+        value: f64::NAN,
+        low: f64::NAN,
+        high: f64::NAN,
+    };
+}
+
+/// What the interval of a barrier says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The interval lies above 0: there is a barrier.
+    Barrier,
+    /// No barrier was found, and one larger than the upper end of the interval is excluded; that
+    /// end is at most a tenth of the ends' mean loss or error.
+    NoneLarger,
+    /// Neither: a barrier that matters is possible, and so is none.
+    Undecided,
+}
+
 /// How far the soups of a path rise above the values expected from its ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Barrier {
     /// The largest rise; negative if all are. NaN if no point between the checkpoints was
-    /// evaluated, or if a value is NaN. The largest of several noisy rises is too high on average.
+    /// evaluated, or if a value is not finite. The largest of several noisy rises is too high on
+    /// average; the interval accounts for that.
     pub height: f64,
-    /// Standard error of the rise at that point, unpaired: as if the soup and the ends had been
-    /// evaluated on different samples. They share them, so the paired one may be much smaller, and
-    /// also larger. It does not account for choosing the largest of several rises.
+    /// Paired standard error of the rise at that point by itself.
     pub se: f64,
+    /// Lower end of the 95 % interval, from the simultaneous band of all points.
+    pub low: f64,
+    /// Upper end of the 95 % interval.
+    pub high: f64,
     /// Position of the rise; NaN if no point between the checkpoints was evaluated.
     pub alpha: f64,
     /// Whether a checkpoint is the highest point, so that no soup rises above the higher end. This
     /// occurs only for rises over the mean of the ends: the higher end lies half their difference
     /// above it, whatever lies between.
     pub at_end: bool,
+    /// What the interval says.
+    pub verdict: Verdict,
 }
-
-/// Number of standard errors above which a rise counts as more than noise.
-pub const ESTABLISHED: f64 = 2.0;
 
 impl Barrier {
     /// The barrier of a path without points between its checkpoints.
     pub const UNMEASURED: Self = Self {
         height: f64::NAN,
         se: f64::NAN,
+        low: f64::NAN,
+        high: f64::NAN,
         alpha: f64::NAN,
         at_end: false,
+        verdict: Verdict::Undecided,
     };
 }
 
 /// The barriers on one data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)] // the fields follow a pattern: height, standard error, position
+#[allow(missing_docs)] // the fields follow a pattern: height, its error and interval, position, verdict
 pub struct Barriers {
     /// `train`, `val`, `test`, or the name given to a shift set.
     pub dataset: String,
@@ -98,9 +141,15 @@ pub struct Barriers {
     /// such soup was evaluated.
     #[serde(with = "crate::base::number")]
     pub barrier_loss: f64,
-    /// Unpaired standard error: see [`Barrier::se`].
+    /// Paired standard error: see [`Barrier::se`].
     #[serde(with = "crate::base::number")]
     pub barrier_loss_se: f64,
+    /// 95 % interval, simultaneous over α.
+    #[serde(with = "crate::base::number")]
+    pub barrier_loss_low: f64,
+    #[serde(with = "crate::base::number")]
+    pub barrier_loss_high: f64,
+    pub barrier_loss_verdict: Verdict,
     /// Position of the largest rise of the loss.
     #[serde(with = "crate::base::number")]
     pub argmax_alpha: f64,
@@ -110,6 +159,11 @@ pub struct Barriers {
     #[serde(with = "crate::base::number")]
     pub barrier_error_se: f64,
     #[serde(with = "crate::base::number")]
+    pub barrier_error_low: f64,
+    #[serde(with = "crate::base::number")]
+    pub barrier_error_high: f64,
+    pub barrier_error_verdict: Verdict,
+    #[serde(with = "crate::base::number")]
     pub argmax_alpha_error: f64,
     /// Error above the mean of the ends (Frankle et al. 2020), a fraction. As published, the ends
     /// count as points of the path.
@@ -117,6 +171,10 @@ pub struct Barriers {
     pub frankle_barrier_error: f64,
     #[serde(with = "crate::base::number")]
     pub frankle_barrier_error_se: f64,
+    #[serde(with = "crate::base::number")]
+    pub frankle_barrier_error_low: f64,
+    #[serde(with = "crate::base::number")]
+    pub frankle_barrier_error_high: f64,
     #[serde(with = "crate::base::number")]
     pub argmax_alpha_frankle: f64,
     /// Whether that highest point is a checkpoint: then no soup rises above the higher end, and the
@@ -126,6 +184,32 @@ pub struct Barriers {
 }
 
 impl Barriers {
+    /// The barrier of the loss, in nats.
+    pub fn loss(&self) -> Barrier {
+        Barrier {
+            height: self.barrier_loss,
+            se: self.barrier_loss_se,
+            low: self.barrier_loss_low,
+            high: self.barrier_loss_high,
+            alpha: self.argmax_alpha,
+            at_end: false,
+            verdict: self.barrier_loss_verdict,
+        }
+    }
+
+    /// The barrier of the error, a fraction.
+    pub fn error(&self) -> Barrier {
+        Barrier {
+            height: self.barrier_error,
+            se: self.barrier_error_se,
+            low: self.barrier_error_low,
+            high: self.barrier_error_high,
+            alpha: self.argmax_alpha_error,
+            at_end: false,
+            verdict: self.barrier_error_verdict,
+        }
+    }
+
     /// Combines the three barriers of a data set.
     pub fn new(dataset: &DatasetInfo, [loss, error, frankle]: [Barrier; 3]) -> Self {
         Self {
@@ -134,12 +218,20 @@ impl Barriers {
             samples: dataset.samples,
             barrier_loss: loss.height,
             barrier_loss_se: loss.se,
+            barrier_loss_low: loss.low,
+            barrier_loss_high: loss.high,
+            barrier_loss_verdict: loss.verdict,
             argmax_alpha: loss.alpha,
             barrier_error: error.height,
             barrier_error_se: error.se,
+            barrier_error_low: error.low,
+            barrier_error_high: error.high,
+            barrier_error_verdict: error.verdict,
             argmax_alpha_error: error.alpha,
             frankle_barrier_error: frankle.height,
             frankle_barrier_error_se: frankle.se,
+            frankle_barrier_error_low: frankle.low,
+            frankle_barrier_error_high: frankle.high,
             argmax_alpha_frankle: frankle.alpha,
             frankle_at_end: frankle.at_end,
         }
