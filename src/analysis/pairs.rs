@@ -8,8 +8,14 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
 use super::correlation::{PairPoint, pearson, spearman};
-use crate::result::pairs::{Correlation, Pair, PairRow};
-use crate::result::score::{ALL, DatasetInfo, MEANS, Role, SHIFTS, Score};
+use super::inference::dyadic::{self, PairValue};
+use super::inference::means::over_sets;
+use super::inference::multiple::benjamini_hochberg;
+use super::inference::paired::contrast;
+use super::inference::{Estimate, LEVEL, normal_p};
+use crate::evaluate::outcomes::Outcomes;
+use crate::result::pairs::{Correlation, MeanAdvantage, Pair, PairRow, PairSummary};
+use crate::result::score::{DatasetInfo, MEANS, Role, SHIFTS, Score};
 use crate::space::gram::Gram;
 
 /// All pairs of `models`, each once, as (smaller, larger).
@@ -28,97 +34,204 @@ pub fn drawn(mut pairs: Vec<(usize, usize)>, count: usize, seed: u64) -> Vec<(us
     pairs
 }
 
-/// The scores of a pair's four models, `scores[data set]` each.
+/// A pair's models on every data set, `scores[data set]` and `outcomes[data set]` each.
 #[derive(Debug, Clone, Copy)]
-pub struct PairScores<'s> {
-    /// The first checkpoint.
-    pub a: &'s [Score],
-    /// The second checkpoint.
-    pub b: &'s [Score],
-    /// ½θa + ½θb.
-    pub soup: &'s [Score],
-    /// The mean of the two checkpoints' logits.
+pub struct PairModels<'s> {
+    /// The outcomes of the first checkpoint.
+    pub a: &'s [Outcomes],
+    /// The outcomes of the second checkpoint.
+    pub b: &'s [Outcomes],
+    /// The outcomes of ½θa + ½θb.
+    pub soup: &'s [Outcomes],
+    /// The scores of the mean of the two checkpoints' logits.
     pub ensemble: &'s [Score],
+}
+
+/// A pair on one data set, or in the mean over several.
+struct Measured {
+    samples: usize,
+    /// Accuracies of the first checkpoint, the second, the soup and the ensemble.
+    accuracies: [f64; 4],
+    /// The soup over the mean of the ends, over the first and over the second: of accuracies.
+    over: [Estimate; 3],
+}
+
+impl Measured {
+    fn on(set: usize, dataset: &DatasetInfo, models: PairModels<'_>) -> Self {
+        let of = [models.a, models.b, models.soup].map(|outcomes| &outcomes[set]);
+        let right = of.map(|outcomes| {
+            let right = outcomes.correctness().map(u8::from).map(f64::from);
+            right.collect::<Vec<f64>>()
+        });
+        let [a, b, soup] = right.each_ref().map(Vec::as_slice);
+        let ensemble = dataset.accuracy(models.ensemble[set].error);
+        let share = |of: &Outcomes| of.correct().count_ones(..) as f64 / of.len() as f64;
+        let [first, second, mixed] = of.map(share);
+        Self {
+            samples: dataset.samples,
+            accuracies: [first, second, mixed, ensemble],
+            over: [
+                contrast(&[(1.0, soup), (-0.5, a), (-0.5, b)]),
+                contrast(&[(1.0, soup), (-1.0, a)]),
+                contrast(&[(1.0, soup), (-1.0, b)]),
+            ],
+        }
+    }
+
+    /// The unweighted mean over data sets.
+    fn mean(sets: &[&Self]) -> Self {
+        let over = [0, 1, 2].map(|which: usize| {
+            let all: Vec<Estimate> = sets.iter().map(|set| set.over[which]).collect();
+            over_sets(&all)
+        });
+        let accuracies = [0, 1, 2, 3].map(|which: usize| {
+            let sum: f64 = sets.iter().map(|set| set.accuracies[which]).sum();
+            sum / sets.len() as f64
+        });
+        Self {
+            samples: sets.iter().map(|set| set.samples).sum(),
+            accuracies,
+            over,
+        }
+    }
+
+    fn row(&self, dataset: &str, role: &str) -> PairRow {
+        let [accuracy_a, accuracy_b, accuracy_soup, accuracy_ensemble] = self.accuracies;
+        let [over_mean, over_a, over_b] = self.over;
+        let over_best = if accuracy_b > accuracy_a {
+            over_b
+        } else {
+            over_a
+        };
+        PairRow {
+            dataset: dataset.to_string(),
+            role: role.to_string(),
+            samples: self.samples,
+            accuracy_a,
+            accuracy_b,
+            accuracy_soup,
+            accuracy_ensemble,
+            advantage: accuracy_soup - f64::midpoint(accuracy_a, accuracy_b),
+            advantage_se: over_mean.se,
+            advantage_z: over_mean.z(),
+            advantage_best: accuracy_soup - accuracy_a.max(accuracy_b),
+            advantage_best_se: over_best.se,
+            advantage_best_z: over_best.z(),
+        }
+    }
 }
 
 /// One row per data set, then the unweighted means `shifts`, over the shift sets, and `all`, over
 /// these and the test set, if there are such sets.
-pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
-    let row = |(set, dataset): (usize, &DatasetInfo)| {
-        let accuracy = |scores: &[Score]| dataset.accuracy(scores[set].error);
-        let models = [scores.a, scores.b, scores.soup];
-        let [a, b, soup] = models.map(|scores| scores[set].error_se);
-        let (accuracy_a, accuracy_b) = (accuracy(scores.a), accuracy(scores.b));
-        let accuracy_soup = accuracy(scores.soup);
-        PairRow {
-            dataset: dataset.name.clone(),
-            role: dataset.role.name().to_string(),
-            samples: dataset.samples,
-            accuracy_a,
-            accuracy_b,
-            accuracy_soup,
-            accuracy_ensemble: accuracy(scores.ensemble),
-            advantage: accuracy_soup - f64::midpoint(accuracy_a, accuracy_b),
-            advantage_se: (soup * soup + (a * a + b * b) / 4.0).sqrt(),
+///
+/// # Panics
+/// Panics when the models have different samples.
+pub fn rows(datasets: &[DatasetInfo], models: PairModels<'_>) -> Vec<PairRow> {
+    let sets = datasets.iter().enumerate();
+    let measured: Vec<Measured> = sets
+        .map(|(set, dataset)| Measured::on(set, dataset, models))
+        .collect();
+    let rows = datasets.iter().zip(&measured);
+    let rows = rows.map(|(dataset, of)| of.row(&dataset.name, dataset.role.name()));
+    let means = MEANS.into_iter().filter_map(|(name, roles)| {
+        let sets = datasets.iter().zip(&measured);
+        let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
+        let sets: Vec<&Measured> = sets.map(|(_, of)| of).collect();
+        (!sets.is_empty()).then(|| Measured::mean(&sets).row(name, "mean"))
+    });
+    rows.chain(means).collect()
+}
+
+/// What all pairs together say, for each of their rows; `places` are the models of each pair.
+pub fn summaries(pairs: &[Pair], places: &[(usize, usize)]) -> Vec<PairSummary> {
+    let rows = pairs.first().map_or(0, |pair| pair.rows.len());
+    let summary = |row: usize| {
+        let of = |value: &dyn Fn(&PairRow) -> f64| -> Vec<PairValue> {
+            let both = pairs.iter().zip(places);
+            both.map(|(pair, &(a, b))| PairValue {
+                a,
+                b,
+                value: value(&pair.rows[row]),
+            })
+            .collect()
+        };
+        let mean = |value: fn(&PairRow) -> f64, z: fn(&PairRow) -> f64| {
+            let mean = dyadic::mean(&of(&value));
+            let zs: Vec<f64> = pairs.iter().map(|pair| z(&pair.rows[row])).collect();
+            let ps: Vec<f64> = zs.iter().map(|z| normal_p(*z, 1.0)).collect();
+            let found = benjamini_hochberg(&ps);
+            let count = |sign: f64| {
+                let both = zs.iter().zip(&found);
+                both.filter(|(z, p)| **p <= 1.0 - LEVEL && sign * **z > 0.0)
+                    .count()
+            };
+            MeanAdvantage {
+                mean: mean.value,
+                low: mean.interval.low,
+                high: mean.interval.high,
+                gain: count(1.0),
+                lose: count(-1.0),
+            }
+        };
+        let sides = dyadic::sides(&of(&|row| row.accuracy_soup - row.accuracy_ensemble));
+        PairSummary {
+            dataset: pairs[0].rows[row].dataset.clone(),
+            pairs: pairs.len(),
+            advantage: mean(|row| row.advantage, |row| row.advantage_z),
+            advantage_best: mean(|row| row.advantage_best, |row| row.advantage_best_z),
+            soup_above: sides.positive,
+            ensemble_above: sides.negative,
+            sides_p: sides.p,
         }
     };
-    let mut rows: Vec<PairRow> = datasets.iter().enumerate().map(row).collect();
-    let of = |roles: &[Role]| -> Vec<PairRow> {
-        let sets = datasets.iter().zip(&rows);
-        let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
-        sets.map(|(_, row)| row.clone()).collect()
-    };
-    let means = MEANS.map(|(name, roles)| (name, of(roles)));
-    let means = means.into_iter().filter(|(_, rows)| !rows.is_empty());
-    rows.extend(means.map(|(name, rows)| mean(name, &rows)));
-    rows
+    (0..rows).map(summary).collect()
 }
 
-fn mean(name: &str, rows: &[PairRow]) -> PairRow {
-    let n = rows.len() as f64;
-    let mean = |value: fn(&PairRow) -> f64| rows.iter().map(value).sum::<f64>() / n;
-    // The sets hold different samples.
-    let squares: f64 = rows.iter().map(|row| row.advantage_se.powi(2)).sum();
-    PairRow {
-        dataset: name.to_string(),
-        role: "mean".to_string(),
-        samples: rows.iter().map(|row| row.samples).sum(),
-        accuracy_a: mean(|row| row.accuracy_a),
-        accuracy_b: mean(|row| row.accuracy_b),
-        accuracy_soup: mean(|row| row.accuracy_soup),
-        accuracy_ensemble: mean(|row| row.accuracy_ensemble),
-        advantage: mean(|row| row.advantage),
-        advantage_se: squares.sqrt() / n,
-    }
-}
-
-/// The correlations of angle with advantage, on `all` (otherwise on the first data set), and of
-/// soup with ensemble, on the test set and on `shifts`.
-pub fn correlations(
+/// The correlation of angle with advantage, on `all` (otherwise on the first data set), for the
+/// pairs with an advantage of at least `floor` points.
+pub fn angle_advantage(
     pairs: &[Pair],
     places: &[(usize, usize)],
     models: usize,
     seed: u64,
-) -> [Correlation; 3] {
-    let points = |of: &dyn Fn(&Pair) -> Option<(f64, f64)>| -> Vec<PairPoint> {
-        let both = pairs.iter().zip(places);
-        both.filter_map(|(pair, &(a, b))| {
-            let (x, y) = of(pair)?;
-            Some(PairPoint { a, b, x, y })
-        })
-        .collect()
-    };
+    floor: f64,
+) -> Correlation {
+    let main = |pair: &Pair| pair.main().map(|row| row.advantage);
+    let points = points(pairs, places, &|pair| {
+        Some((
+            pair.angle_deg,
+            main(pair).filter(|value| 100.0 * value >= floor)?,
+        ))
+    });
+    spearman(&points, models, seed)
+}
+
+/// The correlations of the accuracies of soup and ensemble, on the test set and on `shifts`.
+pub fn soup_ensemble(
+    pairs: &[Pair],
+    places: &[(usize, usize)],
+    models: usize,
+    seed: u64,
+) -> [Correlation; 2] {
     let both = |row: &PairRow| (row.accuracy_soup, row.accuracy_ensemble);
     let test = |row: &&PairRow| row.role == Role::Test.name();
-    let first = |pair: &Pair| pair.row(ALL).or(pair.rows.first()).map(|row| row.advantage);
-    let advantage = points(&|pair| Some((pair.angle_deg, first(pair)?)));
-    let on_test = points(&|pair| pair.rows.iter().find(test).map(both));
-    let on_shifts = points(&|pair| pair.row(SHIFTS).map(both));
-    [
-        spearman(&advantage, models, seed),
-        pearson(&on_test, models, seed),
-        pearson(&on_shifts, models, seed),
-    ]
+    let on_test = points(pairs, places, &|pair| pair.rows.iter().find(test).map(both));
+    let on_shifts = points(pairs, places, &|pair| pair.row(SHIFTS).map(both));
+    [on_test, on_shifts].map(|points| pearson(&points, models, seed))
+}
+
+/// Two quantities of every pair that has both.
+fn points(
+    pairs: &[Pair],
+    places: &[(usize, usize)],
+    of: &dyn Fn(&Pair) -> Option<(f64, f64)>,
+) -> Vec<PairPoint> {
+    let both = pairs.iter().zip(places);
+    both.filter_map(|(pair, &(a, b))| {
+        let (x, y) = of(pair)?;
+        Some(PairPoint { a, b, x, y })
+    })
+    .collect()
 }
 
 /// Warnings about checkpoints that are equal to θ0 or to each other; `names[checkpoint]` does not
@@ -141,6 +254,7 @@ pub fn twins(gram: &Gram, names: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::evaluate::Evaluator;
+    use crate::evaluate::metrics::Outcome;
     use crate::evaluate::quadratic::Quadratic;
     use crate::space::mix::Mix;
     use crate::space::testing::pool;
@@ -174,38 +288,109 @@ mod tests {
         assert_eq!(drawn(all(0..3), 30, 5), all(0..3));
     }
 
+    /// Outcomes of which the first `wrong` of 100 samples are wrong.
+    fn outcomes(wrong: usize) -> Outcomes {
+        let sample = |s: usize| Outcome {
+            loss: 0.0,
+            correct: s >= wrong,
+        };
+        (0..100).map(sample).collect()
+    }
+
     #[test]
-    fn means_weigh_sets_alike() {
+    fn means_weigh_sets_alike_and_errors_are_paired() {
         let sets = [
             dataset("val", Role::Val),
             dataset("test", Role::Test),
             dataset("v2", Role::Shift),
             dataset("r", Role::Shift),
         ];
-        let a = [0.5, 0.1, 0.2, 0.4].map(|error| score(error, 0.02));
-        let b = [0.5, 0.3, 0.2, 0.6].map(|error| score(error, 0.02));
-        let soup = [0.5, 0.1, 0.1, 0.3].map(|error| score(error, 0.01));
-        let four = PairScores {
+        let a = [50, 10, 20, 40].map(outcomes);
+        let b = [50, 30, 20, 60].map(outcomes);
+        let soup = [50, 10, 10, 30].map(outcomes);
+        let ensemble = [0.5, 0.1, 0.2, 0.4].map(|error| score(error, 0.02));
+        let models = PairModels {
             a: &a,
             b: &b,
             soup: &soup,
-            ensemble: &a,
+            ensemble: &ensemble,
         };
-        let rows = rows(&sets, four);
+        let rows = rows(&sets, models);
         let names: Vec<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
         assert_eq!(names, ["val", "test", "v2", "r", "shifts", "all"]);
-        let advantages: Vec<f64> = rows.iter().map(|row| row.advantage).collect();
+        let near = |found: Vec<f64>, expected: [f64; 6]| {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+            }
+        };
         let expected = [0.0, 0.1, 0.1, 0.2, 0.15, 0.4 / 3.0];
-        for (advantage, expected) in advantages.iter().zip(expected) {
-            assert!((advantage - expected).abs() < 1e-11);
-        }
-        let one = (0.0001_f64 + 0.0002).sqrt();
-        assert!((rows[0].advantage_se - one).abs() < 1e-15);
-        assert!((rows[5].advantage_se - one / 3.0_f64.sqrt()).abs() < 1e-15);
+        near(rows.iter().map(|row| row.advantage).collect(), expected);
+        // In the mean over r and v2, a is the better end.
+        let expected = [0.0, 0.0, 0.1, 0.1, 0.1, 0.2 / 3.0];
+        near(
+            rows.iter().map(|row| row.advantage_best).collect(),
+            expected,
+        );
+        // Of 100 samples 20 differ by ½ on test; 10 by 1 on v2; 10 by 1 and 20 by ½ on r.
+        let se = |sum: f64, squares: f64| ((squares - sum * sum / 100.0) / 9900.0).sqrt();
+        let [test, v2, r] = [se(10.0, 5.0), se(10.0, 10.0), se(20.0, 15.0)];
+        let shifts = v2.hypot(r) / 2.0;
+        let all = v2.hypot(r).hypot(test) / 3.0;
+        let ses = rows.iter().map(|row| row.advantage_se).collect();
+        near(ses, [0.0, test, v2, r, shifts, all]);
+        assert!((rows[1].advantage_z - 0.1 / test).abs() < 1e-12);
+        assert!(rows[0].advantage_z.is_nan());
     }
 
     #[test]
-    fn on_a_quadratic_bowl_the_advantage_follows_from_the_angle() {
+    fn summaries_count_what_is_established_and_test_over_models() {
+        // The soups of the first ten pairs gain 2 points with an error of ½, the others lose ¼ ± ½.
+        let places = all(0..6);
+        let pair = |(index, &(a, b)): (usize, &(usize, usize))| {
+            let gains = index < 10;
+            let advantage = if gains { 0.02 } else { -0.0025 };
+            let row = PairRow {
+                dataset: "test".to_string(),
+                role: "test".to_string(),
+                samples: 100,
+                accuracy_a: 0.5,
+                accuracy_b: 0.5,
+                advantage,
+                advantage_se: 0.005,
+                advantage_z: advantage / 0.005,
+                advantage_best: -0.02,
+                advantage_best_se: 0.005,
+                advantage_best_z: -4.0,
+                accuracy_soup: 0.5 + advantage,
+                accuracy_ensemble: 0.5,
+            };
+            Pair {
+                a: a.to_string(),
+                b: b.to_string(),
+                angle_deg: 60.0,
+                norm_a: 1.0,
+                norm_b: 1.0,
+                differ: Vec::new(),
+                rows: vec![row],
+            }
+        };
+        let pairs: Vec<Pair> = places.iter().enumerate().map(pair).collect();
+        let found = summaries(&pairs, &places).remove(0);
+        assert_eq!((found.advantage.gain, found.advantage.lose), (10, 0));
+        assert_eq!(
+            (found.advantage_best.gain, found.advantage_best.lose),
+            (0, 15)
+        );
+        assert!((found.advantage.mean - (0.2 - 0.0125) / 15.0).abs() < 1e-15);
+        assert!(found.advantage.low < found.advantage.mean);
+        assert_eq!((found.soup_above, found.ensemble_above), (10, 5));
+        // 10 : 5 of independent pairs would have p = 0.3; of six models it says less or as much.
+        assert!(found.sides_p > 0.05 && found.sides_p < 1.0);
+        assert!(summaries(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn on_a_quadratic_bowl_the_error_follows_from_the_angle() {
         // L = ½‖θ‖² around θ0, two deltas of length r: the midpoint has ‖θ‖² = r²(1 + cos φ)/2.
         let r = 1.5_f64;
         for degrees in [0.0_f64, 30.0, 90.0, 150.0] {
@@ -214,20 +399,10 @@ mod tests {
             let gram = Gram::of(&pool);
             assert!((gram.angle(0, 1) - degrees).abs() < 1e-6);
             let bowl = Quadratic::new(&pool, vec![0.0; 2], vec![1.0; 2], 0.0);
-            let mixes = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]];
-            let mixes = mixes.map(|mix| Mix::new(mix.to_vec()));
-            let scores = bowl.evaluate(&mixes, &()).unwrap().scores;
-            let four = PairScores {
-                a: &scores[0],
-                b: &scores[1],
-                soup: &scores[2],
-                ensemble: &scores[2],
-            };
-            let rows = rows(&[dataset("test", Role::Test)], four);
-            // The evaluator's error is L/(1 + L).
-            let accuracy = |square: f64| 1.0 / (1.0 + square / 2.0);
-            let expected = accuracy(r * r * (1.0 + cos) / 2.0) - accuracy(r * r);
-            assert!((rows[0].advantage - expected).abs() < 1e-11);
+            let mix = Mix::new(vec![0.0, 0.5, 0.5]);
+            let scores = bowl.evaluate(&[mix], &()).unwrap().scores;
+            let expected = r * r * (1.0 + cos) / 4.0;
+            assert!((scores[0][0].loss - expected).abs() < 1e-12);
         }
     }
 

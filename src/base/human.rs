@@ -23,6 +23,15 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// The largest of 1, 2, 5 × 10ᵏ that is at most `x`.
+pub fn nice_at_most(x: f64) -> f64 {
+    let power = 10_f64.powf(x.log10().floor());
+    let factor = [5.0, 2.0]
+        .into_iter()
+        .find(|factor| factor * power <= x * (1.0 + 1e-12));
+    factor.unwrap_or(1.0) * power
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +40,13 @@ mod tests {
     fn sizes_are_readable() {
         assert_eq!((size(512), size(1536)), ("512 B".into(), "1.5 KiB".into()));
         assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn nice_numbers() {
+        assert_eq!(nice_at_most(0.07), 0.05);
+        assert_eq!(nice_at_most(2.0), 2.0);
+        assert_eq!(nice_at_most(19.0), 10.0);
     }
 
     #[test]

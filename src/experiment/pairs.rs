@@ -6,12 +6,13 @@ use super::evaluated::EvaluatedModels;
 use super::pair_selection::PairSelection;
 use super::session::Session;
 use super::theory::compared;
-use crate::analysis::pairs::{self as analysis, PairScores};
-use crate::error::Result;
+use crate::analysis::pairs::{self as analysis, PairModels};
+use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
+use crate::evaluate::outcomes::Outcomes;
 use crate::result::models::Individual;
-use crate::result::pairs::{LayerAngle, Pair, Pairs};
+use crate::result::pairs::{LayerAngle, Pair, PairRow, Pairs};
 use crate::result::score::Score;
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
@@ -73,40 +74,32 @@ fn assemble(
     places: &[(usize, usize)],
     observer: &dyn Observer,
 ) -> Result<Pairs> {
-    // Indices count members of the pool, where θ0 comes first.
-    let halves = |(a, b): (usize, usize)| [(a + 1, 0.5), (b + 1, 0.5)];
-    let midpoint = |&pair| Mix::over(&halves(pair), session.members());
-    let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
-    let soups = engine.evaluate(&midpoints, observer)?;
     let (_, models) = session.individuals(evaluated.scores.clone());
     let gram = session.gram();
-    let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
-        let sets = 0..evaluated.datasets.len();
-        let ensemble = sets.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
-        let scores = PairScores {
-            a: &evaluated.scores[a + 1],
-            b: &evaluated.scores[b + 1],
-            soup,
-            ensemble: &ensemble.collect::<Vec<Score>>(),
-        };
-        Pair {
-            a: models[a].name.clone(),
-            b: models[b].name.clone(),
-            angle_deg: gram.angle(a, b),
-            norm_a: gram.norm(a),
-            norm_b: gram.norm(b),
-            differ: Vec::new(),
-            rows: analysis::rows(&evaluated.datasets, scores),
-        }
+    let pair = |&(a, b): &(usize, usize)| Pair {
+        a: models[a].name.clone(),
+        b: models[b].name.clone(),
+        angle_deg: gram.angle(a, b),
+        norm_a: gram.norm(a),
+        norm_b: gram.norm(b),
+        differ: Vec::new(),
+        rows: Vec::new(),
     };
-    let pairs: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();
-    let [angle_advantage, soup_ensemble_test, soup_ensemble_shifts] =
-        analysis::correlations(&pairs, places, models.len(), session.seed());
+    let mut pairs: Vec<Pair> = places.iter().map(pair).collect();
+    let rows = measured(session, engine, evaluated, places, observer)?;
+    for (pair, rows) in pairs.iter_mut().zip(rows) {
+        pair.rows = rows;
+    }
+    let (count, seed) = (models.len(), session.seed());
+    let [soup_ensemble_test, soup_ensemble_shifts] =
+        analysis::soup_ensemble(&pairs, places, count, seed);
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
-    Ok(Pairs {
-        angle_advantage,
+    let mut all = Pairs {
+        angle_advantage: analysis::angle_advantage(&pairs, places, count, seed, f64::NEG_INFINITY),
+        angle_advantage_zoom: None,
         soup_ensemble_test,
         soup_ensemble_shifts,
+        summaries: analysis::summaries(&pairs, places),
         theory: Vec::new(),
         layers: Vec::new(),
         warnings: [evaluated.warnings.clone(), analysis::twins(gram, &names)].concat(),
@@ -115,7 +108,54 @@ fn assemble(
         datasets: evaluated.datasets.clone(),
         models,
         hyperparameters: Vec::new(),
-    })
+    };
+    let zoomed = all.zoom();
+    all.angle_advantage_zoom =
+        zoomed.map(|floor| analysis::angle_advantage(&all.pairs, places, count, seed, floor));
+    Ok(all)
+}
+
+/// Evaluates the midpoint soups and compares each with its pair, `rows[pair]`.
+fn measured(
+    session: &Session,
+    engine: &Engine<'_>,
+    evaluated: &EvaluatedModels,
+    places: &[(usize, usize)],
+    observer: &dyn Observer,
+) -> Result<Vec<Vec<PairRow>>> {
+    // Indices count members of the pool, where θ0 comes first.
+    let halves = |(a, b): (usize, usize)| [(a + 1, 0.5), (b + 1, 0.5)];
+    let midpoint = |&pair| Mix::over(&halves(pair), session.members());
+    let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
+    engine.evaluate(&midpoints, observer)?;
+    let datasets = &evaluated.datasets;
+    let sets = 0..datasets.len();
+    let of_member = |member: usize| {
+        let sets = sets.clone();
+        sets.map(|set| evaluated.logits.outcomes(&[(member, 1.0)], set))
+            .collect()
+    };
+    let members: Vec<Vec<Outcomes>> = (0..session.members()).map(of_member).collect();
+    let rows = |(&(a, b), midpoint): (&(usize, usize), &Mix)| {
+        let soup = sets.clone().map(|set| {
+            let known = engine.outcomes(midpoint, set, datasets[set].samples)?;
+            known.ok_or_else(|| {
+                Error::runtime("pairs", "are too many to compare them sample by sample")
+                    .help("take fewer with --sample, or fewer images with --limit")
+            })
+        });
+        let soup = soup.collect::<Result<Vec<Outcomes>>>()?;
+        let ensemble = sets.clone();
+        let ensemble = ensemble.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
+        let models = PairModels {
+            a: &members[a + 1],
+            b: &members[b + 1],
+            soup: &soup,
+            ensemble: &ensemble.collect::<Vec<Score>>(),
+        };
+        Ok(analysis::rows(datasets, models))
+    };
+    places.iter().zip(&midpoints).map(rows).collect()
 }
 
 /// The columns in which two models differ.

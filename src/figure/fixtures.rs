@@ -260,8 +260,15 @@ pub fn pairs() -> Pairs {
         low: value - 0.21,
         high: value + 0.16,
         pairs: pairs.len(),
+        p: 0.02,
+        residual: value / 2.0,
+        residual_low: value / 2.0 - 0.3,
+        residual_high: value / 2.0 + 0.3,
+        residual_p: 0.2,
     };
     Pairs {
+        angle_advantage_zoom: Some(of(0.33)),
+        summaries: Vec::new(),
         datasets: datasets(),
         models: models.clone(),
         hyperparameters: Vec::new(),
@@ -312,6 +319,10 @@ fn pair(k: usize, models: &[Individual], a: usize, b: usize) -> Pair {
         accuracy_ensemble: ensemble / 100.0,
         advantage: advantage / 100.0,
         advantage_se: 0.002,
+        advantage_z: advantage / 0.2,
+        advantage_best: (advantage - 0.5) / 100.0,
+        advantage_best_se: 0.002,
+        advantage_best_z: (advantage - 0.5) / 0.2,
     };
     Pair {
         a: models[a].name.clone(),

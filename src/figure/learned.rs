@@ -3,10 +3,10 @@
 use super::axes::extent;
 use super::canvas::{self, Drawing};
 use super::heat::{ColorScale, ColumnLabels, Columns, Heat, shortened};
-use super::numbers::nice_at_most;
 use super::text::ends;
 use super::theme;
 use super::ticks::{Interval, Ticks, ticks};
+use crate::base::human::nice_at_most;
 use crate::error::Result;
 use crate::result::learned::{Layers, Learning};
 use crate::result::method::Method;

@@ -1,14 +1,5 @@
 //! Formats numbers as a person would write them.
 
-/// The largest of 1, 2, 5 × 10ᵏ that is at most `x`.
-pub fn nice_at_most(x: f64) -> f64 {
-    let power = 10_f64.powf(x.log10().floor());
-    let factor = [5.0, 2.0]
-        .into_iter()
-        .find(|factor| factor * power <= x * (1.0 + 1e-12));
-    factor.unwrap_or(1.0) * power
-}
-
 /// The number of decimals in a level's label.
 pub fn decimals(value: f64) -> usize {
     label(value)
@@ -65,9 +56,6 @@ mod tests {
 
     #[test]
     fn nice_numbers() {
-        assert_eq!(nice_at_most(0.07), 0.05);
-        assert_eq!(nice_at_most(2.0), 2.0);
-        assert_eq!(nice_at_most(19.0), 10.0);
         assert_eq!((fixed(1.5, 2), label(-1.5)), ("1.50".into(), "−1.5".into()));
         assert_eq!((label(2e7), fixed(-0.0, 1)), ("2.0e7".into(), "0.0".into()));
     }

@@ -3,35 +3,27 @@
 use super::axes::{Xy, extent};
 use super::canvas::Size;
 use super::marks::{Dot, DotShape, Mark};
-use super::numbers::{fixed, nice_at_most};
+use super::numbers::fixed;
 use super::plot::{Plot, Series};
 use super::scatter::Scatter;
 use super::theme;
-use crate::result::pairs::{Correlation, Pair, PairRow, Pairs};
+use crate::result::pairs::{Correlation, Pair, Pairs, SMALLEST_GAIN, WORTH_MAGNIFYING};
 use crate::result::score::Role;
 
 /// Width and height of a panel's axes in layout pixels.
 const ADVANTAGE_SIZE: Size = (640.0, 540.0);
 const ACCURACY_SIZE: Size = (600.0, 600.0);
 
-/// A zoomed panel shows changes down to −`ZOOM_BELOW` × the best gain.
-const ZOOM_BELOW: f64 = 4.0;
-/// The smallest gain and the smallest spread of accuracies that a zoomed panel is scaled to, in
-/// percentage points.
-const SMALLEST_GAIN: f64 = 0.25;
-/// A zoomed panel is drawn if it magnifies at least by this factor.
-const WORTH_MAGNIFYING: f64 = 2.5;
-
 /// Figure 3: the interpolation advantage against the angle at θ0. `None` if no pair has both.
 ///
 /// Pairs with a barrier may lose fifty points while others gain a tenth of a point; then a second
 /// panel shows only the pairs that lose little.
 pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
-    let row = |pair: &Pair| advantage_row(pair).map(|row| 100.0 * row.advantage);
+    let row = |pair: &Pair| pair.main().map(|row| 100.0 * row.advantage);
     let point = |pair: &Pair| Some((pair.angle_deg, row(pair)?));
     let groups = Groups::of(pairs);
     let series = groups.series(point);
-    let range = extent(places(&series).map(|place| place.1))?;
+    extent(places(&series).map(|place| place.1))?;
     let plot = |title: String, series: Vec<Series>| Plot {
         title,
         names: [
@@ -43,21 +35,21 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
         ..Plot::default()
     };
     let mut panels = vec![plot(advantage_title(pairs), series.clone())];
-    let floor = -ZOOM_BELOW * range.1.max(SMALLEST_GAIN);
-    let floor = -nice_at_most(-floor);
-    let near = kept(&series, |place| place.1 >= floor);
-    let (few, all) = (places(&near).count(), places(&series).count());
-    if few > 0 && few < all && range.0 < WORTH_MAGNIFYING * floor {
+    if let Some(floor) = pairs.zoom() {
+        let near = kept(&series, |place| place.1 >= floor);
+        let (few, all) = (places(&near).count(), places(&series).count());
         let floor = fixed(floor, decimals(floor));
         let title = format!("zoom: {few} of {all} pairs, {floor} and above");
         panels.push(plot(title, near));
     }
+    let zoomed = pairs.angle_advantage_zoom.filter(|_| panels.len() > 1);
+    let zoomed = zoomed.map(|zoomed| correlation("zoom: Spearman ρ", zoomed));
     let text = correlation("Spearman ρ", pairs.angle_advantage);
     Some(Scatter {
         columns: panels.len(),
         panels,
         size: ADVANTAGE_SIZE,
-        captions: vec![text],
+        captions: std::iter::once(text).chain(zoomed).collect(),
     })
 }
 
@@ -142,14 +134,9 @@ fn worst_ensemble(series: &[Series]) -> f64 {
     low - (high - low).max(SMALLEST_GAIN)
 }
 
-/// The row `all`, or that of the first data set.
-fn advantage_row(pair: &Pair) -> Option<&PairRow> {
-    pair.row("all").or_else(|| pair.rows.first())
-}
-
 /// The title that names the data of the advantage.
 fn advantage_title(pairs: &Pairs) -> String {
-    let row = pairs.pairs.first().and_then(advantage_row);
+    let row = pairs.pairs.first().and_then(Pair::main);
     match row.map(|row| row.dataset.as_str()) {
         Some("all") => "mean over test and shifts".to_string(),
         Some(name) => name.to_string(),
@@ -349,7 +336,7 @@ mod tests {
             value,
             low,
             high: 0.5,
-            pairs,
+            ..Correlation::undefined(pairs)
         };
         let nan = f64::NAN;
         assert_eq!(correlation("r", of(nan, nan, 1)), "r: not defined, 1 pair");

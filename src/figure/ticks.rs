@@ -1,8 +1,9 @@
 //! Ticks and scales of axes: plain values, or accuracies by their logit as in Wortsman et al. 2022
 //! (WiSE-FT): h(p) = ln(p / (1 − p)).
 
-use super::numbers::{fixed, nice_at_most};
+use super::numbers::fixed;
 use super::text::{SMALL, width};
+use crate::base::human::nice_at_most;
 
 /// The two ends of a range of values, the smaller first.
 pub type Interval = (f64, f64);

@@ -79,9 +79,13 @@ fn a_line_without_a_finite_number_is_read_back() {
         "checkpoints": [{"name": "a", "origin": true, "alpha": "NaN", "scores": [named_score()]}],
         "barriers": [{
             "dataset": "val", "role": "val", "samples": 9,
-            "barrier_loss": "NaN", "barrier_loss_se": "NaN", "argmax_alpha": "NaN",
-            "barrier_error": "NaN", "barrier_error_se": "NaN", "argmax_alpha_error": "NaN",
+            "barrier_loss": "NaN", "barrier_loss_se": "NaN", "barrier_loss_low": "NaN",
+            "barrier_loss_high": "NaN", "barrier_loss_verdict": "undecided", "argmax_alpha": "NaN",
+            "barrier_error": "NaN", "barrier_error_se": "NaN", "barrier_error_low": "NaN",
+            "barrier_error_high": "NaN", "barrier_error_verdict": "none-larger",
+            "argmax_alpha_error": "NaN",
             "frankle_barrier_error": "NaN", "frankle_barrier_error_se": "NaN",
+            "frankle_barrier_error_low": "NaN", "frankle_barrier_error_high": "NaN",
             "argmax_alpha_frankle": "NaN", "frankle_at_end": true,
         }],
         "checks": [check()],
@@ -103,7 +107,13 @@ fn soups_without_a_finite_number_are_read_back() {
         }],
         "decisions": [{
             "method": "greedy", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
-            "added": false, "members": 0,
+            "added": false, "members": 0, "gained": 1, "lost": 2, "mcnemar_p": "NaN",
+        }],
+        "comparisons": [{
+            "method": "wise-ft:0.9", "seed": null, "reference": "a", "dataset": "shifts",
+            "role": "mean", "samples": 9, "delta_accuracy": "NaN", "delta_accuracy_se": "inf",
+            "only_method": null, "only_reference": 1, "mcnemar_p": "NaN", "delta_loss": "NaN",
+            "delta_loss_se": "NaN", "without_one_low": "NaN", "without_one_high": "NaN",
         }],
         "learned": [{
             "method": "learned",
@@ -132,7 +142,13 @@ fn soups_without_a_finite_number_are_read_back() {
 
 #[test]
 fn pairs_without_a_finite_number_are_read_back() {
-    let correlation = || json!({"value": "NaN", "low": "NaN", "high": "NaN", "pairs": 0});
+    let correlation = || {
+        json!({
+            "value": "NaN", "low": "NaN", "high": "NaN", "pairs": 0, "p": "NaN", "residual": "NaN",
+            "residual_low": "NaN", "residual_high": "NaN", "residual_p": "NaN",
+        })
+    };
+    let advantage = || json!({"mean": "NaN", "low": "NaN", "high": "inf", "gain": 1, "lose": 2});
     round_trip::<pairs::Pairs>(&json!({
         "datasets": [dataset()],
         "models": [individual()],
@@ -143,10 +159,16 @@ fn pairs_without_a_finite_number_are_read_back() {
             "rows": [{
                 "dataset": "all", "role": "mean", "samples": 9, "accuracy_a": "NaN",
                 "accuracy_b": "NaN", "accuracy_soup": "NaN", "accuracy_ensemble": "NaN",
-                "advantage": "NaN", "advantage_se": "NaN",
+                "advantage": "NaN", "advantage_se": "NaN", "advantage_z": "NaN",
+                "advantage_best": "NaN", "advantage_best_se": "NaN", "advantage_best_z": "inf",
             }],
         }],
         "angle_advantage": correlation(),
+        "angle_advantage_zoom": correlation(),
+        "summaries": [{
+            "dataset": "all", "pairs": 1, "advantage": advantage(), "advantage_best": advantage(),
+            "soup_above": 3, "ensemble_above": 4, "sides_p": "NaN",
+        }],
         "soup_ensemble_test": correlation(),
         "soup_ensemble_shifts": correlation(),
         "theory": [{

@@ -71,6 +71,11 @@ impl Estimate {
         }
     }
 
+    /// value/SE; NaN for 0 without a spread.
+    pub fn z(&self) -> f64 {
+        self.value / self.se
+    }
+
     /// The estimate as one of the mean of a finite set of `total` samples, of which these were drawn
     /// without replacement: the standard error times [`finite::factor`].
     pub fn within(self, total: usize) -> Self {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::pairs::{Correlation, Pair, Pairs, file};
+use crate::result::pairs::{Correlation, MeanAdvantage, PairSummary, Pairs, file};
 use crate::result::provenance::Provenance;
+use crate::result::score::Role;
 
 /// Pairs of models and how to present them.
 pub struct PairsReport<'r> {
@@ -40,24 +41,30 @@ impl Report for PairsReport<'_> {
     fn result(&self) -> Vec<String> {
         let averages = self.averages.iter();
         let said = averages.map(|it| format!("every soup is {it}"));
-        said.chain(extremes(self.pairs)).collect()
+        said.chain(extremes(self.pairs))
+            .chain(summary(self.pairs))
+            .collect()
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
         let pairs = self.pairs;
         let seconds = pairs.provenance.wall_seconds;
-        vec![
-            format!(
-                "angle and advantage: Spearman {}",
-                described(&pairs.angle_advantage)
-            ),
+        let zoom = pairs.angle_advantage_zoom.as_ref();
+        let zoom = zoom.map(|zoom| format!("  pairs that lose little: {}", described(zoom)));
+        let mut lines = vec![format!(
+            "angle and advantage: Spearman {}",
+            described(&pairs.angle_advantage)
+        )];
+        lines.extend(zoom);
+        lines.extend([
             format!(
                 "soup and ensemble: Pearson {} on test, {} on the shifts",
                 described(&pairs.soup_ensemble_test),
                 described(&pairs.soup_ensemble_shifts)
             ),
             format!("{rate:.0} samples/s, {seconds:.1} s"),
-        ]
+        ]);
+        lines
     }
 }
 
@@ -66,16 +73,22 @@ const SHOWN: usize = 3;
 
 /// Describes the pairs that gain most by interpolation, and those that lose most.
 fn extremes(pairs: &Pairs) -> Vec<String> {
-    let mean = |pair: &Pair| pair.row("all").or(pair.rows.first()).cloned();
     let mut rows: Vec<_> = pairs
         .pairs
         .iter()
-        .filter_map(|pair| Some((pair, mean(pair)?)))
+        .filter_map(|pair| Some((pair, pair.main()?)))
         .collect();
     rows.sort_by(|a, b| b.1.advantage.total_cmp(&a.1.advantage));
-    let header =
-        "pair                 angle   soup (%)   ensemble (%)   advantage (points, unpaired ±)";
-    let mut lines = vec![header.to_string()];
+    let of = rows.first().map_or("", |(_, row)| row.dataset.as_str());
+    let of = match of {
+        "all" => "mean of test and shifts",
+        name => name,
+    };
+    let mut lines = vec![
+        format!("accuracies: {of}; ±: paired standard error over samples"),
+        "pair                 angle   soup (%)   ensemble (%)   over the mean of the ends   over the better end"
+            .to_string(),
+    ];
     let ends = rows.len().saturating_sub(SHOWN).max(SHOWN);
     for (index, (pair, row)) in rows.iter().enumerate() {
         if index >= SHOWN && index < ends {
@@ -85,14 +98,65 @@ fn extremes(pairs: &Pairs) -> Vec<String> {
             lines.push("…".to_string());
         }
         lines.push(format!(
-            "{:18}  {:5.1}°   {:8.2}   {:12.2}   {:+.2} ± {:.2}",
+            "{:18}  {:5.1}°   {:8.2}   {:12.2}   {:>25}   {:>19}",
             format!("{} {}", pair.a, pair.b),
             pair.angle_deg,
             100.0 * row.accuracy_soup,
             100.0 * row.accuracy_ensemble,
-            100.0 * row.advantage,
-            100.0 * row.advantage_se
+            points(row.advantage, row.advantage_se),
+            points(row.advantage_best, row.advantage_best_se)
         ));
+    }
+    lines
+}
+
+/// A difference in points, with its standard error.
+fn points(value: f64, se: f64) -> String {
+    format!("{:+.2} ± {:.2}", 100.0 * value, 100.0 * se)
+}
+
+/// What all pairs together say on the test set and in the means; on the first data set without
+/// these.
+fn summary(pairs: &Pairs) -> Vec<String> {
+    let roles = [Role::Test, Role::Shift].map(Role::name);
+    let is_told = |of: &&PairSummary| {
+        let mut sets = pairs.datasets.iter();
+        let set = sets.find(|set| set.name == of.dataset);
+        set.is_none_or(|set| roles.contains(&set.role.name()))
+    };
+    let mut told: Vec<&PairSummary> = pairs.summaries.iter().filter(is_told).collect();
+    if told.is_empty() {
+        told.extend(pairs.summaries.first());
+    }
+    let interval = |of: &MeanAdvantage| {
+        let [mean, low, high] = [of.mean, of.low, of.high].map(|value| 100.0 * value);
+        format!("{mean:+.2} ({low:+.2} to {high:+.2})")
+    };
+    let line = |of: &PairSummary| {
+        let p = match of.sides_p {
+            p if p.is_nan() => String::new(),
+            p if p < 0.001 => " (p < 0.001)".to_string(),
+            p => format!(" (p = {p:.3})"),
+        };
+        format!(
+            "{:12}  mean over the pairs: {} over the mean of the ends, {} gain and {} lose; {} over the better \
+             end, {} gain and {} lose; soup above ensemble in {}, below in {}{p}",
+            of.dataset,
+            interval(&of.advantage),
+            of.advantage.gain,
+            of.advantage.lose,
+            interval(&of.advantage_best),
+            of.advantage_best.gain,
+            of.advantage_best.lose,
+            of.soup_above,
+            of.ensemble_above
+        )
+    };
+    let mut lines: Vec<String> = told.into_iter().map(line).collect();
+    if !lines.is_empty() {
+        lines.push(
+            "points; intervals and p values over models; gain, lose: at a false discovery rate of 5 %".to_string(),
+        );
     }
     lines
 }
@@ -104,10 +168,27 @@ fn described(correlation: &Correlation) -> String {
         low,
         high,
         pairs,
+        p,
+        residual,
+        residual_p,
+        ..
     } = correlation;
-    match (value.is_nan(), low.is_nan() || high.is_nan()) {
-        (true, _) => format!("undefined (pairs: {pairs})"),
-        (false, true) => format!("{value:.2} (pairs: {pairs})"),
-        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs)"),
+    let mantel = |p: f64| match p {
+        p if p < 0.001 => "p < 0.001".to_string(),
+        p => format!("p = {p:.3}"),
+    };
+    let mut text = match (value.is_nan(), low.is_nan() || high.is_nan()) {
+        (true, _) => return format!("undefined (pairs: {pairs})"),
+        (false, true) => format!("{value:.2} (pairs: {pairs}"),
+        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs"),
+    };
+    if !p.is_nan() {
+        text.push_str(&format!(", Mantel {}", mantel(*p)));
     }
+    text.push(')');
+    if !residual.is_nan() {
+        let p = mantel(*residual_p);
+        text.push_str(&format!(", {residual:.2} with model effects removed ({p})"));
+    }
+    text
 }

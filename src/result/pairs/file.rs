@@ -26,6 +26,10 @@ struct Row<'a> {
     accuracy_ensemble: f64,
     advantage: f64,
     advantage_se: f64,
+    advantage_z: f64,
+    advantage_best: f64,
+    advantage_best_se: f64,
+    advantage_best_z: f64,
 }
 
 /// Writes all files; `csv` is the path of the table of pairs.
@@ -56,6 +60,10 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
             accuracy_ensemble: row.accuracy_ensemble,
             advantage: row.advantage,
             advantage_se: row.advantage_se,
+            advantage_z: row.advantage_z,
+            advantage_best: row.advantage_best,
+            advantage_best_se: row.advantage_best_se,
+            advantage_best_z: row.advantage_best_z,
         })
     })
 }

@@ -4,9 +4,10 @@ pub mod file;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::human::nice_at_most;
 use crate::result::models::Individual;
 use crate::result::provenance::Provenance;
-use crate::result::score::DatasetInfo;
+use crate::result::score::{ALL, DatasetInfo};
 
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,10 +22,16 @@ pub struct Pairs {
     pub pairs: Vec<Pair>,
     /// Rank correlation (Spearman) between the angle and the advantage on `all`.
     pub angle_advantage: Correlation,
+    /// The same for the pairs of the zoomed panel: those that lose little.
+    #[serde(default)]
+    pub angle_advantage_zoom: Option<Correlation>,
     /// Correlation (Pearson) between the accuracies of soup and ensemble on the test set.
     pub soup_ensemble_test: Correlation,
     /// Correlation (Pearson) between the accuracies of soup and ensemble, as means over the shifts.
     pub soup_ensemble_shifts: Correlation,
+    /// What all pairs together say, for each row of the pairs: a data set, `shifts` or `all`.
+    #[serde(default)]
+    pub summaries: Vec<PairSummary>,
     /// The comparison of section 4; empty unless asked for.
     pub theory: Vec<TheoryPoint>,
     /// Angles within each tensor; empty unless asked for.
@@ -82,17 +89,97 @@ pub struct PairRow {
     /// Interpolation advantage: `accuracy_soup` − ½(`accuracy_a` + `accuracy_b`).
     #[serde(with = "crate::base::number")]
     pub advantage: f64,
-    /// Standard error of `advantage`, unpaired: as if the three models had been evaluated on
-    /// different samples. They share them, so the paired one may be much smaller, and also larger.
+    /// Standard error of `advantage`, paired: of the difference on each sample, given these models.
     #[serde(with = "crate::base::number")]
     pub advantage_se: f64,
+    /// `advantage` / `advantage_se`.
+    #[serde(with = "crate::base::number")]
+    pub advantage_z: f64,
+    /// `accuracy_soup` minus the accuracy of the end that is better here. That end is chosen by the
+    /// same samples, which makes the difference too small where the ends are alike.
+    #[serde(with = "crate::base::number")]
+    pub advantage_best: f64,
+    /// Paired standard error of `advantage_best`, of these two models.
+    #[serde(with = "crate::base::number")]
+    pub advantage_best_se: f64,
+    /// `advantage_best` / `advantage_best_se`.
+    #[serde(with = "crate::base::number")]
+    pub advantage_best_z: f64,
 }
 
 impl Pair {
+    /// The row `all`, or that of the first data set.
+    pub fn main(&self) -> Option<&PairRow> {
+        self.row(ALL).or_else(|| self.rows.first())
+    }
+
     /// The row of a data set, or of `shifts` or `all`.
     pub fn row(&self, dataset: &str) -> Option<&PairRow> {
         self.rows.iter().find(|row| row.dataset == dataset)
     }
+}
+
+/// The smallest gain that a zoom is scaled to, in percentage points.
+pub const SMALLEST_GAIN: f64 = 0.25;
+/// A zoom is worth it if it magnifies at least by this factor.
+pub const WORTH_MAGNIFYING: f64 = 2.5;
+/// A zoom shows changes down to −`ZOOM_BELOW` × the best gain.
+const ZOOM_BELOW: f64 = 4.0;
+
+impl Pairs {
+    /// The smallest advantage of the pairs that lose little, in points, where there are others that
+    /// lose so much that a figure of all shows nothing of these: pairs with a barrier may lose fifty
+    /// points while others gain a tenth of a point.
+    pub fn zoom(&self) -> Option<f64> {
+        let shown = self.pairs.iter().filter(|pair| pair.angle_deg.is_finite());
+        let advantages = shown.filter_map(|pair| Some(100.0 * pair.main()?.advantage));
+        let advantages: Vec<f64> = advantages.filter(|value| value.is_finite()).collect();
+        let best = advantages.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let worst = advantages.iter().copied().fold(f64::INFINITY, f64::min);
+        let floor = -nice_at_most(ZOOM_BELOW * best.max(SMALLEST_GAIN));
+        let near = advantages.iter().filter(|value| **value >= floor).count();
+        let is_worth = near > 0 && near < advantages.len() && worst < WORTH_MAGNIFYING * floor;
+        is_worth.then_some(floor)
+    }
+}
+
+/// What all pairs together say on one data set, or in the mean over several. Pairs share models, so
+/// intervals and p values count models, not pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairSummary {
+    /// The data set's name, or `shifts` or `all`.
+    pub dataset: String,
+    /// Number of pairs.
+    pub pairs: usize,
+    /// The advantage over the mean of the ends.
+    pub advantage: MeanAdvantage,
+    /// The advantage over the better end.
+    pub advantage_best: MeanAdvantage,
+    /// Number of pairs whose soup is more accurate than their ensemble.
+    pub soup_above: usize,
+    /// Number of pairs whose ensemble is more accurate.
+    pub ensemble_above: usize,
+    /// Two-sided p value that soups are above as often as ensembles; over models.
+    #[serde(with = "crate::base::number")]
+    pub sides_p: f64,
+}
+
+/// The mean of an advantage over pairs, and how many pairs have one that is not noise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MeanAdvantage {
+    /// The mean over pairs, a fraction.
+    #[serde(with = "crate::base::number")]
+    pub mean: f64,
+    /// Lower end of its 95 % interval, over models.
+    #[serde(with = "crate::base::number")]
+    pub low: f64,
+    /// Upper end.
+    #[serde(with = "crate::base::number")]
+    pub high: f64,
+    /// Number of pairs that gain, at a false discovery rate of 5 % (Benjamini and Hochberg).
+    pub gain: usize,
+    /// Number of pairs that lose.
+    pub lose: usize,
 }
 
 /// A correlation with its 95 % interval, from a bootstrap over models (since pairs share models).
@@ -109,6 +196,41 @@ pub struct Correlation {
     pub high: f64,
     /// Number of pairs.
     pub pairs: usize,
+    /// Two-sided p value of Mantel's test, which permutes models; NaN unless at least three models
+    /// have all their pairs.
+    #[serde(with = "crate::base::number")]
+    pub p: f64,
+    /// The correlation of what is special about each pair: m + aᵢ + aⱼ, fitted to both quantities
+    /// by least squares, is subtracted first. NaN for fewer than four models with all their pairs.
+    #[serde(with = "crate::base::number")]
+    pub residual: f64,
+    /// Lower end of its 95 % interval, by leaving out models.
+    #[serde(with = "crate::base::number")]
+    pub residual_low: f64,
+    /// Upper end.
+    #[serde(with = "crate::base::number")]
+    pub residual_high: f64,
+    /// Its p value by Mantel's test.
+    #[serde(with = "crate::base::number")]
+    pub residual_p: f64,
+}
+
+impl Correlation {
+    /// No correlation of a number of pairs.
+    pub fn undefined(pairs: usize) -> Self {
+        let nan = f64::NAN;
+        Self {
+            value: nan,
+            low: nan,
+            high: nan,
+            pairs,
+            p: nan,
+            residual: nan,
+            residual_low: nan,
+            residual_high: nan,
+            residual_p: nan,
+        }
+    }
 }
 
 /// The angle of a pair within one tensor.
