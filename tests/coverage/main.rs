@@ -8,6 +8,8 @@
 //! (four standard errors), which is what they allow beyond the limits below; with 2000 it is one
 //! standard error, half a point.
 
+#![allow(clippy::unwrap_used)]
+
 mod curves;
 mod models;
 mod random;
@@ -86,7 +88,7 @@ fn intervals_hold_roughly_in_few_draws() {
 }
 
 #[test]
-#[ignore = "takes a minute: make coverage"]
+#[ignore = "takes minutes: make coverage"]
 fn intervals_hold_in_many_draws() {
     check(2000, 1.0);
 }
