@@ -30,7 +30,7 @@ pub struct Extremum {
 }
 
 /// The value at the extremum by cross-fitting: one half of the samples chooses the place, the other half
-/// says its value, and the other way round; on average over [`SPLITS`] random splits into halves.
+/// says its value, and the other way round; on average over ten random splits into halves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossFit {
     /// The points that halves chose, ascending, each with the share of the halves; ties of a half count
