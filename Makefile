@@ -4,7 +4,7 @@
 CARGO ?= cargo
 CARGO_FLAGS ?=
 
-.PHONY: help build demo test test-real check bench runtime runtime-if-needed clean
+.PHONY: help build demo test coverage test-real check bench runtime runtime-if-needed clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ bench: runtime-if-needed ## time planes, soups and gradients, and other tools (a
 	  $(BENCH)/env/bin/python bench/$$part.py $$program $(BENCH)/networks || exit; \
 	done
 	$(CARGO) bench --bench gram $(CARGO_FLAGS)
+
+coverage: ## draw data 2000 times and count how often intervals hold the truth (some minutes)
+	$(CARGO) test $(CARGO_FLAGS) --test coverage -- --ignored --nocapture
 
 # What takes too long, or too much memory or disk, for every change. Exports are kept in the cache: each network is exported again only if its code or a package changed.
 REAL ?= $(CURDIR)/.cache/real

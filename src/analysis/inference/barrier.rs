@@ -5,7 +5,8 @@
 //! in place of the chord gives that of Frankle et al. 2020). The ends themselves are 0 by definition
 //! and no points.
 
-use super::band::Band;
+use super::band::{Band, BandPoint};
+use super::normal_quantile;
 
 /// The largest rise of a path above the chord between its ends, in the unit of the values.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +60,7 @@ impl Rise {
             .iter()
             .map(|point| point.low)
             .fold(f64::NAN, f64::max);
-        let ends = band.points.iter().map(|point| point.high.max(point.value));
+        let ends = band.points.iter().map(upper_end);
         let high = if low.is_nan() {
             low
         } else {
@@ -91,6 +92,11 @@ impl Rise {
             Verdict::Undecided
         }
     }
+}
+
+/// mean + 1.96·se; the mean itself where there is no spread.
+fn upper_end(point: &BandPoint) -> f64 {
+    (point.value + normal_quantile() * point.se).max(point.value)
 }
 
 /// A tenth of the mean loss, or error, of the two ends: a lower barrier changes a model by less than

@@ -73,9 +73,9 @@ pub struct Sides {
 
 /// Counts the pairs on each side of 0, and tests whether it is more on one.
 ///
-/// If all are on one side, leaving models out shows no spread. k models form ⌊k/2⌋ pairs that share
-/// none; the standard error is then that of ⌊k/2⌋ independent pairs all on one side
-/// ([`proportion::standard_error`]).
+/// If all are on one side, leaving models out shows no spread. But k models form ⌊k/2⌋ pairs that share
+/// no model and are independent: standard error, interval and p are then those of ⌊k/2⌋ cases all on one
+/// side ([`proportion::standard_error`], [`proportion::wilson`], and the sign test's 2·2^(−⌊k/2⌋)).
 pub fn sides(pairs: &[PairValue]) -> Sides {
     let count = |on: fn(&f64) -> bool| pairs.iter().filter(|pair| on(&pair.value)).count();
     let positive = count(|value| *value > 0.0);
@@ -92,31 +92,30 @@ pub fn sides(pairs: &[PairValue]) -> Sides {
             ..*pair
         })
         .collect();
-    let PairMean {
-        value: share,
-        mut se,
-        models,
-        ..
-    } = mean(&decided);
+    let mean = mean(&decided);
+    let (mut se, mut interval) = (mean.se, mean.interval);
+    let mut p = jackknife::p(mean.value - 0.5, se, mean.models);
     if se == 0.0 {
-        let apart = models / 2;
-        se = proportion::standard_error(if positive > 0 { apart } else { 0 }, apart);
+        let apart = mean.models / 2;
+        let on_side = if positive > 0 { apart } else { 0 };
+        se = proportion::standard_error(on_side, apart);
+        interval = proportion::wilson(on_side, apart);
+        p = 2.0 * 0.5_f64.powi(apart as i32);
     }
-    let interval = jackknife::around(share, se, models).unwrap_or(Interval::NONE);
     Sides {
         positive,
         negative,
         equal: count(|value| *value == 0.0),
         unusable,
-        share,
+        share: mean.value,
         se,
         // `clamp` keeps NaN.
         interval: Interval {
             low: interval.low.clamp(0.0, 1.0),
             high: interval.high.clamp(0.0, 1.0),
         },
-        p: jackknife::p(share - 0.5, se, models),
-        models,
+        p,
+        models: mean.models,
     }
 }
 
@@ -192,11 +191,11 @@ mod tests {
             assert_eq!(found.positive + found.negative, 91);
             // Seven pairs: p̃ = 9/11.
             assert!((found.se - (9.0 / 11.0 * 2.0 / 11.0 / 11.0_f64).sqrt()).abs() < 1e-15);
-            assert!(found.p < 0.01 && found.p > 1e-4, "{found:?}");
-            assert_eq!(found.interval.contains(0.5), found.p > 0.05);
+            assert_eq!(found.p, 2.0 / 128.0);
+            assert!(!found.interval.contains(0.5) && found.interval.contains(found.share));
         }
         let few = sides(&all(4, |_, _| 1.0));
-        assert!(few.p > 0.05, "{few:?}");
+        assert!(few.p == 0.5 && few.interval.contains(0.5), "{few:?}");
     }
 
     #[test]

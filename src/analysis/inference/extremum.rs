@@ -1,13 +1,16 @@
 //! The best point of a curve or a plane: its value without the luck of having been chosen, and the
 //! points that may be as good.
 
+use std::collections::BTreeMap;
+
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom as _;
+use rayon::prelude::*;
 
-use super::band::around_differences;
+use super::band::{Band, BandPoint, around_differences};
 use super::points::PointValues;
-use super::{Draws, Estimate, mean};
+use super::{Draws, Estimate, Interval, mean, normal_quantile};
 
 /// The smallest, or largest, mean value among points.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,14 +20,8 @@ pub struct Extremum {
     pub tied: Vec<usize>,
     /// The extreme mean. It is too extreme on average: the point was chosen for it.
     pub value: f64,
-    /// The value of each sample at the place that the *other half* of the samples chooses; NaN for
-    /// fewer than 4 samples. A paired comparison with another model takes these values:
-    /// [`difference`](super::paired::difference)`(&cross_fitted_values, other)`.
-    pub cross_fitted_values: Vec<f64>,
-    /// The mean of these values: place on one half, value on the other, both ways averaged. It is
-    /// unbiased for the mean at the two places that were chosen, which is a little less extreme than
-    /// the true extremum.
-    pub cross_fitted: Estimate,
+    /// Its value without the luck of having been chosen.
+    pub cross_fit: CrossFit,
     /// The points that are not separated from the extreme one, itself included, ascending: those where
     /// 0 lies in the simultaneous band of the differences to it. The true best point is among them
     /// with [`LEVEL`](super::LEVEL), nearly: the band is that of the point chosen and not of the true
@@ -32,9 +29,41 @@ pub struct Extremum {
     pub not_separated: Vec<usize>,
 }
 
+/// The value at the extremum by cross-fitting: one half of the samples chooses the place, the other half
+/// says its value, and the other way round; on average over ten random splits into halves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrossFit {
+    /// The points that halves chose, ascending, each with the share of the halves; ties of a half count
+    /// in equal parts. Empty for fewer than 4 samples.
+    pub chosen: Vec<(usize, f64)>,
+    /// The value of each sample at the places that halves *without* it chose; NaN for fewer than 4
+    /// samples. For a paired comparison with another model:
+    /// [`difference`](super::paired::difference)`(&values, other)`.
+    pub values: Vec<f64>,
+    /// The mean of the values. It is unbiased for the true mean at the chosen places. The true extremum
+    /// is more extreme by the price of not knowing the place: [`interval_of_smallest`] makes up for it.
+    ///
+    /// The standard error is that of one split (the root of the mean over splits of its square): the
+    /// average varies a little less, which covers that both halves choose by chance.
+    pub estimate: Estimate,
+}
+
+/// An interval of the true smallest mean, from the band [`around`](super::band::around) the means:
+/// min_α (mean − 1.96·se) to min_α (mean + c·se), the mirror image of a
+/// [`Rise`](super::barrier::Rise)'s. It holds the smallest mean with at least
+/// [`LEVEL`](super::LEVEL). Points that are no part of the band are passed over; none if no point is.
+pub fn interval_of_smallest(band: &Band) -> Interval {
+    let smallest =
+        |end: fn(&BandPoint) -> f64| band.points.iter().map(end).fold(f64::NAN, f64::min);
+    Interval {
+        low: smallest(|point| point.value - normal_quantile() * point.se),
+        high: smallest(|point| point.high),
+    }
+}
+
 /// The smallest mean; none if no point is usable. Points with NaN or infinite values are passed over.
 ///
-/// The halves are random, from the seed of the draws.
+/// The halves are random, from the seed of the draws. The time is that of [`around_differences`].
 pub fn smallest(points: &PointValues, draws: &Draws) -> Option<Extremum> {
     extremum(points, draws, 1.0)
 }
@@ -74,16 +103,11 @@ fn extremum(points: &PointValues, draws: &Draws, sign: f64) -> Option<Extremum> 
             nearest <= 0.0
         }
     });
-    let values = cross_fitted(points, &usable, draws.seed, sign);
-    let mut estimate = mean(values.iter().copied());
-    let n = values.len() as f64;
-    estimate.se = points.standard_error(estimate.se.powi(2) * n * (n - 1.0));
     Some(Extremum {
         value: points.estimates()[first].value,
         not_separated: not_separated.collect(),
         tied,
-        cross_fitted: estimate,
-        cross_fitted_values: values,
+        cross_fit: cross_fit(points, &usable, draws.seed, sign),
     })
 }
 
@@ -98,41 +122,65 @@ fn smallest_of(means: &[f64], sign: f64) -> Vec<usize> {
         .collect()
 }
 
-/// The value of each sample where the other half of the samples has its extremum: the mean over ties.
-fn cross_fitted(points: &PointValues, usable: &[usize], seed: u64, sign: f64) -> Vec<f64> {
+/// Splits into halves. The average over them varies less than one split does.
+const SPLITS: usize = 10;
+
+fn cross_fit(points: &PointValues, usable: &[usize], seed: u64, sign: f64) -> CrossFit {
     let samples = points.samples();
-    let mut values = vec![f64::NAN; samples];
-    if samples < 4 {
-        return values;
-    }
+    let few = samples < 4;
+    let mut chosen = BTreeMap::new();
+    let mut values = vec![if few { f64::NAN } else { 0.0 }; samples];
+    let mut variance = if few { f64::NAN } else { 0.0 };
     let mut order: Vec<usize> = (0..samples).collect();
-    order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
-    let (first, second) = order.split_at(samples / 2);
-    for (chooses, is_valued) in [(first, second), (second, first)] {
-        let mean_of = |point: &usize| {
-            let values = points.values(*point);
-            let sum: f64 = chooses.iter().map(|&s| f64::from(values[s])).sum();
-            sum / chooses.len() as f64
-        };
-        let means: Vec<f64> = usable.iter().map(mean_of).collect();
-        let places: Vec<usize> = smallest_of(&means, sign)
-            .into_iter()
-            .map(|at| usable[at])
-            .collect();
-        for &s in is_valued {
-            let sum: f64 = places
-                .iter()
-                .map(|&point| f64::from(points.values(point)[s]))
-                .sum();
-            values[s] = sum / places.len() as f64;
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
+    for _ in 0..if few { 0 } else { SPLITS } {
+        order.shuffle(&mut generator);
+        let (first, second) = order.split_at(samples / 2);
+        let mut split = vec![0.0; samples];
+        for (chooses, says) in [(first, second), (second, first)] {
+            let places = place(points, usable, chooses, sign);
+            let part = 1.0 / places.len() as f64;
+            for &point in &places {
+                *chosen.entry(point).or_insert(0.0) += part / (2 * SPLITS) as f64;
+                let at_point = points.values(point);
+                says.iter()
+                    .for_each(|&s| split[s] += part * f64::from(at_point[s]));
+            }
         }
+        let squares = mean(split.iter().copied()).se.powi(2) * (samples * (samples - 1)) as f64;
+        variance += points.standard_error(squares).powi(2) / SPLITS as f64;
+        let both = values.iter_mut().zip(&split);
+        both.for_each(|(value, of_split)| *value += of_split / SPLITS as f64);
     }
-    values
+    let estimate = Estimate {
+        se: variance.sqrt(),
+        ..mean(values.iter().copied())
+    };
+    CrossFit {
+        chosen: chosen.into_iter().collect(),
+        values,
+        estimate,
+    }
+}
+
+/// The usable points whose mean over some samples is extreme.
+fn place(points: &PointValues, usable: &[usize], samples: &[usize], sign: f64) -> Vec<usize> {
+    let mean_of = |point: &usize| {
+        let values = points.values(*point);
+        samples.iter().map(|&s| f64::from(values[s])).sum::<f64>() / samples.len() as f64
+    };
+    let means: Vec<f64> = usable.par_iter().map(mean_of).collect();
+    smallest_of(&means, sign)
+        .into_iter()
+        .map(|at| usable[at])
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::inference::band::around;
+    use crate::analysis::inference::barrier::Rise;
     use crate::analysis::inference::paired::difference;
 
     /// Errors at each point: the samples below `count` are wrong.
@@ -167,33 +215,76 @@ mod tests {
             values.push((0..samples).map(|s| ((point * 13 + 5) as f64 * (s as f64 + 0.3)).sin()));
         }
         let found = smallest(&values, &Draws::new(8)).unwrap();
-        let mut order: Vec<usize> = (0..samples).collect();
-        order.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(8));
-        let halves = [order[..20].to_vec(), order[20..].to_vec()];
         let at = |point: usize, s: usize| f64::from(values.values(point)[s]);
-        let mut sum = 0.0;
-        for (chooses, valued) in [(0, 1), (1, 0)] {
-            let total = |point: usize| halves[chooses].iter().map(|&s| at(point, s)).sum::<f64>();
-            let place = (0..5)
-                .min_by(|a, b| total(*a).total_cmp(&total(*b)))
-                .unwrap();
-            for &s in &halves[valued] {
-                assert_eq!(found.cross_fitted_values[s], at(place, s));
-                sum += at(place, s);
+        let mut expected = vec![0.0; samples];
+        let mut chosen = [0.0; 5];
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(8);
+        let mut order: Vec<usize> = (0..samples).collect();
+        for _ in 0..SPLITS {
+            order.shuffle(&mut generator);
+            let halves = [&order[..20], &order[20..]];
+            for (chooses, says) in [(0, 1), (1, 0)] {
+                let total =
+                    |point: usize| halves[chooses].iter().map(|&s| at(point, s)).sum::<f64>();
+                let place = (0..5)
+                    .min_by(|a, b| total(*a).total_cmp(&total(*b)))
+                    .unwrap();
+                chosen[place] += 0.5 / SPLITS as f64;
+                halves[says]
+                    .iter()
+                    .for_each(|&s| expected[s] += at(place, s) / SPLITS as f64);
             }
         }
-        assert!((found.cross_fitted.value - sum / 40.0).abs() < 1e-14);
-        assert!(found.cross_fitted.value >= found.value);
-        let paired = difference(&found.cross_fitted_values, &found.cross_fitted_values);
-        assert_eq!((paired.value, paired.se), (0.0, 0.0));
+        let off = |(found, expected): (&f64, &f64)| (found - expected).abs();
+        let fit = &found.cross_fit;
+        assert!(
+            fit.values
+                .iter()
+                .zip(&expected)
+                .map(off)
+                .all(|off| off < 1e-14)
+        );
+        assert!(
+            fit.chosen
+                .iter()
+                .all(|(point, share)| (share - chosen[*point]).abs() < 1e-14)
+        );
+        assert!((fit.chosen.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-14);
+        let paired = difference(&fit.values, &expected);
+        assert!(paired.value.abs() < 1e-14 && fit.estimate.value >= found.value);
+    }
+
+    #[test]
+    fn the_interval_of_the_minimum_mirrors_that_of_a_rise() {
+        let (mut values, mut mirrored) = (PointValues::new(60, None), PointValues::new(60, None));
+        for point in 0..5 {
+            let value = |s: usize| ((point * 13 + 5) as f64 * (s as f64 + 0.3)).sin();
+            values.push((0..60).map(value));
+            mirrored.push((0..60).map(|s| -value(s)));
+        }
+        let found = interval_of_smallest(&around(&values, &Draws::new(0)));
+        let rise = Rise::largest(&around(&mirrored, &Draws::new(0))).unwrap();
+        assert!((found.low + rise.high).abs() < 1e-12 && (found.high + rise.low).abs() < 1e-12);
+        assert!(found.contains(smallest(&values, &Draws::new(0)).unwrap().value));
     }
 
     #[test]
     fn no_error_at_the_best_point_has_a_standard_error() {
         let found = smallest(&wrong(682, &[0, 0, 50]), &Draws::new(0)).unwrap();
         assert_eq!((found.tied, found.not_separated), (vec![0, 1], vec![0, 1]));
+        assert_eq!(found.cross_fit.chosen.len(), 2);
+        assert!(
+            found
+                .cross_fit
+                .chosen
+                .iter()
+                .all(|(_, share)| (share - 0.5).abs() < 1e-14)
+        );
         let se = (2.0_f64 / (683.0 * 684.0)).sqrt();
-        assert!(found.cross_fitted.value == 0.0 && (found.cross_fitted.se - se).abs() < 1e-15);
+        assert!(
+            found.cross_fit.estimate.value == 0.0
+                && (found.cross_fit.estimate.se - se).abs() < 1e-15
+        );
     }
 
     #[test]
@@ -202,7 +293,7 @@ mod tests {
         values.push([f64::NAN, 0.0, 0.0]);
         let found = smallest(&values, &Draws::new(0)).unwrap();
         assert_eq!((found.tied, found.not_separated), (vec![0], vec![0]));
-        assert!(found.cross_fitted.value.is_nan() && found.cross_fitted.se.is_nan());
+        assert!(found.cross_fit.estimate.value.is_nan() && found.cross_fit.estimate.se.is_nan());
         let mut none = PointValues::new(2, None);
         none.push([f64::NAN, 1.0]);
         assert!(smallest(&none, &Draws::new(0)).is_none());
