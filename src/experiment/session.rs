@@ -61,7 +61,7 @@ impl Session {
         let (mut candidates, list) = settings.candidates.read()?;
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         // Adapters and what an exporter computed are computed as soon as the inputs are open.
-        check_fits(&open_origin(&settings.origin)?.1, &settings.options)?;
+        check_fits(&open_origin(&settings.origin)?.model, &settings.options)?;
         let inputs = Inputs::open(&settings, &candidates)?;
         inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
