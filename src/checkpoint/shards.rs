@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::tensor::Tensor;
 use super::{Content, Part};
 use crate::base::files::{self, Stamp};
 use crate::base::human;
@@ -102,26 +103,8 @@ pub fn read(path: &Path, read: impl Fn(&Path) -> Result<Part>) -> Result<Part> {
         notes.extend(part.notes);
         dictionaries.push((name, part.dictionary));
         let listed = index.weight_map.iter().filter(|(_, of)| *of == name);
-        let mut lacking = Vec::new();
-        for (tensor, _) in listed {
-            match tensors.remove_entry(tensor) {
-                Some((tensor, found)) => {
-                    all.insert(tensor, found);
-                }
-                None => lacking.push(tensor.clone()),
-            }
-        }
-        if !lacking.is_empty() {
-            return Err(Error::input(
-                &file,
-                format!(
-                    "lacks tensors that {} lists: {}",
-                    file_name(path),
-                    some(&lacking)
-                ),
-            )
-            .help("do index and files come from one save?"));
-        }
+        let listed = listed.map(|(tensor, _)| tensor);
+        all.extend(take(path, &file, &mut tensors, listed)?);
         if !tensors.is_empty() {
             let more: Vec<String> = tensors.into_keys().collect();
             notes.push(format!(
@@ -138,6 +121,33 @@ pub fn read(path: &Path, read: impl Fn(&Path) -> Result<Part>) -> Result<Part> {
         notes,
         content: Content::StateDict(all),
     })
+}
+
+/// Takes the tensors of a file that an index lists.
+///
+/// # Errors
+/// When the file lacks some.
+fn take<'l>(
+    index: &Path,
+    file: &Path,
+    tensors: &mut BTreeMap<String, Tensor>,
+    listed: impl Iterator<Item = &'l String>,
+) -> Result<Vec<(String, Tensor)>> {
+    let (mut found, mut lacking) = (Vec::new(), Vec::new());
+    for name in listed {
+        match tensors.remove_entry(name) {
+            Some(tensor) => found.push(tensor),
+            None => lacking.push(name.clone()),
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(found);
+    }
+    let (index, lacking) = (file_name(index), some(&lacking));
+    Err(
+        Error::input(file, format!("lacks tensors that {index} lists: {lacking}"))
+            .help("do index and files come from one save?"),
+    )
 }
 
 /// The dictionary that all files of an index were read from.
