@@ -261,7 +261,8 @@ impl Session {
     pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
         let files = data.content.iter().chain(&data.config_file);
         let mut settings = self.settings.recorded();
-        if !statistics::has_some(&self.network(), &self.aligned) {
+        let policy = self.settings.batch_norm;
+        if !statistics::matters(policy, &self.network(), &self.aligned) {
             settings.remove("bn");
         }
         if let Some(layout) = engine.and_then(Engine::layout) {
