@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::matches::Matches;
 use super::names::Names;
 use super::options::Options;
+use super::proof::Telling;
 use super::tables::is_frequencies;
-use super::unused::{Presence, is_wide};
-use super::values::is_uniform;
+use super::unused::{Presence, UnusedModules, is_wide};
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
@@ -132,7 +132,7 @@ fn traceless<'a>(
                 .first()
                 .copied()
         };
-        is_uniform(own) && first().is_some_and(|it| [0.0, 1.0].contains(&it))
+        own.is_uniform() && first().is_some_and(|it| [0.0, 1.0].contains(&it))
     };
     let found = unknown.iter().filter(|(_, stored, _)| {
         let own = weights.get(*stored).filter(|own| own.dtype.is_float());
@@ -156,8 +156,8 @@ fn named(names: &Names<'_>, key: &str, stored: &str, reason: Reason) -> PassedOv
 
 /// The matched tensor that a tensor equals, element by element. Constants prove nothing: all biases
 /// are zero in the beginning.
-fn copied(matched: &BTreeMap<&str, &Tensor>, tensor: &Tensor, options: &Options) -> Option<String> {
-    if is_uniform(tensor) {
+fn copied(originals: &Twins<'_>, tensor: &Tensor) -> Option<String> {
+    if tensor.is_uniform() {
         return None;
     }
     let same = |other: &&Tensor| {

@@ -23,6 +23,7 @@ mod notes;
 mod options;
 mod origin;
 mod prefix;
+mod proof;
 mod refusal;
 mod rules;
 mod tables;

@@ -19,10 +19,10 @@ use super::matches::{Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
+use super::proof::Telling;
 use super::refusal::refuse;
 use super::rules;
 use super::tables::{self, Evidence};
-use super::values::is_uniform;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
@@ -177,7 +177,7 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
             path.is_none_or(|it| it == module(&r#use.initializer))
         });
     let tensor = network.tensor(&r#use.initializer).filter(|_| !own);
-    tensor.is_some_and(is_uniform)
+    tensor.is_some_and(Telling::is_uniform)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
@@ -194,13 +194,9 @@ pub(super) fn computation_between(
     equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
     let tensor = origin.network.tensor(initializer);
-    let is_trivial = |it: &Tensor| {
-        let values = decode::values(&StoredTensor::nameless(it, false));
-        values.iter().all(|x| [0.0, 1.0].contains(&x.abs()))
-    };
     let tells = tensor.is_none_or(|it| match it.len() {
-        1 => !is_trivial(it),
-        _ => !is_uniform(it),
+        1 => !it.is_trivial(),
+        _ => !it.is_uniform(),
     });
     match origin.record.history(initializer, place) {
         History::Computed(computed)

@@ -31,15 +31,14 @@ use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
 use super::rules;
+use super::proof::Telling;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use};
-use crate::graph::unfold::rewrite::{self, Plan, RawTensor, Replacement};
-use crate::graph::unfold::{Array, Expression};
-use crate::space::mix::source_bytes;
-use crate::space::stored_tensor::StoredTensor;
+use crate::graph::unfold::Expression;
+use crate::graph::unfold::rewrite::{self, Plan, Replacement};
 
 /// What was found out about a graph.
 #[derive(Debug, Default)]
@@ -177,8 +176,7 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             None => of_use(context, r#use, tensor),
         };
         // σ(p) and 1 − σ(p) are equal at p = 0, and exporters merge what is equal.
-        let may_be_two = Array::is_uniform(&context::array(tensor))
-            && context.names.is_shared(&r#use.initializer);
+        let may_be_two = tensor.is_uniform() && context.names.is_shared(&r#use.initializer);
         let is_sure = |it: &Expression| it.is_layout() || it.names().is_empty() || !may_be_two;
         let found = found.filter(|it| is_sure(&it.expression));
         let Some(Explanation { expression, kind }) = found else {

@@ -11,6 +11,7 @@ use crate::checkpoint::onnx::proto::NodeProto;
 use crate::graph::editor::is_standard;
 use crate::graph::network::Place;
 use crate::graph::unfold::rewrite::UnfoldedNorm;
+use crate::space::matching::proof::Telling;
 use crate::graph::unfold::{Array, Expression, Function};
 use crate::space::matching::names::module;
 
