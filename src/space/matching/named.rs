@@ -45,8 +45,8 @@ pub fn match_named(
     refuse_other_integers(&names, checkpoint, options)?;
     let matches = rules::find(&names);
     let mut findings = Findings::default();
-    let (passed_over, extras) = extra::sort(&names, &matches, options);
     let weights = names.weights_by_stored_name();
+    let (passed_over, extras) = extra::sort(&names, weights.as_ref(), &matches, options);
     let verified = verify_values(origin, weights.as_ref(), &matches, options, &mut findings);
     let is_whole = verified == Verified::Value && extras.is_empty();
     let is_whole = is_whole && is_accounted(&names, &matches, &passed_over);
@@ -80,10 +80,8 @@ fn refuse_other_integers(
         let own = network.tensor(key).or_else(|| weights?.get(*key).copied());
         // Counters are single numbers.
         let differs = own.filter(|own| own.len() > 1).is_some_and(|own| {
-            !own.dtype.is_float()
-                && own.dtype == tensor.dtype
-                && own.shape == tensor.shape
-                && own.bytes != tensor.bytes
+            let is_alike = own.dtype == tensor.dtype && own.shape == tensor.shape;
+            !own.dtype.is_float() && is_alike && own != *tensor
         });
         differs && !options.ignores(stored)
     });
