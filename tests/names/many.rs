@@ -10,8 +10,7 @@ use crate::network::{Export, Files, Named, Net, WIDTH, holds, some, unused};
 const LAYERS: usize = 5_000;
 const EXTRA: usize = 20_000;
 
-/// Everything is found in half a second. Comparing each tensor with all of the other side took
-/// more than a minute.
+/// Everything is found in less than two seconds. Comparing each tensor with all others took 75 s.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn many() -> (Net, Files) {

@@ -27,7 +27,7 @@ fn twins_that_an_exporter_merged_get_a_tensor_each() {
     let net = Net::new(Export::TorchScript, &["a", "b"]);
     let files = Files::edited(&net, merge);
     let tuned = net.state("", "", 1);
-    let aligned = files.fit(&[tuned.clone()], &Options::default());
+    let aligned = files.fit(std::slice::from_ref(&tuned), &Options::default());
     let found = matched(&aligned, 0);
     assert_eq!(found.len(), 4, "{found:?}");
     for (name, _, values) in &tuned {
@@ -96,7 +96,7 @@ fn a_buffer_of_integers_must_be_that_of_the_origin() {
     let same = files.pool(&[checkpoint([0, 1, 2, 3])], None, &Options::default());
     holds(&same.unwrap(), &net, 0, 1);
     let other = checkpoint([1, 0, 2, 3]);
-    let refused = files.pool(&[other.clone()], None, &Options::default());
+    let refused = files.pool(std::slice::from_ref(&other), None, &Options::default());
     let message = refused.unwrap_err().to_string();
     has(
         &message,

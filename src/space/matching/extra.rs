@@ -173,8 +173,11 @@ const HEAD: usize = 64;
 
 /// Tensors by type, shape and first bytes, so that an equal one is found without comparing all.
 struct Twins<'a> {
-    known: HashMap<(Dtype, &'a [usize], &'a [u8]), Vec<(&'a str, &'a Tensor)>>,
+    known: HashMap<Sketch<'a>, Vec<(&'a str, &'a Tensor)>>,
 }
+
+/// A tensor's type, shape and first bytes.
+type Sketch<'a> = (Dtype, &'a [usize], &'a [u8]);
 
 impl<'a> Twins<'a> {
     fn of(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Self {
@@ -188,7 +191,7 @@ impl<'a> Twins<'a> {
         Self { known }
     }
 
-    fn key(tensor: &Tensor) -> (Dtype, &[usize], &[u8]) {
+    fn key(tensor: &Tensor) -> Sketch<'_> {
         let head = &tensor.bytes[..tensor.bytes.len().min(HEAD)];
         (tensor.dtype, &tensor.shape, head)
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
-use crate::checkpoint::safetensors::{Declared, header, read_layout};
+use crate::checkpoint::safetensors::{Declared, FileLayout, header, read_layout};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
@@ -107,7 +107,7 @@ pub fn write(
 /// when a checkpoint has a tensor of a type that is not written.
 pub fn check_content(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
     let mut named = checkpoints.iter().filter(|it| has_names(it));
-    named.try_for_each(|it| tensors_of(path, it).map(|_| ()))?;
+    named.try_for_each(|it| layout_of(path, it).map(|_| ()))?;
     let templates = 1..=checkpoints.len();
     let mut all = templates.map(|it| left_to_origin(path, aligned, it, checkpoints).map(|_| ()));
     all.try_for_each(|checked| checked)
@@ -266,8 +266,9 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
 /// Plans the template's file with the parameters mixed. Of its metadata only the format is kept:
 /// the rest describes a single training run.
 fn like(path: &Path, template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
-    let (tensors, format) = tensors_of(path, template)?;
-    let tensors = tensors.into_iter();
+    let mut layout = layout_of(path, template)?;
+    let format = layout.metadata.remove(FORMAT);
+    let tensors = layout.tensors.into_iter();
     let tensors = tensors.map(
         |(declared, bytes)| match names.get(declared.name.as_str()) {
             Some(&held) => (declared, Elements::Mixed(held)),
@@ -280,18 +281,15 @@ fn like(path: &Path, template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Res
     })
 }
 
-/// The tensors of a checkpoint as a `.safetensors` file declares them, and the format that its own
-/// metadata names.
-fn tensors_of(
-    path: &Path,
-    template: &Checkpoint,
-) -> Result<(Vec<(Declared, Bytes)>, Option<String>)> {
+/// The tensors of a checkpoint as a `.safetensors` file declares them, and the metadata that it has.
+fn layout_of(path: &Path, template: &Checkpoint) -> Result<FileLayout> {
     if template.is_safetensors() {
-        let mut layout = read_layout(&template.path)?;
-        let format = layout.metadata.remove(FORMAT);
-        return Ok((layout.tensors, format));
+        return read_layout(&template.path);
     }
-    Ok((declared(path, template)?, None))
+    Ok(FileLayout {
+        tensors: declared(path, template)?,
+        metadata: BTreeMap::new(),
+    })
 }
 
 /// The tensors of a checkpoint of another format, as a `.safetensors` file declares them.
