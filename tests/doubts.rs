@@ -46,6 +46,31 @@ fn float(name: &str, values: &[f32]) -> NodeProto {
     constant(name, &dims, DataType::Float, bytes.collect())
 }
 
+#[test]
+fn two_models_of_one_name_are_refused() {
+    let folder = Small::new().write();
+    let models = "--origin zs.onnx --test data.safetensors";
+    for (words, told) in [
+        ("plane --a x=ft1 --b x=ft2", "two models have the name `x`"),
+        (
+            "plane --a ft1 --b ft2 --mark zs=ft3",
+            "a model has the name of the origin, `zs`",
+        ),
+        (
+            "line --a x=ft1 --through ft2 --b x=ft3",
+            "two models have the name `x`",
+        ),
+    ] {
+        let assert = folder.run(&format!("{words} {models}")).assert().failure();
+        let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(stderr.contains(told), "{words}: {stderr}");
+        assert!(stderr.contains("NAME=CKPT"), "{words}: {stderr}");
+    }
+    // A path may pass through the origin itself.
+    let words = "line --a ft1 --through zs.onnx --b ft2 --steps 3";
+    folder.run(&format!("{words} {models}")).assert().success();
+}
+
 /// The small network with these nodes behind its logits, which they read as `z`.
 fn behind(nodes: Vec<NodeProto>) -> Folder {
     let folder = Small::new().write();

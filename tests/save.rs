@@ -14,13 +14,13 @@ use landscape::checkpoint::onnx::proto::{
     DataLocation, ModelProto, StringStringEntryProto, entries,
 };
 use landscape::checkpoint::safetensors::read_layout;
-use landscape::checkpoint::tensor::Dtype;
+use landscape::checkpoint::tensor::{Dtype, Tensor};
 use landscape::checkpoint::{Checkpoint, Content};
 use landscape::error::Result;
 use landscape::graph::network::Network;
 use landscape::space::matching::{self, Aligned, Options};
 use landscape::space::mix::{Mix, mixed_bytes};
-use landscape::space::save::{RecipeMetadata, recipe, save};
+use landscape::space::save::{RecipeMetadata, check_content, recipe, save};
 use prost::Message;
 use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView};
 
@@ -37,6 +37,35 @@ const EXPORTS: [(&str, &str); 8] = [
     ("mha", "noopt"),
     ("mha", "ts"),
 ];
+
+#[test]
+fn a_tensor_of_a_type_that_is_not_written_is_told_before_the_run() {
+    let mut models = Models::named("vit", "noopt");
+    let soup = Path::new("soup.safetensors");
+    {
+        let (_, aligned) = models.aligned();
+        check_content(soup, &aligned, &models.checkpoints).unwrap();
+    }
+    // As a file of PyTorch, whose complex or quantized tensors no .safetensors file can hold.
+    let other = &mut models.checkpoints[1];
+    other.files.clear();
+    let Content::StateDict(tensors) = &mut other.content else {
+        panic!("a state dict");
+    };
+    let phases = Tensor {
+        dtype: Dtype::Other("complex64"),
+        shape: vec![2],
+        bytes: vec![0; 16].into(),
+    };
+    tensors.insert("phases".to_string(), phases);
+    let (_, aligned) = models.aligned();
+    let error = check_content(soup, &aligned, &models.checkpoints).unwrap_err();
+    let message = error.to_string();
+    for words in ["`phases`", "complex64", "an .onnx file holds"] {
+        assert!(message.contains(words), "{message}");
+    }
+    check_content(Path::new("soup.onnx"), &aligned, &models.checkpoints).unwrap();
+}
 
 fn oracle(network: &str, file: &str) -> PathBuf {
     common::oracle(network).join(file)
@@ -123,8 +152,12 @@ fn an_origin_with_external_data_gives_a_file_with_external_data() {
     outside.save(&two, &half_and_half(), &recipe).unwrap();
     assert!(fs::metadata(&two).unwrap().len() < fs::metadata(&one).unwrap().len() / 2);
     let [one, two] = [one, two].map(|path| Model::read(&path).unwrap());
-    assert_eq!(one.external, Vec::<PathBuf>::new());
-    assert_eq!(two.external, [folder.path().join("two.onnx.data")]);
+    let external = |model: &Model| -> Vec<PathBuf> {
+        let stamps = model.external.iter();
+        stamps.map(|it| it.path().to_path_buf()).collect()
+    };
+    assert_eq!(external(&one), Vec::<PathBuf>::new());
+    assert_eq!(external(&two), [folder.path().join("two.onnx.data")]);
     let tensors = |model: &Model| -> Vec<_> {
         let tensors = model.tensors.iter();
         tensors

@@ -5,6 +5,7 @@
 //! no direction: tensors that all checkpoints share and θ0 lacks, two groups of checkpoints that
 //! each share a part of δ, and δ that are nearly parallel.
 
+use crate::base::human;
 use crate::space::decode;
 use crate::space::gram::Gram;
 use crate::space::pool::{Parameter, Pool};
@@ -99,7 +100,7 @@ fn shared_tensors(pool: &Pool, gram: &Gram) -> Option<String> {
          --fixed '{}={}'",
         shared.len(),
         pool.parameters.len(),
-        list(&names),
+        human::list(&names, NAMED),
         100.0 * part / gram.total[[0, 0]],
         first.name,
         one.name,
@@ -108,8 +109,7 @@ fn shared_tensors(pool: &Pool, gram: &Gram) -> Option<String> {
 }
 
 fn equal(one: &StoredTensor, other: &StoredTensor) -> bool {
-    let alike = one.transposed == other.transposed && one.tensor.dtype == other.tensor.dtype;
-    alike && one.tensor.bytes == other.tensor.bytes
+    one.transposed == other.transposed && one.tensor == other.tensor
 }
 
 /// Warns about a group of checkpoints that share a part of δ which the others lack.
@@ -149,7 +149,7 @@ fn groups(pool: &Pool, gram: &Gram) -> Option<String> {
     let length = (mean(gram, pairs(&group)) - mean(gram, across(&group, &rest))).max(0.0);
     let names = |of: &[usize]| {
         let names = of.iter().map(|&i| pool.members[i + 1].name.clone());
-        list(&names.collect::<Vec<_>>())
+        human::list(&names.collect::<Vec<_>>(), NAMED)
     };
     Some(format!(
         "do all checkpoints have the origin {}? They fall into two groups: {} (cosines of two δ {}) \
@@ -211,15 +211,6 @@ fn pairs(group: &[usize]) -> impl Iterator<Item = (usize, usize)> + '_ {
 /// All pairs of a member of each group.
 fn across<'g>(one: &'g [usize], other: &'g [usize]) -> impl Iterator<Item = (usize, usize)> + 'g {
     one.iter().flat_map(|&i| other.iter().map(move |&j| (i, j)))
-}
-
-/// Joins the first few names, and says how many more there are.
-fn list(names: &[String]) -> String {
-    let shown = names[..names.len().min(NAMED)].join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 #[cfg(test)]

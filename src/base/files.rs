@@ -82,9 +82,17 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
 }
 
 /// A file's identity and state, to detect changes in place while it is in use.
+///
+/// It is taken before the file is read: what is written to the file later shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     path: PathBuf,
+    state: Option<State>,
+}
+
+/// The state of a file that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct State {
     len: u64,
     modified: Option<SystemTime>,
     #[cfg(unix)]
@@ -92,11 +100,10 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Takes the stamp of a file; `None` if there is none.
-    pub fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self {
-            path: path.to_path_buf(),
+    /// Takes the stamp of a file. If there is none, reading it fails and says so.
+    pub fn of(path: &Path) -> Self {
+        let found = fs::metadata(path).ok();
+        let state = found.map(|found| State {
             len: found.len(),
             modified: found.modified().ok(),
             #[cfg(unix)]
@@ -104,7 +111,16 @@ impl Stamp {
                 use std::os::unix::fs::MetadataExt;
                 (found.dev(), found.ino())
             },
-        })
+        });
+        Self {
+            path: path.to_path_buf(),
+            state,
+        }
+    }
+
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Checks that the file was not written to since. Replacing or removing it is harmless: the old
@@ -113,10 +129,14 @@ impl Stamp {
     /// # Errors
     /// When the file was written to.
     pub fn check(&self) -> Result<()> {
-        let now = Self::of(&self.path);
+        let (Some(then), Some(now)) = (&self.state, Self::of(&self.path).state) else {
+            return Ok(());
+        };
         #[cfg(unix)]
-        let now = now.filter(|now| now.inode == self.inode);
-        if now.is_none_or(|now| now == *self) {
+        if now.inode != then.inode {
+            return Ok(());
+        }
+        if now == *then {
             return Ok(());
         }
         Err(Error::runtime(

@@ -32,9 +32,36 @@ pub fn nice_at_most(x: f64) -> f64 {
     factor.unwrap_or(1.0) * power
 }
 
+/// Joins the first `most` items, and says how many more there are: `a, b and 3 more`.
+pub fn list<T: AsRef<str>>(items: &[T], most: usize) -> String {
+    joined(items, ", ", most)
+}
+
+/// Joins the first `most` items by a separator, and says how many more there are.
+pub fn joined<T: AsRef<str>>(items: &[T], separator: &str, most: usize) -> String {
+    let (shown, rest) = items.split_at(most.min(items.len()));
+    let shown: Vec<&str> = shown.iter().map(T::as_ref).collect();
+    let shown = shown.join(separator);
+    match rest.len() {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lists_are_cut_and_counted() {
+        let items = ["a", "b", "c"];
+        let lists = [1, 2, 3, 4].map(|most| list(&items, most));
+        assert_eq!(
+            lists,
+            ["a and 2 more", "a, b and 1 more", "a, b, c", "a, b, c"]
+        );
+        assert_eq!(joined(&items, " ", 2), "a b and 1 more");
+    }
 
     #[test]
     fn sizes_are_readable() {

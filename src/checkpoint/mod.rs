@@ -24,6 +24,7 @@ pub use self::folder::network as network_in;
 use self::kind::Kind;
 use self::onnx::Model;
 use self::tensor::Tensor;
+use crate::base::files::Stamp;
 use crate::base::map;
 use crate::error::{Error, Result};
 
@@ -36,8 +37,9 @@ pub struct Checkpoint {
     pub source: PathBuf,
     /// Path of the file that was read, or of the index of several.
     pub path: PathBuf,
-    /// All files that were read: an index and its files, a network and its external data.
-    pub files: Vec<PathBuf>,
+    /// All files that were read, as they were then: an index and its files, a network and its
+    /// external data.
+    pub files: Vec<Stamp>,
     /// The dictionary of the file that was taken, such as `state_dict` or `model_ema.module`.
     pub dictionary: Option<String>,
     /// What the user should know about the choice of file and dictionary.
@@ -83,7 +85,7 @@ pub enum Content {
 
 /// What one file or index holds.
 struct Part {
-    files: Vec<PathBuf>,
+    files: Vec<Stamp>,
     dictionary: Option<String>,
     notes: Vec<String>,
     content: Content,
@@ -134,7 +136,7 @@ impl Checkpoint {
             source.clone()
         };
         let part = if shards::is_index(&path) {
-            indexed(&path, key)?
+            shards::read(&path, |file| read(file, key))?
         } else {
             read(&path, key)?
         };
@@ -189,7 +191,7 @@ fn kind_of(path: &Path) -> Result<Kind> {
 /// Reads one file.
 fn read(path: &Path, key: Option<&str>) -> Result<Part> {
     let mut part = Part {
-        files: vec![path.to_path_buf()],
+        files: vec![Stamp::of(path)],
         dictionary: None,
         notes: Vec::new(),
         content: Content::StateDict(BTreeMap::new()),
@@ -210,22 +212,4 @@ fn read(path: &Path, key: Option<&str>) -> Result<Part> {
         }
     }
     Ok(part)
-}
-
-/// Reads the files of an index.
-fn indexed(path: &Path, key: Option<&str>) -> Result<Part> {
-    let tensors = |file: &Path| match read(file, key)?.content {
-        Content::StateDict(tensors) => Ok(tensors),
-        Content::Network(_) => Err(Error::input(
-            file,
-            "is a network, not a part of a state dict",
-        )),
-    };
-    let sharded = shards::read(path, tensors)?;
-    Ok(Part {
-        files: sharded.files,
-        dictionary: None,
-        notes: sharded.notes,
-        content: Content::StateDict(sharded.tensors),
-    })
 }

@@ -2,12 +2,14 @@
 //! decides which file each tensor is read from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde::Deserialize;
 
 use super::tensor::Tensor;
-use crate::base::files;
+use super::{Content, Part};
+use crate::base::files::{self, Stamp};
+use crate::base::human;
 use crate::error::{Error, Result, file_name};
 
 /// The ending of an index.
@@ -21,17 +23,6 @@ const LISTED: usize = 5;
 struct Index {
     /// The file of each tensor.
     weight_map: BTreeMap<String, String>,
-}
-
-/// A checkpoint of several files.
-#[derive(Debug)]
-pub struct Sharded {
-    /// The tensors by name.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// The index, then its files.
-    pub files: Vec<PathBuf>,
-    /// What lies beside and is not read.
-    pub notes: Vec<String>,
 }
 
 /// Whether a path is that of an index.
@@ -79,14 +70,13 @@ pub fn refuse_part(path: &Path) -> Result<()> {
     })
 }
 
-/// Reads the files that an index names; `read` reads the tensors of one.
+/// Reads the files that an index names; `read` reads one.
 ///
 /// # Errors
-/// When the index is damaged, a file is missing, or a file lacks a tensor that the index lists.
-pub fn read(
-    path: &Path,
-    read: impl Fn(&Path) -> Result<BTreeMap<String, Tensor>>,
-) -> Result<Sharded> {
+/// When the index is damaged, a file is missing, a file lacks a tensor that the index lists, or the
+/// files have their tensors in different dictionaries.
+pub fn read(path: &Path, read: impl Fn(&Path) -> Result<Part>) -> Result<Part> {
+    let stamp = Stamp::of(path);
     let text = files::text(path, files::LIST)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| Error::input(path, format!("is no index of a checkpoint: {error}")))?;
@@ -96,47 +86,90 @@ pub fn read(
         return Err(Error::input(path, "lists no tensor"));
     }
     check_files(path, folder, &names)?;
-    let mut sharded = Sharded {
-        tensors: BTreeMap::new(),
-        files: vec![path.to_path_buf()],
-        notes: left_over(path, folder, &names),
-    };
+    let mut notes = left_over(path, folder, &names);
+    let mut all = BTreeMap::new();
+    let mut files = vec![stamp];
+    let mut dictionaries = Vec::new();
     for name in names {
         let file = folder.join(name);
-        let mut tensors = read(&file)?;
-        let listed = index.weight_map.iter().filter(|(_, of)| *of == name);
-        let mut lacking = Vec::new();
-        for (tensor, _) in listed {
-            match tensors.remove_entry(tensor) {
-                Some((tensor, found)) => {
-                    sharded.tensors.insert(tensor, found);
-                }
-                None => lacking.push(tensor.clone()),
-            }
-        }
-        if !lacking.is_empty() {
+        let part = read(&file)?;
+        let Content::StateDict(mut tensors) = part.content else {
             return Err(Error::input(
                 &file,
-                format!(
-                    "lacks tensors that {} lists: {}",
-                    file_name(path),
-                    some(&lacking)
-                ),
-            )
-            .help("do index and files come from one save?"));
-        }
+                "is a network, not a part of a state dict",
+            ));
+        };
+        files.extend(part.files);
+        notes.extend(part.notes);
+        dictionaries.push((name, part.dictionary));
+        let listed = index.weight_map.iter().filter(|(_, of)| *of == name);
+        let listed = listed.map(|(tensor, _)| tensor);
+        all.extend(take(path, &file, &mut tensors, listed)?);
         if !tensors.is_empty() {
             let more: Vec<String> = tensors.into_keys().collect();
-            sharded.notes.push(format!(
+            notes.push(format!(
                 "{}: {} does not list some of its tensors, which are left out: {}",
                 file.display(),
                 file_name(path),
                 some(&more)
             ));
         }
-        sharded.files.push(file);
     }
-    Ok(sharded)
+    Ok(Part {
+        files,
+        dictionary: common(path, dictionaries)?,
+        notes,
+        content: Content::StateDict(all),
+    })
+}
+
+/// Takes the tensors of a file that an index lists.
+///
+/// # Errors
+/// When the file lacks some.
+fn take<'l>(
+    index: &Path,
+    file: &Path,
+    tensors: &mut BTreeMap<String, Tensor>,
+    listed: impl Iterator<Item = &'l String>,
+) -> Result<Vec<(String, Tensor)>> {
+    let (mut found, mut lacking) = (Vec::new(), Vec::new());
+    for name in listed {
+        match tensors.remove_entry(name) {
+            Some(tensor) => found.push(tensor),
+            None => lacking.push(name.clone()),
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(found);
+    }
+    let (index, lacking) = (file_name(index), some(&lacking));
+    Err(
+        Error::input(file, format!("lacks tensors that {index} lists: {lacking}"))
+            .help("do index and files come from one save?"),
+    )
+}
+
+/// The dictionary that all files of an index were read from.
+///
+/// # Errors
+/// When it is not the same in all: tensors of different models (EMA weights and others) would be
+/// put together.
+fn common(path: &Path, of: Vec<(&String, Option<String>)>) -> Result<Option<String>> {
+    let other = of.windows(2).find(|pair| pair[0].1 != pair[1].1);
+    let Some([one, other]) = other else {
+        return Ok(of.into_iter().next().and_then(|(_, dictionary)| dictionary));
+    };
+    let told = |(file, dictionary): &(&String, Option<String>)| match dictionary {
+        Some(key) => format!("`{key}` of {file}"),
+        None => format!("{file} itself"),
+    };
+    let (one, other) = (told(one), told(other));
+    Err(Error::input(
+        path,
+        format!("its files have their tensors in different dictionaries: {one}, and {other}"),
+    )
+    .help("--weights KEY names the dictionary to take from each; do the files come from one save?"))
 }
 
 /// Checks that all files of an index lie beside it.
@@ -201,16 +234,6 @@ fn left_over(path: &Path, folder: &Path, names: &BTreeSet<&String>) -> Vec<Strin
 
 /// The first of some names, and how many there are beside.
 fn some(names: &[String]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(LISTED)
-        .map(|it| format!("`{it}`"))
-        .collect();
-    let more = names.len() - shown.len();
-    let shown = shown.join(", ");
-    if more == 0 {
-        shown
-    } else {
-        format!("{shown} and {more} more")
-    }
+    let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    human::list(&quoted, LISTED)
 }

@@ -5,7 +5,9 @@ use bytes::Bytes;
 pub use crate::base::dtype::Dtype;
 
 /// A tensor inside a memory-mapped file; nothing is copied until it is decoded.
-#[derive(Debug, Clone)]
+///
+/// Two tensors are equal if type, shape and bytes are: −0 is not 0, and a NaN equals itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
     /// Element type.
     pub dtype: Dtype,

@@ -31,7 +31,7 @@ pub fn averaged(session: &Session, network: &Network<'_>) -> Option<String> {
                 format!("{AVERAGED}; --bn recalibrate=N re-estimates them from N training samples")
             })
         }
-        BatchNorm::Origin => statistics::has_some(network, aligned).then(|| {
+        policy @ BatchNorm::Origin => statistics::matters(policy, network, aligned).then(|| {
             "batch norm has θ0's running statistics in every model, also in the single ones, which \
              are not what their files are"
                 .to_string()

@@ -39,12 +39,14 @@ pub struct Inputs {
     pub checkpoints: Vec<Checkpoint>,
     /// What the user should know about adapters among them.
     warnings: Vec<String>,
-    /// State of each file when it was opened.
-    stamps: Vec<Stamp>,
+    /// The network's files when they were opened.
+    origin_files: Vec<Stamp>,
+    /// Files other than models, before they are opened.
+    others: Vec<Stamp>,
 }
 
 impl Inputs {
-    /// Opens the network and the checkpoints.
+    /// Opens the network and the checkpoints, and watches the run's other files as well.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -54,16 +56,14 @@ impl Inputs {
             settings.weights.as_deref(),
         );
         let matching = &settings.matching;
-        let mut inputs = Self::read(&settings.origin, weights, key, candidates, matching)?;
-        let mut files = inputs.model_files();
-        files.extend(settings.other_files());
-        inputs.stamps = files.iter().filter_map(|path| Stamp::of(path)).collect();
-        Ok(inputs)
+        let others = settings.other_files().map(|path| Stamp::of(&path));
+        let others = others.collect();
+        let inputs = Self::read(&settings.origin, weights, key, candidates, matching)?;
+        Ok(Self { others, ..inputs })
     }
 
-    /// Opens the network and the checkpoints, and does not watch whether they change. `weights` is
-    /// θ0's state dict, by default the one beside the network; `key` names the dictionary to take
-    /// from files that hold several.
+    /// Opens the network and the checkpoints. `weights` is θ0's state dict, by default the one beside
+    /// the network; `key` names the dictionary to take from files that hold several.
     ///
     /// What the exporter computed is computed from the state dict's tensors, and fixed tensors are
     /// taken from their models.
@@ -77,7 +77,11 @@ impl Inputs {
         candidates: &[Candidate],
         options: &matching::Options,
     ) -> Result<Self> {
-        let (origin_name, model) = open_origin(origin)?;
+        let OpenedOrigin {
+            name: origin_name,
+            model,
+            files: origin_files,
+        } = open_origin(origin)?;
         let weights = weights.map(Path::to_path_buf);
         let weights = weights.or_else(|| state_dict_beside(&model.path));
         let open = |path: &PathBuf| Checkpoint::open_weights(&of_tensors(path), key);
@@ -95,7 +99,8 @@ impl Inputs {
             model,
             unfolding: Unfolding::default(),
             is_altered: false,
-            stamps: Vec::new(),
+            origin_files,
+            others: Vec::new(),
         };
         inputs.unfold(options)?;
         inputs.fix(options)?;
@@ -151,12 +156,15 @@ impl Inputs {
 
     /// The files that hold weights.
     pub fn model_files(&self) -> Vec<PathBuf> {
-        let mut paths = vec![self.origin.clone()];
-        paths.extend(self.model.external.iter().cloned());
-        let weights = self.origin_weights.iter();
-        let state_dicts = weights.chain(&self.checkpoints);
-        paths.extend(state_dicts.flat_map(|checkpoint| checkpoint.files.clone()));
-        paths
+        let stamps = self.model_stamps();
+        stamps.map(|it| it.path().to_path_buf()).collect()
+    }
+
+    /// The files that hold weights, as they were when they were opened.
+    fn model_stamps(&self) -> impl Iterator<Item = &Stamp> {
+        let models = self.origin_weights.iter().chain(&self.checkpoints);
+        let files = models.flat_map(|checkpoint| &checkpoint.files);
+        self.origin_files.iter().chain(files)
     }
 
     /// The dictionary that was taken from θ0's state dict and from each checkpoint's file, by the
@@ -185,7 +193,8 @@ impl Inputs {
     /// # Errors
     /// When a file has changed.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.stamps.iter().try_for_each(Stamp::check)
+        let mut stamps = self.model_stamps().chain(&self.others);
+        stamps.try_for_each(Stamp::check)
     }
 }
 
@@ -211,19 +220,32 @@ fn name(checkpoints: &mut [Checkpoint], candidates: &[Candidate], origin: &Path,
     }
 }
 
-/// Opens the origin, which must be a network, or a folder with one. Returns its name and the
-/// network.
+/// The opened origin.
+pub struct OpenedOrigin {
+    /// Its name.
+    pub name: String,
+    /// The network.
+    pub model: Model,
+    /// Its files when they were opened.
+    pub files: Vec<Stamp>,
+}
+
+/// Opens the origin, which must be a network, or a folder with one.
 ///
 /// # Errors
 /// When the file cannot be read or holds no network.
-pub fn open_origin(path: &Path) -> Result<(String, Model)> {
+pub fn open_origin(path: &Path) -> Result<OpenedOrigin> {
     let checkpoint = if path.is_dir() {
         Checkpoint::open(&network_in(path)?)?
     } else {
         Checkpoint::open(path)?
     };
     match checkpoint.content {
-        Content::Network(model) => Ok((checkpoint.name, *model)),
+        Content::Network(model) => Ok(OpenedOrigin {
+            name: checkpoint.name,
+            model: *model,
+            files: checkpoint.files,
+        }),
         Content::StateDict(_) => Err(Error::flag(
             "--origin",
             format!(
@@ -250,4 +272,46 @@ pub fn hashes(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
         Ok((path.display().to_string(), hex))
     };
     paths.par_iter().map(hash).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    /// Overwrites the last byte of a file in place.
+    fn touch(path: &Path) {
+        let mut file = fs::File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::End(-1)).unwrap();
+        file.write_all(&[1]).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_watched_from_the_moment_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
+        for name in ["zs.onnx", "zs.safetensors", "ft1.safetensors"] {
+            let path = folder.path().join(name);
+            fs::copy(example.join(name), &path).unwrap();
+            let model = Candidate::file(example.join("ft2.safetensors"));
+            let models = match name {
+                "ft1.safetensors" => [model, Candidate::file(&path)],
+                _ => [model.clone(), model],
+            };
+            let of = |own: &str| match name == own {
+                true => path.clone(),
+                false => example.join(own),
+            };
+            let (origin, weights) = (of("zs.onnx"), of("zs.safetensors"));
+            let options = matching::Options::default();
+            let read = Inputs::read(&origin, Some(&weights), None, &models, &options);
+            let inputs = read.unwrap();
+            inputs.check_unchanged().unwrap();
+            touch(&path);
+            let message = inputs.check_unchanged().unwrap_err().to_string();
+            assert!(message.contains(&format!("{name}: changed")), "{message}");
+        }
+    }
 }

@@ -54,7 +54,7 @@ pub fn probe(saves: &[Save], session: &Session, network: &Network<'_>) -> Result
             }
             atomic::probe(&path)?;
         }
-        save::check_left_out(path, aligned, checkpoints)?;
+        save::check_content(path, aligned, checkpoints)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A session: the network and the checkpoints, opened and aligned.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::Observer;
-use super::candidates::Candidate;
+use super::candidates::{Candidate, Candidates};
 use super::data::LoadedData;
 use super::inputs::{Inputs, open_origin};
 use super::output::Output;
@@ -61,7 +62,7 @@ impl Session {
         let (mut candidates, list) = settings.candidates.read()?;
         let runtime = Runtime::load(settings.onnxruntime.as_deref())?;
         // Adapters and what an exporter computed are computed as soon as the inputs are open.
-        check_fits(&open_origin(&settings.origin)?.1, &settings.options)?;
+        check_fits(&open_origin(&settings.origin)?.model, &settings.options)?;
         let inputs = Inputs::open(&settings, &candidates)?;
         inputs.notes().iter().for_each(|note| observer.note(note));
         for (candidate, checkpoint) in candidates.iter_mut().zip(&inputs.checkpoints) {
@@ -83,9 +84,13 @@ impl Session {
         match list {
             Some(list) => {
                 session.refuse_names(&list)?;
+                session.refuse_separators(&list)?;
                 session.leave_out_diverged(&list, observer)?;
             }
-            None => session.refuse_nonfinite()?,
+            None => {
+                session.refuse_names("NAME=CKPT")?;
+                session.refuse_nonfinite()?;
+            }
         }
         session.rename_left_out()?;
         let network = Network::of(&session.inputs.model);
@@ -256,7 +261,8 @@ impl Session {
     pub fn provenance(&self, data: &LoadedData, engine: Option<&Engine<'_>>) -> Provenance {
         let files = data.content.iter().chain(&data.config_file);
         let mut settings = self.settings.recorded();
-        if !statistics::has_some(&self.network(), &self.aligned) {
+        let policy = self.settings.batch_norm;
+        if !statistics::matters(policy, &self.network(), &self.aligned) {
             settings.remove("bn");
         }
         if let Some(layout) = engine.and_then(Engine::layout) {
@@ -286,25 +292,39 @@ impl Session {
         }
     }
 
-    /// Refuses names that the results could not hold, or not tell apart.
-    fn refuse_names(&self, list: &str) -> Result<()> {
-        let names = self.names();
-        let Some((origin, models)) = names.split_first() else {
-            return Ok(());
-        };
-        for (index, name) in models.iter().enumerate() {
-            let problem = if name == origin {
-                format!("a model has the name of the origin, `{origin}`")
-            } else if models[..index].contains(name) {
-                format!("two models have the name `{name}`")
-            } else if name.contains(';') {
-                format!("the name `{name}` contains a `;`, which separates names in the results")
-            } else {
+    /// Refuses names that the results could not tell apart; `place` is where models are named.
+    fn refuse_names(&self, place: &str) -> Result<()> {
+        let mut known = BTreeMap::from([(&self.inputs.origin_name, &self.inputs.origin)]);
+        let is_list = !matches!(self.settings.candidates, Candidates::Files(_));
+        for model in &self.inputs.checkpoints {
+            let Some(path) = known.insert(&model.name, &model.path) else {
                 continue;
             };
-            return Err(Error::flag(list, problem).help("give each a name: NAME=CKPT"));
+            // A path may begin or end at the origin itself.
+            let is_origin = model.name == self.inputs.origin_name && *path == self.inputs.origin;
+            if is_origin && !is_list && model.path == self.inputs.origin {
+                continue;
+            }
+            let problem = match is_origin {
+                true => format!("a model has the name of the origin, `{}`", model.name),
+                false => format!("two models have the name `{}`", model.name),
+            };
+            return Err(Error::flag(place, problem).help("give each a name of its own: NAME=CKPT"));
         }
         Ok(())
+    }
+
+    /// Refuses names that the lists in the results could not hold.
+    fn refuse_separators(&self, place: &str) -> Result<()> {
+        let mut models = self.inputs.checkpoints.iter();
+        let Some(model) = models.find(|model| model.name.contains(';')) else {
+            return Ok(());
+        };
+        let problem = format!(
+            "the name `{}` contains a `;`, which separates names in the results",
+            model.name
+        );
+        Err(Error::flag(place, problem).help("give it another name: NAME=CKPT"))
     }
 
     /// Leaves out listed models whose weights are NaN or infinite.

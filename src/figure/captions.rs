@@ -18,7 +18,9 @@ fn batch_norm(provenance: &Provenance) -> Option<String> {
             format!("re-estimated for every model from {samples} training samples")
         }
         None if policy == "origin" => "θ0's in every model".to_string(),
-        None => "averaged, not re-estimated".to_string(),
+        None => "mixed like weights (variances outside the models' hull: as logarithms), not \
+                 re-estimated"
+            .to_string(),
     };
     Some(format!("Batch norm: running statistics {text}."))
 }
@@ -30,7 +32,10 @@ mod tests {
     #[test]
     fn each_policy_is_told_and_no_network_without_statistics() {
         for (policy, end) in [
-            ("interpolate", "averaged, not re-estimated."),
+            (
+                "interpolate",
+                "(variances outside the models' hull: as logarithms), not re-estimated.",
+            ),
             ("origin", "θ0's in every model."),
             (
                 "recalibrate=500:64",

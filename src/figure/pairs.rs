@@ -7,6 +7,7 @@ use super::numbers::fixed;
 use super::plot::{Plot, Series};
 use super::scatter::Scatter;
 use super::theme;
+use crate::base::human;
 use crate::result::pairs::{Correlation, Pair, Pairs, SMALLEST_GAIN, WORTH_MAGNIFYING};
 use crate::result::score::Role;
 
@@ -245,20 +246,14 @@ fn differing(names: &[String]) -> String {
     if whole.chars().count() <= MOST_LETTERS {
         return whole;
     }
-    let mut head = super::text::short(&names[0]);
-    let mut told = 1;
-    for name in &names[1..] {
-        let longer = format!("{head}, {name}");
-        if longer.chars().count() + " and 9 more".len() > MOST_LETTERS {
-            break;
-        }
-        head = longer;
-        told += 1;
-    }
-    match names.len() - told {
-        0 => head,
-        more => format!("{head} and {more} more"),
-    }
+    let mut shown = names.to_vec();
+    shown[0] = super::text::short(&names[0]);
+    let fits = |most: &usize| {
+        let head = shown[..*most].join(", ");
+        head.chars().count() + " and 9 more".len() <= MOST_LETTERS
+    };
+    let most = (2..=shown.len()).take_while(fits).last().unwrap_or(1);
+    human::list(&shown, most)
 }
 
 #[cfg(test)]

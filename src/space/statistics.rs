@@ -94,10 +94,13 @@ pub fn apply(policy: BatchNorm, network: &Network<'_>, aligned: &mut Aligned) ->
     Ok(())
 }
 
-/// Whether some tensors of the checkpoints are running statistics.
-pub fn has_some(network: &Network<'_>, aligned: &Aligned) -> bool {
+/// Whether a policy makes a difference: some tensors of the checkpoints are running statistics, and
+/// for `interpolate` some differ between the models.
+pub fn matters(policy: BatchNorm, network: &Network<'_>, aligned: &Aligned) -> bool {
     let mut all = 0..aligned.pool.parameters.len();
-    all.any(|index| is_statistic(network, aligned, index))
+    let moves =
+        |index: usize| policy != BatchNorm::Interpolate || !aligned.pool.parameters[index].frozen;
+    all.any(|index| is_statistic(network, aligned, index) && moves(index))
 }
 
 fn nothing(policy: BatchNorm, network: &Network<'_>) -> Error {

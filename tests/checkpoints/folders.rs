@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use landscape::base::files::Stamp;
 use landscape::checkpoint::{Checkpoint, network_in, state_dict_beside};
 use tempfile::TempDir;
 
@@ -32,7 +33,8 @@ fn an_index_and_its_folder_are_the_whole_checkpoint() {
         let found = Checkpoint::open(&given).unwrap();
         assert_holds(&found, &expected("sharded"));
         let files = [INDEX, FIRST, SECOND].map(|name| folder.join(name));
-        assert_eq!(found.files, files);
+        let read: Vec<_> = found.files.iter().map(Stamp::path).collect();
+        assert_eq!(read, files);
         assert!(found.notes.is_empty() && !found.is_safetensors());
     }
     let names = [folder.clone(), folder.join(INDEX)];
@@ -107,6 +109,47 @@ fn missing_and_stale_files_and_tensors_are_told() {
         message.contains("names the file `../x.bin`") && message.contains("refused"),
         "{message}"
     );
+}
+
+/// An index of two files, and what it names in each.
+fn indexed(folder: &Path, parts: [(&str, &str); 2]) {
+    let mut map = serde_json::Map::new();
+    for ((of, name), half) in parts.into_iter().zip([0, 1]) {
+        copy(of, &folder.join(name));
+        let tensors = expected(of);
+        let own = tensors.keys().enumerate().filter(|(k, _)| k % 2 == half);
+        map.extend(own.map(|(_, tensor)| (tensor.clone(), name.into())));
+    }
+    let index = serde_json::json!({ "weight_map": map });
+    fs::write(folder.join(INDEX), index.to_string()).unwrap();
+}
+
+#[test]
+fn the_dictionary_of_the_parts_is_that_of_the_whole_and_their_notes_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Checkpoint::open(&file("lightning.ckpt")).unwrap();
+    assert!(whole.dictionary.is_some() && !whole.notes.is_empty());
+    let parts = [("lightning.ckpt", FIRST), ("lightning.ckpt", SECOND)];
+    indexed(folder.path(), parts);
+    let found = Checkpoint::open(folder.path()).unwrap();
+    assert_holds(&found, &expected("lightning.ckpt"));
+    assert_eq!(found.dictionary, whole.dictionary);
+    for note in &whole.notes {
+        let (_, told) = note.split_once(": ").unwrap();
+        for name in [FIRST, SECOND] {
+            let is_told = |it: &String| it.contains(name) && it.ends_with(told);
+            assert!(found.notes.iter().any(is_told), "{:?}", found.notes);
+        }
+    }
+    // One part holds a state dict, the other is one.
+    indexed(
+        folder.path(),
+        [("lightning.ckpt", FIRST), ("zip.pt", SECOND)],
+    );
+    let message = refused(folder.path(), None);
+    for words in ["different dictionaries", FIRST, SECOND, "--weights KEY"] {
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 #[test]

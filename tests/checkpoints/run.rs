@@ -132,7 +132,7 @@ fn every_kind_of_file_gives_the_same_plane() {
     }
     assert_eq!(
         provenance["dictionaries"],
-        serde_json::json!({ "b": "state_dict" })
+        serde_json::json!({ "b": "state_dict", "sharded": "weights" })
     );
     assert_eq!(provenance["verified"]["b"], "value");
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use landscape::checkpoint::{Checkpoint, find};
 use zip::write::SimpleFileOptions;
 
-use super::files::{file, refused};
+use super::files::{assert_holds, expected, file, refused};
 
 #[test]
 fn files_of_pytorch_without_weights() {
@@ -101,6 +101,66 @@ fn files_that_were_cut_short() {
             assert!(message.contains("cut short?"), "{part}: {message}");
         }
     }
+}
+
+/// The places of the entries in the directory of an archive.
+fn entries(bytes: &[u8]) -> Vec<usize> {
+    let windows = bytes.windows(4).enumerate();
+    let entries = windows.filter(|(_, window)| window == b"PK\x01\x02");
+    entries.map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_checksum_or_a_length_that_does_not_fit_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pt");
+    let damaged = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let message = refused(&path, None);
+        assert!(message.contains("/data/"), "{message}");
+        let words = "is damaged: its bytes do not fit its length and checksum";
+        assert!(message.contains(words), "{message}");
+    };
+    // One bit of a weight, in the middle of its bytes in the file.
+    let whole = fs::read(file("zip.pt")).unwrap();
+    let found = Checkpoint::open(&file("zip.pt")).unwrap();
+    let held = &found.state_dict().unwrap()["body.weight"].bytes;
+    let at = whole.windows(held.len()).position(|it| it == &held[..]);
+    let mut bytes = whole.clone();
+    bytes[at.unwrap() + held.len() / 2] ^= 1;
+    damaged(&bytes);
+    // A compressed part that is longer or shorter than it says.
+    let deflated = fs::read(file("deflated.pt")).unwrap();
+    for change in [-4_i32, 4] {
+        let mut bytes = deflated.clone();
+        for at in entries(&deflated) {
+            let name = usize::from(bytes[at + 28]);
+            if bytes[at + 46..at + 46 + name]
+                .windows(6)
+                .any(|it| it == b"/data/")
+            {
+                let len = bytes[at + 24..at + 28].first_chunk().unwrap();
+                let len = u32::from_le_bytes(*len).saturating_add_signed(change);
+                bytes[at + 24..at + 28].copy_from_slice(&len.to_le_bytes());
+            }
+        }
+        assert_ne!(bytes, deflated);
+        damaged(&bytes);
+    }
+}
+
+#[test]
+fn an_archive_that_was_written_without_checksums_is_read() {
+    // `torch.serialization.set_crc32_options(False)` leaves zeros in their place.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pt");
+    let mut bytes = fs::read(file("zip.pt")).unwrap();
+    for at in entries(&bytes.clone()) {
+        bytes[at + 16..at + 20].fill(0);
+    }
+    fs::write(&path, bytes).unwrap();
+    let found = Checkpoint::open(&path).unwrap();
+    assert_holds(&found, &expected("zip.pt"));
 }
 
 #[test]

@@ -7,10 +7,13 @@
 mod common;
 mod constants;
 mod extra;
+mod many;
+mod merged;
 mod network;
 mod prefixes;
 mod pytorch;
 mod tables;
+mod types;
 
 /// Asserts that a text has all these parts.
 fn has(text: &str, parts: &[&str]) {

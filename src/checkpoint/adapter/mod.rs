@@ -17,6 +17,7 @@ use super::folder::hugging_face;
 use super::names::stem;
 use super::tensor::Tensor;
 use super::{Checkpoint, Content};
+use crate::base::files::Stamp;
 use crate::error::{Error, Result, file_name};
 
 /// Name of an adapter's configuration.
@@ -41,8 +42,8 @@ pub struct Adapter {
     pub source: PathBuf,
     /// Path of the weights.
     pub path: PathBuf,
-    /// All files that were read: the weights and the configuration.
-    pub files: Vec<PathBuf>,
+    /// All files that were read, as they were then: the weights and the configuration.
+    pub files: Vec<Stamp>,
     /// Whether matrices of the base are said to be [in, out].
     pub fan_in_fan_out: bool,
     /// The updated modules, by their paths.
@@ -145,12 +146,13 @@ impl Adapter {
                 "it tells the scaling of the factors; copy it from where PEFT saved it, or {MERGE}"
             )));
         }
+        let stamp = Stamp::of(&configuration);
         let config = Config::read(&configuration)?;
         let mut adapter = Self {
             name: stem(&source),
             source,
             path: path.clone(),
-            files: files.iter().cloned().chain([configuration]).collect(),
+            files: files.iter().cloned().chain([stamp]).collect(),
             fan_in_fan_out: config.fan_in_fan_out,
             updates: Vec::new(),
             whole: BTreeMap::new(),
@@ -353,7 +355,7 @@ mod tests {
         let checkpoint = Checkpoint {
             name: WEIGHTS.to_string(),
             source: path.clone(),
-            files: vec![path.clone()],
+            files: vec![Stamp::of(&path)],
             path,
             dictionary: None,
             notes: Vec::new(),

@@ -1,11 +1,12 @@
 //! Weights of an ONNX model that are stored in files beside it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::proto::{TensorProto, entries};
+use crate::base::files::Stamp;
 use crate::base::map;
 use crate::error::Error;
 
@@ -15,7 +16,7 @@ pub struct Files {
     /// Folders that may contain the files: the model's own, as given and with links resolved (a
     /// hub's cache links model and data into one folder of blobs).
     roots: Vec<PathBuf>,
-    mapped: HashMap<PathBuf, Bytes>,
+    mapped: BTreeMap<PathBuf, (Stamp, Bytes)>,
 }
 
 /// The reason why external data cannot be used.
@@ -58,7 +59,7 @@ impl Files {
         Self {
             folder,
             roots: roots.into_iter().flatten().collect(),
-            mapped: HashMap::new(),
+            mapped: BTreeMap::new(),
         }
     }
 
@@ -95,23 +96,25 @@ impl Files {
         }
     }
 
-    /// The names of the files used.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        let mut paths: Vec<PathBuf> = self.mapped.keys().cloned().collect();
-        paths.sort();
-        paths
+    /// The files used, as they were when they were opened, in the order of their paths.
+    pub fn stamps(&self) -> Vec<Stamp> {
+        self.mapped
+            .values()
+            .map(|(stamp, _)| stamp.clone())
+            .collect()
     }
 
     fn map(&mut self, location: &str) -> Result<Bytes, Fault> {
         let path = self.resolve(location)?;
-        if let Some(bytes) = self.mapped.get(&path) {
+        if let Some((_, bytes)) = self.mapped.get(&path) {
             return Ok(bytes.clone());
         }
+        let stamp = Stamp::of(&path);
         let bytes = map::map_file(&path).map_err(|error| Fault {
             problem: format!("external data: {error}"),
             help: Some("keep the model and its data file in one folder"),
         })?;
-        self.mapped.insert(path, bytes.clone());
+        self.mapped.insert(path, (stamp, bytes.clone()));
         Ok(bytes)
     }
 

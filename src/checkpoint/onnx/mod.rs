@@ -13,6 +13,7 @@ use prost::Message;
 
 use self::proto::{DataLocation, DataType, GraphProto, ModelProto, TensorProto};
 use super::tensor::{Dtype, Tensor};
+use crate::base::files::Stamp;
 use crate::base::map;
 use crate::error::{Error, Result};
 
@@ -33,8 +34,8 @@ pub struct Model {
     pub lifted: BTreeSet<String>,
     /// Size of the file, without external data.
     bytes: usize,
-    /// Paths of the external files that hold weights.
-    pub external: Vec<PathBuf>,
+    /// The external files that hold weights, as they were when they were opened.
+    pub external: Vec<Stamp>,
 }
 
 impl Model {
@@ -86,7 +87,7 @@ impl Model {
             tensors,
             lifted,
             bytes: size,
-            external: external.paths(),
+            external: external.stamps(),
         })
     }
 

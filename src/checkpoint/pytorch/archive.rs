@@ -26,6 +26,8 @@ pub struct Archive {
     zip: ZipArchive<Cursor<Bytes>>,
     /// The folder of all entries, with its slash.
     folder: String,
+    /// Whether checksums were written: `torch.serialization.set_crc32_options(False)` leaves zeros.
+    has_checksums: bool,
     /// Storages that were decompressed, by their keys.
     inflated: HashMap<Bytes, Bytes>,
 }
@@ -46,11 +48,16 @@ impl Archive {
         let zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|error| {
             format!("is a damaged zip archive ({error}): was the copy or download cut short?")
         })?;
+        let mut zip = zip;
         let folder = folder(&zip)?;
+        let pickle = zip.index_for_name(&format!("{folder}{PICKLE}"));
+        let pickle = pickle.and_then(|index| zip.by_index_raw(index).ok());
+        let has_checksums = pickle.is_some_and(|pickle| pickle.crc32() != 0);
         let mut archive = Self {
             bytes: bytes.clone(),
             zip,
             folder,
+            has_checksums,
             inflated: HashMap::new(),
         };
         let order = archive.entry("byteorder", budget)?;
@@ -89,7 +96,8 @@ impl Archive {
         Ok(found)
     }
 
-    /// An entry below the folder, decompressed at the budget's cost; `None` if there is none.
+    /// An entry below the folder, decompressed at the budget's cost; `None` if there is none. Its
+    /// checksum is verified.
     fn entry(&mut self, name: &str, budget: &mut usize) -> Outcome<Option<Bytes>> {
         let name = format!("{}{name}", self.folder);
         let Some(index) = self.zip.index_for_name(&name) else {
@@ -100,12 +108,16 @@ impl Archive {
         if entry.encrypted() {
             return Err("is an encrypted zip archive: decrypt it first".to_string());
         }
-        let (start, len) = (entry.data_start(), entry.size());
+        let (start, len, crc) = (entry.data_start(), entry.size(), entry.crc32());
         if entry.compression() == CompressionMethod::Stored {
             let range = start.checked_add(len);
             let range = range.filter(|end| *end <= self.bytes.len() as u64);
             let end = range.ok_or_else(|| format!("its part `{name}` reaches beyond the file"))?;
-            return Ok(Some(self.bytes.slice(start as usize..end as usize)));
+            let stored = self.bytes.slice(start as usize..end as usize);
+            if self.has_checksums && crc32fast::hash(&stored) != crc {
+                return Err(changed(&name));
+            }
+            return Ok(Some(stored));
         }
         drop(entry);
         let expected = usize::try_from(len).ok().filter(|len| *len <= *budget);
@@ -117,12 +129,23 @@ impl Archive {
         };
         *budget -= expected;
         let mut out = Vec::with_capacity(expected);
-        let mut entry = self.zip.by_index(index).map_err(damaged)?.take(len);
-        entry
-            .read_to_end(&mut out)
-            .map_err(|error| damaged(error.into()))?;
+        // One byte more than declared tells whether there are more; the checksum is verified at the
+        // end of the stream.
+        let entry = self.zip.by_index(index).map_err(damaged)?;
+        let read = entry.take(len.saturating_add(1)).read_to_end(&mut out);
+        if out.len() != expected || read.is_err() {
+            return Err(changed(&name));
+        }
         Ok(Some(out.into()))
     }
+}
+
+/// Says that an entry is not what was written.
+fn changed(name: &str) -> String {
+    format!(
+        "its part `{name}` is damaged: its bytes do not fit its length and checksum; copy or download \
+         the file again"
+    )
 }
 
 /// Number of entries that the end of an archive declares; `None` if it has no such end.

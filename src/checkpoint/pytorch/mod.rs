@@ -32,6 +32,7 @@ use self::legacy::Legacy;
 use self::outcome::Outcome;
 use self::view::Storage;
 use super::tensor::{Dtype, Tensor};
+use crate::base::human;
 use crate::error::{Error, Result};
 
 /// What even the smallest file may make us allocate, in bytes.
@@ -169,14 +170,10 @@ fn notes(taken: &Dictionary, left: &[String], is_chosen: bool) -> Vec<String> {
             left.join("; ")
         ));
     }
-    if let Some((first, more)) = taken.others.split_first() {
-        let more = match more.len() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        notes.push(format!(
-            "`{first}`{more} hold no tensors and are passed over"
-        ));
+    if !taken.others.is_empty() {
+        let quoted: Vec<String> = taken.others.iter().map(|it| format!("`{it}`")).collect();
+        let others = human::list(&quoted, 1);
+        notes.push(format!("{others} hold no tensors and are passed over"));
     }
     notes
 }

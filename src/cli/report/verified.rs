@@ -1,5 +1,6 @@
 //! The line that says how each checkpoint's tensors were verified.
 
+use crate::base::human;
 use crate::result::provenance::Provenance;
 
 /// Maximum number of checkpoints named in a group.
@@ -18,15 +19,8 @@ const KINDS: [(&str, &str); 5] = [
 pub fn line(provenance: &Provenance) -> Option<String> {
     let groups = KINDS.iter().filter_map(|(kind, words)| {
         let of_kind = provenance.verified.iter().filter(|(_, by)| by == kind);
-        let mut names: Vec<&str> = of_kind.map(|(name, _)| name.as_str()).collect();
-        let more = names.len().saturating_sub(NAMED);
-        names.truncate(NAMED);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        (!names.is_empty()).then(|| format!("{}{more}: {words}", names.join(", ")))
+        let names: Vec<&str> = of_kind.map(|(name, _)| name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{}: {words}", human::list(&names, NAMED)))
     });
     let groups: Vec<String> = groups.collect();
     (!groups.is_empty()).then(|| groups.join("; "))

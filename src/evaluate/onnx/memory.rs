@@ -85,7 +85,12 @@ pub fn session_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
         Binding::InGraph => context.members() + 2,
         Binding::Baked | Binding::Inputs => COPIES,
     };
-    (weights.sum::<usize>() * copies * layout.workers) as u64
+    // Statistics of a mix are re-estimated in a session beside the one that evaluates it.
+    let beside = match context.statistics {
+        Some(_) => COPIES,
+        None => 0,
+    };
+    (weights.sum::<usize>() * (copies + beside) * layout.workers) as u64
 }
 
 /// Bytes of the training samples that batch norm's statistics are re-estimated from.

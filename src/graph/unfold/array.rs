@@ -45,11 +45,6 @@ impl Array {
         self.data.is_empty()
     }
 
-    /// Whether all elements are equal.
-    pub fn is_uniform(&self) -> bool {
-        self.data.windows(2).all(|pair| pair[0] == pair[1])
-    }
-
     /// Picks elements by their old index.
     fn pick(&self, shape: Vec<usize>, index: impl Fn(&[usize]) -> usize) -> Self {
         let count = shape.iter().product();

@@ -49,6 +49,15 @@ pub struct UnfoldedNorm {
     pub epsilon: f64,
 }
 
+impl UnfoldedNorm {
+    /// Names of all tensors of the state dict that it uses.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let own = self.bias.iter().chain(self.affine.iter().flatten());
+        let own = own.chain(&self.statistics).map(String::as_str);
+        own.chain(self.weight.names()).collect()
+    }
+}
+
 /// What is to be changed in a graph.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -65,19 +74,6 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.replacements.is_empty() && self.norms.is_empty() && self.biases.is_empty()
     }
-
-    /// Names of all tensors of the state dict that it uses.
-    pub fn names(&self) -> BTreeSet<&str> {
-        let expressions = self.replacements.iter().map(|it| &it.expression);
-        let expressions = expressions.chain(self.norms.iter().map(|it| &it.weight));
-        let mut names: BTreeSet<&str> = expressions.flat_map(Expression::names).collect();
-        for norm in &self.norms {
-            let own = norm.bias.iter().chain(norm.affine.iter().flatten());
-            names.extend(own.chain(&norm.statistics).map(String::as_str));
-        }
-        names.extend(self.biases.iter().map(|(_, _, name)| name.as_str()));
-        names
-    }
 }
 
 /// A tensor of the state dict that becomes an initializer.
@@ -90,7 +86,7 @@ pub struct RawTensor<'a> {
     pub is_buffer: bool,
 }
 
-/// Rewrites a model. `raws` are the tensors of [`Plan::names`]. `None` if the graph's
+/// Rewrites a model. `raws` are the state dict's tensors that the plan uses. `None` if the graph's
 /// operators are too old, or a name is taken.
 pub fn apply(model: &Model, plan: &Plan, raws: &[RawTensor<'_>]) -> Option<Model> {
     let network = Network::of(model);

@@ -292,8 +292,8 @@ fn tied(adapter: &Adapter, products: &[Planned<'_>], base: &Base<'_>) -> Vec<Str
     let targets: BTreeSet<&str> = products.iter().map(|it| it.name.as_str()).collect();
     let warning = |planned: &Planned<'_>| {
         let twin = base.tensors.iter().find(|(name, tensor)| {
-            let is_other = !targets.contains(name.as_str()) && tensor.shape == planned.base.shape;
-            is_other && tensor.dtype == planned.base.dtype && tensor.bytes == planned.base.bytes
+            let is_other = !targets.contains(name.as_str());
+            is_other && *tensor == planned.base
         })?;
         Some(format!(
             "{}: `{}` and `{}` are equal in the base; if they are tied, the adapter as it runs \

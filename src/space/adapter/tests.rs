@@ -32,7 +32,7 @@ fn adapter(updates: Vec<Update>, whole: &[(&str, Tensor)]) -> Adapter {
         source: "adapter".into(),
         name: "lora".into(),
         path: "lora/adapter_model.safetensors".into(),
-        files: vec!["w".into(), "c".into()],
+        files: Vec::new(),
         fan_in_fan_out: false,
         updates,
         whole: whole

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::findings::{Findings, SHOWN, some};
 use super::names::module;
 use super::origin::Origin;
+use crate::base::human;
 
 /// The export that keeps every tensor.
 const EXPORT: &str = "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
@@ -109,7 +110,7 @@ fn on_misshapen(findings: &Findings, model: &str) -> Option<String> {
     let patterns: Vec<String> = patterns.collect();
     let flags = |of: &dyn Fn(&String) -> String| {
         let flags: Vec<String> = patterns.iter().map(of).collect();
-        shown(&flags)
+        human::joined(&flags, " ", SHOWN)
     };
     (!patterns.is_empty()).then(|| {
         format!(
@@ -139,7 +140,7 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
         let flags = others.iter().map(|name| format!("--ignore '{name}'"));
         format!(
             "tables and masks of the network, which no training changes, are kept as they are by {}",
-            shown(&flags.collect::<Vec<_>>())
+            human::joined(&flags.collect::<Vec<_>>(), " ", SHOWN)
         )
     });
     let lacking = (!parameters.is_empty()).then(|| {
@@ -172,7 +173,7 @@ fn on_extra(findings: &Findings, keeps_all: bool) -> Option<String> {
         };
         format!(
             "{why}: leave them out with --ignore-unused, or with {}",
-            shown(&flags)
+            human::joined(&flags, " ", SHOWN)
         )
     });
     let dropped = findings.extra.keys();
@@ -192,13 +193,4 @@ fn on_extra(findings: &Findings, keeps_all: bool) -> Option<String> {
     });
     let all: Vec<String> = dropped.into_iter().chain(unused).collect();
     (!all.is_empty()).then(|| all.join("; "))
-}
-
-/// The first few flags, and how many more there are.
-fn shown(flags: &[String]) -> String {
-    let listed = flags.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-    match flags.len().saturating_sub(SHOWN) {
-        0 => listed.join(" "),
-        more => format!("{} (and {more} more)", listed.join(" ")),
-    }
 }

@@ -1,14 +1,14 @@
 //! Tensors that only the checkpoint has: those that hold no weights, copies of others, and those
 //! that the network does not use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::matches::Matches;
 use super::names::Names;
 use super::options::Options;
+use super::proof::Telling;
 use super::tables::is_frequencies;
-use super::unused::{Presence, is_wide};
-use super::values::is_uniform;
+use super::unused::{Presence, UnusedModules, is_wide};
 use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
@@ -57,8 +57,11 @@ pub(super) struct Extra<'a> {
 }
 
 /// Sorts the tensors that were not matched: those to pass over, and those that have no place.
+///
+/// `weights` are θ0's own, by the checkpoint's names.
 pub(super) fn sort<'a>(
     names: &Names<'a>,
+    weights: Option<&BTreeMap<&str, &Tensor>>,
     matches: &Matches,
     options: &Options,
 ) -> (Vec<PassedOver>, Vec<Extra<'a>>) {
@@ -75,6 +78,8 @@ pub(super) fn sort<'a>(
         .filter(|(_, stored, _)| !matched.contains_key(stored))
         .collect();
     let presence = Presence::of(names.origin, matches);
+    let kept = matched.iter().map(|(name, tensor)| (*name, *tensor));
+    let originals = Twins::of(kept.filter(|(name, _)| !options.ignores(name)));
     let (mut passed_over, mut extras) = (Vec::new(), Vec::new());
     let mut unknown = Vec::new();
     for (key, stored, tensor) in open {
@@ -84,17 +89,19 @@ pub(super) fn sort<'a>(
         {
             Some(Reason::NoWeight)
         } else {
-            copied(&matched, tensor, options).map(Reason::Copy)
+            copied(&originals, tensor).map(Reason::Copy)
         };
         match reason {
             Some(reason) => passed_over.push(named(names, key, stored, reason)),
             None => unknown.push((key, stored, tensor)),
         }
     }
-    let traceless = traceless(names, &matched, &unknown);
+    let traceless = traceless(weights, &matched, &unknown);
+    let mut open: Vec<_> = unknown.iter().map(|it| (it.0, it.2)).collect();
+    open.sort_by_key(|(key, _)| *key);
+    let mut unused_modules = UnusedModules::new(&presence, &open, &traceless);
     for &(key, stored, tensor) in &unknown {
-        let own = unknown.iter().map(|(key, _, tensor)| (*key, *tensor));
-        let unused = presence.unused(key, stored, own, &traceless);
+        let unused = unused_modules.pattern(key, stored);
         match unused.clone().filter(|_| options.ignore_unused) {
             Some(pattern) => {
                 passed_over.push(named(names, key, stored, Reason::Unused(pattern)));
@@ -113,31 +120,29 @@ pub(super) fn sort<'a>(
 /// trace: at θ0 they equal another tensor, with which they were merged, or are all ones or zeros,
 /// which change nothing.
 fn traceless<'a>(
-    names: &Names<'a>,
+    weights: Option<&BTreeMap<&str, &Tensor>>,
     matched: &BTreeMap<&str, &Tensor>,
     unknown: &[(&'a str, &'a str, &'a Tensor)],
 ) -> BTreeSet<&'a str> {
-    let Some(weights) = names.weights_by_stored_name() else {
+    let Some(weights) = weights else {
         return BTreeSet::new();
     };
-    let known = matched.keys().filter_map(|name| weights.get(*name));
-    let known: Vec<&&Tensor> = known.collect();
-    let is_merged = |own: &Tensor| {
-        let mut known = known.iter();
-        known.any(|it| it.dtype == own.dtype && it.shape == own.shape && it.bytes == own.bytes)
-    };
+    let known = matched
+        .keys()
+        .filter_map(|name| weights.get_key_value(*name));
+    let known = Twins::of(known.map(|(name, tensor)| (*name, *tensor)));
     let is_idle = |own: &Tensor| {
         let first = || {
             decode::values(&StoredTensor::nameless(own, false))
                 .first()
                 .copied()
         };
-        is_uniform(own) && first().is_some_and(|it| [0.0, 1.0].contains(&it))
+        own.is_uniform() && first().is_some_and(|it| [0.0, 1.0].contains(&it))
     };
     let found = unknown.iter().filter(|(_, stored, _)| {
         let own = weights.get(*stored).filter(|own| own.dtype.is_float());
         own.is_some_and(|own| match is_wide(own) {
-            true => is_merged(own),
+            true => known.of_tensor(own).is_some(),
             false => is_idle(own),
         })
     });
@@ -156,16 +161,46 @@ fn named(names: &Names<'_>, key: &str, stored: &str, reason: Reason) -> PassedOv
 
 /// The matched tensor that a tensor equals, element by element. Constants prove nothing: all biases
 /// are zero in the beginning.
-fn copied(matched: &BTreeMap<&str, &Tensor>, tensor: &Tensor, options: &Options) -> Option<String> {
-    if is_uniform(tensor) {
+fn copied(originals: &Twins<'_>, tensor: &Tensor) -> Option<String> {
+    if tensor.is_uniform() {
         return None;
     }
-    let same = |other: &&Tensor| {
-        other.dtype == tensor.dtype && other.shape == tensor.shape && other.bytes == tensor.bytes
-    };
-    let mut found = matched.iter().filter(|(name, _)| !options.ignores(name));
-    let found = found.find(|(_, other)| same(other));
-    found.map(|(name, _)| (*name).to_string())
+    originals.of_tensor(tensor).map(String::from)
+}
+
+/// Bytes at the beginning of a tensor that tell most tensors apart.
+const HEAD: usize = 64;
+
+/// Tensors by type, shape and first bytes, so that an equal one is found without comparing all.
+struct Twins<'a> {
+    known: HashMap<Sketch<'a>, Vec<(&'a str, &'a Tensor)>>,
+}
+
+/// A tensor's type, shape and first bytes.
+type Sketch<'a> = (Dtype, &'a [usize], &'a [u8]);
+
+impl<'a> Twins<'a> {
+    fn of(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Self {
+        let mut known: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, tensor) in tensors {
+            known
+                .entry(Self::key(tensor))
+                .or_default()
+                .push((name, tensor));
+        }
+        Self { known }
+    }
+
+    fn key(tensor: &Tensor) -> Sketch<'_> {
+        let head = &tensor.bytes[..tensor.bytes.len().min(HEAD)];
+        (tensor.dtype, &tensor.shape, head)
+    }
+
+    /// The name of the first tensor that equals this one.
+    fn of_tensor(&self, tensor: &Tensor) -> Option<&'a str> {
+        let mut alike = self.known.get(&Twins::key(tensor))?.iter();
+        alike.find(|(_, it)| *it == tensor).map(|(name, _)| *name)
+    }
 }
 
 /// Whether a tensor of floats holds no weights, by its name, shape and values: counters, positions

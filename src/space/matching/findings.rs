@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::extra::Extra;
+use crate::base::human;
 use crate::graph::record::Computed;
 
 /// Maximum number of names in a list.
@@ -63,12 +64,7 @@ impl Findings {
     }
 }
 
-/// Joins the first few of a list, and says how many more there are.
-pub(super) fn some(mut items: Vec<String>) -> String {
-    let more = items.len().saturating_sub(NAMED);
-    items.truncate(NAMED);
-    match more {
-        0 => items.join(", "),
-        more => format!("{} and {more} more", items.join(", ")),
-    }
+/// The first few names of a list in a sentence, and how many more there are.
+pub(super) fn some(items: Vec<String>) -> String {
+    human::list(&items, NAMED)
 }

@@ -1,13 +1,13 @@
 //! Groups places into parameters: merged tensors are split, tied ones are counted once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::matches::{Match, MatchRule, Matches, is_left};
 use super::options::Options;
 use super::origin::Origin;
 use super::tables;
 use super::values::{Agreement, orientation, same_values};
-use crate::checkpoint::tensor::Dtype;
+use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::network::{Network, Place, Use};
@@ -40,6 +40,7 @@ pub(super) fn parameters(
     let network = origin.network;
     let mut constants = BTreeSet::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut by_initializer: HashMap<&str, Vec<usize>> = HashMap::new();
     for r#use in &network.uses {
         if is_constant(origin, matched, r#use) || is_left(r#use, matched, options) {
             // Most values of `Constant` nodes are constants; only those of initializers are told.
@@ -49,21 +50,30 @@ pub(super) fn parameters(
             continue;
         }
         let sources = sources_at(checkpoints, matched, r#use)?;
-        let same = |group: &&mut Group<'_>| {
-            group.first.initializer == r#use.initializer && same_tensors(&group.sources, &sources)
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.places.push(r#use.place),
-            None => groups.push(Group {
-                first: r#use,
-                sources,
-                places: vec![r#use.place],
-            }),
+        let own = by_initializer.entry(&r#use.initializer).or_default();
+        let same = |index: &&usize| same_tensors(&groups[**index].sources, &sources);
+        match own.iter().find(same) {
+            Some(&index) => groups[index].places.push(r#use.place),
+            None => {
+                own.push(groups.len());
+                groups.push(Group {
+                    first: r#use,
+                    sources,
+                    places: vec![r#use.place],
+                });
+            }
         }
     }
     let mut parameters: Vec<Parameter> = Vec::new();
+    let mut known: HashMap<Corners, Vec<usize>> = HashMap::new();
     for (index, group) in groups.iter().enumerate() {
-        let tied_to = (0..index).find(|&other| is_tied(network, group, &groups[other]));
+        let alike = Corners::of(network, group).map(|it| known.entry(it).or_default());
+        let tied_to = alike.and_then(|alike| {
+            let mut others = alike.iter().copied();
+            let tied_to = others.find(|&other| is_tied(network, group, &groups[other]));
+            alike.push(index);
+            tied_to
+        });
         parameters.push(parameter(network, checkpoints, group, tied_to));
     }
     set_frozen(network, &groups, &mut parameters);
@@ -137,6 +147,40 @@ fn same_tensors(first: &[&StoredTensor], second: &[&StoredTensor]) -> bool {
 fn equal_sources(a: &StoredTensor, b: &StoredTensor) -> bool {
     let (first, second) = (&a.tensor, &b.tensor);
     a.transposed == b.transposed && same_values(first, second, false, Agreement::Exact)
+}
+
+/// What a matrix has in common with its transpose and is found without comparing: its sides, its
+/// first element and its last. Of many thousand matrices, only those alike in it are compared.
+#[derive(PartialEq, Eq, Hash)]
+struct Corners {
+    sides: [usize; 2],
+    elements: [u64; 2],
+}
+
+impl Corners {
+    /// Those of θ0's tensor; `None` for one that is no matrix.
+    fn of(network: &Network<'_>, group: &Group<'_>) -> Option<Self> {
+        let tensor = network.tensor(&group.first.initializer)?;
+        let &[rows, columns] = tensor.shape.as_slice() else {
+            return None;
+        };
+        let size = tensor.dtype.size()?;
+        let last = tensor.bytes.len().checked_sub(size)?;
+        let element = |start: usize| {
+            let one = Tensor {
+                dtype: tensor.dtype,
+                shape: vec![1],
+                bytes: tensor.bytes.slice(start..start + size),
+            };
+            let values = decode::values(&StoredTensor::nameless(&one, false));
+            // 0 and −0 are equal.
+            values.first().map(|value| (value + 0.0).to_bits())
+        };
+        Some(Self {
+            sides: [rows.min(columns), rows.max(columns)],
+            elements: [element(0)?, element(last)?],
+        })
+    }
 }
 
 /// Whether two initializers are one matrix (tied embeddings): equal in the origin and in every

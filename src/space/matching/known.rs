@@ -28,6 +28,17 @@ enum Form {
     Any,
 }
 
+impl Form {
+    /// What a tensor must be to stand behind the name.
+    fn needed(&self) -> Needed<'_> {
+        match self {
+            Self::Shape(shape) => Needed::Shape(shape),
+            Self::Elements(elements) => Needed::Elements(*elements),
+            Self::Any => Needed::Nothing,
+        }
+    }
+}
+
 /// The graph's names, without the segments of wrappers.
 pub struct Known {
     /// The form behind each name, and the graph's own spelling; `None` if two names share one.
@@ -96,14 +107,47 @@ impl Known {
     }
 
     /// The plain names by what they end with: `a.b.c` under `a.b.c`, `b.c` and `c`.
-    pub fn by_ending(&self) -> HashMap<&str, Vec<&str>> {
-        let mut endings: HashMap<&str, Vec<&str>> = HashMap::new();
-        for name in self.names.keys() {
+    pub fn by_ending(&self) -> Endings<'_> {
+        let mut names: HashMap<(&str, Needed<'_>), Vec<&str>> = HashMap::new();
+        for (name, entry) in &self.names {
+            let Some((_, form)) = entry else { continue };
             for ending in endings_of(name) {
-                endings.entry(ending).or_default().push(name);
+                names.entry((ending, form.needed())).or_default().push(name);
             }
         }
-        endings
+        Endings { names }
+    }
+}
+
+/// What a form asks of a tensor.
+#[derive(PartialEq, Eq, Hash)]
+enum Needed<'k> {
+    Shape(&'k [usize]),
+    Elements(usize),
+    Nothing,
+}
+
+/// Plain names by ending and by what they ask of a tensor: of many thousand names that end alike
+/// (`weight`), those that fit are found without a look at the others.
+pub struct Endings<'k> {
+    names: HashMap<(&'k str, Needed<'k>), Vec<&'k str>>,
+}
+
+impl Endings<'_> {
+    /// The first `most` names, in their order, that end so and that a tensor fits.
+    pub fn fitting(&self, ending: &str, tensor: &Tensor, most: usize) -> Vec<&str> {
+        let needed = [
+            Needed::Shape(&tensor.shape),
+            Needed::Elements(tensor.len()),
+            Needed::Nothing,
+        ];
+        let found = needed
+            .into_iter()
+            .filter_map(|needed| self.names.get(&(ending, needed)));
+        let mut found: Vec<&str> = found.flat_map(|it| it.iter().take(most).copied()).collect();
+        found.sort_unstable();
+        found.truncate(most);
+        found
     }
 }
 

@@ -23,6 +23,7 @@ mod notes;
 mod options;
 mod origin;
 mod prefix;
+mod proof;
 mod refusal;
 mod rules;
 mod tables;
@@ -49,7 +50,7 @@ use crate::checkpoint::onnx::Model;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::graph::align::align;
-use crate::graph::network::{Network, Place};
+use crate::graph::network::{Network, Place, Use};
 use crate::graph::suspect;
 
 /// Aligns checkpoints with the origin.
@@ -234,8 +235,10 @@ fn by_graph(network: &Network<'_>, model: &Model, options: &Options) -> Result<M
 }
 
 fn origin_sources(network: &Network<'_>, grouped: &Grouped) -> Vec<StoredTensor> {
+    let uses = network.uses.iter().map(|it| (it.place, it));
+    let uses: BTreeMap<Place, &Use> = uses.collect();
     let source = |places: &Vec<Place>| {
-        let r#use = network.uses.iter().find(|r#use| r#use.place == places[0])?;
+        let r#use = uses.get(&places[0])?;
         Some(StoredTensor {
             name: r#use.initializer.clone(),
             tensor: network.tensor(&r#use.initializer)?.clone(),

@@ -19,10 +19,10 @@ use super::matches::{Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
+use super::proof::Telling;
 use super::refusal::refuse;
 use super::rules;
 use super::tables::{self, Evidence};
-use super::values::is_uniform;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
@@ -45,8 +45,8 @@ pub fn match_named(
     refuse_other_integers(&names, checkpoint, options)?;
     let matches = rules::find(&names);
     let mut findings = Findings::default();
-    let (passed_over, extras) = extra::sort(&names, &matches, options);
     let weights = names.weights_by_stored_name();
+    let (passed_over, extras) = extra::sort(&names, weights.as_ref(), &matches, options);
     let verified = verify_values(origin, weights.as_ref(), &matches, options, &mut findings);
     let is_whole = verified == Verified::Value && extras.is_empty();
     let is_whole = is_whole && is_accounted(&names, &matches, &passed_over);
@@ -80,10 +80,8 @@ fn refuse_other_integers(
         let own = network.tensor(key).or_else(|| weights?.get(*key).copied());
         // Counters are single numbers.
         let differs = own.filter(|own| own.len() > 1).is_some_and(|own| {
-            !own.dtype.is_float()
-                && own.dtype == tensor.dtype
-                && own.shape == tensor.shape
-                && own.bytes != tensor.bytes
+            let is_alike = own.dtype == tensor.dtype && own.shape == tensor.shape;
+            !own.dtype.is_float() && is_alike && own != *tensor
         });
         differs && !options.ignores(stored)
     });
@@ -177,7 +175,7 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
             path.is_none_or(|it| it == module(&r#use.initializer))
         });
     let tensor = network.tensor(&r#use.initializer).filter(|_| !own);
-    tensor.is_some_and(is_uniform)
+    tensor.is_some_and(Telling::is_uniform)
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
@@ -194,13 +192,9 @@ pub(super) fn computation_between(
     equal: impl FnOnce() -> bool,
 ) -> Option<Computed> {
     let tensor = origin.network.tensor(initializer);
-    let is_trivial = |it: &Tensor| {
-        let values = decode::values(&StoredTensor::nameless(it, false));
-        values.iter().all(|x| [0.0, 1.0].contains(&x.abs()))
-    };
     let tells = tensor.is_none_or(|it| match it.len() {
-        1 => !is_trivial(it),
-        _ => !is_uniform(it),
+        1 => !it.is_trivial(),
+        _ => !it.is_uniform(),
     });
     match origin.record.history(initializer, place) {
         History::Computed(computed)

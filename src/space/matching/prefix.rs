@@ -5,7 +5,7 @@
 //! one; two that do so equally well, with different tensors, are a question to the user.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::known::{Known, endings_of, plain};
@@ -56,8 +56,8 @@ impl Renaming {
 /// A renaming with the tensors that it fits.
 struct Candidate<'a> {
     renaming: Renaming,
-    /// Stored names of the tensors that agree with the graph in name and shape.
-    hits: BTreeSet<&'a str>,
+    /// Stored names of the tensors that agree with the graph in name and shape, sorted.
+    hits: Vec<&'a str>,
 }
 
 /// Finds the renaming of a state dict; tensors that the user leaves out have no say.
@@ -97,8 +97,10 @@ pub fn find(
     if best.renaming == Renaming::default() {
         return Ok(Renaming::default());
     }
+    let taken: HashSet<&str> = best.hits.iter().copied().collect();
     let rival = |it: &&Candidate<'_>| {
-        it.hits.len() as f64 >= RIVAL * best.hits.len() as f64 && it.hits.is_disjoint(&best.hits)
+        let is_large = it.hits.len() as f64 >= RIVAL * best.hits.len() as f64;
+        is_large && !it.hits.iter().any(|name| taken.contains(name))
     };
     let rivals: Vec<&Candidate<'_>> = candidates[1..].iter().filter(rival).collect();
     if rivals.is_empty() {
@@ -120,9 +122,7 @@ fn proposals(known: &Known, voters: &[Voter<'_>]) -> BTreeSet<Renaming> {
     let mut votes: BTreeMap<Renaming, usize> = BTreeMap::new();
     for voter in voters {
         let alike = endings_of(&voter.name).find_map(|ending| {
-            let mut found = endings.get(ending)?.iter().copied();
-            let fits = |name: &&str| known.fits(name, voter.tensor);
-            let found: Vec<&str> = found.by_ref().filter(fits).take(VOTES).collect();
+            let found = endings.fitting(ending, voter.tensor, VOTES);
             (!found.is_empty()).then_some((ending, found))
         });
         let Some((ending, found)) = alike else {
@@ -178,7 +178,7 @@ fn question(path: &Path, best: &Candidate<'_>, rivals: &[&Candidate<'_>]) -> Err
 }
 
 /// The pattern of the longest prefix, up to a dot, that stored names share.
-fn pattern(names: &BTreeSet<&str>) -> String {
+fn pattern(names: &[&str]) -> String {
     let (Some(first), Some(last)) = (names.first(), names.last()) else {
         return "*".to_string();
     };
@@ -209,9 +209,8 @@ mod tests {
 
     #[test]
     fn what_names_share_ends_at_a_dot() {
-        let shared = |names: &[&str]| pattern(&names.iter().copied().collect());
-        assert_eq!(shared(&["a.teacher.w", "a.teacher.x.w"]), "a.teacher.*");
-        assert_eq!(shared(&["a.tea.w", "a.team.w"]), "a.*");
-        assert_eq!(shared(&["fc", "x"]), "*");
+        assert_eq!(pattern(&["a.teacher.w", "a.teacher.x.w"]), "a.teacher.*");
+        assert_eq!(pattern(&["a.tea.w", "a.team.w"]), "a.*");
+        assert_eq!(pattern(&["fc", "x"]), "*");
     }
 }

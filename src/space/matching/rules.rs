@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::known::leaf;
 use super::matches::{Match, MatchRule, Matches};
 use super::names::{Names, Orientation};
-use super::values::is_uniform;
+use super::proof::Telling;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::Use;
 use crate::space::decode;
@@ -193,7 +193,7 @@ fn by_tie(names: &Names<'_>, matches: &mut Matches) {
             continue;
         };
         // One that equals its transpose does not tell which of the two it is.
-        if tensor.shape[0] == tensor.shape[1] && names.origin.is_transpose(tensor, tensor) {
+        if tensor.is_symmetric() {
             continue;
         }
         let tied_to = network.uses.iter().find_map(|other| {
@@ -224,7 +224,7 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
             continue;
         };
         // Many a constant is all ones or zeros, as parameters are before training.
-        if is_uniform(tensor) && origin.network.model.lifted.contains(&r#use.initializer) {
+        if tensor.is_uniform() && origin.network.model.lifted.contains(&r#use.initializer) {
             continue;
         }
         // A matrix that equals its transpose does not tell its orientation.

@@ -1,6 +1,6 @@
 //! Tells the modules that a network does not use from those that its exporter may have folded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::matches::Matches;
@@ -22,6 +22,8 @@ pub(super) struct Presence {
     keeps_all: bool,
     /// Whether the nodes tell which module they were exported from.
     has_paths: bool,
+    /// Whether the exporter's record marks the tensors that it left as they are.
+    is_marked: bool,
     /// Whether the graph has tensors of several elements that nothing was matched to, such as values
     /// of `Constant` nodes.
     has_open: bool,
@@ -45,6 +47,7 @@ impl Presence {
             names,
             keeps_all: origin.record.is_unoptimized(),
             has_paths,
+            is_marked: origin.record.is_marked(),
             has_open: uses.any(|it| {
                 let wide = network
                     .tensor(&it.initializer)
@@ -67,45 +70,6 @@ impl Presence {
         modules.find(|module| !self.has(module))
     }
 
-    /// The pattern that leaves out the module of a tensor, if the network does not use it: it has
-    /// nothing in the graph, and no exporter folds such a module. `name` is the graph's name,
-    /// `stored` that of the file, and `open` are all tensors without a place, by the graph's names.
-    ///
-    /// If the graph was exported with every tensor as it is, all of `open` is unused, but for what
-    /// is among the `traceless`.
-    pub fn unused<'a>(
-        &self,
-        name: &str,
-        stored: &str,
-        open: impl Iterator<Item = (&'a str, &'a Tensor)>,
-        traceless: &BTreeSet<&str>,
-    ) -> Option<String> {
-        let Some(module) = self.absent(name) else {
-            let is_unused = self.keeps_all && !traceless.contains(name);
-            return is_unused.then(|| stored.to_string());
-        };
-        let own = open.filter(|(other, _)| other.starts_with(module));
-        let own: Vec<(&str, &Tensor)> = own.collect();
-        if !self.keeps_all && self.may_be_folded(&own) {
-            return None;
-        }
-        // Zeros and ones are also in layers that the network does not use.
-        let has_layer = own.iter().any(|(_, tensor)| is_wide(tensor));
-        let counts = |(name, tensor): &(&str, &Tensor)| {
-            traceless.contains(name) && (is_wide(tensor) || !has_layer)
-        };
-        if own.iter().any(counts) {
-            return None;
-        }
-        // The file may have another prefix than the graph.
-        let rest = &name[module.len()..];
-        let module = stored.strip_suffix(rest).unwrap_or(stored);
-        Some(match own.len() {
-            1 => stored.to_string(),
-            _ => format!("{module}*"),
-        })
-    }
-
     /// Whether an exporter may have folded a module whose tensors are nowhere in the graph into the
     /// tensors of others: batch norm, gains, scales, parametrizations of a weight.
     fn may_be_folded(&self, tensors: &[(&str, &Tensor)]) -> bool {
@@ -124,15 +88,86 @@ impl Presence {
         if tensors.iter().any(|(_, tensor)| is_wide(tensor)) {
             return false;
         }
-        // Layer norm is never folded, and its node tells its module.
+        // Layer norm is never folded, and its node tells its module. Only where the exporter's record
+        // marks what it kept is a gain that was multiplied into a weight told from it.
         let norm = |(name, tensor): &(&str, &Tensor)| {
             let leaf = name.rsplit('.').next().unwrap_or(name);
             ["weight", "bias"].contains(&leaf) && tensor.len() > 1
         };
         let statistic = |name: &str| STATISTICS.iter().any(|it| name.ends_with(it));
         !self.has_paths
+            || !self.is_marked
             || !tensors.iter().all(norm)
             || tensors.iter().any(|(name, _)| statistic(name))
+    }
+}
+
+/// Tells of which modules nothing is in the graph; each is judged once.
+pub(super) struct UnusedModules<'p> {
+    presence: &'p Presence,
+    /// All tensors without a place, by the graph's names, sorted.
+    open: &'p [(&'p str, &'p Tensor)],
+    /// Those of them that may have been used without a trace.
+    traceless: &'p BTreeSet<&'p str>,
+    /// The number of tensors of a module, if the network does not use it.
+    known: HashMap<&'p str, Option<usize>>,
+}
+
+impl<'p> UnusedModules<'p> {
+    pub fn new(
+        presence: &'p Presence,
+        open: &'p [(&'p str, &'p Tensor)],
+        traceless: &'p BTreeSet<&'p str>,
+    ) -> Self {
+        Self {
+            presence,
+            open,
+            traceless,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The pattern that leaves out the module of a tensor, if the network does not use it: it has
+    /// nothing in the graph, and no exporter folds such a module. `name` is the graph's name and
+    /// `stored` that of the file.
+    ///
+    /// If the graph was exported with every tensor as it is, all open tensors are unused, but for
+    /// what is among the traceless ones.
+    pub fn pattern(&mut self, name: &'p str, stored: &str) -> Option<String> {
+        let presence = self.presence;
+        let Some(module) = presence.absent(name) else {
+            let is_unused = presence.keeps_all && !self.traceless.contains(name);
+            return is_unused.then(|| stored.to_string());
+        };
+        let known = self.known.get(module).copied();
+        let count = known.unwrap_or_else(|| {
+            let count = self.unused(module);
+            self.known.insert(module, count);
+            count
+        });
+        // The file may have another prefix than the graph.
+        let rest = &name[module.len()..];
+        let module = stored.strip_suffix(rest).unwrap_or(stored);
+        Some(match count? {
+            1 => stored.to_string(),
+            _ => format!("{module}*"),
+        })
+    }
+
+    /// The number of open tensors of a module, if the network does not use it.
+    fn unused(&self, module: &str) -> Option<usize> {
+        let start = self.open.partition_point(|(name, _)| *name < module);
+        let own = &self.open[start..];
+        let own = &own[..own.partition_point(|(name, _)| name.starts_with(module))];
+        if !self.presence.keeps_all && self.presence.may_be_folded(own) {
+            return None;
+        }
+        // Zeros and ones are also in layers that the network does not use.
+        let has_layer = own.iter().any(|(_, tensor)| is_wide(tensor));
+        let counts = |(name, tensor): &(&str, &Tensor)| {
+            self.traceless.contains(name) && (is_wide(tensor) || !has_layer)
+        };
+        (!own.iter().any(counts)).then_some(own.len())
     }
 }
 

@@ -40,13 +40,6 @@ pub fn same_values(
     }
 }
 
-/// Whether all elements of a tensor are the same.
-pub fn is_uniform(tensor: &Tensor) -> bool {
-    let mut elements = tensor.bytes.chunks(tensor.dtype.size().unwrap_or(1));
-    let first = elements.next();
-    elements.all(|it| Some(it) == first)
-}
-
 /// Whether two tensors hold the same values: `Some(false)` directly, `Some(true)` if the second is
 /// the transpose of the first, `None` if they differ.
 pub fn orientation(first: &Tensor, second: &Tensor, agreement: Agreement) -> Option<bool> {

@@ -11,7 +11,7 @@ use super::evidence;
 use super::findings::some;
 use super::matches::Verified;
 use super::origin::Origin;
-use super::values::{Agreement, is_uniform, same_values};
+use super::proof::Telling;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
@@ -131,11 +131,9 @@ fn may_be_two(origin: &Origin<'_>, aligned: &Aligned) -> Option<String> {
     };
     let doubtful = aligned.places.iter().enumerate().filter(|(index, places)| {
         let tensor = &aligned.pool.members[0].sources[*index].tensor;
-        let is_square = matches!(tensor.shape[..], [rows, columns] if rows == columns && rows > 1);
         let products = places.iter().filter(is_product).count() > 1;
-        let is_turned = || is_square && same_values(tensor, tensor, true, Agreement::Exact);
         let moves = !aligned.pool.parameters[*index].frozen;
-        moves && places.len() > 1 && (is_uniform(tensor) || (products && is_turned()))
+        moves && places.len() > 1 && (tensor.is_uniform() || (products && tensor.is_symmetric()))
     });
     let names = doubtful.map(|(index, _)| format!("`{}`", aligned.pool.parameters[index].name));
     let names: Vec<String> = names.collect();

@@ -60,13 +60,14 @@ pub fn files(path: &Path, aligned: &Aligned, network: &Network<'_>) -> Result<Ve
     Ok(files)
 }
 
-/// Checks that a file of this name can hold the evaluated model, whatever was left out of it.
+/// Checks that a file of this name can hold the evaluated model, whichever checkpoint it is written
+/// like and whatever was left out of it; call it before a long run.
 ///
 /// # Errors
-/// When a `.safetensors` file would need an unknown tensor.
-pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
+/// When a `.safetensors` file would need an unknown tensor, or one of a type that is not written.
+pub fn check_content(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
     match Format::of(path)? {
-        Format::Safetensors => named::check_left_out(path, aligned, checkpoints),
+        Format::Safetensors => named::check_content(path, aligned, checkpoints),
         Format::Onnx => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
-use crate::checkpoint::safetensors::{Declared, header, read_layout};
+use crate::checkpoint::safetensors::{Declared, FileLayout, header, read_layout};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
@@ -100,12 +100,14 @@ pub fn write(
     })
 }
 
-/// Checks that a file like the checkpoints' can hold the evaluated model; call it before a long
-/// run.
+/// Checks that a file like the checkpoints' can hold the evaluated model.
 ///
 /// # Errors
-/// When a tensor was left out of the checkpoints, differs between them, and θ0's is not known.
-pub fn check_left_out(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
+/// When a tensor was left out of the checkpoints, differs between them, and θ0's is not known; or
+/// when a checkpoint has a tensor of a type that is not written.
+pub fn check_content(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint]) -> Result<()> {
+    let mut named = checkpoints.iter().filter(|it| has_names(it));
+    named.try_for_each(|it| layout_of(path, it).map(|_| ()))?;
     let templates = 1..=checkpoints.len();
     let mut all = templates.map(|it| left_to_origin(path, aligned, it, checkpoints).map(|_| ()));
     all.try_for_each(|checked| checked)
@@ -264,14 +266,9 @@ fn is_same(pool: &Pool, mix: &Mix, source: &StoredTensor, [one, other]: [Held; 2
 /// Plans the template's file with the parameters mixed. Of its metadata only the format is kept:
 /// the rest describes a single training run.
 fn like(path: &Path, template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Result<PlannedFile> {
-    let (tensors, format) = if template.is_safetensors() {
-        let mut layout = read_layout(&template.path)?;
-        let format = layout.metadata.remove(FORMAT);
-        (layout.tensors, format)
-    } else {
-        (declared(path, template)?, None)
-    };
-    let tensors = tensors.into_iter();
+    let mut layout = layout_of(path, template)?;
+    let format = layout.metadata.remove(FORMAT);
+    let tensors = layout.tensors.into_iter();
     let tensors = tensors.map(
         |(declared, bytes)| match names.get(declared.name.as_str()) {
             Some(&held) => (declared, Elements::Mixed(held)),
@@ -281,6 +278,17 @@ fn like(path: &Path, template: &Checkpoint, names: &BTreeMap<&str, Held>) -> Res
     Ok(PlannedFile {
         tensors: tensors.collect(),
         metadata: metadata(format),
+    })
+}
+
+/// The tensors of a checkpoint as a `.safetensors` file declares them, and the metadata that it has.
+fn layout_of(path: &Path, template: &Checkpoint) -> Result<FileLayout> {
+    if template.is_safetensors() {
+        return read_layout(&template.path);
+    }
+    Ok(FileLayout {
+        tensors: declared(path, template)?,
+        metadata: BTreeMap::new(),
     })
 }
 
@@ -299,7 +307,8 @@ fn declared(path: &Path, template: &Checkpoint) -> Result<Vec<(Declared, Bytes)>
                     template.path.display(),
                     tensor.dtype.name()
                 ),
-            ));
+            )
+            .help("an .onnx file holds what is judged without it"));
         };
         let declared = Declared {
             name: name.clone(),

@@ -3,6 +3,7 @@
 use super::context::{Context, Target};
 use super::layouts::{shaped, views};
 use crate::graph::unfold::{Array, Expression, Function};
+use crate::space::matching::proof::Telling;
 
 /// Elements that a tensor needs at least, not all equal, so that a constant of proportionality is
 /// no chance.
@@ -50,22 +51,15 @@ pub fn functions(
     // Without a record, values must tell: exp(0) is 1, and so is 1 + 0. With one, they tell the order
     // of several functions, each of which is recorded once.
     let several = chains.iter().any(|chain| chain.len() > 1);
-    let must_tell = operators.is_none() && is_trivial(&target.array);
+    // 0, 1 and −1 alone are what many functions give.
+    let is_trivial = target.array.is_uniform() && target.array.is_trivial();
+    let must_tell = operators.is_none() && is_trivial;
     if must_tell || (operators.is_some() && several && target.array.is_uniform()) {
         return None;
     }
     let mut fitting = all.filter(|it| target.fits(context, it));
     let first = fitting.next()?;
     fitting.next().is_none().then_some(first)
-}
-
-/// Whether a tensor is all 0, 1 or −1, which many functions give.
-fn is_trivial(array: &Array) -> bool {
-    array.is_uniform()
-        && array
-            .data
-            .first()
-            .is_none_or(|x| [0.0, 1.0].contains(&x.abs()))
 }
 
 /// Every order of some functions, each used once.

@@ -142,15 +142,6 @@ impl Target {
         }
     }
 
-    /// Whether it is a square matrix that equals its transpose.
-    pub fn is_symmetric(&self) -> bool {
-        let turned = match self.array.shape[..] {
-            [rows, columns] if rows == columns && rows > 1 => self.array.transpose(&[1, 0]),
-            _ => None,
-        };
-        turned.is_some_and(|it| it.data == self.array.data)
-    }
-
     /// Whether a value is this tensor.
     pub fn is(&self, value: &Array) -> bool {
         value.is_stored_as(&self.array, self.unit)

@@ -7,6 +7,7 @@ use crate::graph::network::{Place, Use};
 use crate::graph::record::{Computed, History};
 use crate::graph::unfold::{Expression, Function};
 use crate::space::matching::names::module;
+use crate::space::matching::proof::Telling;
 
 /// Operators of the exporter's record, besides functions, that the expressions here are made of.
 const KNOWN: [&str; 33] = [
@@ -203,7 +204,7 @@ fn rearranged(
                 .filter_map(|it| layouts::layout(context, it, target));
             // A tensor that the exporter left as it is has its name; a square one that equals its
             // transpose may have been transposed.
-            let is_open = telling && !target.is_symmetric();
+            let is_open = telling && !target.array.is_symmetric();
             let layouts = layouts.filter(|it| is_open || !it.is_raw());
             let mut fitting: Vec<Expression> = layouts.collect();
             if fitting.is_empty() && telling {

@@ -2,6 +2,7 @@
 
 use super::context::{Context, Target};
 use crate::graph::unfold::{Array, Expression};
+use crate::space::matching::proof::Telling;
 
 /// Axes that are permuted in every order; more are kept in place.
 const PERMUTED: usize = 4;

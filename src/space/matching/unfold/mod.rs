@@ -19,6 +19,7 @@ mod gates;
 mod joined;
 mod layouts;
 mod norms;
+mod raws;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -30,16 +31,15 @@ use super::named::{computation_between, is_of_state, reads_foreign_constant};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
+use super::proof::Telling;
 use super::rules;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::onnx::Model;
-use crate::checkpoint::tensor::{Dtype, Tensor};
+use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
 use crate::graph::network::{Network, Place, Use};
-use crate::graph::unfold::rewrite::{self, Plan, RawTensor, Replacement};
-use crate::graph::unfold::{Array, Expression};
-use crate::space::mix::source_bytes;
-use crate::space::stored_tensor::StoredTensor;
+use crate::graph::unfold::Expression;
+use crate::graph::unfold::rewrite::{self, Plan, Replacement};
 
 /// What was found out about a graph.
 #[derive(Debug, Default)]
@@ -140,16 +140,13 @@ fn search(context: &mut Context<'_>) -> Unfolded {
     }
     unfolded.unexplained.splice(0..0, unclear);
     unfolded.unexplained.dedup();
-    let raws = raws(context, &plan);
-    // In 16 bits, what is computed for each mix is rounded twice.
-    let is_half = |it: &RawTensor<'_>| matches!(it.tensor.dtype, Dtype::F16 | Dtype::Bf16);
-    let computes = plan
-        .replacements
-        .iter()
-        .any(|it| !it.expression.is_layout());
-    let is_rounded = raws.iter().any(is_half) && (computes || !plan.norms.is_empty());
+    let types = raws::types(network, &plan);
+    let two = raws::of_two_types(&types);
+    let is_clear = types.values().all(|all| all.len() == 1);
+    let is_possible = !plan.is_empty() && is_clear && !raws::is_rounded(&plan, &types);
     let model =
-        (!plan.is_empty() && !is_rounded).then(|| rewrite::apply(network.model, &plan, &raws));
+        is_possible.then(|| rewrite::apply(network.model, &plan, &raws::of(context, &types)));
+    unfolded.unexplained.extend(two);
     unfolded.model = model.flatten();
     if unfolded.model.is_none() {
         unfolded.explained.clear();
@@ -177,8 +174,7 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             None => of_use(context, r#use, tensor),
         };
         // σ(p) and 1 − σ(p) are equal at p = 0, and exporters merge what is equal.
-        let may_be_two = Array::is_uniform(&context::array(tensor))
-            && context.names.is_shared(&r#use.initializer);
+        let may_be_two = tensor.is_uniform() && context.names.is_shared(&r#use.initializer);
         let is_sure = |it: &Expression| it.is_layout() || it.names().is_empty() || !may_be_two;
         let found = found.filter(|it| is_sure(&it.expression));
         let Some(Explanation { expression, kind }) = found else {
@@ -235,53 +231,4 @@ fn note(context: &mut Context<'_>, r#use: &Use, expression: &Expression) {
         context.modules.insert(r#use.place.node, modules);
     }
     context.take(names);
-}
-
-/// The state dict's tensors of a plan, in the graph's type.
-fn raws<'a>(context: &Context<'a>, plan: &Plan) -> Vec<RawTensor<'a>> {
-    let network = context.names.origin.network;
-    let mut uses = network.uses.iter();
-    let first = uses.find_map(|it| network.tensor(&it.initializer));
-    let dtype = first.map_or(Dtype::F32, |it| it.dtype);
-    let tensors = &context.names.tensors;
-    let named = plan.names().into_iter().filter_map(|name| {
-        let (name, (_, tensor)) = tensors.get_key_value(name)?;
-        Some((name.as_str(), *tensor))
-    });
-    let raw = |(name, tensor): (&'a str, &Tensor)| {
-        let bytes = match tensor.dtype == dtype {
-            true => tensor.bytes.clone(),
-            false => source_bytes(&StoredTensor::nameless(tensor, false), dtype),
-        };
-        RawTensor {
-            name,
-            tensor: Tensor {
-                dtype,
-                shape: tensor.shape.clone(),
-                bytes,
-            },
-            is_buffer: is_buffer(context, name),
-        }
-    };
-    named.map(raw).collect()
-}
-
-/// Whether a tensor of the state dict is a buffer of its module: running statistics, and the
-/// vectors of spectral norm.
-fn is_buffer(context: &Context<'_>, name: &str) -> bool {
-    let leaf = name.rsplit('.').next().unwrap_or(name);
-    let sibling = |leaf: &str| {
-        let own = module(name);
-        let own = if own.is_empty() {
-            leaf.to_string()
-        } else {
-            format!("{own}.{leaf}")
-        };
-        context.tensor(&own).is_some()
-    };
-    match leaf {
-        "running_mean" | "running_var" | "_u" | "_v" => true,
-        "weight_u" | "weight_v" => sibling("weight_orig"),
-        _ => false,
-    }
 }

@@ -3,8 +3,6 @@
 //!
 //! They are put back as nodes behind the convolution, as in an export that was not optimized.
 
-use std::collections::BTreeSet;
-
 use super::context::{Context, Target};
 use super::weights::EPSILONS;
 use crate::checkpoint::onnx::proto::NodeProto;
@@ -13,6 +11,7 @@ use crate::graph::network::Place;
 use crate::graph::unfold::rewrite::UnfoldedNorm;
 use crate::graph::unfold::{Array, Expression, Function};
 use crate::space::matching::names::module;
+use crate::space::matching::proof::Telling;
 
 /// A batch norm of the state dict.
 #[derive(Debug, Clone)]
@@ -332,10 +331,7 @@ fn adjacency(convolution: &str, norm: &str) -> usize {
 
 /// Takes a batch norm's tensors and places as explained.
 fn take(context: &mut Context<'_>, norm: &UnfoldedNorm) {
-    let own = norm.bias.iter().chain(norm.affine.iter().flatten());
-    let names = own.chain(&norm.statistics).map(String::as_str);
-    let all: BTreeSet<&str> = names.chain(norm.weight.names()).collect();
-    context.take(all);
+    context.take(norm.names());
     for slot in [1, 2] {
         context.open.remove(&Place {
             node: norm.node,

@@ -4,6 +4,7 @@ use super::computed::scaled;
 use super::context::{Context, Target};
 use super::layouts::{fit_shape, squeezed};
 use crate::graph::unfold::{Expression, Function};
+use crate::space::matching::proof::Telling;
 
 /// Values of ε in use, the most usual first.
 pub const EPSILONS: [f64; 8] = [1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-3, 1e-4, 0.0];
