@@ -168,13 +168,17 @@ fn a_spectrum_without_a_finite_number_is_read_back() {
         "name": "soup",
         "coefficients": [{"model": "a", "tensor": null, "coefficient": "NaN"}],
         "dataset": dataset(),
+        "held_out_samples": 0,
         "dimension": 3,
         "loss": "NaN",
         "gradient_norm": "NaN",
         "eigenvalues": [
-            {"rank": 1, "end": "top", "value": "NaN", "residual": "NaN", "converged": false},
+            {
+                "rank": 1, "end": "top", "value": "NaN", "residual": "NaN", "converged": false,
+                "sampling_se": "NaN", "held_out": {"value": "NaN", "se": "NaN"},
+            },
         ],
-        "trace": {"value": "NaN", "se": "NaN"},
+        "trace": {"value": "NaN", "se": "NaN", "sampling_se": "NaN"},
         "density": {
             "grid": ["NaN"], "values": ["NaN"], "width": "NaN", "nodes": ["NaN"],
             "weights": ["NaN"], "probes": 1, "steps": 1,
