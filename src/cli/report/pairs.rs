@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::pairs::{Correlation, Pair, Pairs, file};
+use crate::result::pairs::{Correlation, Pair, Pairs, TheoryAgreement, file};
 use crate::result::provenance::Provenance;
 
 /// Pairs of models and how to present them.
@@ -46,7 +46,7 @@ impl Report for PairsReport<'_> {
     fn remarks(&self, rate: f64) -> Vec<String> {
         let pairs = self.pairs;
         let seconds = pairs.provenance.wall_seconds;
-        vec![
+        let mut remarks = vec![
             format!(
                 "angle and advantage: Spearman {}",
                 described(&pairs.angle_advantage)
@@ -56,8 +56,10 @@ impl Report for PairsReport<'_> {
                 described(&pairs.soup_ensemble_test),
                 described(&pairs.soup_ensemble_shifts)
             ),
-            format!("{rate:.0} samples/s, {seconds:.1} s"),
-        ]
+        ];
+        remarks.extend(pairs.theory_agreement.iter().map(agreement));
+        remarks.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
+        remarks
     }
 }
 
@@ -95,6 +97,28 @@ fn extremes(pairs: &Pairs) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Describes how well section 4 predicts the difference between soup and ensemble.
+fn agreement(of: &TheoryAgreement) -> String {
+    let beta = if of.calibrated {
+        "calibrated β"
+    } else {
+        "β = 1"
+    };
+    let pairs = if of.barrier {
+        "behind a barrier"
+    } else {
+        "without a barrier"
+    };
+    format!(
+        "section 4, {beta}, h = {:.4}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
+        of.step,
+        described(&of.rank),
+        of.same_sign,
+        of.signs,
+        of.same_sign_path
+    )
 }
 
 /// Describes a correlation with its interval.
