@@ -26,7 +26,7 @@ fn found() -> Result<Spectrum> {
     let bulk = (0..2000).map(|k| 0.1 * (f64::from(k) * 0.7).sin().powi(3));
     let operator = Diagonal(bulk.chain([50.0, 20.0, 8.0, -1.0]).collect());
     let plan = SpectrumPlan::default();
-    let found = spectrum(&operator, &plan, &mut |_| {})?;
+    let found = spectrum(&operator, None, &plan, &mut |_| {})?;
     Ok(Spectrum {
         name: "ft1".to_string(),
         coefficients: Vec::new(),
@@ -35,6 +35,7 @@ fn found() -> Result<Spectrum> {
             role: Role::Train,
             samples: 100,
         },
+        held_out_samples: 0,
         dimension: operator.dim(),
         loss: 0.1,
         gradient_norm: 1e-3,

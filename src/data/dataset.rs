@@ -86,6 +86,38 @@ impl Dataset {
     /// missing or of the wrong type, shape or number of samples; when there is no sample; and when
     /// u8 data meets a floating-point input without preprocessing. The error names file and array.
     pub fn read(source: &Source, inputs: &[InputSpec], options: &ReadOptions) -> Result<Self> {
+        let mut read = Self::read_rows(source, inputs, options, |n| {
+            subset::subset(n, options.limit, options.seed)
+        })?;
+        if let Some(preprocess) = &options.preprocess {
+            read.look_at_floats(inputs, preprocess);
+        }
+        Ok(read)
+    }
+
+    /// Reads samples that [`Dataset::read`] leaves out because of the limit, as many of them as that
+    /// reads, or all. `None` if it leaves out none.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn read_left_out(
+        source: &Source,
+        inputs: &[InputSpec],
+        options: &ReadOptions,
+    ) -> Result<Option<Self>> {
+        let read = Self::read_rows(source, inputs, options, |n| {
+            subset::left_out(n, options.limit, options.seed)
+        })?;
+        Ok(read.rows.is_some().then_some(read))
+    }
+
+    /// Reads the samples that `rows` chooses of n.
+    fn read_rows(
+        source: &Source,
+        inputs: &[InputSpec],
+        options: &ReadOptions,
+        rows: impl FnOnce(usize) -> Option<Vec<usize>>,
+    ) -> Result<Self> {
         let path = &source.path;
         let bytes = map::map_open(&files::open(path)?, path)?;
         let mut container = open(path, &bytes)?;
@@ -97,7 +129,7 @@ impl Dataset {
                 "holds no sample: `labels` has shape [0]",
             ));
         }
-        let rows = subset::subset(n, options.limit, options.seed);
+        let rows = rows(n);
         let labels = labels::read(path, container, element, rows.as_deref())?;
         let mut reader = Reader {
             path,
@@ -111,7 +143,7 @@ impl Dataset {
             reader.column(spec, &name)
         });
         let columns = columns.collect::<Result<_>>()?;
-        let mut read = Self {
+        Ok(Self {
             source: source.clone(),
             sha256: hash::sha256(&bytes),
             rows,
@@ -120,11 +152,7 @@ impl Dataset {
             columns,
             warnings: Vec::new(),
             notes: Vec::new(),
-        };
-        if let Some(preprocess) = &options.preprocess {
-            read.look_at_floats(inputs, preprocess);
-        }
-        Ok(read)
+        })
     }
 
     /// Checks floating-point data if preprocessing is configured, which applies only to u8. If some

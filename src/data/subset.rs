@@ -26,6 +26,21 @@ pub(super) fn subset(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<us
     Some(chosen.into_iter().collect())
 }
 
+/// Chooses as many samples as [`subset`] among those that it leaves out, or all of these if there are
+/// fewer, in ascending order. Returns `None` if it leaves out none.
+pub(super) fn left_out(n: usize, limit: Option<usize>, seed: u64) -> Option<Vec<usize>> {
+    let chosen = subset(n, limit, seed)?;
+    let mut next = chosen.iter().peekable();
+    let others = (0..n).filter(|index| next.next_if_eq(&index).is_none());
+    let others: Vec<usize> = others.collect();
+    // A different stream from the subset's.
+    let seed = seed ^ 0x6c65_6674_5f6f_7574;
+    match subset(others.len(), Some(chosen.len()), seed) {
+        Some(places) => Some(places.into_iter().map(|place| others[place]).collect()),
+        None => Some(others),
+    }
+}
+
 /// Shuffles `n` samples into evaluation order, every order equally likely (Fisher and Yates), so
 /// that the first of them are a fair sample of all. Like [`subset`], stable across versions.
 pub(super) fn order(n: usize, seed: u64) -> Vec<usize> {
@@ -110,5 +125,18 @@ mod tests {
             counts.iter().all(|&count| count.abs_diff(3000) < 230),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn those_left_out_are_none_of_the_chosen_and_as_many_as_there_are() {
+        for (n, limit, expected) in [(100, 8, 8), (10, 7, 3), (10, 9, 1), (10, 5, 5)] {
+            let chosen = subset(n, Some(limit), 3).unwrap();
+            let others = left_out(n, Some(limit), 3).unwrap();
+            assert_eq!(others.len(), expected);
+            assert!(others.is_sorted_by(|a, b| a < b) && others.iter().all(|&k| k < n));
+            assert!(others.iter().all(|other| !chosen.contains(other)));
+        }
+        assert_eq!(left_out(5, Some(5), 1), None);
+        assert_eq!(left_out(5, None, 1), None);
     }
 }

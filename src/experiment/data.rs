@@ -34,11 +34,7 @@ impl LoadedData {
     pub(super) fn read(settings: &SessionSettings, inputs: &Inputs) -> Result<Self> {
         let network = Network::of(&inputs.model);
         let signature = Signature::of(&network, settings.logits_output.as_deref())?;
-        let options = ReadOptions {
-            preprocess: settings.preprocess.clone(),
-            limit: settings.limit,
-            seed: settings.seed,
-        };
+        let options = read_options(settings);
         let read = |source: &Source| Dataset::read(source, &signature.inputs, &options);
         let datasets = settings.data.iter().map(read);
         let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
@@ -60,6 +56,26 @@ impl LoadedData {
             datasets,
             training,
         })
+    }
+
+    /// Adds samples of the first data set that the limit leaves out, as a data set at the end: as many
+    /// of them as the limit takes, or all. Returns whether there are any.
+    ///
+    /// # Errors
+    /// When data cannot be read.
+    pub(super) fn add_left_out(&mut self, settings: &SessionSettings) -> Result<bool> {
+        let Some(source) = settings.data.first() else {
+            return Ok(false);
+        };
+        let source = Source {
+            name: format!("{} (held out)", source.name),
+            ..source.clone()
+        };
+        let options = read_options(settings);
+        let read = Dataset::read_left_out(&source, &self.signature.inputs, &options)?;
+        let is_some = read.is_some();
+        self.datasets.extend(read);
+        Ok(is_some)
     }
 
     /// Describes how batch norm's statistics are re-estimated, if they are.
@@ -91,6 +107,14 @@ impl LoadedData {
         (done < whole).then(|| {
             format!("stopped by a limit after {done} of {whole} samples; all values are from these samples")
         })
+    }
+}
+
+fn read_options(settings: &SessionSettings) -> ReadOptions {
+    ReadOptions {
+        preprocess: settings.preprocess.clone(),
+        limit: settings.limit,
+        seed: settings.seed,
     }
 }
 

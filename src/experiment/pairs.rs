@@ -7,6 +7,7 @@ use super::pair_selection::PairSelection;
 use super::session::Session;
 use super::theory::compared;
 use crate::analysis::pairs::{self as analysis, PairModels};
+use crate::analysis::theory::agreements;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
@@ -27,8 +28,9 @@ pub struct PairsSettings {
     pub hyperparameters: Option<Vec<String>>,
     /// Whether to report the angles within each tensor as well.
     pub by_layer: bool,
-    /// Whether to compare soup and ensemble by section 4 of the paper.
-    pub theory: bool,
+    /// Steps in α by which soup and ensemble are compared as in section 4 of the paper; empty for no
+    /// comparison. Each is above 0 and at most 1.
+    pub theory: Vec<f64>,
 }
 
 /// Evaluates pairs of the session's models.
@@ -50,8 +52,11 @@ pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer)
         pair.differ = differ(&pairs.models[a], &pairs.models[b], &columns);
     }
     pairs.hyperparameters = columns;
-    if settings.theory {
-        pairs.theory = compared(session, &engine, &models, &places, observer)?;
+    if !settings.theory.is_empty() {
+        let what = (places.as_slice(), settings.theory.as_slice());
+        pairs.theory = compared(session, &engine, &models, what, observer)?;
+        let names = &session.names()[1..];
+        pairs.theory_agreement = agreements(&pairs.theory, names, session.seed());
     }
     if settings.by_layer {
         pairs.layers = layers(
@@ -101,6 +106,7 @@ fn assemble(
         soup_ensemble_shifts,
         summaries: analysis::summaries(&pairs, places),
         theory: Vec::new(),
+        theory_agreement: Vec::new(),
         layers: Vec::new(),
         warnings: [evaluated.warnings.clone(), analysis::twins(gram, &names)].concat(),
         provenance: Default::default(),

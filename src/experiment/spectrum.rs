@@ -7,8 +7,9 @@ use crate::base::human::size;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
+use crate::evaluate::linear_operator::LinearOperator;
 use crate::evaluate::onnx::Engine;
-use crate::evaluate::onnx::gradient::{Curvature, Precision};
+use crate::evaluate::onnx::gradient::{AGREEMENT, Curvature, Precision};
 use crate::graph::network::Network;
 use crate::result::soup::Coefficient;
 use crate::result::spectrum::Spectrum;
@@ -59,7 +60,8 @@ pub fn run(
     session.settings.refuse_recalibration("a Hessian needs")?;
     settings.check(session)?;
     let network = session.network();
-    let data = session.load_data()?;
+    let mut data = session.load_data()?;
+    let held_out = data.add_left_out(&session.settings)?;
     if let Some(output) = &session.settings.output {
         output.check()?;
     }
@@ -69,7 +71,7 @@ pub fn run(
     let words = ("points", "weights of 0 or more");
     let mixes = std::slice::from_ref(&mix);
     let beyond = batch_norm::beyond(session, &network, mixes, words, |_| String::new());
-    let found = measured(session, settings, &engine, &mix, observer);
+    let found = measured((session, settings), &engine, &mix, held_out, observer);
     let mut found = found.map_err(Error::nothing_kept)?;
     found
         .warnings
@@ -128,12 +130,13 @@ fn coefficients(mix: &Mix, names: &[String]) -> Vec<Coefficient> {
     coefficients.collect()
 }
 
-/// Computes the spectrum. The caller adds name, coefficients and provenance.
+/// Computes the spectrum. The caller adds name, coefficients and provenance. `has_held_out` tells
+/// whether the second data set holds further samples of the first.
 fn measured(
-    session: &Session,
-    settings: &SpectrumSettings,
+    (session, settings): (&Session, &SpectrumSettings),
     engine: &Engine<'_>,
     mix: &Mix,
+    has_held_out: bool,
     observer: &dyn Observer,
 ) -> Result<Spectrum> {
     let precision = engine.precision(if settings.double {
@@ -145,33 +148,36 @@ fn measured(
         seed: session.seed(),
         ..settings.plan.clone()
     };
-    let gradients = engine.gradients(0, usize::MAX, precision)?;
-    let dataset = gradients.dataset();
-    let samples: Vec<usize> = (0..gradients.samples()).collect();
-    let curvature = engine.curvature(0, mix, samples.clone(), precision)?;
+    let dataset = engine.datasets().swap_remove(0);
+    let curvature = engine.curvature(0, mix, (0..dataset.samples).collect(), precision)?;
     check_memory(&plan, curvature.dim(), engine)?;
-    let products = plan.products(curvature.dim());
+    let has_held_out = has_held_out && plan.top + plan.bottom > 0;
+    let held_out = has_held_out.then(|| {
+        let samples = 0..engine.datasets()[1].samples;
+        engine.curvature(1, mix, samples.collect(), precision)
+    });
+    let held_out = held_out.transpose()?;
     observer.note(&format!(
-        "{} parameters, {} samples of {}: at most {products} Hessian-vector products",
+        "{} parameters, {} samples of {}: at most {} Hessian-vector products",
         curvature.dim(),
-        samples.len(),
-        dataset.name
+        dataset.samples,
+        dataset.name,
+        plan.products(curvature.dim(), has_held_out),
     ));
-    let gradient = gradients.loss_and_gradient(mix, 1.0, &samples)?;
-    let answers = engine.evaluate(std::slice::from_ref(mix), &())?;
-    Reference::of(&answers, 0, "this point", engine.rounding()).hold(gradient.loss)?;
-    let along = curvature.vector(&gradient);
-    drop(gradients);
-    let found = found(&curvature, &plan, products, observer)?;
+    let (loss, gradient_norm) = slope(engine, mix, &curvature, precision)?;
+    let found = found(&curvature, held_out.as_ref(), &plan, observer)?;
     let mut warnings = found.warnings;
-    warnings.extend(by_differences(&curvature));
+    for curvature in [Some(&curvature), held_out.as_ref()].into_iter().flatten() {
+        warnings.extend(by_differences(curvature).filter(|it| !warnings.contains(it)));
+    }
     Ok(Spectrum {
         name: String::new(),
         coefficients: Vec::new(),
+        held_out_samples: held_out.map_or(0, |_| engine.datasets()[1].samples),
         dataset,
         dimension: curvature.dim(),
-        loss: gradient.loss,
-        gradient_norm: along.iter().map(|x| x * x).sum::<f64>().sqrt(),
+        loss,
+        gradient_norm,
         eigenvalues: found.eigenvalues,
         trace: found.trace,
         density: found.density,
@@ -187,16 +193,35 @@ fn measured(
     })
 }
 
-/// Computes the spectrum with at most `products` products; the observer counts them.
+/// The loss and the length of its gradient, once the loss is that of the network itself.
+fn slope(
+    engine: &Engine<'_>,
+    mix: &Mix,
+    curvature: &Curvature<'_>,
+    precision: Precision,
+) -> Result<(f64, f64)> {
+    let gradients = engine.gradients(0, usize::MAX, precision)?;
+    let samples: Vec<usize> = (0..gradients.samples()).collect();
+    let gradient = gradients.loss_and_gradient(mix, 1.0, &samples)?;
+    let answers = engine.evaluate_one(std::slice::from_ref(mix), 0, &())?;
+    Reference::of(&answers, 0, "this point", engine.rounding()).hold(gradient.loss)?;
+    let along = curvature.vector(&gradient);
+    let norm = along.iter().map(|x| x * x).sum::<f64>().sqrt();
+    Ok((gradient.loss, norm))
+}
+
+/// Computes the spectrum; the observer counts the products.
 fn found(
     curvature: &Curvature<'_>,
+    held_out: Option<&Curvature<'_>>,
     plan: &SpectrumPlan,
-    products: usize,
     observer: &dyn Observer,
 ) -> Result<FoundSpectrum> {
+    let products = plan.products(curvature.dim(), held_out.is_some());
     observer.steps_begin("products", products);
+    let held_out = held_out.map(|it| it as &dyn LinearOperator);
     let mut done = 0;
-    let found = spectrum(curvature, plan, &mut |products| {
+    let found = spectrum(curvature, held_out, plan, &mut |products| {
         observer.steps_done(products - done);
         done = products;
     })?;
@@ -204,11 +229,21 @@ fn found(
     Ok(found)
 }
 
-/// Warns if products are finite differences.
+/// Warns if products are finite differences, and if these did not settle.
 fn by_differences(curvature: &Curvature<'_>) -> Option<String> {
-    let why = curvature.differences()?;
+    let (why, sides) = (curvature.differences()?, curvature.sides()?);
+    let text = format!("products are differences of gradients in float64, not derivatives: {why}");
+    if sides.apart == 0 {
+        return Some(text);
+    }
     Some(format!(
-        "products are differences of gradients in float64, not derivatives: {why}"
+        "{text}; in {} of {} products, the differences ahead and behind are more than {}% apart at every \
+         step (up to {:.0}%): the network has a kink there, such as a ReLU at 0, and the spectrum may be \
+         wrong",
+        sides.apart,
+        sides.count,
+        100.0 * AGREEMENT,
+        100.0 * sides.worst
     ))
 }
 
@@ -221,7 +256,7 @@ fn check_memory(plan: &SpectrumPlan, dim: usize, engine: &Engine<'_>) -> Result<
         "--steps",
         format!(
             "{} vectors of {dim} numbers take {}; {} may be taken",
-            plan.steps,
+            needed / (8 * dim.max(1) as u64),
             size(needed),
             size(free)
         ),

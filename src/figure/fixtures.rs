@@ -276,6 +276,7 @@ pub fn pairs() -> Pairs {
         soup_ensemble_test: of(-0.02),
         soup_ensemble_shifts: of(0.811),
         theory: theory(&pairs),
+        theory_agreement: Vec::new(),
         layers: layers(&pairs),
         pairs,
         warnings: Vec::new(),
@@ -370,6 +371,16 @@ fn theory(pairs: &[Pair]) -> Vec<TheoryPoint> {
                 loss_ensemble: 0.2,
                 approximation: truth * (0.6 + 0.6 * noise(k + 4)),
                 approximation_path: truth * (0.8 + 0.4 * noise(k + 5)),
+                step: 1.0 / 32.0,
+                loss_difference_se: 0.001,
+                error_difference_se: 0.0005,
+                approximation_se: 0.003,
+                approximation_path_se: 0.003,
+                residual_se: 0.003,
+                residual_path_se: 0.003,
+                rise: if barrier { 0.5 } else { -0.01 },
+                rise_se: 0.01,
+                barrier,
             });
         }
     }

@@ -329,7 +329,7 @@ mod tests {
         let points = |at: fn(f64) -> Xy| -> Vec<Point> {
             let point = |(k, name): (usize, &&str)| Point {
                 name: (*name).to_string(),
-                at: at(k as f64),
+                ..Point::from(at(k as f64))
             };
             names.iter().enumerate().map(point).collect()
         };

@@ -58,6 +58,8 @@ pub struct Point {
     pub name: String,
     /// The values.
     pub at: Xy,
+    /// Their standard errors, drawn as bars of this length on each side; 0 or NaN draws none.
+    pub errors: Xy,
 }
 
 impl From<Xy> for Point {
@@ -65,6 +67,7 @@ impl From<Xy> for Point {
         Self {
             name: String::new(),
             at,
+            errors: (0.0, 0.0),
         }
     }
 }

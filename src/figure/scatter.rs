@@ -155,11 +155,28 @@ impl Plot {
         for path in &self.paths {
             self.path(canvas, axes, path)?;
         }
+        self.bars(canvas, axes)?;
         for series in &self.series {
             for point in &series.points {
                 let at = self.on_axes(point.at);
                 if axes.holds(at) {
                     series.mark.draw(canvas, axes.place(at))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws the errors of the points within the frame, below all points.
+    fn bars<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>, axes: &Axes) -> DrawResult<B> {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        for point in points.filter(|point| axes.holds(self.on_axes(point.at))) {
+            let ((x, y), (dx, dy)) = (point.at, point.errors);
+            for (dx, dy) in [(dx, 0.0), (0.0, dy)] {
+                let ends = [(x - dx, y - dy), (x + dx, y + dy)].map(|end| self.on_axes(end));
+                let is_bar = dx + dy > 0.0 && (dx + dy).is_finite();
+                if let Some(piece) = is_bar.then(|| axes.clip(ends)).flatten() {
+                    canvas.line(&axes.places(&piece), theme::GUIDE, 2.0)?;
                 }
             }
         }

@@ -53,7 +53,7 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     let at = |scores: &[Score]| place(&soups.datasets, scores);
     let single = |model: &Individual| Point {
         name: short(&model.name),
-        at: at(&model.scores),
+        ..Point::from(at(&model.scores))
     };
     // θ0's marker is larger; on top it would hide a model.
     let mut series = vec![
@@ -164,7 +164,10 @@ fn named(at: Xy, result: &MethodResult) -> Point {
         Some(setting) => format!("{label} {setting}"),
         None => label.to_string(),
     };
-    Point { name, at }
+    Point {
+        name,
+        ..Point::from(at)
+    }
 }
 
 /// Test accuracy and mean shift accuracy in percent.

@@ -11,102 +11,164 @@ use super::plot::{Plot, Point, Series};
 use super::scatter::Scatter;
 use super::theme;
 use super::ticks::Interval;
-use crate::result::pairs::{Pairs, TheoryPoint};
+use crate::result::pairs::{Pairs, TheoryAgreement, TheoryPoint};
 
 /// Width and height of a panel's axes in layout pixels.
 const AXES_SIZE: Size = (500.0, 500.0);
 /// Maximum number of values of α in the legend.
 const MOST_LISTED: usize = 9;
 
-/// Plots the approximation: the first row has the logits at the β that calibrates the soup, the
-/// second has the logits unchanged. `None` if the comparison was not made.
+/// Plots the approximation of the first step: the first row has the logits at the β that calibrates
+/// the soup, the second has the logits unchanged. Pairs behind a barrier are hollow, and no range is
+/// made for them. Bars are standard errors. `None` if the comparison was not made.
 pub fn theory(pairs: &Pairs) -> Option<Scatter> {
+    let step = pairs.theory.first()?.step;
     let mut panels = Vec::new();
+    let mut captions = vec![format!(
+        "Differences: soup − ensemble, ± standard error. Grey: zeros, and equality. Step h = {step}."
+    )];
     for (calibrated, beta) in [(true, "calibrated β"), (false, "β = 1")] {
         let row = pairs.theory.iter();
-        let row: Vec<&TheoryPoint> = row.filter(|of| of.calibrated == calibrated).collect();
+        let row = row.filter(|of| of.calibrated == calibrated && of.step == step);
+        let row: Vec<&TheoryPoint> = row.collect();
         if row.is_empty() {
             continue;
         }
-        let loss = |of: &TheoryPoint| of.loss_soup - of.loss_ensemble;
-        let error = |of: &TheoryPoint| 100.0 * (of.error_soup - of.error_ensemble);
-        let sides: [(&str, &str, PointValue, PointValue); 3] = [
-            (
-                "Δf",
-                "loss difference (nats)",
-                &|of| of.approximation,
-                &loss,
-            ),
-            (
-                "∂f/∂α",
-                "loss difference (nats)",
-                &|of| of.approximation_path,
-                &loss,
-            ),
-            (
-                "Δf",
-                "error difference (points)",
-                &|of| of.approximation,
-                &error,
-            ),
-        ];
-        for (index, (slope, name, approximation, truth)) in sides.into_iter().enumerate() {
-            panels.push(Plot {
-                title: format!("{beta}, with {slope}"),
-                names: ["approximation (nats)".to_string(), name.to_string()],
-                diagonal: index < 2,
-                zero: [true; 2],
-                window: window(&row, approximation)
-                    .zip(window(&row, truth))
-                    .map(|(x, y)| [x, y]),
-                series: series(&row, approximation, truth),
-                ..Plot::default()
-            });
-        }
+        panels.extend(SIDES.map(|side| side.plot(beta, &row)));
+        let mut agreements = pairs.theory_agreement.iter();
+        let near =
+            |of: &&TheoryAgreement| of.calibrated == calibrated && of.step == step && !of.barrier;
+        captions.extend(agreements.find(near).map(|of| agreement(beta, of)));
     }
-    (!panels.is_empty()).then(|| Scatter {
+    Some(Scatter {
         panels,
-        columns: 3,
+        columns: SIDES.len(),
         size: AXES_SIZE,
-        captions: vec!["Differences: soup − ensemble. Grey: zeros, and equality.".to_string()],
+        captions,
     })
 }
 
-/// Selects one number of a point.
-type PointValue<'a> = &'a dyn Fn(&TheoryPoint) -> f64;
+fn agreement(beta: &str, of: &TheoryAgreement) -> String {
+    format!(
+        "{beta}, {} points without a barrier: rank correlation {:.2} with Δf, {:.2} with ∂f/∂α; sign right \
+         in {} and {} of the {} that are two errors from 0.",
+        of.points, of.rank.value, of.rank_path.value, of.same_sign, of.same_sign_path, of.signs
+    )
+}
 
-/// The points of one row, one series per α.
-fn series(row: &[&TheoryPoint], x: PointValue<'_>, y: PointValue<'_>) -> Vec<Series> {
-    let mut alphas: Vec<f64> = row.iter().map(|of| of.alpha).collect();
-    alphas.sort_by(f64::total_cmp);
-    alphas.dedup();
-    let every = alphas.len().div_ceil(MOST_LISTED).max(1);
-    let size = if row.len() > 300 { 5.0 } else { 7.0 };
-    let one = |(index, alpha): (usize, &f64)| {
-        let points = row.iter().filter(|of| of.alpha == *alpha);
-        let places = points.map(|of| (x(of), y(of)));
-        let finite = places.filter(|(x, y)| x.is_finite() && y.is_finite());
-        Series {
-            name: match index % every {
-                0 => format!("α = {alpha}"),
-                _ => String::new(),
-            },
-            // The brightest colours are hard to see on white.
-            mark: Mark::Dot(Dot::new(
-                DotShape::Circle,
-                theme::shade(0.1 + 0.9 * alpha),
-                size,
-            )),
-            points: finite.map(Point::from).collect(),
+/// A value of a point and its standard error.
+type PointValue = fn(&TheoryPoint) -> (f64, f64);
+
+/// One kind of panel.
+#[derive(Clone, Copy)]
+struct Side {
+    slope: &'static str,
+    truth: &'static str,
+    x: PointValue,
+    y: PointValue,
+    diagonal: bool,
+}
+
+const LOSS: PointValue = |of| (of.loss_difference(), of.loss_difference_se);
+const DELTA: PointValue = |of| (of.approximation, of.approximation_se);
+
+const SIDES: [Side; 3] = [
+    Side {
+        slope: "Δf",
+        truth: "loss difference (nats)",
+        x: DELTA,
+        y: LOSS,
+        diagonal: true,
+    },
+    Side {
+        slope: "∂f/∂α",
+        truth: "loss difference (nats)",
+        x: |of| (of.approximation_path, of.approximation_path_se),
+        y: LOSS,
+        diagonal: true,
+    },
+    Side {
+        slope: "Δf",
+        truth: "error difference (points)",
+        x: DELTA,
+        y: |of| {
+            let error = of.error_soup - of.error_ensemble;
+            (100.0 * error, 100.0 * of.error_difference_se)
+        },
+        diagonal: false,
+    },
+];
+
+impl Side {
+    fn plot(&self, beta: &str, row: &[&TheoryPoint]) -> Plot {
+        let near: Vec<&TheoryPoint> = row.iter().filter(|of| !of.barrier).copied().collect();
+        let shown = if near.is_empty() {
+            row
+        } else {
+            near.as_slice()
+        };
+        Plot {
+            title: format!("{beta}, with {}", self.slope),
+            names: ["approximation (nats)".to_string(), self.truth.to_string()],
+            diagonal: self.diagonal,
+            zero: [true; 2],
+            window: window(shown, self.x)
+                .zip(window(shown, self.y))
+                .map(|(x, y)| [x, y]),
+            series: self.series(row),
+            ..Plot::default()
         }
-    };
-    alphas.iter().enumerate().map(one).collect()
+    }
+
+    /// The points of one row, one series per α; those behind a barrier in series of their own, below.
+    fn series(&self, row: &[&TheoryPoint]) -> Vec<Series> {
+        let mut alphas: Vec<f64> = row.iter().map(|of| of.alpha).collect();
+        alphas.sort_by(f64::total_cmp);
+        alphas.dedup();
+        let every = alphas.len().div_ceil(MOST_LISTED).max(1);
+        let size = if row.len() > 300 { 5.0 } else { 7.0 };
+        let kinds = [true, false].into_iter();
+        let kinds =
+            kinds.flat_map(|barrier| alphas.iter().enumerate().map(move |it| (barrier, it)));
+        let one = |(barrier, (index, alpha)): (bool, (usize, &f64))| {
+            let alike = row
+                .iter()
+                .filter(|of| of.alpha == *alpha && of.barrier == barrier);
+            let points = alike.map(|of| self.point(of));
+            let points: Vec<Point> = points
+                .filter(|Point { at: (x, y), .. }| x.is_finite() && y.is_finite())
+                .collect();
+            Series {
+                name: match (barrier, index % every) {
+                    (true, _) if points.is_empty() => String::new(),
+                    (true, _) => "behind a barrier".to_string(),
+                    (false, 0) => format!("α = {alpha}"),
+                    (false, _) => String::new(),
+                },
+                mark: Mark::Dot(Dot {
+                    open: barrier,
+                    // The brightest colours are hard to see on white.
+                    ..Dot::new(DotShape::Circle, theme::shade(0.1 + 0.9 * alpha), size)
+                }),
+                points,
+            }
+        };
+        kinds.map(one).collect()
+    }
+
+    fn point(&self, of: &TheoryPoint) -> Point {
+        let (x, y) = ((self.x)(of), (self.y)(of));
+        Point {
+            errors: (x.1, y.1),
+            ..Point::from((x.0, y.0))
+        }
+    }
 }
 
 /// The range of the values without a few that are far from the others: if models lie in different
 /// basins, losses differ a thousand times as much as elsewhere.
-fn window(row: &[&TheoryPoint], of: PointValue<'_>) -> Option<Interval> {
-    let values = row.iter().map(|point| of(point));
+fn window(row: &[&TheoryPoint], of: PointValue) -> Option<Interval> {
+    let values = row.iter().map(|point| of(point).0);
     let mut sorted: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
@@ -154,6 +216,33 @@ mod tests {
         assert_eq!(theory(&pairs).unwrap().panels.len(), 3);
         pairs.theory.clear();
         assert!(theory(&pairs).is_none());
+    }
+
+    #[test]
+    fn one_step_is_drawn_with_errors_and_barriers_apart() {
+        let mut pairs = fixtures::pairs();
+        let one = theory(&pairs).unwrap();
+        let others: Vec<_> = pairs.theory.iter().cloned().collect();
+        pairs
+            .theory
+            .extend(others.into_iter().map(|of| TheoryPoint { step: 0.5, ..of }));
+        let figure = theory(&pairs).unwrap();
+        let count = |figure: &Scatter| {
+            let series = figure.panels[0].series.iter();
+            series.map(|one| one.points.len()).sum::<usize>()
+        };
+        assert_eq!(count(&figure), count(&one));
+        let behind = |one: &&Series| one.name == "behind a barrier";
+        let series = &figure.panels[0].series;
+        assert_eq!(series.iter().filter(behind).count(), 3);
+        assert!(
+            series
+                .iter()
+                .flat_map(|one| &one.points)
+                .all(|of| of.errors == (0.003, 0.001))
+        );
+        let svg = draw(&figure).unwrap().svg;
+        assert_eq!(svg.matches("behind a barrier").count(), 1);
     }
 
     #[test]

@@ -175,6 +175,13 @@ fn pairs_without_a_finite_number_are_read_back() {
             "a": "a", "b": "b", "dataset": "val", "alpha": "NaN", "beta": "NaN",
             "calibrated": true, "error_soup": "NaN", "error_ensemble": "NaN", "loss_soup": "NaN",
             "loss_ensemble": "NaN", "approximation": "NaN", "approximation_path": "NaN",
+            "step": "NaN", "loss_difference_se": "NaN", "error_difference_se": "NaN",
+            "approximation_se": "NaN", "approximation_path_se": "NaN", "residual_se": "NaN",
+            "residual_path_se": "NaN", "rise": "NaN", "rise_se": "NaN", "barrier": false,
+        }],
+        "theory_agreement": [{
+            "step": "NaN", "calibrated": true, "barrier": false, "points": 1, "rank": correlation(),
+            "rank_path": correlation(), "signs": 0, "same_sign": 0, "same_sign_path": 0,
         }],
         "layers": [
             {"a": "a", "b": "b", "tensor": "w", "angle_deg": "NaN", "norm_a": "NaN", "norm_b": "NaN"},
@@ -190,13 +197,17 @@ fn a_spectrum_without_a_finite_number_is_read_back() {
         "name": "soup",
         "coefficients": [{"model": "a", "tensor": null, "coefficient": "NaN"}],
         "dataset": dataset(),
+        "held_out_samples": 0,
         "dimension": 3,
         "loss": "NaN",
         "gradient_norm": "NaN",
         "eigenvalues": [
-            {"rank": 1, "end": "top", "value": "NaN", "residual": "NaN", "converged": false},
+            {
+                "rank": 1, "end": "top", "value": "NaN", "residual": "NaN", "converged": false,
+                "sampling_se": "NaN", "held_out": {"value": "NaN", "se": "NaN"},
+            },
         ],
-        "trace": {"value": "NaN", "se": "NaN"},
+        "trace": {"value": "NaN", "se": "NaN", "sampling_se": "NaN"},
         "density": {
             "grid": ["NaN"], "values": ["NaN"], "width": "NaN", "nodes": ["NaN"],
             "weights": ["NaN"], "probes": 1, "steps": 1,

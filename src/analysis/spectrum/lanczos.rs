@@ -11,9 +11,9 @@
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::Array1;
-use ndarray_linalg::krylov::{AppendResult, MGS, Orthogonalizer};
 use rand::Rng;
 
+use super::basis::Basis;
 use super::{PLACE, Products, SpectrumPlan, norm, normals};
 use crate::error::{Error, Result};
 use crate::result::spectrum::{Eigenvalue, End};
@@ -26,12 +26,12 @@ const ROUNDING: f64 = 1e-12;
 /// are equal.
 const SAME: f64 = 100.0 * ROUNDING;
 
-/// Computes the eigenvalues that a plan asks for.
+/// Computes the eigenvalues that a plan asks for, each with its vector of length 1.
 pub(super) fn ends(
     products: &mut Products<'_>,
     plan: &SpectrumPlan,
     generator: &mut impl Rng,
-) -> Result<Vec<Eigenvalue>> {
+) -> Result<Vec<(Eigenvalue, Array1<f64>)>> {
     let steps = plan.lanczos_steps(products.dim());
     if steps == 0 {
         return Ok(Vec::new());
@@ -55,17 +55,20 @@ pub(super) fn ends(
     }
 }
 
-fn listed(krylov: &Krylov, ritz: &Eigen, plan: &SpectrumPlan) -> Vec<Eigenvalue> {
+fn listed(krylov: &Krylov, ritz: &Eigen, plan: &SpectrumPlan) -> Vec<(Eigenvalue, Array1<f64>)> {
     let count = ritz.values.len();
     let of = |(end, rank, index): (End, usize, usize)| {
         let residual = krylov.residual(ritz, index);
-        Eigenvalue {
+        let eigenvalue = Eigenvalue {
             rank,
             end,
             value: ritz.values[index],
             residual,
             converged: residual <= ritz.limit(index, plan.tolerance),
-        }
+            sampling_se: None,
+            held_out: None,
+        };
+        (eigenvalue, krylov.vector(ritz, index))
     };
     let top = (0..plan.top.min(count)).map(|k| (End::Top, k + 1, k));
     let bottom = (0..plan.bottom.min(count)).map(|k| (End::Bottom, k + 1, count - 1 - k));
@@ -74,7 +77,7 @@ fn listed(krylov: &Krylov, ritz: &Eigen, plan: &SpectrumPlan) -> Vec<Eigenvalue>
 
 /// An orthonormal basis that grows by products with its newest vector, and H in that basis.
 pub(super) struct Krylov {
-    basis: MGS<f64>,
+    basis: Basis,
     /// The newest basis vector; after a step, the component of its product outside the basis.
     newest: Array1<f64>,
     /// T's diagonal.
@@ -91,11 +94,10 @@ pub(super) struct Krylov {
 impl Krylov {
     /// The basis of one vector, which must not be 0.
     pub(super) fn new(start: Array1<f64>) -> Self {
-        // Only vectors of length 1 are appended: the remainder of a new one is close to 1.
-        let mut basis = MGS::new(start.len(), 0.5);
+        let mut basis = Basis::new(start.len());
         let mut newest = start;
         newest /= norm(&newest);
-        basis.div_append(&mut newest);
+        basis.append(&mut newest);
         Self {
             basis,
             newest,
@@ -116,8 +118,7 @@ impl Krylov {
         let mut product = products.of(&self.newest)?;
         let coefficients = self.basis.decompose(&mut product);
         let j = self.len();
-        let mut strays = coefficients.to_vec();
-        strays.truncate(j);
+        let mut strays = coefficients[..j].to_vec();
         if let (Some(stray), Some(beta)) = (strays.last_mut(), self.betas.last()) {
             *stray -= beta;
         }
@@ -144,10 +145,7 @@ impl Krylov {
         let left = self.betas.last().copied().unwrap_or(0.0);
         self.newest /= left;
         // The second pass.
-        matches!(
-            self.basis.div_append(&mut self.newest),
-            AppendResult::Added(_)
-        )
+        self.basis.append(&mut self.newest)
     }
 
     /// Continues with a vector outside a closed space. This finds multiple eigenvalues: each space
@@ -161,7 +159,7 @@ impl Krylov {
             let mut fresh = normals(self.basis.dim(), generator);
             self.basis.decompose(&mut fresh);
             fresh /= norm(&fresh);
-            if let AppendResult::Added(_) = self.basis.div_append(&mut fresh) {
+            if self.basis.append(&mut fresh) {
                 self.newest = fresh;
                 return;
             }
@@ -185,6 +183,11 @@ impl Krylov {
         }
         let squares: f64 = stray.iter().map(|value| value * value).sum();
         (self.betas[last] * s[last]).hypot(squares.sqrt())
+    }
+
+    /// The vector v = Q·s of an eigenvalue of T.
+    fn vector(&self, ritz: &Eigen, index: usize) -> Array1<f64> {
+        self.basis.combined(ritz.vectors.column(index).iter())
     }
 
     /// Whether no further step is needed.
@@ -282,10 +285,19 @@ mod tests {
             krylov.step(&mut products).unwrap();
             assert!(krylov.extend());
         }
-        let q = krylov.basis.get_q();
-        let gram = q.t().dot(&q) - ndarray::Array2::<f64>::eye(q.ncols());
+        let unit = |k: usize| {
+            let mut unit = vec![0.0; krylov.len() + 1];
+            unit[k] = 1.0;
+            krylov.basis.combined(unit.iter())
+        };
+        let q: Vec<Array1<f64>> = (0..=krylov.len()).map(unit).collect();
         // A single pass leaves 2e-10 here; two leave the rounding of a sum of 400 products.
-        let worst = gram.iter().fold(0.0_f64, |worst, g| worst.max(g.abs()));
+        let mut worst = 0.0_f64;
+        for (j, a) in q.iter().enumerate() {
+            for (k, b) in q.iter().enumerate() {
+                worst = worst.max((a.dot(b) - f64::from(u8::from(j == k))).abs());
+            }
+        }
         assert!(worst < 1e-14, "{worst:e}");
         // Without orthogonality, copies of the largest eigenvalue would appear.
         let values = krylov.ritz().unwrap().values;

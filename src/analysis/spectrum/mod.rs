@@ -6,8 +6,10 @@
 //! `lanczos` and `eigenvalues` have neither residuals nor a seed, and depend on old versions of
 //! nalgebra.
 
+mod basis;
 mod density;
 mod lanczos;
+mod sampling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -21,7 +23,7 @@ use rand::{Rng, SeedableRng};
 pub use density::smooth;
 
 use crate::error::{Error, Result};
-use crate::evaluate::linear_operator::LinearOperator;
+use crate::evaluate::linear_operator::{GroupCurvature, LinearOperator};
 use crate::result::spectrum::{Density, Eigenvalue, Trace};
 
 /// The parts of a spectrum to compute, and the work that each may take.
@@ -86,23 +88,31 @@ impl Default for Quadrature {
 }
 
 impl SpectrumPlan {
-    /// Maximum number of products with vectors of length `dim`. Fewer are needed if eigenvalues
-    /// converge early or a space turns out to be small.
-    pub fn products(&self, dim: usize) -> usize {
+    /// Maximum number of products with vectors of length `dim`, with or without held-out samples.
+    /// Fewer are needed if eigenvalues converge early or a space turns out to be small.
+    pub fn products(&self, dim: usize, held_out: bool) -> usize {
         let density = self.density.as_ref();
         let density = density.map_or(0, |how| how.probes().saturating_mul(how.steps().min(dim)));
-        self.lanczos_steps(dim) + self.trace.min(dim) + density
+        let vectors = self.vectors(dim) * (1 + usize::from(held_out));
+        self.lanczos_steps(dim) + vectors + self.trace.min(dim) + density
     }
 
     /// Peak memory of the vectors, in bytes, without the operator's own: dim × steps × 8 for the
-    /// longest basis, plus two vectors.
+    /// longest basis, plus two vectors and one for each eigenvalue.
     pub fn memory(&self, dim: usize) -> u64 {
         let density = self.density.as_ref();
         let density = density.map_or(0, |how| how.steps().min(dim));
         // An exact trace stores no vectors.
         let sketch = if self.trace < dim { self.trace / 3 } else { 0 };
-        let basis = self.lanczos_steps(dim).max(density).max(sketch);
+        let ends = self.lanczos_steps(dim) + self.vectors(dim);
+        let basis = ends.max(density).max(sketch);
         8 * dim as u64 * (basis as u64 + 2)
+    }
+
+    /// Maximum number of eigenvalues found: of each end no more than there are steps.
+    fn vectors(&self, dim: usize) -> usize {
+        let steps = self.lanczos_steps(dim);
+        self.top.min(steps) + self.bottom.min(steps)
     }
 
     /// Maximum number of steps for the eigenvalues.
@@ -142,7 +152,8 @@ pub struct FoundSpectrum {
     pub warnings: Vec<String>,
 }
 
-/// Carries out a plan. `progress` is called after each product with the number done.
+/// Carries out a plan. `progress` is called after each product with the number done. `held_out` is
+/// the Hessian on other samples: the curvature along the vectors found is measured on it, too.
 ///
 /// The same seed gives the same result, and each of the three parts is the same whether or not the
 /// others are requested.
@@ -152,6 +163,7 @@ pub struct FoundSpectrum {
 /// operator has no elements; or when the plan's tolerance or width is not a positive number.
 pub fn spectrum(
     operator: &dyn LinearOperator,
+    held_out: Option<&dyn LinearOperator>,
     plan: &SpectrumPlan,
     progress: &mut dyn FnMut(usize),
 ) -> Result<FoundSpectrum> {
@@ -164,7 +176,19 @@ pub fn spectrum(
     let mut seeds = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
     let mut generator = || Xoshiro256PlusPlus::seed_from_u64(seeds.next_u64());
     let mut generators = [generator(), generator(), generator()];
-    let eigenvalues = lanczos::ends(&mut products, plan, &mut generators[0])?;
+    let ends = lanczos::ends(&mut products, plan, &mut generators[0])?;
+    let eigenvalues = ends.into_iter();
+    let eigenvalues = eigenvalues.map(|(eigenvalue, v)| {
+        let held_out = held_out
+            .map(|other| products.along_with(other, &v))
+            .transpose()?;
+        Ok(Eigenvalue {
+            sampling_se: sampling::mean(&products.along(&v)?).se,
+            held_out: held_out.map(|groups| sampling::mean(&groups)),
+            ..eigenvalue
+        })
+    });
+    let eigenvalues = eigenvalues.collect::<Result<Vec<_>>>()?;
     let trace = match plan.trace {
         0 => None,
         budget => Some(trace::trace(&mut products, budget, &mut generators[1])?),
@@ -230,25 +254,50 @@ impl Products<'_> {
 
     /// H·v. Values that are not finite are refused, as they would affect everything after them.
     fn of(&mut self, v: &Array1<f64>) -> Result<Array1<f64>> {
-        let product = match v.as_slice() {
-            Some(v) => self.operator.apply(v)?,
-            None => self.operator.apply(&v.to_vec())?,
-        };
+        let product = self.operator.apply(&v.to_vec())?;
         if product.len() != self.dim() {
             let (found, dim) = (product.len(), self.dim());
             let problem = format!("a product has {found} elements, its vector has {dim}");
             return Err(Error::runtime(PLACE, problem));
         }
         let wrong = product.iter().position(|value| !value.is_finite());
-        if let Some((at, done)) = wrong.map(|at| (at, self.done + 1)) {
-            let value = product[at];
-            let problem = format!("product {done} with a vector is {value} at element {at}");
-            let help = "the loss or its slope is not finite at this point or close to it";
-            return Err(Error::runtime(PLACE, problem).help(help));
+        if let Some(at) = wrong {
+            return Err(self.not_finite(&format!("{} at element {at}", product[at])));
         }
+        self.count();
+        Ok(product.into())
+    }
+
+    /// v·Hg·v by group of samples.
+    fn along(&mut self, v: &Array1<f64>) -> Result<Vec<GroupCurvature>> {
+        self.along_with(self.operator, v)
+    }
+
+    /// v·Hg·v by group of samples, of another operator.
+    fn along_with(
+        &mut self,
+        operator: &dyn LinearOperator,
+        v: &Array1<f64>,
+    ) -> Result<Vec<GroupCurvature>> {
+        let groups = operator.along(&v.to_vec())?;
+        let mut wrong = groups.iter().filter(|group| !group.value.is_finite());
+        if let Some(group) = wrong.next() {
+            let what = format!("{} on a group of {} samples", group.value, group.samples);
+            return Err(self.not_finite(&what));
+        }
+        self.count();
+        Ok(groups)
+    }
+
+    fn count(&mut self) {
         self.done += 1;
         (self.progress)(self.done);
-        Ok(product.into())
+    }
+
+    fn not_finite(&self, what: &str) -> Error {
+        let problem = format!("product {} with a vector is {what}", self.done + 1);
+        let help = "the loss or its slope is not finite at this point or close to it";
+        Error::runtime(PLACE, problem).help(help)
     }
 }
 

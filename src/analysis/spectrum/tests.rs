@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use nalgebra::DMatrix;
 use proptest::prelude::*;
 
 use super::testing::{Broken, Dense, Diagonal, eigenvalues, random, symmetric, with_eigenvalues};
@@ -29,7 +30,7 @@ fn ends(top: usize, bottom: usize, steps: usize) -> SpectrumPlan {
 }
 
 fn found(operator: &dyn LinearOperator, plan: &SpectrumPlan) -> FoundSpectrum {
-    spectrum(operator, plan, &mut |_| {}).unwrap()
+    spectrum(operator, None, plan, &mut |_| {}).unwrap()
 }
 
 fn values(found: &FoundSpectrum, end: End) -> Vec<f64> {
@@ -119,8 +120,8 @@ fn one_value_alone_is_found_as_often_as_it_is_asked_for() {
     let found = found(&Diagonal(vec![0.25; 1000]), &ends(3, 2, 40));
     near(&values(&found, End::Top), &[0.25; 3], CLOSE);
     near(&values(&found, End::Bottom), &[0.25; 2], CLOSE);
-    // One product each; the third shows that nothing lies beyond.
-    assert_eq!(found.products, 3);
+    // One product each, and one along each vector; the third shows that nothing lies beyond.
+    assert_eq!(found.products, 3 + 5);
 }
 
 #[test]
@@ -135,7 +136,8 @@ fn rank_one_is_one_value_and_zeros() {
         400.0 * length * 1e-13,
     );
     near(&values(&found, End::Bottom), &[0.0, 0.0], length * 1e-11);
-    assert!(found.products <= 6, "{}", found.products);
+    // A step each, and the vectors of the four values.
+    assert!(found.products <= 6 + 4, "{}", found.products);
     assert!(found.eigenvalues.iter().all(|of| of.converged));
 }
 
@@ -169,6 +171,7 @@ fn all_zeros_are_zeros() {
     let exact = Trace {
         value: 0.0,
         se: 0.0,
+        sampling_se: None,
     };
     assert_eq!(found.trace, Some(exact));
     let density = found.density.unwrap();
@@ -194,7 +197,7 @@ fn more_ends_and_steps_than_dimensions_give_the_whole_spectrum_twice() {
     let found = found(&Diagonal(vec![1.0, -2.0]), &ends(5, 5, 100));
     near(&values(&found, End::Top), &[1.0, -2.0], CLOSE);
     near(&values(&found, End::Bottom), &[-2.0, 1.0], CLOSE);
-    assert_eq!(found.products, 2);
+    assert_eq!(found.products, 2 + 4);
     let found = self::found(&Diagonal(vec![7.0]), &ends(1, 1, 100));
     near(&values(&found, End::Top), &[7.0], CLOSE);
 }
@@ -249,7 +252,7 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
     };
     // Ten probes: t with nine degrees of freedom exceeds 4.3 once in 500.
     for seed in 0..20 {
-        let Trace { value, se } = trace(&matrix, seed, 30);
+        let Trace { value, se, .. } = trace(&matrix, seed, 30);
         assert!((value - truth).abs() < 4.3 * se, "{value} ± {se} {truth}");
         // The exact part contains most of the trace: ten signs alone are off by 15.
         assert!(se < 0.05 * truth, "{se}");
@@ -261,7 +264,7 @@ fn the_trace_lies_within_its_error_and_a_low_rank_is_exact() {
         ..ends(0, 0, 1)
     };
     let found = found(&Dense(with_eigenvalues(&few, 9)), &plan);
-    let Trace { value, se } = found.trace.unwrap();
+    let Trace { value, se, .. } = found.trace.unwrap();
     assert!((value - 6.0).abs() < 1e-9 && se < 1e-9, "{value} {se}");
 }
 
@@ -392,7 +395,7 @@ fn a_narrow_width_takes_a_finer_grid() {
     assert_eq!(points(1.0), 63);
     assert!(points(0.01) > 4000 && points(1e-9) == 20_001);
     for width in [0.0, -1.0, f64::NAN] {
-        let error = spectrum(&operator, &plan(width), &mut |_| {}).unwrap_err();
+        let error = spectrum(&operator, None, &plan(width), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("no positive number"));
     }
 }
@@ -408,20 +411,21 @@ fn a_plan_says_what_it_takes() {
         }),
         ..ends(2, 2, 60)
     };
-    assert_eq!(plan.products(10_000), 60 + 30 + 200);
-    assert_eq!(plan.memory(10_000), 62 * 10_000 * 8);
-    assert_eq!(plan.products(7), 7 + 7 + 35);
+    assert_eq!(plan.products(10_000, false), 60 + 4 + 30 + 200);
+    assert_eq!(plan.products(10_000, true), 60 + 8 + 30 + 200);
+    assert_eq!(plan.memory(10_000), 66 * 10_000 * 8);
+    assert_eq!(plan.products(7, false), 7 + 4 + 7 + 35);
     let mut told = Vec::new();
     let operator = Dense(symmetric(80, 5));
-    let found = spectrum(&operator, &plan, &mut |done| told.push(done)).unwrap();
-    assert_eq!(found.products, plan.products(80));
+    let found = spectrum(&operator, None, &plan, &mut |done| told.push(done)).unwrap();
+    assert_eq!(found.products, plan.products(80, false));
     assert_eq!(told, (1..=found.products).collect::<Vec<_>>());
     let nothing = SpectrumPlan {
         trace: 0,
         density: None,
         ..ends(0, 0, 60)
     };
-    assert_eq!(nothing.products(10_000), 0);
+    assert_eq!(nothing.products(10_000, true), 0);
 }
 
 #[test]
@@ -459,7 +463,7 @@ fn what_an_operator_fails_by_is_said() {
             left: Cell::new(left),
             then,
         };
-        let error = spectrum(&operator, &SpectrumPlan::default(), &mut |_| {}).unwrap_err();
+        let error = spectrum(&operator, None, &SpectrumPlan::default(), &mut |_| {}).unwrap_err();
         error.to_string()
     };
     assert_eq!(run(5, None), "network: stopped");
@@ -469,7 +473,12 @@ fn what_an_operator_fails_by_is_said() {
         "{text}"
     );
     assert!(run(30, Some(f64::INFINITY)).contains("is inf"));
-    let empty = spectrum(&Diagonal(Vec::new()), &SpectrumPlan::default(), &mut |_| {});
+    let empty = spectrum(
+        &Diagonal(Vec::new()),
+        None,
+        &SpectrumPlan::default(),
+        &mut |_| {},
+    );
     assert!(empty.unwrap_err().to_string().contains("no parameter"));
     struct Short;
     impl LinearOperator for Short {
@@ -480,8 +489,121 @@ fn what_an_operator_fails_by_is_said() {
             Ok(v[1..].to_vec())
         }
     }
-    let short = spectrum(&Short, &SpectrumPlan::default(), &mut |_| {});
+    let short = spectrum(&Short, None, &SpectrumPlan::default(), &mut |_| {});
     assert!(short.unwrap_err().to_string().contains("3 elements"));
+}
+
+/// The mean of Hessians, one a sample, in groups of samples.
+struct Samples {
+    hessians: Vec<DMatrix<f64>>,
+    groups: usize,
+}
+
+/// Length of the vectors of [`Samples`], and the eigenvalues of their true mean.
+const SAMPLED: [f64; 6] = [9.0, 5.0, 3.0, 2.0, 1.0, -2.0];
+
+impl Samples {
+    /// `n` Hessians around the diagonal one with the eigenvalues [`SAMPLED`], with normal noise.
+    fn drawn(n: usize, groups: usize, seed: u64) -> Self {
+        let mean = DMatrix::from_diagonal(&SAMPLED.to_vec().into());
+        let noise = |k: u64| &mean + symmetric(SAMPLED.len(), 1_000_000 * (seed + 1) + k) * 2.0;
+        let hessians = (0..n as u64).map(noise).collect();
+        Self { hessians, groups }
+    }
+
+    fn mean(hessians: &[DMatrix<f64>]) -> DMatrix<f64> {
+        let sum = hessians.iter().fold(DMatrix::zeros(6, 6), |sum, h| sum + h);
+        sum / hessians.len() as f64
+    }
+}
+
+impl LinearOperator for Samples {
+    fn dim(&self) -> usize {
+        SAMPLED.len()
+    }
+
+    fn apply(&self, v: &[f64]) -> Result<Vec<f64>> {
+        Dense(Self::mean(&self.hessians)).apply(v)
+    }
+
+    fn along(&self, v: &[f64]) -> Result<Vec<GroupCurvature>> {
+        let n = self.hessians.len();
+        let group = |k: usize| {
+            let group = &self.hessians[k * n / self.groups..(k + 1) * n / self.groups];
+            let product = Dense(Self::mean(group)).apply(v)?;
+            Ok(GroupCurvature {
+                samples: group.len(),
+                value: product.iter().zip(v).map(|(h, v)| h * v).sum(),
+            })
+        };
+        (0..self.groups).map(group).collect()
+    }
+}
+
+#[test]
+fn sampling_errors_are_the_spread_over_draws_of_the_samples() {
+    // Over draws, the standard deviation is uncertain by 1/√(2·400) = 3.5 %, the mean of the
+    // variances by less. 50 samples in 12 groups of 4 and 5 are a case with unequal sizes.
+    const DRAWS: u64 = 400;
+    let plan = SpectrumPlan {
+        trace: 1_000,
+        ..ends(1, 1, 6)
+    };
+    let (mut found_values, mut variances) = (vec![Vec::new(); 3], vec![0.0; 3]);
+    let mut held_out = [0.0; 2];
+    for draw in 0..DRAWS {
+        let own = Samples::drawn(50, 12, 2 * draw);
+        let other = Samples::drawn(50, 12, 2 * draw + 1);
+        let found = spectrum(&own, Some(&other), &plan, &mut |_| {}).unwrap();
+        let trace = found.trace.unwrap();
+        let ends = found
+            .eigenvalues
+            .iter()
+            .map(|of| (of.value, of.sampling_se));
+        let all = ends.chain([(trace.value, trace.sampling_se)]);
+        for (k, (value, se)) in all.enumerate() {
+            found_values[k].push(value);
+            variances[k] += se.unwrap().powi(2) / DRAWS as f64;
+        }
+        for (sum, of) in held_out.iter_mut().zip(&found.eigenvalues) {
+            *sum += of.held_out.unwrap().value / DRAWS as f64;
+        }
+    }
+    for (values, variance) in found_values.iter().zip(&variances) {
+        let mean = values.iter().sum::<f64>() / DRAWS as f64;
+        let spread = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>();
+        let ratio = (variance / (spread / (DRAWS - 1) as f64)).sqrt();
+        assert!((ratio - 1.0).abs() < 0.12, "{ratio}");
+    }
+    // The ends are too far out on their own samples, and not on others.
+    let mean = |k: usize| found_values[k].iter().sum::<f64>() / DRAWS as f64;
+    assert!(mean(0) > held_out[0] && mean(1) < held_out[1]);
+    assert!(held_out[0] <= SAMPLED[0] + 0.05 && held_out[1] >= SAMPLED[5] - 0.05);
+}
+
+#[test]
+fn an_operator_without_groups_has_no_sampling_error() {
+    let operator = Dense(symmetric(20, 1));
+    let plan = SpectrumPlan {
+        trace: 9,
+        ..ends(2, 1, 20)
+    };
+    let found = found(&operator, &plan);
+    assert!(
+        found
+            .eigenvalues
+            .iter()
+            .all(|of| of.sampling_se.is_none() && of.held_out.is_none())
+    );
+    assert_eq!(found.trace.unwrap().sampling_se, None);
+    // Along its own vectors, an operator has its eigenvalues.
+    let again = spectrum(&operator, Some(&operator), &plan, &mut |_| {}).unwrap();
+    for of in again.eigenvalues {
+        assert!((of.held_out.unwrap().value - of.value).abs() < CLOSE * 20.0);
+    }
 }
 
 proptest! {

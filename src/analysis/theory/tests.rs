@@ -32,9 +32,9 @@ fn compared(toy: &Toy, labels: &[usize], place: InterpolationPoint) -> Compariso
         let alpha = match model {
             PathModel::A => 0.0,
             PathModel::B => 1.0,
-            PathModel::Below => place.alpha - place.step,
+            PathModel::Below => place.around()[0],
             PathModel::Soup => place.alpha,
-            PathModel::Above => place.alpha + place.step,
+            PathModel::Above => place.around()[1],
         };
         for (logit, coefficients) in row.iter_mut().zip(&toy[sample]) {
             *logit = at(*coefficients, alpha);
@@ -54,8 +54,8 @@ fn where_logits_are_linear_soup_and_ensemble_are_the_same() {
         let found = compared(&toy, &labels, place(alpha, beta));
         assert!(found.difference().abs() < 1e-12);
         // The curvature equals Var[Δf] up to h²/12 of the fourth derivative and 1e-16/h².
-        assert!(found.approximation.abs() < 1e-6, "{found:?}");
-        assert!(found.approximation_path.abs() < 1e-6);
+        assert!(found.approximation.mean.abs() < 1e-6, "{found:?}");
+        assert!(found.approximation_path.mean.abs() < 1e-6);
         assert!((found.parts.variance - found.parts.variance_path).abs() < 1e-9);
         assert!(found.parts.variance > 0.1);
     }
@@ -70,7 +70,10 @@ fn where_logits_are_linear_soup_and_ensemble_are_the_same() {
         },
     );
     assert_eq!(found.difference(), 0.0);
-    assert_eq!((found.approximation, found.approximation_path), (0.0, 0.0));
+    assert_eq!(
+        (found.approximation.mean, found.approximation_path.mean),
+        (0.0, 0.0)
+    );
     assert_eq!((found.soup.loss, found.soup.error), (1799.0, 1.0));
 }
 
@@ -116,8 +119,8 @@ fn the_parts_are_their_formulas_and_the_curvature_to_second_order() {
             assert!((found.parts.variance_path - path).abs() < 1e-9);
             let factor = alpha * (1.0 - alpha) / 2.0;
             let both = [
-                (found.approximation, variance),
-                (found.approximation_path, path),
+                (found.approximation.mean, variance),
+                (found.approximation_path.mean, path),
             ];
             for (approximation, variance) in both {
                 let expected = factor * (beta * beta * variance - found.parts.curvature);
@@ -131,6 +134,74 @@ fn the_parts_are_their_formulas_and_the_curvature_to_second_order() {
         // At the default step.
         assert!(error(STEP).abs() < 0.01);
     }
+}
+
+/// The mean and the standard error of these terms of samples.
+fn estimate(terms: &[f64]) -> [f64; 2] {
+    let n = terms.len() as f64;
+    let mean = terms.iter().sum::<f64>() / n;
+    let squares = terms.iter().map(|term| (term - mean).powi(2)).sum::<f64>();
+    [mean, (squares / (n - 1.0) / n).sqrt()]
+}
+
+#[test]
+fn standard_errors_are_of_differences_on_the_same_samples() {
+    let (toy, labels) = toy(40, 0.6);
+    let place = place(0.5, 1.3);
+    let whole = compared(&toy, &labels, place);
+    // What the comparison of a single sample gives is that sample's term.
+    let singles = toy.iter().zip(&labels);
+    let singles = singles.map(|(row, label)| compared(&vec![row.clone()], &[*label], place));
+    let singles: Vec<Comparison> = singles.collect();
+    for of in [
+        (|of| of.difference) as fn(&Comparison) -> Estimate,
+        |of| of.error_difference,
+        |of| of.approximation,
+        |of| of.approximation_path,
+        |of| of.residual,
+        |of| of.residual_path,
+        |of| of.rise,
+    ] {
+        let terms: Vec<f64> = singles.iter().map(|single| of(single).mean).collect();
+        let [mean, se] = estimate(&terms);
+        let found = of(&whole);
+        assert!((found.mean - mean).abs() < 1e-9, "{found:?} {mean}");
+        assert!((found.se - se).abs() < 1e-9, "{found:?} {se}");
+        assert!(of(&singles[0]).se.is_nan());
+    }
+    assert!((whole.difference.mean - whole.difference()).abs() < 1e-12);
+    let residual = whole.difference.mean - whole.approximation.mean;
+    assert!((whole.residual.mean - residual).abs() < 1e-12);
+    // The two losses are nearly the same on every sample, so that the difference is known better.
+    assert!(whole.difference.se < 0.5 * whole.soup.loss_se);
+}
+
+#[test]
+fn the_rise_is_above_the_chord_and_is_the_curvature_of_the_longest_step() {
+    let (toy, labels) = toy(9, 0.9);
+    for alpha in [0.25, 0.5, 0.75] {
+        let at = |step: f64| InterpolationPoint {
+            step,
+            ..place(alpha, 1.2)
+        };
+        let found = compared(&toy, &labels, at(1.0));
+        let loss = |alpha: f64| compared(&toy, &labels, place(alpha, 1.2)).soup.loss;
+        let chord = (1.0 - alpha) * loss(0.0) + alpha * loss(1.0);
+        assert!((found.rise.mean - (loss(alpha) - chord)).abs() < 1e-12);
+        let bend = -alpha * (1.0 - alpha) / 2.0 * found.parts.curvature;
+        assert!((found.rise.mean - bend).abs() < 1e-12);
+        // Logits that are quadratic in α have the slope of the parabola, whatever the step.
+        let fine = compared(&toy, &labels, at(1e-3));
+        assert!((found.parts.variance_path - fine.parts.variance_path).abs() < 1e-9);
+    }
+    assert_eq!(
+        InterpolationPoint {
+            step: 0.5,
+            ..place(0.25, 1.0)
+        }
+        .around(),
+        [0.0, 0.75]
+    );
 }
 
 #[test]
@@ -158,8 +229,8 @@ fn the_sign_says_which_is_better() {
         let toy = vec![vec![[0.3, 0.4, bend], [0.0, 0.1, 0.0], [-0.2, 0.0, 0.0]]];
         let found = compared(&toy, &[0], place(0.5, 1.5));
         assert_eq!(found.difference() > 0.0, better_is_ensemble);
-        assert_eq!(found.approximation > 0.0, better_is_ensemble);
-        assert_eq!(found.approximation_path > 0.0, better_is_ensemble);
+        assert_eq!(found.approximation.mean > 0.0, better_is_ensemble);
+        assert_eq!(found.approximation_path.mean > 0.0, better_is_ensemble);
     }
 }
 
@@ -173,8 +244,8 @@ fn the_approximation_is_first_order_in_the_bend() {
         let truth = found.difference();
         assert!(truth.abs() > 1e-4);
         [
-            found.approximation - truth,
-            found.approximation_path - truth,
+            found.approximation.mean - truth,
+            found.approximation_path.mean - truth,
         ]
     };
     for alpha in [0.25, 0.5, 0.7] {
@@ -201,7 +272,7 @@ fn nan_is_wrong_and_makes_no_approximation() {
     assert_eq!((found.soup.error, found.ensemble.error), (0.5, 0.5));
     assert_eq!((found.soup.nonfinite, found.ensemble.nonfinite), (1, 1));
     assert!(found.difference().is_nan());
-    assert!(found.approximation.is_nan() && found.approximation_path.is_nan());
+    assert!(found.approximation.mean.is_nan() && found.approximation_path.mean.is_nan());
 }
 
 #[test]
@@ -210,7 +281,7 @@ fn a_masked_class_does_no_harm() {
     let (with, labels) = (vec![vec![[0.0, 1.0, 0.5], [0.2, 0.0, 0.0], masked]], [0]);
     let without = vec![with[0][..2].to_vec()];
     let [with, without] = [with, without].map(|toy| compared(&toy, &labels, place(0.5, 1.0)));
-    assert!((with.approximation - without.approximation).abs() < 1e-12);
+    assert!((with.approximation.mean - without.approximation.mean).abs() < 1e-12);
     assert!((with.difference() - without.difference()).abs() < 1e-12);
 }
 

@@ -120,6 +120,10 @@ pub struct PairsOptions {
     /// Compare soup and ensemble by the paper's section 4 at α = ¼, ½, ¾; nine more models per pair
     #[arg(long)]
     pub(super) theory: bool,
+    /// Steps in α of --theory's derivatives, separated by commas, such as 1/2,1/8,1/32; 1 takes the
+    /// chord between the two models. The figure shows the first [default: 1/32]
+    #[arg(long, value_name = "LIST")]
+    pub(super) theory_step: Option<String>,
 }
 
 /// Section `[spectrum]` and flags of `landscape spectrum`.

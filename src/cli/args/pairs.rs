@@ -7,6 +7,7 @@ use clap::Args;
 use super::config::Config;
 use super::options::PairsOptions;
 use super::run::RunArgs;
+use crate::analysis::theory::STEP;
 use crate::error::{Error, Result};
 use crate::experiment::pair_selection::PairSelection;
 use crate::experiment::pairs::PairsSettings;
@@ -42,11 +43,21 @@ impl PairsArgs {
         let columns = typed.hyperparameters.as_ref();
         let columns = columns.or(configured.hyperparameters.as_ref());
         let split = |list: &String| list.split(',').map(|it| it.trim().to_string()).collect();
+        let theory_step = typed.theory_step.as_ref();
+        if theory_step.is_some() && !(typed.theory || configured.theory) {
+            let problem = "is of a comparison that is not made: give --theory, too";
+            return Err(Error::flag("--theory-step", problem));
+        }
+        let theory_step = theory_step.or(configured.theory_step.as_ref());
         let settings = PairsSettings {
             selection: selection(pairs.map(String::as_str))?,
             hyperparameters: columns.map(split),
             by_layer: typed.by_layer || configured.by_layer,
-            theory: typed.theory || configured.theory,
+            theory: if typed.theory || configured.theory {
+                steps(theory_step.map_or("", String::as_str))?
+            } else {
+                Vec::new()
+            },
         };
         let session = self.run.pool(config, &self.models, "pairs")?;
         Ok((session, settings))
@@ -66,6 +77,30 @@ fn selection(text: Option<&str>) -> Result<PairSelection> {
     }
 }
 
+/// Parses steps in α, such as `1/8` or `0.125`; the default if there is none.
+///
+/// # Errors
+/// When a step is not above 0 and at most 1.
+fn steps(list: &str) -> Result<Vec<f64>> {
+    if list.is_empty() {
+        return Ok(vec![STEP]);
+    }
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let step = |text: &str| {
+        let step = match text.split_once('/') {
+            Some((above, below)) => number(above).zip(number(below)).map(|(a, b)| a / b),
+            None => number(text),
+        };
+        step.filter(|step| *step > 0.0 && *step <= 1.0)
+            .ok_or_else(|| {
+                let problem =
+                    format!("`{text}`: expected a number above 0 and at most 1, such as 1/8");
+                Error::flag("--theory-step", problem)
+            })
+    };
+    list.split(',').map(step).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +114,14 @@ mod tests {
             PairSelection::Listed("p.csv".into())
         );
         assert!(selection(Some("0")).is_err());
+    }
+
+    #[test]
+    fn steps_are_fractions_or_decimals() {
+        assert_eq!(steps("").unwrap(), [STEP]);
+        assert_eq!(steps("1/2, 0.125,1").unwrap(), [0.5, 0.125, 1.0]);
+        for wrong in ["0", "2", "1/0", "a", "1/2,", "-1/8", "nan"] {
+            assert!(steps(wrong).is_err(), "{wrong}");
+        }
     }
 }

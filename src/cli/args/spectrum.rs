@@ -18,7 +18,11 @@ use crate::result::score::Role;
 
 pub(super) const EXAMPLES: &str = "Examples:
   landscape spectrum --origin zs.onnx --train train.npz --limit 1000
-  landscape spectrum --origin zs.onnx --at ft1:0.5 --at ft2:0.5 --on test --top 3 --trace 0";
+  landscape spectrum --origin zs.onnx --at ft1:0.5 --at ft2:0.5 --on test --top 3 --trace 0
+
+With --limit, the curvature along each eigenvector is measured on other samples, too. Eigenvalues
+change if layers are rescaled, though the function stays the same (Dinh et al. 2017), and with a
+factor of the logits: compare them between points of one network, on the same samples.";
 
 /// Arguments of `landscape spectrum`.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::pairs::{Correlation, MeanAdvantage, PairSummary, Pairs, file};
+use crate::result::pairs::{Correlation, MeanAdvantage, PairSummary, Pairs, TheoryAgreement, file};
 use crate::result::provenance::Provenance;
 use crate::result::score::Role;
 
@@ -56,14 +56,13 @@ impl Report for PairsReport<'_> {
             described(&pairs.angle_advantage)
         )];
         lines.extend(zoom);
-        lines.extend([
-            format!(
-                "soup and ensemble: Pearson {} on test, {} on the shifts",
-                described(&pairs.soup_ensemble_test),
-                described(&pairs.soup_ensemble_shifts)
-            ),
-            format!("{rate:.0} samples/s, {seconds:.1} s"),
-        ]);
+        lines.push(format!(
+            "soup and ensemble: Pearson {} on test, {} on the shifts",
+            described(&pairs.soup_ensemble_test),
+            described(&pairs.soup_ensemble_shifts)
+        ));
+        lines.extend(pairs.theory_agreement.iter().map(agreement));
+        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
         lines
     }
 }
@@ -128,37 +127,71 @@ fn summary(pairs: &Pairs) -> Vec<String> {
     if told.is_empty() {
         told.extend(pairs.summaries.first());
     }
-    let interval = |of: &MeanAdvantage| {
+    if told.is_empty() {
+        return Vec::new();
+    }
+    let cells = |of: &MeanAdvantage| {
         let [mean, low, high] = [of.mean, of.low, of.high].map(|value| 100.0 * value);
-        format!("{mean:+.2} ({low:+.2} to {high:+.2})")
+        [
+            format!("{mean:+.2} ({low:+.2} to {high:+.2})"),
+            format!("{} / {}", of.gain, of.lose),
+        ]
     };
     let line = |of: &PairSummary| {
+        let [[mean, count], [best, count_best]] = [&of.advantage, &of.advantage_best].map(cells);
         let p = match of.sides_p {
-            p if p.is_nan() => String::new(),
-            p if p < 0.001 => " (p < 0.001)".to_string(),
-            p => format!(" (p = {p:.3})"),
+            p if p.is_nan() => "–".to_string(),
+            p if p < 0.001 => "< 0.001".to_string(),
+            p => format!("{p:.3}"),
         };
         format!(
-            "{:12}  mean over the pairs: {} over the mean of the ends, {} gain and {} lose; {} over the better \
-             end, {} gain and {} lose; soup above ensemble in {}, below in {}{p}",
+            "{:12}  {mean:>25}  {count:>11}  {best:>25}  {count_best:>11}  {:>18}  {p:>7}",
             of.dataset,
-            interval(&of.advantage),
-            of.advantage.gain,
-            of.advantage.lose,
-            interval(&of.advantage_best),
-            of.advantage_best.gain,
-            of.advantage_best.lose,
-            of.soup_above,
-            of.ensemble_above
+            format!("{} / {}", of.soup_above, of.ensemble_above)
         )
     };
-    let mut lines: Vec<String> = told.into_iter().map(line).collect();
-    if !lines.is_empty() {
-        lines.push(
-            "points; intervals and p values over models; gain, lose: at a false discovery rate of 5 %".to_string(),
-        );
-    }
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "{:12}  {:>25}  {:>11}  {:>25}  {:>11}  {:>18}  {:>7}",
+            "all pairs",
+            "over the mean of the ends",
+            "gain / lose",
+            "over the better end",
+            "gain / lose",
+            "soup > ens. / < ens.",
+            "p"
+        ),
+    ];
+    lines.extend(told.into_iter().map(line));
+    lines.push(
+        "points; intervals and p over models, which pairs share; gain, lose: pairs beyond noise, at a false discovery \
+         rate of 5 %"
+            .to_string(),
+    );
     lines
+}
+
+/// Describes how well section 4 predicts the difference between soup and ensemble.
+fn agreement(of: &TheoryAgreement) -> String {
+    let beta = if of.calibrated {
+        "calibrated β"
+    } else {
+        "β = 1"
+    };
+    let pairs = if of.barrier {
+        "behind a barrier"
+    } else {
+        "without a barrier"
+    };
+    format!(
+        "section 4, {beta}, h = {:.4}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
+        of.step,
+        described(&of.rank),
+        of.same_sign,
+        of.signs,
+        of.same_sign_path
+    )
 }
 
 /// Describes a correlation with its interval.

@@ -44,6 +44,8 @@ fn spectrum(values: &[f64], counts: &[f64]) -> Spectrum {
         value: *value,
         residual: 1e-9,
         converged: true,
+        sampling_se: Some(0.25),
+        held_out: None,
     };
     let top = values.iter().rev().take(3).enumerate();
     let top = top.map(|one| eigenvalue(End::Top, one));
@@ -63,6 +65,7 @@ fn spectrum(values: &[f64], counts: &[f64]) -> Spectrum {
             role: Role::Train,
             samples: 1000,
         },
+        held_out_samples: 0,
         dimension: counts.iter().sum::<f64>() as usize,
         loss: 0.25,
         gradient_norm: 0.031_25,
@@ -70,6 +73,7 @@ fn spectrum(values: &[f64], counts: &[f64]) -> Spectrum {
         trace: Some(Trace {
             value: 81.5,
             se: 0.25,
+            sampling_se: None,
         }),
         density: Some(density(values, counts)),
         products: 100,

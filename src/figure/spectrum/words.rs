@@ -7,7 +7,7 @@ use crate::result::spectrum::{End, Spectrum};
 /// Maximum number of coefficients of a mix that are written out.
 const WRITTEN_COEFFICIENTS: usize = 4;
 
-/// The mix, its loss and the trace, one line each.
+/// The mix, its loss, the largest eigenvalue's error and the trace, one line each.
 pub fn captions(spectrum: &Spectrum) -> Vec<String> {
     let Spectrum {
         dimension,
@@ -33,11 +33,40 @@ pub fn captions(spectrum: &Spectrum) -> Vec<String> {
             se if se.is_nan() => String::new(),
             se => format!(" ± {}", significant(se, 2)),
         };
+        let samples = trace
+            .sampling_se
+            .map(|se| format!(" ± {} over samples", significant(se, 2)));
+        let samples = samples.unwrap_or_default();
         let mean = significant(trace.value / *dimension as f64, 3);
         let trace = significant(trace.value, 4);
-        format!("trace {trace}{error}, mean eigenvalue {mean}")
+        format!("trace {trace}{error}{samples}, mean eigenvalue {mean}")
     });
-    [mix(spectrum), value].into_iter().chain(trace).collect()
+    let first = [mix(spectrum), value].into_iter();
+    first.chain(largest(spectrum)).chain(trace).collect()
+}
+
+/// The error of the largest eigenvalue over samples, and its value on others, if these are known.
+fn largest(spectrum: &Spectrum) -> Option<String> {
+    let largest = spectrum
+        .eigenvalues
+        .first()
+        .filter(|of| of.end == End::Top)?;
+    let se = |se: Option<f64>| se.map_or(String::new(), |se| format!(" ± {}", significant(se, 2)));
+    let held_out = largest.held_out.map(|other| {
+        let value = significant(other.value, 3);
+        let samples = spectrum.held_out_samples;
+        format!(
+            ", {value}{} along its vector on {samples} others",
+            se(other.se)
+        )
+    });
+    largest.sampling_se?;
+    let value = significant(largest.value, 3);
+    let own = se(largest.sampling_se);
+    Some(format!(
+        "largest {value}{own} over samples{}",
+        held_out.unwrap_or_default()
+    ))
 }
 
 /// Describes θ in words.

@@ -1,8 +1,11 @@
 //! Pairs of checkpoints: angle, midpoint soup and ensemble.
 
 pub mod file;
+mod theory;
 
 use serde::{Deserialize, Serialize};
+
+pub use theory::{TheoryAgreement, TheoryPoint};
 
 use crate::base::human::nice_at_most;
 use crate::result::models::Individual;
@@ -34,6 +37,9 @@ pub struct Pairs {
     pub summaries: Vec<PairSummary>,
     /// The comparison of section 4; empty unless asked for.
     pub theory: Vec<TheoryPoint>,
+    /// How well the comparison's prediction holds, by step, kind of β, and barrier.
+    #[serde(default)]
+    pub theory_agreement: Vec<TheoryAgreement>,
     /// Angles within each tensor; empty unless asked for.
     pub layers: Vec<LayerAngle>,
     /// Warnings about the result.
@@ -251,42 +257,4 @@ pub struct LayerAngle {
     /// ‖δb‖ within this tensor.
     #[serde(with = "crate::base::number")]
     pub norm_b: f64,
-}
-
-/// Soup and ensemble of a pair at one α on one data set: the difference of their losses, and the
-/// prediction of section 4 of "Model soups".
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TheoryPoint {
-    /// Name of the first checkpoint, at α = 0.
-    pub a: String,
-    /// Name of the second checkpoint, at α = 1.
-    pub b: String,
-    /// Name of the data set.
-    pub dataset: String,
-    /// Position on the path.
-    #[serde(with = "crate::base::number")]
-    pub alpha: f64,
-    /// Factor β of all logits.
-    #[serde(with = "crate::base::number")]
-    pub beta: f64,
-    /// Whether β was calibrated for the soup on the validation set; otherwise it is 1.
-    pub calibrated: bool,
-    /// Error of the soup, a fraction.
-    #[serde(with = "crate::base::number")]
-    pub error_soup: f64,
-    /// Error of the ensemble, a fraction.
-    #[serde(with = "crate::base::number")]
-    pub error_ensemble: f64,
-    /// Loss of the soup, in nats, at β.
-    #[serde(with = "crate::base::number")]
-    pub loss_soup: f64,
-    /// Loss of the ensemble, in nats, at β.
-    #[serde(with = "crate::base::number")]
-    pub loss_ensemble: f64,
-    /// Predicted loss difference, α(1−α)/2·(−d²L/dα² + β²·`E Var[Δf]`).
-    #[serde(with = "crate::base::number")]
-    pub approximation: f64,
-    /// The same prediction with ∂f/∂α in place of Δf.
-    #[serde(with = "crate::base::number")]
-    pub approximation_path: f64,
 }

@@ -10,7 +10,16 @@ use crate::error::Result;
 use crate::result::table::{read_json, remove_stale, write_json, write_under};
 
 /// Columns of the eigenvalues' CSV.
-const EIGENVALUES: [&str; 5] = ["rank", "end", "eigenvalue", "residual", "converged"];
+const EIGENVALUES: [&str; 8] = [
+    "rank",
+    "end",
+    "eigenvalue",
+    "residual",
+    "converged",
+    "sampling_se",
+    "held_out",
+    "held_out_se",
+];
 
 /// Writes all files; `csv` is the path of the eigenvalues.
 ///
@@ -42,8 +51,12 @@ fn row(eigenvalue: &Eigenvalue) -> impl Serialize {
         value,
         residual,
         converged,
+        sampling_se,
+        held_out,
     } = *eigenvalue;
-    (rank, end.name(), value, residual, converged)
+    let (held_out, held_out_se) = (held_out.map(|it| it.value), held_out.and_then(|it| it.se));
+    let measured = (sampling_se, held_out, held_out_se);
+    (rank, end.name(), value, residual, converged, measured)
 }
 
 fn points(density: &Density) -> impl Iterator<Item = impl Serialize> {
@@ -56,7 +69,7 @@ mod tests {
     use crate::result::provenance::Provenance;
     use crate::result::score::{DatasetInfo, Role};
     use crate::result::soup::Coefficient;
-    use crate::result::spectrum::{End, Trace};
+    use crate::result::spectrum::{End, Sampled, Trace};
 
     fn spectrum() -> Spectrum {
         let eigenvalue = |rank, end, value| Eigenvalue {
@@ -65,6 +78,11 @@ mod tests {
             value,
             residual: 1e-4,
             converged: rank == 1,
+            sampling_se: (rank == 1).then_some(2.5),
+            held_out: (end == End::Top).then_some(Sampled {
+                value: 0.75 * value,
+                se: (rank == 1).then_some(0.5),
+            }),
         };
         Spectrum {
             name: "soup".to_string(),
@@ -78,6 +96,7 @@ mod tests {
                 role: Role::Train,
                 samples: 100,
             },
+            held_out_samples: 80,
             dimension: 3,
             loss: f64::NAN,
             gradient_norm: f64::INFINITY,
@@ -89,6 +108,7 @@ mod tests {
             trace: Some(Trace {
                 value: 51.0,
                 se: f64::NAN,
+                sampling_se: Some(4.0),
             }),
             density: Some(Density {
                 grid: vec![-1.0, 0.1, 51.0],
@@ -115,10 +135,10 @@ mod tests {
         let text = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!(
             text(&csv),
-            "rank,end,eigenvalue,residual,converged\n\
-             1,top,50.125,0.0001,true\n\
-             2,top,0.3333333333333333,0.0001,false\n\
-             1,bottom,-0.5,0.0001,true\n"
+            "rank,end,eigenvalue,residual,converged,sampling_se,held_out,held_out_se\n\
+             1,top,50.125,0.0001,true,2.5,37.59375,0.5\n\
+             2,top,0.3333333333333333,0.0001,false,,0.25,\n\
+             1,bottom,-0.5,0.0001,true,2.5,,\n"
         );
         let density = text(&csv.with_extension("density.csv"));
         assert!(density.starts_with("eigenvalue,density\n-1.0,0.0\n0.1,0.5\n51.0,1e-300\n"));
@@ -153,7 +173,7 @@ mod tests {
         write(&spectrum, &csv).unwrap();
         assert!(!csv.with_extension("density.csv").exists());
         let text = std::fs::read_to_string(&csv).unwrap();
-        assert_eq!(text, "rank,end,eigenvalue,residual,converged\n");
+        assert_eq!(text, EIGENVALUES.join(",") + "\n");
         assert!(read(&csv).unwrap().density.is_none());
     }
 }

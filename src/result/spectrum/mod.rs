@@ -17,6 +17,9 @@ pub struct Spectrum {
     pub coefficients: Vec<Coefficient>,
     /// The data set of the loss, with the number of samples averaged over.
     pub dataset: DatasetInfo,
+    /// Number of other samples of the data set on which `held_out` was measured; 0 if there are none.
+    #[serde(default)]
+    pub held_out_samples: usize,
     /// Number of parameters: the Hessian is dimension × dimension.
     pub dimension: usize,
     /// Mean cross-entropy at the mix, in nats.
@@ -79,6 +82,25 @@ pub struct Eigenvalue {
     pub residual: f64,
     /// Whether the residual is small enough.
     pub converged: bool,
+    /// Standard error of λ over the samples of the loss, to first order: that of the mean of v·Hs·v
+    /// over samples s. It is `None` if it is not known, as with a single sample.
+    #[serde(default, with = "crate::base::number")]
+    pub sampling_se: Option<f64>,
+    /// v·H′·v on samples that v was not found on. The largest λ is biased upward and the smallest
+    /// downward, because v is fitted to its samples; this is not. `None` without such samples.
+    #[serde(default)]
+    pub held_out: Option<Sampled>,
+}
+
+/// A mean over samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The mean.
+    #[serde(with = "crate::base::number")]
+    pub value: f64,
+    /// Its standard error over the samples; `None` if it is not known.
+    #[serde(default, with = "crate::base::number")]
+    pub se: Option<f64>,
 }
 
 /// The trace: the sum of all eigenvalues.
@@ -91,6 +113,10 @@ pub struct Trace {
     /// vector was left for it.
     #[serde(with = "crate::base::number")]
     pub se: f64,
+    /// Standard error over the samples of the loss, for these random vectors; `None` if it is not
+    /// known. It adds to `se`, as the root of the sum of squares.
+    #[serde(default, with = "crate::base::number")]
+    pub sampling_se: Option<f64>,
 }
 
 /// The density of the eigenvalues, as a probability density: ∫ = 1.

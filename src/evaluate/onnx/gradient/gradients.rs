@@ -4,7 +4,7 @@ use super::gradient_buffer::GradientBuffer;
 use super::gradient_graph::{self, GradientGraph};
 use super::gradient_layout::gradient_layout;
 use super::precision::Precision;
-use super::runner::{Runner, sample_batches};
+use super::runner::{Runner, Sums, sample_batches};
 use super::weights::Weights;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
@@ -150,6 +150,16 @@ impl Gradients<'_> {
             beta: sums.beta,
             weights: sums.tensors,
         })
+    }
+
+    /// Sums over groups of samples; see [`Runner::by_group`].
+    pub(super) fn by_group<T: Send>(
+        &self,
+        weights: &Weights,
+        groups: &[&[usize]],
+        of: impl Fn(&Sums) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        self.runner.by_group(weights, groups, of)
     }
 }
 

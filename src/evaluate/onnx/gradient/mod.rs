@@ -14,6 +14,7 @@
 
 mod compare;
 mod curvature;
+mod differences;
 mod gradient_buffer;
 mod gradient_graph;
 mod gradient_layout;
@@ -26,6 +27,7 @@ pub mod value_probe;
 mod weights;
 
 pub use self::curvature::Curvature;
+pub use self::differences::{AGREEMENT, Sides};
 pub use self::gradient_buffer::GradientBuffer;
 pub use self::gradient_graph::lacks_derivative;
 pub use self::gradients::{Gradient, Gradients};

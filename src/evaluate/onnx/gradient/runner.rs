@@ -116,20 +116,10 @@ impl<'e> Runner<'e> {
     pub fn sums(&self, weights: &Weights, beta: f64, samples: &[usize]) -> Result<Sums> {
         let each = 1.0 / samples.len().max(1) as f64;
         let sums = self.share(samples, |own, batches| {
-            let mut sums: Option<Sums> = None;
-            for places in batches {
-                self.context.setup.check_stop()?;
-                let shard = self.shard(own, places)?;
-                let batch = LossBatch::new(shard, self.layout.batch, weights).weighted(beta, each);
-                let session = self.session(own, weights)?;
-                self.run(session, &batch, &mut sums)?;
-            }
-            Ok(sums)
+            self.own_sums(own, batches, weights, beta, each)
         })?;
         let mut sums = sums.into_iter().flatten();
-        let mut total = sums
-            .next()
-            .ok_or_else(|| Error::runtime("gradient", "there are no samples"))?;
+        let mut total = sums.next().ok_or_else(no_samples)?;
         for sums in sums {
             total.loss += sums.loss;
             total.wrong += sums.wrong;
@@ -138,6 +128,58 @@ impl<'e> Runner<'e> {
             pairs.try_for_each(|(total, sum)| total.merge(sum))?;
         }
         Ok(total)
+    }
+
+    /// Sums the outputs over each of several groups of samples, with the mean loss over the group, and
+    /// returns `of` each group's sums. A group is summed by one worker.
+    ///
+    /// # Errors
+    /// Fails when the network cannot be run, a group is empty, or the user stopped the run.
+    pub fn by_group<T: Send>(
+        &self,
+        weights: &Weights,
+        groups: &[&[usize]],
+        of: impl Fn(&Sums) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let samples = groups.iter().map(|group| group.len()).sum::<usize>();
+        self.counters.add(|counts| counts.learning += samples);
+        let made = self.threads.broadcast(|thread| {
+            let mut own = lock(&self.workers[thread.index()]);
+            let groups = groups.iter().skip(thread.index());
+            let groups = groups.step_by(self.layout.workers).map(|group| {
+                let mut batches = group.chunks(self.layout.batch);
+                let each = 1.0 / group.len().max(1) as f64;
+                let sums = self.own_sums(&mut own, &mut batches, weights, 1.0, each)?;
+                sums.map(|sums| of(&sums)).ok_or_else(no_samples)
+            });
+            groups.collect::<Result<Vec<T>>>()
+        });
+        let made = made.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut made: Vec<_> = made.into_iter().map(Vec::into_iter).collect();
+        let workers = made.len();
+        let in_turn = (0..groups.len()).filter_map(|group| made[group % workers].next());
+        Ok(in_turn.collect())
+    }
+
+    /// One worker's sums over its batches, with a weight in the loss of `each` for every sample; `None`
+    /// without a batch.
+    fn own_sums<'s>(
+        &self,
+        own: &mut WorkerState<'_>,
+        batches: &mut dyn Iterator<Item = &'s [usize]>,
+        weights: &Weights,
+        beta: f64,
+        each: f64,
+    ) -> Result<Option<Sums>> {
+        let mut sums: Option<Sums> = None;
+        for places in batches {
+            self.context.setup.check_stop()?;
+            let shard = self.shard(own, places)?;
+            let batch = LossBatch::new(shard, self.layout.batch, weights).weighted(beta, each);
+            let session = self.session(own, weights)?;
+            self.run(session, &batch, &mut sums)?;
+        }
+        Ok(sums)
     }
 
     /// The session over the graph: one for all weights if they are inputs, otherwise one for these.
@@ -260,6 +302,10 @@ impl<'e> Runner<'e> {
         });
         made.into_iter().collect()
     }
+}
+
+fn no_samples() -> Error {
+    Error::runtime("gradient", "there are no samples")
 }
 
 /// The batches that a graph is written for: the first of a data set and, if there are more samples,
