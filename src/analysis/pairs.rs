@@ -188,10 +188,12 @@ mod tests {
             dataset("test", Role::Test),
             dataset("v2", Role::Shift),
             dataset("r", Role::Shift),
+            // θ0's own domain is in no mean.
+            dataset("fonts", Role::Source),
         ];
-        let a = [0.5, 0.1, 0.2, 0.4].map(|error| score(error, 0.02));
-        let b = [0.5, 0.3, 0.2, 0.6].map(|error| score(error, 0.02));
-        let soup = [0.5, 0.1, 0.1, 0.3].map(|error| score(error, 0.01));
+        let a = [0.5, 0.1, 0.2, 0.4, 0.9].map(|error| score(error, 0.02));
+        let b = [0.5, 0.3, 0.2, 0.6, 0.9].map(|error| score(error, 0.02));
+        let soup = [0.5, 0.1, 0.1, 0.3, 0.0].map(|error| score(error, 0.01));
         let four = PairScores {
             a: &a,
             b: &b,
@@ -200,15 +202,15 @@ mod tests {
         };
         let rows = rows(&sets, four);
         let names: Vec<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
-        assert_eq!(names, ["val", "test", "v2", "r", "shifts", "all"]);
+        assert_eq!(names, ["val", "test", "v2", "r", "fonts", "shifts", "all"]);
         let advantages: Vec<f64> = rows.iter().map(|row| row.advantage).collect();
-        let expected = [0.0, 0.1, 0.1, 0.2, 0.15, 0.4 / 3.0];
+        let expected = [0.0, 0.1, 0.1, 0.2, 0.9, 0.15, 0.4 / 3.0];
         for (advantage, expected) in advantages.iter().zip(expected) {
             assert!((advantage - expected).abs() < 1e-11);
         }
         let one = (0.0001_f64 + 0.0002).sqrt();
         assert!((rows[0].advantage_se - one).abs() < 1e-15);
-        assert!((rows[5].advantage_se - one / 3.0_f64.sqrt()).abs() < 1e-15);
+        assert!((rows[6].advantage_se - one / 3.0_f64.sqrt()).abs() < 1e-15);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use crate::cli::args::TableFormat;
 use crate::result::method::Method;
 use crate::result::models::Accuracies;
-use crate::result::score::Role;
+use crate::result::score::{DatasetInfo, Role};
 use crate::result::soup::{MethodResult, Soups};
 
 /// A row of the table.
 struct Row {
     label: String,
-    /// Test accuracy and mean accuracy over the shifts.
-    accuracies: [Cell; 2],
+    /// Test accuracy, mean accuracy over the shifts, and accuracy on each set of θ0's own domain.
+    accuracies: Vec<Cell>,
     cost: &'static str,
     models: String,
 }
@@ -56,7 +56,7 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
     let shifts = soups.datasets.iter();
     let shifts = shifts.filter(|set| set.role == Role::Shift);
     let shifts: Vec<&String> = shifts.map(|set| &set.name).collect();
-    let header = [
+    let mut header = vec![
         "method".to_string(),
         "test (%)".to_string(),
         match shifts.as_slice() {
@@ -64,33 +64,34 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
             [one] => format!("{one} (%)"),
             all => format!("mean of {} shifts (%)", all.len()),
         },
-        "cost".to_string(),
-        "models".to_string(),
     ];
-    let best: [Option<i64>; 2] = [0, 1].map(|column| {
+    header.extend(sources(&soups.datasets).map(|set| format!("{set} (%, source)")));
+    header.extend(["cost", "models"].map(String::from));
+    let best = |column: usize| {
         let means = rows.iter().map(|row| row.accuracies[column].printed());
         means.max().flatten()
-    });
-    let cells = |row: &Row| -> [String; 5] {
-        let [test, shift] = [0, 1].map(|column| {
-            let cell = row.accuracies[column];
-            let is_best = cell.printed().is_some() && cell.printed() == best[column];
-            marked(cell, is_best, kind)
-        });
-        [
-            row.label.clone(),
-            test,
-            shift,
-            row.cost.to_string(),
-            row.models.clone(),
-        ]
     };
-    let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
+    let cells = |row: &Row| -> Vec<String> {
+        let accuracies = row.accuracies.iter().enumerate().map(|(column, cell)| {
+            let is_best = cell.printed().is_some() && cell.printed() == best(column);
+            marked(*cell, is_best, kind)
+        });
+        let ends = [row.cost.to_string(), row.models.clone()];
+        let label = std::iter::once(row.label.clone());
+        label.chain(accuracies).chain(ends).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     match kind {
         TableFormat::Text => text(&header, &rows),
         TableFormat::Markdown => markdown(&header, &rows),
         TableFormat::Latex => latex(&header, &rows),
     }
+}
+
+/// The names of the sets of θ0's own domain.
+fn sources(datasets: &[DatasetInfo]) -> impl Iterator<Item = &String> {
+    let sources = datasets.iter().filter(|set| set.role == Role::Source);
+    sources.map(|set| &set.name)
 }
 
 fn marked(cell: Cell, is_best: bool, kind: TableFormat) -> String {
@@ -110,17 +111,19 @@ fn rows(soups: &Soups) -> Vec<Row> {
     let of = |result: &MethodResult| Accuracies::of(&soups.datasets, &result.scores);
     let row = |results: &[&MethodResult]| {
         let first = results.first()?;
-        let column = |value: fn(&Accuracies) -> f64| {
+        let column = |value: &dyn Fn(&Accuracies) -> f64| {
             let values: Vec<f64> = results.iter().map(|result| value(&of(result))).collect();
             Cell::of(&values)
         };
+        let fixed = [column(&|of| of.test), column(&|of| of.shift)];
+        let sources = sources(&soups.datasets).map(|name| column(&|of| of.named[name]));
         let method = first.method;
         Some(Row {
             label: match first.setting {
                 Some(setting) => format!("{} ({setting})", method.label()),
                 None => method.label().to_string(),
             },
-            accuracies: [column(|of| of.test), column(|of| of.shift)],
+            accuracies: fixed.into_iter().chain(sources).collect(),
             cost: if method.is_ensemble() { "O(k)" } else { "O(1)" },
             models: range(results.iter().map(|result| result.members.len())),
         })
@@ -150,14 +153,15 @@ fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
     }
 }
 
-fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let all: Vec<&[String; 5]> = std::iter::once(header).chain(rows).collect();
+fn text(header: &[String], rows: &[Vec<String>]) -> String {
+    let rows = rows.iter().map(Vec::as_slice);
+    let all: Vec<&[String]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| {
         let widths = all.iter().map(|row| row[column].trim_end().chars().count());
         widths.max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let line = |row: &&[String; 5]| {
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |row: &&[String]| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells = cells.map(|(column, (cell, &width))| match column {
             0 => format!("{cell:width$}"),
@@ -168,25 +172,30 @@ fn text(header: &[String; 5], rows: &[[String; 5]]) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn markdown(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let line = |row: &[String; 5]| format!("| {} |", row.join(" | "));
-    let mut lines = vec![line(header), "|---|---:|---:|---|---:|".to_string()];
-    lines.extend(rows.iter().map(line));
+fn markdown(header: &[String], rows: &[Vec<String>]) -> String {
+    let line = |row: &[String]| format!("| {} |", row.join(" | "));
+    let accuracies = "---:|".repeat(header.len() - 3);
+    let mut lines = vec![line(header), format!("|---|{accuracies}---|---:|")];
+    lines.extend(rows.iter().map(|row| line(row)));
     lines.join("\n")
 }
 
-fn latex(header: &[String; 5], rows: &[[String; 5]]) -> String {
-    let line = |row: &[String; 5]| {
+fn latex(header: &[String], rows: &[Vec<String>]) -> String {
+    let line = |row: &[String]| {
         let mut row = row.join(" & ").replace('–', "--");
         for special in ['%', '_', '#'] {
             row = row.replace(special, &format!("\\{special}"));
         }
         format!("{row} \\\\")
     };
-    let mut lines = vec!["\\begin{tabular}{lrrlr}".to_string(), "\\hline".to_string()];
+    let accuracies = "r".repeat(header.len() - 3);
+    let mut lines = vec![
+        format!("\\begin{{tabular}}{{l{accuracies}lr}}"),
+        "\\hline".to_string(),
+    ];
     lines.push(line(header));
     lines.push("\\hline".to_string());
-    lines.extend(rows.iter().map(line));
+    lines.extend(rows.iter().map(|row| line(row)));
     lines.extend(["\\hline".to_string(), "\\end{tabular}".to_string()]);
     lines.join("\n")
 }

@@ -87,7 +87,7 @@ impl Barrier {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields follow a pattern: height, standard error, position
 pub struct Barriers {
-    /// `train`, `val`, `test`, or the name given to a shift set.
+    /// `train`, `val`, `test`, or the name given to a shift or source set.
     pub dataset: String,
     /// Role of the data set.
     pub role: Role,
