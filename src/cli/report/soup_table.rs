@@ -1,5 +1,7 @@
 //! The paper's table of soups, as text, Markdown or LaTeX.
 
+use std::collections::BTreeSet;
+
 use crate::cli::args::TableFormat;
 use crate::result::method::Method;
 use crate::result::models::Accuracies;
@@ -117,20 +119,27 @@ fn rows(soups: &Soups) -> Vec<Row> {
         };
         let fixed = [column(&|of| of.test), column(&|of| of.shift)];
         let sources = sources(&soups.datasets).map(|name| column(&|of| of.named[name]));
-        let method = first.method;
         Some(Row {
-            label: match first.setting {
-                Some(setting) => format!("{} ({setting})", method.label()),
-                None => method.label().to_string(),
+            label: match (first.method, first.setting) {
+                (Method::TaskArithmetic, Some(setting)) => {
+                    format!("{} (s = {setting})", first.label())
+                }
+                (_, Some(setting)) => format!("{} ({setting})", first.label()),
+                (_, None) => first.label(),
             },
             accuracies: fixed.into_iter().chain(sources).collect(),
-            cost: if method.is_ensemble() { "O(k)" } else { "O(1)" },
+            cost: if first.method.is_ensemble() {
+                "O(k)"
+            } else {
+                "O(1)"
+            },
             models: range(results.iter().map(|result| result.members.len())),
         })
     };
-    let rows = |method: Method| {
+    let rows = |kind: (Method, Option<Method>)| {
         let made = soups.methods.iter();
-        let mut results: Vec<&MethodResult> = made.filter(|made| made.method == method).collect();
+        let made = made.filter(|made| (made.method, made.base) == kind);
+        let mut results: Vec<&MethodResult> = made.collect();
         if results.iter().all(|result| result.setting.is_none()) {
             return vec![row(&results)];
         }
@@ -141,7 +150,9 @@ fn rows(soups: &Soups) -> Vec<Row> {
         }
         results.iter().map(|result| row(&[*result])).collect()
     };
-    Method::ALL.into_iter().flat_map(rows).flatten().collect()
+    let kinds = soups.methods.iter().map(|made| (made.method, made.base));
+    let kinds: BTreeSet<(Method, Option<Method>)> = kinds.collect();
+    kinds.into_iter().flat_map(rows).flatten().collect()
 }
 
 fn range(counts: impl Iterator<Item = usize> + Clone) -> String {

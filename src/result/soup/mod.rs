@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::result::learned::Learning;
-use crate::result::method::Method;
+use crate::result::method::{Method, MethodName};
 use crate::result::models::Individual;
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Score};
@@ -41,7 +41,10 @@ pub struct Soups {
 pub struct MethodResult {
     /// The method.
     pub method: Method,
-    /// α, λ or t, if the method has one.
+    /// For WiSE-FT, the method whose model is joined with θ0; `None` for the best model.
+    #[serde(default)]
+    pub base: Option<Method>,
+    /// α, s or t, if the method has one.
     #[serde(with = "crate::base::number", default)]
     pub setting: Option<f64>,
     /// Seed, if the method has one.
@@ -60,10 +63,16 @@ pub struct MethodResult {
 
 impl fmt::Display for MethodResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.method.name())?;
-        match self.setting {
-            Some(setting) => write!(f, ":{setting}"),
-            None => Ok(()),
+        MethodName(self.method, self.base, self.setting).fmt(f)
+    }
+}
+
+impl MethodResult {
+    /// The method's name in the paper's table, without its number.
+    pub fn label(&self) -> String {
+        match self.base {
+            Some(base) => format!("WiSE-FT of {}", base.label()),
+            None => self.method.label().to_string(),
         }
     }
 }
