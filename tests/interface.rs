@@ -192,7 +192,7 @@ fn soups() {
         &["ft1", "ft2", "ft3"].map(model),
     );
     let methods = "best,second,uniform,greedy,greedy-random,learned,learned-by-layer,model-stock,\
-                   wise-ft:0.5,task-arithmetic:0.3,ensemble,greedy-ensemble";
+                   wise-ft:0.5,slerp,slerp-tasks,task-arithmetic:0.9,ensemble,greedy-ensemble";
     let run = |table: &str| {
         let command = format!("soup --methods {methods} --orders 1 --epochs 1 --table {table}");
         Run::new(&command, &["--models", &models])

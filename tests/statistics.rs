@@ -130,13 +130,13 @@ fn a_negative_variance_is_named_with_its_place_on_the_plane() {
 
 #[test]
 fn a_negative_variance_is_named_with_the_soup_that_has_it() {
-    let methods = "--methods uniform,task-arithmetic:1,task-arithmetic:3";
+    let methods = "--methods uniform,task-arithmetic:2,task-arithmetic:6";
     let found = warnings("resnet", "soup", methods);
     let of = negative(&found);
     assert_eq!(of.len(), 1, "{found:?}");
     for part in [
         "the average of `layer2.0.downsample.1.running_var` is negative (-5.208), and 3 other variances \
-         with it, at 1 of 3 soups, first at task-arithmetic:3",
+         with it, at 1 of 3 soups, first at task-arithmetic:6",
         "inside it (coefficients of 0 or more)",
     ] {
         assert!(of[0].contains(part), "{of:?}");

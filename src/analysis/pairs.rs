@@ -304,11 +304,13 @@ mod tests {
             dataset("test", Role::Test),
             dataset("v2", Role::Shift),
             dataset("r", Role::Shift),
+            // θ0's own domain is in no mean.
+            dataset("fonts", Role::Source),
         ];
-        let a = [50, 10, 20, 40].map(outcomes);
-        let b = [50, 30, 20, 60].map(outcomes);
-        let soup = [50, 10, 10, 30].map(outcomes);
-        let ensemble = [0.5, 0.1, 0.2, 0.4].map(|error| score(error, 0.02));
+        let a = [50, 10, 20, 40, 90].map(outcomes);
+        let b = [50, 30, 20, 60, 90].map(outcomes);
+        let soup = [50, 10, 10, 30, 0].map(outcomes);
+        let ensemble = [0.5, 0.1, 0.2, 0.4, 0.9].map(|error| score(error, 0.02));
         let models = PairModels {
             a: &a,
             b: &b,
@@ -317,16 +319,16 @@ mod tests {
         };
         let rows = rows(&sets, models);
         let names: Vec<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
-        assert_eq!(names, ["val", "test", "v2", "r", "shifts", "all"]);
-        let near = |found: Vec<f64>, expected: [f64; 6]| {
+        assert_eq!(names, ["val", "test", "v2", "r", "fonts", "shifts", "all"]);
+        let near = |found: Vec<f64>, expected: [f64; 7]| {
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found - expected).abs() < 1e-12, "{found} {expected}");
             }
         };
-        let expected = [0.0, 0.1, 0.1, 0.2, 0.15, 0.4 / 3.0];
+        let expected = [0.0, 0.1, 0.1, 0.2, 0.9, 0.15, 0.4 / 3.0];
         near(rows.iter().map(|row| row.advantage).collect(), expected);
         // In the mean over r and v2, a is the better end.
-        let expected = [0.0, 0.0, 0.1, 0.1, 0.1, 0.2 / 3.0];
+        let expected = [0.0, 0.0, 0.1, 0.1, 0.9, 0.1, 0.2 / 3.0];
         near(
             rows.iter().map(|row| row.advantage_best).collect(),
             expected,
@@ -337,7 +339,7 @@ mod tests {
         let shifts = v2.hypot(r) / 2.0;
         let all = v2.hypot(r).hypot(test) / 3.0;
         let ses = rows.iter().map(|row| row.advantage_se).collect();
-        near(ses, [0.0, test, v2, r, shifts, all]);
+        near(ses, [0.0, test, v2, r, se(90.0, 90.0), shifts, all]);
         assert!((rows[1].advantage_z - 0.1 / test).abs() < 1e-12);
         assert!(rows[0].advantage_z.is_nan());
     }

@@ -1,15 +1,19 @@
 //! Recipes: the members and weights that a method combines into one soup or one ensemble.
 
+use std::fmt;
+
 use super::learned::Learned;
-use crate::result::method::Method;
+use crate::result::method::{Method, MethodName};
 use crate::space::mix::Mix;
 
-/// A method, with its α, λ or t if one is given.
+/// A method, with its α, s or t if one is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodSpec {
     /// Which method.
     pub method: Method,
-    /// The α, λ or t; `None` for the default values.
+    /// For WiSE-FT, the method whose model is joined with θ0; `None` for the best model.
+    pub base: Option<Method>,
+    /// The α, s or t; `None` for the default values.
     pub setting: Option<f64>,
 }
 
@@ -18,21 +22,54 @@ impl MethodSpec {
     pub fn plain(method: Method) -> Self {
         Self {
             method,
+            base: None,
             setting: None,
         }
     }
 
-    /// The values to try: α of WiSE-FT in steps of 0.1 as in its released sweep, t = ½, and λ in
-    /// steps of 0.1.
+    /// The method that makes the model: the base of WiSE-FT, if it has one.
+    fn maker(&self) -> Method {
+        self.base.unwrap_or(self.method)
+    }
+
+    /// Whether a validation set is needed, to choose by its accuracy or to learn from it.
+    pub fn selects(&self) -> bool {
+        self.maker().selects()
+    }
+
+    /// Whether coefficients are learned, by this method if one is given.
+    pub fn learns(&self) -> bool {
+        self.maker().is_learned()
+    }
+
+    /// Whether the angles between models are needed.
+    pub fn needs_angles(&self) -> bool {
+        self.maker().needs_angles()
+    }
+
+    /// Whether the method, or the base of WiSE-FT, is this one.
+    pub fn involves(&self, method: Method) -> bool {
+        self.maker() == method
+    }
+
+    /// The values to try: α of WiSE-FT from 0 to 1 and s of task arithmetic from 0.1 to 1.5, in
+    /// steps of 0.1, and t = ½.
     pub(super) fn settings(&self) -> Vec<f64> {
+        let tenths = |range: std::ops::RangeInclusive<u8>| {
+            range.map(|tenths| f64::from(tenths) / 10.0).collect()
+        };
         match (self.setting, self.method) {
             (Some(setting), _) => vec![setting],
-            (None, Method::WiseFt) => (1..10).map(|tenths| f64::from(tenths) / 10.0).collect(),
-            (None, Method::TaskArithmetic) => {
-                (1..11).map(|tenths| f64::from(tenths) / 10.0).collect()
-            }
+            (None, Method::WiseFt) => tenths(0..=10),
+            (None, Method::TaskArithmetic) => tenths(1..=15),
             (None, _) => vec![0.5],
         }
+    }
+}
+
+impl fmt::Display for MethodSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        MethodName(self.method, self.base, self.setting).fmt(f)
     }
 }
 
@@ -41,7 +78,9 @@ impl MethodSpec {
 pub struct Recipe {
     /// Which method.
     pub method: Method,
-    /// The α, λ or t.
+    /// For WiSE-FT, the method whose model is joined with θ0; `None` for the best model.
+    pub base: Option<Method>,
+    /// The α, s or t.
     pub setting: Option<f64>,
     /// The seed of its random order.
     pub seed: Option<u64>,
@@ -50,8 +89,12 @@ pub struct Recipe {
     /// Weights of members of the pool, including θ0 if it has one; if each tensor has its own
     /// weights, their mean over the tensors.
     pub weights: Vec<(usize, f64)>,
+    /// The soup, if each tensor has its own weights.
+    pub by_tensor: Option<Mix>,
     /// The learned coefficients, if this is a learned soup.
     pub learned: Option<Learned>,
+    /// What the result has to say about it.
+    pub notes: Vec<String>,
 }
 
 impl Recipe {
@@ -59,20 +102,38 @@ impl Recipe {
     pub fn mean(method: Method, members: Vec<usize>) -> Self {
         Self {
             method,
+            base: None,
             setting: None,
             seed: None,
             weights: mean(&members),
             members,
+            by_tensor: None,
             learned: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// A mix that a method made of some members.
+    pub fn of(method: Method, members: Vec<usize>, mix: Mix) -> Self {
+        let weights = mix.mean().into_iter().enumerate();
+        Self {
+            weights: weights.filter(|(_, weight)| *weight != 0.0).collect(),
+            by_tensor: mix.shared().is_none().then_some(mix),
+            ..Self::mean(method, members)
         }
     }
 
     /// The soup as a mix, for a pool of `members` models.
     pub fn mix(&self, members: usize) -> Mix {
-        match &self.learned {
-            Some(learned) => learned.mix.clone(),
+        match &self.by_tensor {
+            Some(mix) => mix.clone(),
             None => Mix::over(&self.weights, members),
         }
+    }
+
+    /// What tells this recipe from the others of a run.
+    pub fn key(&self) -> (Method, Option<Method>, Option<f64>, Option<u64>) {
+        (self.method, self.base, self.setting, self.seed)
     }
 }
 

@@ -38,11 +38,13 @@ impl Learner<'_> {
         }
         let tell = |step: TrainingStep| (self.tell)(method, step);
         let learned = learn(&*self.loss, self.pool, &settings, &tell)?;
-        let weights = learned.mix.mean().into_iter().enumerate();
+        let mix = learned.mix.clone();
+        let weights = mix.mean().into_iter().enumerate();
         Ok(Recipe {
+            // Models without any weight are listed, too.
             weights: weights.skip(1).collect(),
             learned: Some(learned),
-            ..Recipe::mean(method, members)
+            ..Recipe::of(method, members, mix)
         })
     }
 }
@@ -58,8 +60,8 @@ pub struct SoupBuilder<'a> {
     pub ensemble: &'a Ensemble<'a>,
     /// Observes the progress of evaluations.
     pub observer: &'a dyn EvaluationObserver,
-    /// The number of members of the pool, including θ0.
-    pub members: usize,
+    /// The models, θ0 first.
+    pub pool: &'a Pool,
     /// The validation set's index among the data sets.
     pub validation: usize,
     /// When a greedy method adds a model.
@@ -71,6 +73,11 @@ pub struct SoupBuilder<'a> {
 }
 
 impl SoupBuilder<'_> {
+    /// The number of members of the pool, including θ0.
+    pub fn members(&self) -> usize {
+        self.pool.members.len()
+    }
+
     /// Compares the loss that soups are trained with and the loss that they are judged by, at the
     /// uniform soup, where training starts. Call it before anything is learned.
     ///
@@ -80,8 +87,8 @@ impl SoupBuilder<'_> {
         let Some(learner) = &self.learner else {
             return Ok(());
         };
-        let checkpoints: Vec<usize> = (1..self.members).collect();
-        let mix = Mix::over(&mean(&checkpoints), self.members);
+        let checkpoints: Vec<usize> = (1..self.members()).collect();
+        let mix = Mix::over(&mean(&checkpoints), self.members());
         let answers = self.on_validation(&mix)?;
         let what = "the uniform soup";
         let reference = Reference::of(&answers, self.validation, what, learner.rounding);
@@ -90,7 +97,8 @@ impl SoupBuilder<'_> {
 
     /// The recipes of a method for members sorted by validation error, the best first: one recipe
     /// per seed or setting. There is none if there are too few members or, for methods based on
-    /// angles (which need `gram`), if the angles leave it undefined.
+    /// angles (which need `gram`), if a model is not finite. WiSE-FT shortens `base`, or else the
+    /// best model.
     ///
     /// # Errors
     /// Fails when a soup cannot be evaluated.
@@ -99,6 +107,7 @@ impl SoupBuilder<'_> {
         wanted: &MethodSpec,
         ranked: &[usize],
         gram: Option<&Gram>,
+        base: Option<&Recipe>,
     ) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
         let method = wanted.method;
         let mut all = ranked.to_vec();
@@ -120,13 +129,43 @@ impl SoupBuilder<'_> {
                 Some(learner) => vec![learner.recipe(method, all)?],
                 None => Vec::new(),
             },
-            Method::WiseFt | Method::ModelStock | Method::Slerp | Method::TaskArithmetic => {
+            Method::WiseFt => match (wanted.base, base) {
+                (None, _) => self.shortened(wanted, &Recipe::mean(method, ranked[..1].to_vec())),
+                (Some(_), Some(base)) => self.shortened(wanted, base),
+                (Some(_), None) => Vec::new(),
+            },
+            Method::ModelStock => Vec::from_iter(self.model_stock(&all, gram)),
+            Method::Slerp | Method::SlerpTasks | Method::TaskArithmetic => {
                 self.by_formula(wanted, ranked, &all, gram)
             }
         };
         Ok((recipes, Vec::new()))
     }
 
+    /// WiSE-FT of a recipe's model, for each α.
+    fn shortened(&self, wanted: &MethodSpec, base: &Recipe) -> Vec<Recipe> {
+        let model = base.mix(self.members());
+        let made = |alpha: f64| Recipe {
+            base: wanted.base,
+            setting: Some(alpha),
+            ..Recipe::of(
+                Method::WiseFt,
+                base.members.clone(),
+                averages::wise_ft(&model, alpha),
+            )
+        };
+        wanted.settings().into_iter().map(made).collect()
+    }
+
+    fn model_stock(&self, all: &[usize], gram: Option<&Gram>) -> Option<Recipe> {
+        let stock = averages::model_stock(all, self.pool, gram?)?;
+        Some(Recipe {
+            notes: stock.notes(self.pool),
+            ..Recipe::of(Method::ModelStock, all.to_vec(), stock.mix)
+        })
+    }
+
+    /// The recipes of a method that has a formula for a number, for each number.
     fn by_formula(
         &self,
         wanted: &MethodSpec,
@@ -134,37 +173,24 @@ impl SoupBuilder<'_> {
         all: &[usize],
         gram: Option<&Gram>,
     ) -> Vec<Recipe> {
-        let recipe = |members: &[usize], setting: Option<f64>, mix: Mix| Recipe {
-            setting,
-            weights: weights(&mix),
-            ..Recipe::mean(wanted.method, members.to_vec())
+        let made = |setting: f64| {
+            let (members, mix) = if wanted.method == Method::TaskArithmetic {
+                let mix = averages::task_arithmetic(all, setting, self.members());
+                (all, mix)
+            } else {
+                let pair = ranked.get(..2)?;
+                let of = match wanted.method {
+                    Method::Slerp => averages::slerp,
+                    _ => averages::slerp_tasks,
+                };
+                (pair, of(pair[0], pair[1], setting, self.pool, gram?)?)
+            };
+            Some(Recipe {
+                setting: Some(setting),
+                ..Recipe::of(wanted.method, members.to_vec(), mix)
+            })
         };
-        let settings = wanted.settings().into_iter();
-        match wanted.method {
-            Method::WiseFt => settings
-                .map(|alpha| {
-                    let best = Mix::unit(ranked[0], self.members);
-                    recipe(&ranked[..1], Some(alpha), averages::wise_ft(&best, alpha))
-                })
-                .collect(),
-            Method::TaskArithmetic => settings
-                .map(|lambda| {
-                    let mix = averages::task_arithmetic(all, lambda, self.members);
-                    recipe(all, Some(lambda), mix)
-                })
-                .collect(),
-            Method::Slerp => settings
-                .filter_map(|t| {
-                    let pair = ranked.get(..2)?;
-                    let mix = averages::slerp(pair[0], pair[1], t, gram?)?;
-                    Some(recipe(pair, Some(t), mix))
-                })
-                .collect(),
-            _ => gram
-                .and_then(|gram| averages::model_stock(all, gram))
-                .map(|(mix, _)| vec![recipe(all, None, mix)])
-                .unwrap_or_default(),
-        }
+        wanted.settings().into_iter().filter_map(made).collect()
     }
 
     /// Runs a greedy method in each of these orders.
@@ -196,7 +222,7 @@ impl SoupBuilder<'_> {
         if method.is_ensemble() {
             return Ok((self.ensemble)(&weights, self.validation).error);
         }
-        let answers = self.on_validation(&Mix::over(&weights, self.members))?;
+        let answers = self.on_validation(&Mix::over(&weights, self.members()))?;
         Ok(answers.scores[0][self.validation].error)
     }
 
@@ -214,7 +240,7 @@ impl SoupBuilder<'_> {
     /// Fails when a soup cannot be evaluated.
     pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
         let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
-        let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members)).collect();
+        let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members())).collect();
         let answers = self.evaluator.evaluate(&mixes, self.observer)?;
         let mut soups = answers.scores.into_iter();
         let ensemble = |recipe: &Recipe| {
@@ -249,12 +275,6 @@ impl SoupBuilder<'_> {
     }
 }
 
-/// The nonzero weights of a mix.
-fn weights(mix: &Mix) -> Vec<(usize, f64)> {
-    let weights = mix.row(0).iter().copied().enumerate();
-    weights.filter(|(_, weight)| *weight != 0.0).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +291,7 @@ mod tests {
             evaluator: &evaluator,
             ensemble: &|_, _| panic!("no ensemble is asked for"),
             observer: &(),
-            members: 4,
+            pool: &pool,
             validation: 0,
             rule: GreedyRule::AtLeast,
             seeds: Vec::new(),
@@ -291,7 +311,7 @@ mod tests {
         let made = |method: Method| {
             let wanted = MethodSpec::plain(method);
             builder
-                .recipes(&wanted, &[2, 1, 3], None)
+                .recipes(&wanted, &[2, 1, 3], None, None)
                 .unwrap()
                 .0
                 .remove(0)

@@ -24,7 +24,7 @@ const ALIASES: [&str; 2] = ["x", "inputs"];
 /// A data set and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// `train`, `val`, `test`, or the name given to a shift set.
+    /// `train`, `val`, `test`, or the name given to a shift or source set.
     pub name: String,
     /// Purpose of the data set.
     pub role: Role,
@@ -186,7 +186,7 @@ impl Dataset {
         &self.notes
     }
 
-    /// `train`, `val`, `test`, or the name given to a shift set.
+    /// `train`, `val`, `test`, or the name given to a shift or source set.
     pub fn name(&self) -> &str {
         &self.source.name
     }

@@ -76,17 +76,16 @@ pub fn chosen(
             let setting = wanted
                 .setting
                 .is_none_or(|setting| recipe.setting == Some(setting));
-            recipe.method == wanted.method && setting
+            (recipe.method, recipe.base) == (wanted.method, wanted.base) && setting
         });
         // Among equals the first wins.
         let best = made
             .rev()
             .max_by(|a, b| accuracy(a.0).total_cmp(&accuracy(b.0)));
-        let name = wanted.method.name();
         let Some((index, recipe)) = best else {
             return Err(Error::flag(
                 "--save",
-                format!("{name} is undefined for these models"),
+                format!("{wanted} is undefined for these models"),
             ));
         };
         let (mix, made) = (recipe.mix(session.members()), &soups.methods[index]);

@@ -42,29 +42,25 @@ impl SoupSettings {
     /// # Errors
     /// When there is none; the message names the first method that needs it.
     pub fn check(&self, has_validation: bool) -> Result<()> {
-        let selecting = self.methods.iter().find(|wanted| wanted.method.selects());
+        let selecting = self.methods.iter().find(|wanted| wanted.selects());
         let swept = |saved: &&MethodSpec| saved.method.has_setting() && saved.setting.is_none();
         let mut saved = self.saves.iter().map(|save| &save.wanted);
         match (selecting, saved.find(swept)) {
             _ if has_validation => Ok(()),
             (Some(wanted), _) => {
-                let why = if wanted.method.is_learned() {
+                let why = if wanted.learns() {
                     "is learned on it"
                 } else {
                     "chooses by validation accuracy"
                 };
-                let name = wanted.method.name();
-                Err(Error::flag("--val", format!("is needed: `{name}` {why}"))
+                Err(Error::flag("--val", format!("is needed: `{wanted}` {why}"))
                     .help("--methods uniform,ensemble needs no validation set"))
             }
-            (None, Some(saved)) => {
-                let name = saved.method.name();
-                Err(Error::flag(
-                    "--val",
-                    format!("is needed to choose which `{name}` to save"),
-                )
-                .help(format!("--save {name}:NUMBER=FILE needs no choice")))
-            }
+            (None, Some(saved)) => Err(Error::flag(
+                "--val",
+                format!("is needed to choose which `{saved}` to save"),
+            )
+            .help(format!("--save {saved}:NUMBER=FILE needs no choice"))),
             (None, None) => Ok(()),
         }
     }
@@ -109,7 +105,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
         learner: learner.transpose()?,
         ..builder((session, &engine, &models), settings, &ensemble, observer)
     };
-    let is_possible = |wanted: &&MethodSpec| left_out.is_none() || !wanted.method.is_learned();
+    let is_possible = |wanted: &&MethodSpec| left_out.is_none() || !wanted.learns();
     let methods = settings.methods.iter().filter(is_possible).copied();
     let methods: Vec<MethodSpec> = methods.collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
@@ -156,25 +152,32 @@ fn chosen(
     methods: &[MethodSpec],
 ) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
     builder.check_start()?;
-    let checkpoints: Vec<usize> = (1..builder.members).collect();
+    let checkpoints: Vec<usize> = (1..builder.members()).collect();
     let ranked = match models.validation() {
         Some(set) => ranked(&checkpoints, |member| models.scores[member][set]),
         None => checkpoints,
     };
     let mut all = methods.iter();
-    let needs_angles = all.any(|wanted| wanted.method.needs_angles());
+    let needs_angles = all.any(MethodSpec::needs_angles);
     let gram: Option<&Gram> = needs_angles.then(|| session.gram());
     let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+    // Models that WiSE-FT needs and that are in no row of the table.
+    let mut bases: Vec<Recipe> = Vec::new();
     for wanted in methods {
-        let (made, traced) = builder.recipes(wanted, &ranked, gram)?;
+        if let Some(base) = wanted.base {
+            let mut made = recipes.iter().chain(&bases);
+            if !made.any(|recipe: &Recipe| recipe.method == base) {
+                let plain = MethodSpec::plain(base);
+                bases.extend(builder.recipes(&plain, &ranked, gram, None)?.0);
+            }
+        }
+        let mut all = recipes.iter().chain(&bases);
+        let base = wanted
+            .base
+            .and_then(|base| all.find(|recipe| recipe.method == base));
+        let (made, traced) = builder.recipes(wanted, &ranked, gram, base)?;
         // A sweep may contain a point that was also asked for by itself.
-        let known = |recipe: &Recipe| {
-            let same = |other: &Recipe| {
-                let of = |recipe: &Recipe| (recipe.method, recipe.setting, recipe.seed);
-                of(other) == of(recipe)
-            };
-            recipes.iter().any(same)
-        };
+        let known = |recipe: &Recipe| recipes.iter().any(|it: &Recipe| it.key() == recipe.key());
         let new: Vec<Recipe> = made.into_iter().filter(|recipe| !known(recipe)).collect();
         recipes.extend(new);
         traces.extend(traced);
@@ -215,7 +218,7 @@ fn builder<'c>(
         evaluator: engine,
         ensemble,
         observer,
-        members: session.members(),
+        pool: session.pool(),
         validation: models.validation().unwrap_or(0),
         rule: settings.rule,
         seeds: seeds.collect(),

@@ -9,10 +9,10 @@ use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::learned::{Ended, Learning};
-use crate::result::method::Method;
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::mix::Mix;
+use crate::space::pool::Pool;
 
 /// Assembles a result from `scores[recipe][data set]`. The caller adds effort, comparisons and
 /// provenance; `counts` are those of every decision.
@@ -29,7 +29,7 @@ pub fn assemble(
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Soups {
-        methods: results(recipes, scores, &names),
+        methods: results(recipes, scores, (&names, session.pool())),
         decisions: decisions(traces, counts, &names, validation),
         comparisons: Vec::new(),
         learned: learned.cloned().collect(),
@@ -52,8 +52,10 @@ pub fn add_warnings(
 ) {
     let learned = soups.learned.iter();
     let learned = learned.filter_map(|it| broken(it).or(unimproved(it)));
+    let notes = recipes.iter().flat_map(|recipe| recipe.notes.clone());
     let warnings = [
         missing(methods, recipes),
+        notes.collect(),
         learned.collect(),
         Vec::from_iter(beyond(session, network, soups, recipes)),
         nonfinite(soups),
@@ -63,10 +65,13 @@ pub fn add_warnings(
 
 /// Warns about methods that made nothing.
 fn missing(wanted: &[MethodSpec], recipes: &[Recipe]) -> Vec<String> {
-    let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| recipe.method == wanted.method);
+    let is_of = |recipe: &Recipe, wanted: &MethodSpec| {
+        (recipe.method, recipe.base) == (wanted.method, wanted.base)
+    };
+    let made = |wanted: &&MethodSpec| recipes.iter().any(|recipe| is_of(recipe, wanted));
     let missing = wanted.iter().filter(|wanted| !made(wanted));
     missing
-        .map(|wanted| format!("{} is undefined for these models", wanted.method.name()))
+        .map(|wanted| format!("{wanted} is undefined for these models"))
         .collect()
 }
 
@@ -128,9 +133,14 @@ fn nonfinite(soups: &Soups) -> Vec<String> {
         .collect()
 }
 
-fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec<MethodResult> {
+fn results(
+    recipes: &[Recipe],
+    served: Vec<Vec<Score>>,
+    (names, pool): (&[String], &Pool),
+) -> Vec<MethodResult> {
     let result = |(recipe, scores): (&Recipe, Vec<Score>)| MethodResult {
         method: recipe.method,
+        base: recipe.base,
         setting: recipe.setting,
         seed: recipe.seed,
         members: recipe
@@ -138,7 +148,7 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
             .iter()
             .map(|&member| names[member].clone())
             .collect(),
-        coefficients: coefficients(recipe, names),
+        coefficients: coefficients(recipe, names, pool),
         beta: recipe.learned.as_ref().map(|learned| learned.beta),
         scores,
     };
@@ -146,18 +156,26 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
 }
 
 /// The weights of a recipe's models, per tensor if each tensor has its own.
-fn coefficients(recipe: &Recipe, names: &[String]) -> Vec<Coefficient> {
+fn coefficients(recipe: &Recipe, names: &[String], pool: &Pool) -> Vec<Coefficient> {
     let of = |member: usize, tensor: Option<&String>, coefficient: f64| Coefficient {
         model: names[member].clone(),
         tensor: tensor.cloned(),
         coefficient,
     };
-    let by_layer = recipe.learned.as_ref();
-    let by_layer = by_layer.filter(|_| recipe.method == Method::LearnedByLayer);
-    let Some(learned) = by_layer else {
+    let Some(mix) = &recipe.by_tensor else {
         let weights = recipe.weights.iter();
         let weights = weights.map(|&(member, weight)| of(member, None, weight));
         return weights.collect();
+    };
+    let Some(learned) = &recipe.learned else {
+        let moving = pool.parameters.iter().enumerate();
+        let moving = moving.filter(|(_, parameter)| !parameter.frozen);
+        let all = moving.flat_map(|(index, parameter)| {
+            let row = mix.row(index).iter().enumerate();
+            let row = row.filter(|(member, _)| mix.has_part(*member));
+            row.map(|(member, weight)| of(member, Some(&parameter.name), *weight))
+        });
+        return all.collect();
     };
     let alpha = learned.learning.kept().map(|epoch| &epoch.alpha);
     let rows = learned
@@ -223,6 +241,7 @@ mod tests {
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::learned::Layers;
     use crate::result::learned::LearningSettings;
+    use crate::result::method::Method;
     use crate::space::testing::random_pool;
 
     #[test]
@@ -240,10 +259,10 @@ mod tests {
         let mix = learned.mix.clone();
         let recipe = Recipe {
             learned: Some(learned),
-            ..Recipe::mean(Method::LearnedByLayer, vec![1, 2])
+            ..Recipe::of(Method::LearnedByLayer, vec![1, 2], mix.clone())
         };
         let names = ["zs", "one", "two"].map(String::from);
-        let made = results(&[recipe], vec![Vec::new()], &names).remove(0);
+        let made = results(&[recipe], vec![Vec::new()], (&names, &pool)).remove(0);
         assert!(made.beta.is_some());
         let made = made.coefficients.iter();
         let made: Vec<_> = made
@@ -265,7 +284,7 @@ mod tests {
             weights: mean(&[1, 2]),
             ..Recipe::mean(Method::Learned, vec![1, 2])
         };
-        let made = coefficients(&plain, &names);
+        let made = coefficients(&plain, &names, &pool);
         assert!(made.len() == 2 && made.iter().all(|of| of.tensor.is_none()));
     }
 

@@ -57,6 +57,7 @@ pub fn individual(name: &str, test: f64, shifts: f64) -> Individual {
 pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> MethodResult {
     MethodResult {
         method,
+        base: None,
         setting,
         seed: None,
         members: Vec::new(),

@@ -1,5 +1,7 @@
 //! Figure 1 of "Model soups": test accuracy against the mean accuracy over the shifts.
 
+use std::collections::BTreeSet;
+
 use plotters::prelude::*;
 
 use super::axes::{Xy, extent};
@@ -71,18 +73,20 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     let mut paths = Vec::new();
     for method in ORDER {
         let results = soups.methods.iter().filter(|of| of.method == method);
-        let results: Vec<&MethodResult> = results.collect();
-        let places = results.iter().map(|result| at(&result.scores));
-        match results.as_slice() {
-            [] => {}
-            [_, _, ..] if results.iter().all(|result| result.setting.is_some()) => {
-                paths.push(path(method, &results, places.collect()));
+        let bases: BTreeSet<Option<Method>> = results.clone().map(|of| of.base).collect();
+        for base in bases {
+            let results: Vec<&MethodResult> =
+                results.clone().filter(|of| of.base == base).collect();
+            let places = results.iter().map(|result| at(&result.scores));
+            if results.len() > 1 && results.iter().all(|result| result.setting.is_some()) {
+                paths.push(path(&results, places.collect()));
+                continue;
             }
-            _ => series.push(Series {
-                name: method.label().to_string(),
+            series.push(Series {
+                name: results[0].label(),
                 mark: mark(method),
                 points: places.zip(&results).map(|(at, of)| named(at, of)).collect(),
-            }),
+            });
         }
     }
     (paths, series)
@@ -90,9 +94,10 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
 
 /// Methods in the order of drawing, the last on top. The second-best model is missing because it
 /// already has its diamond.
-const ORDER: [Method; 12] = [
+const ORDER: [Method; 13] = [
     Method::WiseFt,
     Method::Slerp,
+    Method::SlerpTasks,
     Method::TaskArithmetic,
     Method::ModelStock,
     Method::Ensemble,
@@ -118,16 +123,21 @@ fn mark(method: Method) -> Mark {
         Method::GreedyEnsemble => open(DotShape::Square, theme::RED, 18.0),
         Method::WiseFt => dot(DotShape::Up, color(method), 15.0),
         Method::ModelStock => dot(DotShape::Cross, color(method), 15.0),
-        Method::Slerp => dot(DotShape::Down, color(method), 15.0),
+        Method::Slerp | Method::SlerpTasks => dot(DotShape::Down, color(method), 15.0),
         Method::TaskArithmetic => dot(DotShape::Hexagon, color(method), 13.0),
     }
 }
 
-/// The colour of a method whose settings may form a line.
+/// The colour of a line: that of a method with several settings, or of the model that WiSE-FT
+/// shortens.
 fn color(method: Method) -> RGBColor {
     match method {
         Method::WiseFt => theme::GROUPS[5],
         Method::Slerp => theme::GROUPS[4],
+        Method::SlerpTasks => theme::GROUPS[2],
+        Method::Uniform => theme::UNIFORM,
+        Method::Greedy => theme::GREEDY,
+        Method::Learned | Method::LearnedByLayer => theme::LEARNED,
         Method::TaskArithmetic => theme::GROUPS[1],
         Method::ModelStock => theme::GROUPS[3],
         _ => theme::OTHER,
@@ -145,24 +155,24 @@ fn open(shape: DotShape, color: RGBColor, size: f64) -> Mark {
     })
 }
 
-/// A method's settings, in order, as a path.
-fn path(method: Method, results: &[&MethodResult], places: Vec<Xy>) -> Path {
+/// A method's settings, in order, as a path; there is at least one.
+fn path(results: &[&MethodResult], places: Vec<Xy>) -> Path {
     let settings = results.iter().map(|result| result.setting);
     let mut points: Vec<(Option<f64>, Xy)> = settings.zip(places).collect();
     let key = |setting: Option<f64>| setting.unwrap_or(f64::NAN);
     points.sort_by(|a, b| key(a.0).total_cmp(&key(b.0)));
     Path {
-        name: method.label().to_string(),
-        color: color(method),
+        name: results[0].label(),
+        color: color(results[0].base.unwrap_or(results[0].method)),
         points: points.into_iter().map(|(_, place)| place).collect(),
     }
 }
 
 fn named(at: Xy, result: &MethodResult) -> Point {
-    let label = result.method.label();
+    let label = result.label();
     let name = match result.setting {
         Some(setting) => format!("{label} {setting}"),
-        None => label.to_string(),
+        None => label,
     };
     Point {
         name,

@@ -1,5 +1,7 @@
 //! The methods that combine many models into one, in the order of the tables.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A method that combines many models into one.
@@ -17,6 +19,7 @@ pub enum Method {
     WiseFt,
     ModelStock,
     Slerp,
+    SlerpTasks,
     TaskArithmetic,
     Ensemble,
     GreedyEnsemble,
@@ -24,7 +27,7 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Best,
         Self::Second,
         Self::Uniform,
@@ -35,6 +38,7 @@ impl Method {
         Self::WiseFt,
         Self::ModelStock,
         Self::Slerp,
+        Self::SlerpTasks,
         Self::TaskArithmetic,
         Self::Ensemble,
         Self::GreedyEnsemble,
@@ -53,6 +57,7 @@ impl Method {
             Self::WiseFt => "wise-ft",
             Self::ModelStock => "model-stock",
             Self::Slerp => "slerp",
+            Self::SlerpTasks => "slerp-tasks",
             Self::TaskArithmetic => "task-arithmetic",
             Self::Ensemble => "ensemble",
             Self::GreedyEnsemble => "greedy-ensemble",
@@ -72,6 +77,7 @@ impl Method {
             Self::WiseFt => "WiSE-FT of the best model",
             Self::ModelStock => "Model Stock",
             Self::Slerp => "SLERP of the two best",
+            Self::SlerpTasks => "SLERP of the two best task vectors",
             Self::TaskArithmetic => "task arithmetic",
             Self::Ensemble => "ensemble",
             Self::GreedyEnsemble => "greedy ensemble",
@@ -91,18 +97,47 @@ impl Method {
         matches!(self, Self::Learned | Self::LearnedByLayer)
     }
 
-    /// Whether the method has a parameter α, λ or t.
+    /// Whether the method has a parameter α, s or t.
     pub fn has_setting(self) -> bool {
-        matches!(self, Self::WiseFt | Self::Slerp | Self::TaskArithmetic)
+        matches!(
+            self,
+            Self::WiseFt | Self::Slerp | Self::SlerpTasks | Self::TaskArithmetic
+        )
+    }
+
+    /// Whether WiSE-FT can start from the method's model: it makes a single one, and is no sweep
+    /// between θ0 and a model itself.
+    pub fn is_a_base(self) -> bool {
+        let is_a_sweep = matches!(self, Self::WiseFt | Self::TaskArithmetic);
+        !(is_a_sweep || self.is_ensemble() || self == Self::GreedyRandom)
     }
 
     /// Whether the method depends on the angles between models.
     pub fn needs_angles(self) -> bool {
-        matches!(self, Self::ModelStock | Self::Slerp)
+        matches!(self, Self::ModelStock | Self::Slerp | Self::SlerpTasks)
     }
 
     /// Whether the method averages logits, so that it needs one forward pass per member.
     pub fn is_ensemble(self) -> bool {
         matches!(self, Self::Ensemble | Self::GreedyEnsemble)
+    }
+}
+
+/// A method, the base of WiSE-FT and the α, s or t, if there are such, as the command line and the
+/// files have them: `greedy`, `wise-ft:0.5`, `wise-ft(greedy):0.8`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MethodName(pub Method, pub Option<Method>, pub Option<f64>);
+
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(method, base, setting) = self;
+        f.write_str(method.name())?;
+        if let Some(base) = base {
+            write!(f, "({})", base.name())?;
+        }
+        match setting {
+            Some(setting) => write!(f, ":{setting}"),
+            None => Ok(()),
+        }
     }
 }

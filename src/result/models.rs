@@ -31,8 +31,8 @@ pub struct Accuracies {
     pub test: f64,
     /// Unweighted mean accuracy over the shift sets; NaN without any.
     pub shift: f64,
-    /// Accuracy on each shift set, by name.
-    pub shifts: BTreeMap<String, f64>,
+    /// Accuracy on each shift and source set, by name. Sources, θ0's own domain, are in no mean.
+    pub named: BTreeMap<String, f64>,
 }
 
 impl Accuracies {
@@ -41,27 +41,28 @@ impl Accuracies {
         let pairs = || datasets.iter().zip(scores);
         let one = |role: Role| pairs().find(|(set, _)| set.role == role);
         let accuracy = |role| one(role).map_or(f64::NAN, |(set, score)| set.accuracy(score.error));
-        let shifts = pairs().filter(|(set, _)| set.role == Role::Shift);
-        let shifts: BTreeMap<String, f64> = shifts
-            .map(|(set, score)| (set.name.clone(), set.accuracy(score.error)))
-            .collect();
+        let each = |of: fn(&DatasetInfo) -> bool| {
+            let sets = pairs().filter(move |(set, _)| of(set));
+            sets.map(|(set, score)| (set.name.clone(), set.accuracy(score.error)))
+        };
+        let shifts: Vec<f64> = each(|set| set.role == Role::Shift).map(|it| it.1).collect();
         Self {
             val: accuracy(Role::Val),
             val_loss: one(Role::Val).map_or(f64::NAN, |(_, score)| score.loss),
             test: accuracy(Role::Test),
             // Without shifts, 0/0 is NaN.
-            shift: shifts.values().sum::<f64>() / shifts.len() as f64,
-            shifts,
+            shift: shifts.iter().sum::<f64>() / shifts.len() as f64,
+            named: each(is_named).collect(),
         }
     }
 
     /// The values, in the order of [`Accuracies::header`].
     pub fn record(&self, datasets: &[DatasetInfo]) -> Vec<String> {
         let fixed = [self.val, self.val_loss, self.test, self.shift];
-        let shifts = shift_names(datasets).map(|name| self.shifts[name]);
+        let named = own_columns(datasets).map(|name| self.named[name]);
         fixed
             .into_iter()
-            .chain(shifts)
+            .chain(named)
             .map(|value| value.to_string())
             .collect()
     }
@@ -74,12 +75,17 @@ impl Accuracies {
             "test_accuracy",
             "shift_accuracy",
         ];
-        let shifts = shift_names(datasets).map(|name| format!("accuracy_{name}"));
-        fixed.map(String::from).into_iter().chain(shifts).collect()
+        let named = own_columns(datasets).map(|name| format!("accuracy_{name}"));
+        fixed.map(String::from).into_iter().chain(named).collect()
     }
 }
 
-fn shift_names(datasets: &[DatasetInfo]) -> impl Iterator<Item = &String> {
-    let shifts = datasets.iter().filter(|set| set.role == Role::Shift);
-    shifts.map(|set| &set.name)
+/// Whether a data set has a name of its own, and a column under it.
+fn is_named(set: &DatasetInfo) -> bool {
+    matches!(set.role, Role::Shift | Role::Source)
+}
+
+fn own_columns(datasets: &[DatasetInfo]) -> impl Iterator<Item = &String> {
+    let named = datasets.iter().filter(|set| is_named(set));
+    named.map(|set| &set.name)
 }

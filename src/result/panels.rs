@@ -16,7 +16,7 @@ pub enum Panels {
     /// Train loss, test error, mean error over the shifts
     #[default]
     Paper,
-    /// These, validation error, and one panel per shift
+    /// These, validation error, and one panel per shift and per source
     All,
 }
 
@@ -136,15 +136,18 @@ impl Panel {
 pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
     let first_of = |role: Role| scored.datasets.iter().position(|set| set.role == role);
     let [train, test, val] = [Role::Train, Role::Test, Role::Val].map(first_of);
-    let shifts: Vec<usize> = (0..scored.datasets.len())
-        .filter(|&index| scored.datasets[index].role == Role::Shift)
-        .collect();
+    let all_of = |role: Role| -> Vec<usize> {
+        let sets = 0..scored.datasets.len();
+        sets.filter(|&set| scored.datasets[set].role == role)
+            .collect()
+    };
+    let (shifts, sources) = (all_of(Role::Shift), all_of(Role::Source));
     let only_shift = Some(&shifts).filter(|shifts| shifts.len() == 1);
-    let of_loss = train
-        .or(test)
-        .or(val)
-        .or(only_shift.map(|shifts| shifts[0]));
-    let of_error = test.or(val).or(train);
+    let only_shift = only_shift.map(|shifts| shifts[0]);
+    // A source is never mixed with others: without any other set, the first stands alone.
+    let source = sources.first().copied().filter(|_| shifts.is_empty());
+    let of_loss = train.or(test).or(val).or(only_shift).or(source);
+    let of_error = test.or(val).or(train).or(source);
     let mut sets: Vec<Vec<usize>> = of_error.into_iter().map(|set| vec![set]).collect();
     if !shifts.is_empty() {
         sets.push(shifts.clone());
@@ -152,7 +155,9 @@ pub fn choose(scored: Scored<'_>, panels: Panels) -> Vec<Panel> {
     if panels == Panels::All {
         let val = val.filter(|val| of_error != Some(*val));
         let several = if shifts.len() > 1 { shifts } else { Vec::new() };
-        sets.extend(val.into_iter().chain(several).map(|set| vec![set]));
+        let sources = sources.into_iter().filter(|&set| of_error != Some(set));
+        let single = val.into_iter().chain(several).chain(sources);
+        sets.extend(single.map(|set| vec![set]));
     }
     let loss = of_loss.map(|set| Panel::loss(scored, set));
     let errors = sets.into_iter().map(|sets| Panel::error(scored, sets));
@@ -203,7 +208,7 @@ mod tests {
     #[test]
     fn panels_are_the_paper_s_where_there_are_its_data_sets() {
         use Quantity::{Error, Loss};
-        use Role::{Shift, Test, Train, Val};
+        use Role::{Shift, Source, Test, Train, Val};
         let all = [Train, Val, Test, Shift, Shift];
         let paper = vec![(Loss, vec![0]), (Error, vec![2]), (Error, vec![3, 4])];
         assert_eq!(chosen(&all, Panels::Paper), paper);
@@ -217,6 +222,15 @@ mod tests {
         assert_eq!(chosen(&[Shift], Panels::All), one);
         assert_eq!(chosen(&[Shift; 2], Panels::Paper), [(Error, vec![0, 1])]);
         assert_eq!(chosen(&[], Panels::All), []);
+        // θ0's own domain has panels of its own, and is in no mean.
+        let sourced = [Test, Shift, Source, Source];
+        let paper = vec![(Loss, vec![0]), (Error, vec![0]), (Error, vec![1])];
+        assert_eq!(chosen(&sourced, Panels::Paper), paper);
+        let sources = vec![(Error, vec![2]), (Error, vec![3])];
+        assert_eq!(chosen(&sourced, Panels::All), [paper, sources].concat());
+        assert_eq!(chosen(&[Source], Panels::All), one);
+        let mixed = [Shift, Source];
+        assert_eq!(chosen(&mixed, Panels::Paper), one);
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum Role {
     Test,
     /// Data from another distribution.
     Shift,
+    /// Data from θ0's own domain, on which it was pretrained: shows what fine-tuning forgets. It is
+    /// reported by itself and in no mean.
+    Source,
 }
 
 impl Role {
@@ -24,6 +27,7 @@ impl Role {
             Self::Val => "val",
             Self::Test => "test",
             Self::Shift => "shift",
+            Self::Source => "source",
         }
     }
 }
@@ -41,7 +45,7 @@ pub const ALL: &str = "all";
 /// Description of a data set in a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {
-    /// `train`, `val`, `test`, or the name given to a shift set.
+    /// `train`, `val`, `test`, or the name given to a shift or source set.
     pub name: String,
     /// Purpose of the data set.
     pub role: Role,

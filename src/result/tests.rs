@@ -101,7 +101,7 @@ fn soups_without_a_finite_number_are_read_back() {
         "origin": individual(),
         "models": [individual()],
         "methods": [{
-            "method": "wise-ft", "setting": "NaN", "seed": 1, "members": ["a"],
+            "method": "wise-ft", "base": "greedy", "setting": "NaN", "seed": 1, "members": ["a"],
             "coefficients": [{"model": "a", "tensor": "w", "coefficient": "NaN"}],
             "beta": "NaN", "scores": [score()],
         }],

@@ -20,8 +20,9 @@ use crate::checkpoint::tensor::Dtype;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reestimated(pub BTreeMap<usize, Vec<f64>>);
 
-/// Coefficients of a pool's members, the origin first; they sum to 1. They are shared by all
-/// tensors, or each parameter of the pool has its own (in a soup learned by layer).
+/// Coefficients of a pool's members, the origin first; they sum to 1 except in a [`Mix::linear`]
+/// one. They are shared by all tensors, or each parameter of the pool has its own (in a soup learned
+/// by layer).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
     /// `rows[parameter][member]`, or one row for all parameters.
@@ -44,7 +45,6 @@ impl Mix {
     /// # Panics
     /// When there is no row, or a row does not sum to 1, as in [`Mix::new`].
     pub fn by_parameter(rows: Vec<Vec<f64>>) -> Self {
-        assert!(!rows.is_empty(), "a mix has coefficients");
         for row in &rows {
             let sum: f64 = row.iter().sum();
             let size: f64 = row.iter().map(|c| c.abs()).sum();
@@ -53,6 +53,15 @@ impl Mix {
                 "coefficients {row:?} sum to {sum}"
             );
         }
+        Self::linear(rows)
+    }
+
+    /// Makes a linear combination, whose rows need not sum to 1: spherical interpolation of weights.
+    ///
+    /// # Panics
+    /// When there is no row.
+    pub fn linear(rows: Vec<Vec<f64>>) -> Self {
+        assert!(!rows.is_empty(), "a mix has coefficients");
         Self {
             rows,
             reestimated: None,
@@ -199,7 +208,7 @@ pub fn mix_into(pool: &Pool, index: usize, mix: &Mix, out: MixOut<'_>, scratch: 
 }
 
 /// Parameter `index` of θ(c) in the form of a file: little-endian elements of `dtype`, in the
-/// graph's order or transposed. The mix must be a model: its coefficients sum to 1.
+/// graph's order or transposed. The mix must be a model, not a difference.
 ///
 /// Values that are equal in all members are copied from one, so that rounding of the coefficients
 /// does not change them.

@@ -124,7 +124,11 @@ fn flags_that_mean_nothing_are_named() {
     let folder = Folder::new();
     for (flags, words) in [
         (
-            &["--shift", "noequals"][..],
+            &["--source", "noequals"][..],
+            "--source: is `noequals`; NAME=PATH is needed",
+        ),
+        (
+            &["--shift", "noequals"],
             "--shift: is `noequals`; NAME=PATH is needed",
         ),
         (&["--device", "cuda"], "has no CUDA provider; it has "),

@@ -18,8 +18,7 @@ Theory, from a to b: f_α = f(x; (1−α)a + αb), ensemble (1−α)f_0 + αf_1,
 through its layers: exact wherever L is smooth. But f_α has kinks in α (ReLU, max pooling); central differences count
 the jumps of its slope and `d2_exact` does not. `variance_exact` is E Var of the exact ∂f/∂α.
 
-Averages: Model Stock θ0 + t·mean(δ), t = kc/((k−1)c + 1), c = mean cosine of the pairs of δ; SLERP
-θ0 + (sin((1−t)Ω)δ_a + sin(tΩ)δ_b)/sin Ω with one angle Ω; task arithmetic θ0 + λΣδ; WiSE-FT (1−α)θ0 + αθ.
+Averages: task arithmetic θ0 + λΣδ; WiSE-FT (1−α)θ0 + αθ. Those with angles are in averages.py.
 """
 
 import csv
@@ -215,18 +214,12 @@ def angle(a, b):
 def averages(theta):
     zero = theta["zs"]
     deltas = [theta[f"ft{i}"] - zero for i in (1, 2, 3)]
-    k, c = 3, mean([angle(a, b)[1] for a, b in itertools.combinations(deltas, 2)])
-    t = k * c / ((k - 1) * c + 1)
-    omega = math.radians(angle(*deltas[:2])[0])
-    slerp = zero + math.sin(omega / 2) / math.sin(omega) * (deltas[0] + deltas[1])
 
     def on_test(point):
         return score({"test": logits(point, "test")})["test"]
 
     three = ["ft1", "ft2", "ft3"]
     return dict(
-        model_stock=dict(models=three, cosine=c, t=t, test=on_test(zero + t * mean(deltas))),
-        slerp=dict(models=three[:2], t=0.5, angle_deg=math.degrees(omega), test=on_test(slerp)),
         task_arithmetic=dict(models=three, scale=0.3, test=on_test(zero + 0.3 * sum(deltas))),
         wise_ft=dict(models=["ft12"], alpha=0.5, test=on_test((zero + theta["ft12"]) / 2)))
 

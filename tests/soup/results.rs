@@ -41,7 +41,7 @@ fn nothing_goes_through_the_network_twice() {
     trials.extend(tried(&trace, "greedy-random"));
     // A model alone is known from its logits.
     trials.retain(|members| members.len() > 1);
-    let (val, sets, models) = (300, 5, 17);
+    let (val, sets, models) = (300, 6, 17);
     let mut samples = models * val * sets + trials.len() * val;
     let table = table(out.path());
     let mut served = HashSet::new();
@@ -118,6 +118,8 @@ fn the_table_is_what_its_parts_say() {
             .map(|name| number(&format!("accuracy_{name}")))
             .sum();
         assert!((number("shift_accuracy") - sum / 3.0).abs() < 1e-12);
+        // θ0's own domain has a column of its own and is in no mean.
+        assert!(number("accuracy_fonts") > 0.0);
         let right = 300.0 * number("test_accuracy");
         assert!((right - right.round()).abs() < 1e-9);
     }
@@ -216,7 +218,8 @@ fn a_point_of_a_sweep_stands_once_and_is_chosen_only_by_validation() {
     soup(out.path(), &[&MODELS[..], &more].concat())
         .assert()
         .success();
-    assert_eq!(table(out.path()).len(), 9);
+    // α = 0 and 1 are points, too: θ0, and the best model.
+    assert_eq!(table(out.path()).len(), 11);
     let save = format!("task-arithmetic={}", file.display());
     let more = [
         "--methods",
@@ -235,7 +238,56 @@ fn a_point_of_a_sweep_stands_once_and_is_chosen_only_by_validation() {
     soup(out.path(), &[&MODELS[..], &more].concat())
         .assert()
         .success()
-        .stdout(contains("task arithmetic (0.1)").and(contains("task arithmetic (0.9)")));
+        .stdout(contains("task arithmetic (s = 0.1)").and(contains("task arithmetic (s = 1.5)")));
+}
+
+#[test]
+fn wise_ft_shortens_what_any_method_makes() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("short.safetensors");
+    let save = format!("wise-ft(greedy):0.8={}", file.display());
+    let methods = "greedy,uniform,task-arithmetic:1,wise-ft(uniform),wise-ft(greedy):1,\
+                   wise-ft(model-stock):0.5,wise-ft(best):1,best";
+    let more = ["--methods", methods, "--save", &save];
+    soup(out.path(), &[&MODELS[..], &more].concat())
+        .assert()
+        .success()
+        .stdout(contains("WiSE-FT of uniform soup (").and(contains("WiSE-FT of greedy soup (")));
+    let table = table(out.path());
+    let row = |name: &str| table.iter().find(|row| row["method"] == name).unwrap();
+    for (shortened, whole) in [
+        ("wise-ft(greedy):1", "greedy"),
+        ("wise-ft(uniform):1", "uniform"),
+        ("task-arithmetic:1", "uniform"),
+        ("wise-ft:1", "best"),
+    ] {
+        for column in ["members", "val_accuracy", "test_accuracy"] {
+            assert_eq!(row(shortened)[column], row(whole)[column], "{shortened}");
+        }
+    }
+    assert_eq!(
+        row("wise-ft(uniform):0")["members"],
+        row("uniform")["members"]
+    );
+    assert!(file.is_file());
+    // The mean is shortened per tensor where it was made per tensor.
+    let weights = rows(result(out.path(), "soup.weights.csv"));
+    let mut weights = weights
+        .iter()
+        .filter(|row| row["method"] == "wise-ft(model-stock):0.5");
+    assert!(weights.all(|row| !row["tensor"].is_empty()));
+    for (method, problem) in [
+        ("wise-ft(ensemble)", "wise-ft(ensemble) is no model between"),
+        ("wise-ft(wise-ft)", "wise-ft(wise-ft) is no model between"),
+        ("wise-ft(nothing)", "there is no method `nothing`"),
+        ("greedy(uniform)", "`greedy` takes no other method"),
+    ] {
+        let more = ["--methods", method];
+        soup(out.path(), &[&MODELS[..], &more].concat())
+            .assert()
+            .code(2)
+            .stderr(contains(problem));
+    }
 }
 
 #[test]
@@ -260,5 +312,6 @@ fn tables_for_papers_stand_alone_on_standard_output() {
     let latex = print("latex");
     assert!(latex.starts_with("\\begin{tabular}") && latex.ends_with("\\end{tabular}\n"));
     assert!(latex.contains("test (\\%)") && latex.contains("\\textbf{"));
-    assert_eq!(latex.matches(" & ").count(), 4 * 4);
+    // A header and three rows of six columns: one is that of the fonts.
+    assert_eq!(latex.matches(" & ").count(), 4 * 5);
 }

@@ -82,6 +82,9 @@ pub struct DataConfig {
     /// Shifted data sets by name, in the order of the file.
     #[serde(default)]
     pub shifts: IndexMap<String, PathBuf>,
+    /// Data sets of θ0's own domain by name, in the order of the file.
+    #[serde(default)]
+    pub sources: IndexMap<String, PathBuf>,
 }
 
 impl Config {
@@ -120,7 +123,8 @@ impl Config {
             &mut data.val,
             &mut data.test,
         ];
-        let paths = named.into_iter().flatten().chain(data.shifts.values_mut());
+        let lists = data.shifts.values_mut().chain(data.sources.values_mut());
+        let paths = named.into_iter().flatten().chain(lists);
         for path in paths {
             *path = folder.join(&*path);
         }
@@ -181,16 +185,19 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut config = Config::load(Some(&path))?;
         // Normalizes the paths: the folder differs on every run.
-        for shift in config.data.shifts.values_mut() {
-            *shift = shift.strip_prefix(folder.path()).unwrap().to_path_buf();
+        let data = &mut config.data;
+        for path in data.shifts.values_mut().chain(data.sources.values_mut()) {
+            *path = path.strip_prefix(folder.path()).unwrap().to_path_buf();
         }
         config.path = None;
         Ok(config)
     }
 
     #[test]
-    fn shifts_keep_their_order_and_paths_are_relative_to_the_file() {
-        let config = load("limit = 5\n[data.shifts]\nz = \"z.npz\"\na = \"d/a.npz\"\n").unwrap();
+    fn shifts_and_sources_keep_their_order_and_paths_are_relative_to_the_file() {
+        let shifts = "limit = 5\n[data.shifts]\nz = \"z.npz\"\na = \"d/a.npz\"\n";
+        let config = load(&format!("{shifts}[data.sources]\nf = \"f.npz\"\n")).unwrap();
+        assert_eq!(config.data.sources["f"], PathBuf::from("f.npz"));
         let shifts: Vec<_> = config.data.shifts.iter().collect();
         assert_eq!(shifts[0], (&"z".to_string(), &PathBuf::from("z.npz")));
         assert_eq!(shifts[1], (&"a".to_string(), &PathBuf::from("d/a.npz")));

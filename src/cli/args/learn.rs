@@ -131,7 +131,7 @@ impl LearnOptions {
 }
 
 fn has(methods: &[MethodSpec], method: Method) -> bool {
-    methods.iter().any(|wanted| wanted.method == method)
+    methods.iter().any(|wanted| wanted.involves(method))
 }
 
 fn count(flag: &str, value: Option<usize>) -> Result<Option<usize>> {

@@ -19,7 +19,7 @@ pub fn wanted(list: Option<&str>, saved: &[MethodSpec]) -> Result<Vec<MethodSpec
     wanted.extend(saved);
     let number = |wanted: &MethodSpec| wanted.setting.unwrap_or(f64::INFINITY);
     wanted.sort_by(|a, b| {
-        let methods = a.method.cmp(&b.method);
+        let methods = (a.method, a.base).cmp(&(b.method, b.base));
         methods.then(number(a).total_cmp(&number(b)))
     });
     wanted.dedup();
@@ -39,7 +39,8 @@ const PAPER: [Method; 9] = [
     Method::GreedyEnsemble,
 ];
 
-/// Parses `NAME` or `NAME:NUMBER`.
+/// Parses `NAME` or `NAME:NUMBER`, where WiSE-FT may name the method that makes its model:
+/// `wise-ft(greedy):0.8`.
 ///
 /// # Errors
 /// When the method is unknown, or its number is invalid or not allowed.
@@ -48,14 +49,12 @@ pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
         Some((name, setting)) => (name, Some(setting)),
         None => (text, None),
     };
-    let mut methods = Method::ALL.into_iter();
-    let Some(method) = methods.find(|method| method.name() == name) else {
-        let all = Method::ALL.map(Method::name).join(", ");
-        return Err(Error::flag(
-            flag,
-            format!("there is no method `{name}`; the methods are {all}"),
-        ));
-    };
+    let inside = name
+        .split_once('(')
+        .and_then(|(name, rest)| Some((name, rest.strip_suffix(')')?)));
+    let (name, base) = inside.map_or((name, None), |(name, base)| (name, Some(base)));
+    let method = named(flag, name)?;
+    let base = base.map(|base| wise_ft_base(flag, method, base));
     let fault = |problem: &str| Error::flag(flag, format!("`{text}`: {problem}"));
     let setting = match setting {
         None => None,
@@ -70,5 +69,41 @@ pub fn parse(flag: &str, text: &str) -> Result<MethodSpec> {
                 .ok_or_else(|| fault("expected a number after the colon"))?,
         ),
     };
-    Ok(MethodSpec { method, setting })
+    Ok(MethodSpec {
+        method,
+        // WiSE-FT of the best model has no base in its name.
+        base: base.transpose()?.filter(|base| *base != Method::Best),
+        setting,
+    })
+}
+
+fn named(flag: &str, name: &str) -> Result<Method> {
+    let mut methods = Method::ALL.into_iter();
+    methods.find(|method| method.name() == name).ok_or_else(|| {
+        let all = Method::ALL.map(Method::name).join(", ");
+        Error::flag(
+            flag,
+            format!("there is no method `{name}`; the methods are {all}"),
+        )
+    })
+}
+
+/// The method in the parentheses of `wise-ft(METHOD)`.
+fn wise_ft_base(flag: &str, method: Method, base: &str) -> Result<Method> {
+    if method != Method::WiseFt {
+        let problem = format!("`{}` takes no other method in parentheses", method.name());
+        return Err(Error::flag(flag, problem).help("only wise-ft(METHOD) does"));
+    }
+    let base = named(flag, base)?;
+    if base.is_a_base() {
+        return Ok(base);
+    }
+    let bases = Method::ALL.into_iter().filter(|method| method.is_a_base());
+    let bases: Vec<&str> = bases.map(Method::name).collect();
+    let problem = format!(
+        "wise-ft({}) is no model between θ0 and a single one; possible are {}",
+        base.name(),
+        bases.join(", ")
+    );
+    Err(Error::flag(flag, problem))
 }

@@ -89,7 +89,9 @@ pub struct LineOptions {
 #[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Soups")]
 pub struct SoupOptions {
-    /// Methods, separated by commas; NAME:NUMBER sets α, λ or t [default: those of the paper's table]
+    /// Methods, separated by commas; NAME:NUMBER sets α, s or t, and wise-ft(NAME):α shortens what
+    /// another method makes. slerp is mergekit's, slerp-tasks WARP's [default: those of the paper's
+    /// table]
     #[arg(long, value_name = "LIST")]
     pub(super) methods: Option<String>,
     /// When a greedy soup adds a model [default: ge]

@@ -51,7 +51,7 @@ pub struct ModelArgs {
 /// The data sets, by role.
 #[derive(Debug, Args)]
 #[command(
-    next_help_heading = "Data (any of --train, --val, --test, --shift replaces all of [data])"
+    next_help_heading = "Data (any of --train, --val, --test, --shift, --source replaces all of [data])"
 )]
 pub struct DataArgs {
     /// Training data (.npz or .safetensors)
@@ -66,6 +66,9 @@ pub struct DataArgs {
     /// Data from a shifted distribution; repeatable
     #[arg(long, value_name = "NAME=PATH")]
     pub(super) shift: Vec<String>,
+    /// Data of θ0's own domain, reported by itself: in no mean over shifts; repeatable
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(super) source: Vec<String>,
     /// Draw this many samples from each data set; 0 takes all [default: 0]
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<usize>,

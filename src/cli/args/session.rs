@@ -100,8 +100,9 @@ impl RunArgs {
         session.data.retain(|set| set.role != Role::Train);
         if session.data.is_empty() {
             return Err(
-                Error::flag("data", "there is no data set to compare models on")
-                    .help("give at least one of --val, --test, --shift NAME=PATH"),
+                Error::flag("data", "there is no data set to compare models on").help(
+                    "give at least one of --val, --test, --shift NAME=PATH, --source NAME=PATH",
+                ),
             );
         }
         Ok(session)
@@ -177,40 +178,49 @@ impl RunArgs {
             (Role::Val, &run.val, &config.data.val),
             (Role::Test, &run.test, &config.data.test),
         ];
-        let typed = run.shift.len() + roles.iter().filter(|(_, flag, _)| flag.is_some()).count();
+        let named = [
+            (Role::Shift, &run.shift, &config.data.shifts),
+            (Role::Source, &run.source, &config.data.sources),
+        ];
+        let typed = roles.iter().any(|(_, flag, _)| flag.is_some())
+            || named.iter().any(|(_, flags, _)| !flags.is_empty());
         let mut data = Vec::new();
         for (role, flag, configured) in roles {
             let path = flag
                 .as_ref()
-                .or_else(|| configured.as_ref().filter(|_| typed == 0));
+                .or_else(|| configured.as_ref().filter(|_| !typed));
             if let Some(path) = path {
                 data.push(Source::new(role.name(), role, path));
             }
         }
-        for shift in &run.shift {
-            let Some((name, path)) = shift.split_once('=').filter(|(name, _)| !name.is_empty())
-            else {
-                return Err(Error::flag(
-                    "--shift",
-                    format!("is `{shift}`; NAME=PATH is needed"),
-                ));
-            };
-            data.push(Source::new(name, Role::Shift, path));
+        for (role, flags, configured) in named {
+            for text in flags {
+                data.push(named_set(role, text)?);
+            }
+            let configured = configured.iter().filter(|_| !typed);
+            data.extend(configured.map(|(name, path)| Source::new(name, role, path)));
         }
-        if typed == 0 {
-            let shifts = config.data.shifts.iter();
-            data.extend(shifts.map(|(name, path)| Source::new(name, Role::Shift, path)));
-        } else {
+        if typed {
             tell_unused(config, &data);
         }
         if data.is_empty() {
             return Err(Error::flag("data", "no data set was named").help(
-                "give at least one of --train, --val, --test, --shift NAME=PATH, or list them under [data] in landscape.toml",
+                "give at least one of --train, --val, --test, --shift NAME=PATH, --source NAME=PATH, or list them under [data] in landscape.toml",
             ));
         }
         check_names(&data)?;
         Ok(data)
     }
+}
+
+/// A data set that a flag of a role names, as NAME=PATH.
+fn named_set(role: Role, text: &str) -> Result<Source> {
+    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, path) = named.ok_or_else(|| {
+        let flag = format!("--{}", role.name());
+        Error::flag(flag, format!("is `{text}`; NAME=PATH is needed"))
+    })?;
+    Ok(Source::new(name, role, path))
 }
 
 /// Says which data sets of the configuration are not used because flags name others.
@@ -223,7 +233,8 @@ fn tell_unused(config: &Config, data: &[Source]) {
     ];
     let roles = roles.into_iter().filter(|(_, path)| path.is_some());
     let configured = roles.map(|(role, _)| role.name());
-    let configured = configured.chain(of.shifts.keys().map(String::as_str));
+    let named = of.shifts.keys().chain(of.sources.keys());
+    let configured = configured.chain(named.map(String::as_str));
     let unused = configured.filter(|name| data.iter().all(|it| it.name != *name));
     let unused: Vec<&str> = unused.collect();
     if !unused.is_empty() {
@@ -236,7 +247,7 @@ fn tell_unused(config: &Config, data: &[Source]) {
 
 /// Refuses data sets with one name, or with a name that results use.
 fn check_names(data: &[Source]) -> Result<()> {
-    for (index, Source { name, .. }) in data.iter().enumerate() {
+    for (index, Source { name, role, .. }) in data.iter().enumerate() {
         let reserved = ["shifts", "all"].contains(&name.as_str());
         if reserved || data[..index].iter().any(|other| other.name == *name) {
             let why = if reserved {
@@ -244,7 +255,8 @@ fn check_names(data: &[Source]) -> Result<()> {
             } else {
                 "names two data sets"
             };
-            return Err(Error::flag("--shift", format!("the name `{name}` {why}")));
+            let flag = format!("--{}", role.name());
+            return Err(Error::flag(flag, format!("the name `{name}` {why}")));
         }
     }
     Ok(())

@@ -73,7 +73,7 @@ impl SoupArgs {
         typed.learn.refuse_idle(&methods)?;
         let learn = typed.learn.or(&configured.learn);
         let settings = SoupSettings {
-            asked: list.is_some() || saved.iter().any(|it| it.method.is_learned()),
+            asked: list.is_some() || saved.iter().any(MethodSpec::learns),
             rule: typed.rule.or(configured.rule).unwrap_or_default(),
             orders: orders(typed.orders.or(configured.orders))?,
             learning: learn.settings(&methods)?,

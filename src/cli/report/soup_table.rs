@@ -13,12 +13,12 @@ use crate::result::models::Accuracies;
 use crate::result::score::{Role, SHIFTS};
 use crate::result::soup::{Soups, TableRow};
 
-/// A column of accuracies: the test set, or the mean over the shift sets.
+/// A column of accuracies: the test set, the mean over the shift sets, or a set of θ0's own domain.
 struct Column {
     title: String,
     /// The name of its data set or mean in comparisons; none without such data.
     dataset: Option<String>,
-    value: fn(&Accuracies) -> f64,
+    value: Box<dyn Fn(&Accuracies) -> f64>,
 }
 
 /// An accuracy in percent, the median where a method was run in several random orders.
@@ -71,9 +71,12 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
         .collect();
     let cells = |(index, row): (usize, &TableRow)| -> Vec<String> {
         let first = &soups.methods[row.0[0]];
-        let mut cells = vec![match first.setting {
-            Some(setting) => format!("{} ({setting})", first.method.label()),
-            None => first.method.label().to_string(),
+        let mut cells = vec![match (first.method, first.setting) {
+            (Method::TaskArithmetic, Some(setting)) => {
+                format!("{} (s = {setting})", first.label())
+            }
+            (_, Some(setting)) => format!("{} ({setting})", first.label()),
+            (_, None) => first.label(),
         }];
         for (column, marks) in columns.iter().zip(&marks) {
             cells.push(with_mark(
@@ -141,7 +144,7 @@ fn columns(soups: &Soups) -> Vec<Column> {
         columns.push(Column {
             title: "test".to_string(),
             dataset: tests.first().cloned(),
-            value: |of| of.test,
+            value: Box::new(|of| of.test),
         });
     }
     if !shifts.is_empty() {
@@ -151,9 +154,14 @@ fn columns(soups: &Soups) -> Vec<Column> {
                 all => format!("mean of {} shifts", all.len()),
             },
             dataset: Some(SHIFTS.to_string()),
-            value: |of| of.shift,
+            value: Box::new(|of| of.shift),
         });
     }
+    columns.extend(of(Role::Source).into_iter().map(|name| Column {
+        title: format!("{name}, source"),
+        dataset: Some(name.clone()),
+        value: Box::new(move |of| of.named[&name]),
+    }));
     columns
 }
 

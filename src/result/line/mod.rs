@@ -130,7 +130,7 @@ impl Barrier {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields follow a pattern: height, its error and interval, position, verdict
 pub struct Barriers {
-    /// `train`, `val`, `test`, or the name given to a shift set.
+    /// `train`, `val`, `test`, or the name given to a shift or source set.
     pub dataset: String,
     /// Role of the data set.
     pub role: Role,

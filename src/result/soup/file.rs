@@ -284,6 +284,7 @@ mod tests {
         let mut soups = soups();
         let made = |method: Method, beta: Option<f64>| MethodResult {
             method,
+            base: None,
             setting: None,
             seed: None,
             members: vec!["ft1".to_string()],

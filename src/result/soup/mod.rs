@@ -2,13 +2,14 @@
 
 pub mod file;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::result::comparison::Comparison;
 use crate::result::learned::Learning;
-use crate::result::method::Method;
+use crate::result::method::{Method, MethodName};
 use crate::result::models::{Accuracies, Individual};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Score};
@@ -60,15 +61,12 @@ impl Soups {
     /// represented by its best point on the validation set, or shown in full if there is none.
     pub fn rows(&self) -> Vec<TableRow> {
         let val = |index: &usize| Accuracies::of(&self.datasets, &self.methods[*index].scores).val;
-        let rows = |method: Method| -> Vec<TableRow> {
+        let rows = |kind: (Method, Option<Method>)| -> Vec<TableRow> {
             let made = self.methods.iter().enumerate();
-            let made = made.filter(|(_, made)| made.method == method);
+            let made = made.filter(|(_, made)| (made.method, made.base) == kind);
             let (mut all, settings): (Vec<usize>, Vec<bool>) = made
                 .map(|(index, made)| (index, made.setting.is_some()))
                 .unzip();
-            if all.is_empty() {
-                return Vec::new();
-            }
             if !settings.contains(&true) {
                 return vec![TableRow(all)];
             }
@@ -79,7 +77,9 @@ impl Soups {
             }
             all.into_iter().map(|one| TableRow(vec![one])).collect()
         };
-        Method::ALL.into_iter().flat_map(rows).collect()
+        let made = self.methods.iter().map(|made| (made.method, made.base));
+        let kinds: BTreeSet<(Method, Option<Method>)> = made.collect();
+        kinds.into_iter().flat_map(rows).collect()
     }
 
     /// The comparison of a result with a reference on a data set or a mean, if there is one.
@@ -104,7 +104,10 @@ impl Soups {
 pub struct MethodResult {
     /// The method.
     pub method: Method,
-    /// α, λ or t, if the method has one.
+    /// For WiSE-FT, the method whose model is joined with θ0; `None` for the best model.
+    #[serde(default)]
+    pub base: Option<Method>,
+    /// α, s or t, if the method has one.
     #[serde(with = "crate::base::number", default)]
     pub setting: Option<f64>,
     /// Seed, if the method has one.
@@ -123,10 +126,16 @@ pub struct MethodResult {
 
 impl fmt::Display for MethodResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.method.name())?;
-        match self.setting {
-            Some(setting) => write!(f, ":{setting}"),
-            None => Ok(()),
+        MethodName(self.method, self.base, self.setting).fmt(f)
+    }
+}
+
+impl MethodResult {
+    /// The method's name in the paper's table, without its number.
+    pub fn label(&self) -> String {
+        match self.base {
+            Some(base) => format!("WiSE-FT of {}", base.label()),
+            None => self.method.label().to_string(),
         }
     }
 }
