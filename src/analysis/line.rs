@@ -5,7 +5,7 @@ use super::inference::Draws;
 use super::inference::band::{Band, around};
 use super::inference::barrier::{self, tolerance};
 use super::inference::paired::contrast_values;
-use super::inference::points::PointValues;
+use super::quantities::{points, values};
 use crate::analysis::inference::mean;
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::line::{Barrier, Rise, Verdict};
@@ -56,22 +56,6 @@ pub enum Base {
     Mean,
 }
 
-/// The quantity of every sample: its loss in nats, or 1 if it is wrong and 0 if it is right.
-fn values(quantity: Quantity, outcomes: &Outcomes) -> Vec<f64> {
-    match quantity {
-        Quantity::Loss => outcomes.losses_f64(),
-        Quantity::Error => outcomes.errors(),
-    }
-}
-
-/// How far one sample can move a rise, where that is known.
-fn grain(quantity: Quantity) -> Option<f64> {
-    match quantity {
-        Quantity::Loss => None,
-        Quantity::Error => Some(1.0),
-    }
-}
-
 /// The rises of a path on one data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rises {
@@ -108,7 +92,7 @@ impl CheckpointPath {
         draws: &Draws,
     ) -> Rises {
         let samples = ends.first().map_or(0, Outcomes::len);
-        let mut rises = PointValues::new(samples, grain(quantity));
+        let mut rises = points(quantity, samples);
         let ends: Vec<Vec<f64>> = ends.iter().map(|of| values(quantity, of)).collect();
         let mut places = Vec::new();
         for (index, &alpha) in self.alphas.iter().enumerate() {
@@ -129,10 +113,13 @@ impl CheckpointPath {
             rises.push(contrast_values(&terms));
             places.push(Place::Between(index));
         }
-        let mut points = vec![Rise::NONE; self.alphas.len()];
+        let mut of_soups = vec![Rise::NONE; self.alphas.len()];
         if places.is_empty() {
             let barrier = Barrier::UNMEASURED;
-            return Rises { barrier, points };
+            return Rises {
+                barrier,
+                points: of_soups,
+            };
         }
         if base == Base::Mean {
             // Last: on a tie the end is kept, as the path does not rise above it.
@@ -147,7 +134,7 @@ impl CheckpointPath {
         let band = around(&rises, draws);
         for (place, point) in places.iter().zip(&band.points) {
             if let Place::Between(index) = place {
-                points[*index] = Rise {
+                of_soups[*index] = Rise {
                     value: point.value,
                     low: point.low,
                     high: point.high,
@@ -156,7 +143,10 @@ impl CheckpointPath {
         }
         let of_ends = ends.iter().map(|end| mean(end.iter().copied()).value);
         let barrier = self.barrier(&band, &places, &of_ends.collect::<Vec<f64>>());
-        Rises { barrier, points }
+        Rises {
+            barrier,
+            points: of_soups,
+        }
     }
 
     /// The largest rise of a band, and what its interval says.

@@ -133,6 +133,8 @@ fn minima(
             dataset: name.to_string(),
             loss: smallest(|score| score.loss),
             error: smallest(|score| score.error),
+            lowest_loss: None,
+            lowest_error: None,
         }
     };
     let mut minima: Vec<Minimum> = datasets

@@ -80,6 +80,14 @@ impl Tally {
         }
     }
 
+    /// A standard error of the error that is never 0: that of p = (x + 2)/(n + 4), x of n samples being
+    /// wrong (Agresti and Coull 1998). No error among few samples is no proof of none.
+    pub fn cautious_error_se(&self) -> f64 {
+        let n = self.n as f64 + 4.0;
+        let share = (self.wrong as f64 + 2.0) / n;
+        (share * (1.0 - share) / n).sqrt()
+    }
+
     /// The tally as words, without loss of a bit.
     pub fn to_words(self) -> [u64; WORDS] {
         let (mean, spread) = (self.mean.to_bits(), self.spread.to_bits());
@@ -162,6 +170,14 @@ mod tests {
         assert!((score.loss_se - (losses[1] - losses[0]) / 2.0).abs() < 1e-7);
         assert_eq!((score.error, score.error_se), (0.5, 0.5));
         assert_eq!(score.nonfinite, 0);
+    }
+
+    #[test]
+    fn no_error_among_few_samples_is_no_certainty() {
+        let mut tally = Tally::default();
+        (0..96).for_each(|_| tally.add(Outcome::of(&[1.0, 0.0], 0)));
+        assert_eq!(tally.score().error_se, 0.0);
+        assert!((tally.cautious_error_se() - (0.02_f64 * 0.98 / 100.0).sqrt()).abs() < 1e-15);
     }
 
     #[test]

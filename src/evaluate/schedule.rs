@@ -26,7 +26,8 @@ use crate::error::{Error, Result};
 pub struct Limits {
     /// Start no chunk that would end later than this after the start.
     pub max_time: Option<Duration>,
-    /// Stop when every standard error of the error is at most this.
+    /// Stop when every standard error of the error, taken as [`Tally::cautious_error_se`], is at most
+    /// this.
     pub tolerance: Option<f64>,
 }
 
@@ -197,7 +198,7 @@ impl Schedule {
             .is_some_and(|most| self.start.elapsed() + expected > most);
         let sharp = self.limits.tolerance.is_some_and(|tolerance| {
             let mut all = tallies.iter().flatten();
-            all.all(|tally| tally.score().error_se <= tolerance)
+            all.all(|tally| tally.cautious_error_se() <= tolerance)
         });
         late || sharp
     }

@@ -66,7 +66,14 @@ fn a_plane_without_a_finite_number_is_read_back() {
             "x": "NaN", "y": "NaN", "dataset": "val", "role": "val", "samples": 9, "loss": "NaN",
             "dloss_dx": "NaN", "dloss_dy": "NaN",
         }],
-        "minimum": [{"dataset": "val", "loss": value(), "error": value()}],
+        "minimum": [{
+            "dataset": "val", "loss": value(), "error": value(), "lowest_loss": null,
+            "lowest_error": {
+                "value_se": "NaN", "cross_fitted": "NaN", "cross_fitted_se": "inf", "tied": [1],
+                "not_separated": [1, 2],
+                "below": [{"model": "ft1", "delta": "NaN", "delta_se": "NaN"}],
+            },
+        }],
         "checks": [check()],
         "warnings": ["w"],
         "provenance": provenance(),

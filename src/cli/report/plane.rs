@@ -7,7 +7,7 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::experiment::output::Output;
 use crate::result::panels::Panels;
-use crate::result::plane::{Plane, file};
+use crate::result::plane::{Minimum, Plane, PlaneSummary, file};
 use crate::result::provenance::Provenance;
 use crate::result::score::NamedScore;
 
@@ -68,6 +68,7 @@ impl Report for PlaneReport<'_> {
             let row = row(&mark.name, &mark.scores);
             format!("{row}  {:.3} off the plane", mark.distance)
         }));
+        lines.extend(lowest(&self.plane.summary));
         lines
     }
 
@@ -86,6 +87,35 @@ impl Report for PlaneReport<'_> {
         lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
         lines
     }
+}
+
+/// Describes the points with the smallest error, data set by data set.
+fn lowest(summary: &PlaneSummary) -> Vec<String> {
+    let line = |minimum: &Minimum| {
+        let (at, known) = (minimum.error?, minimum.lowest_error.as_ref()?);
+        let percent = |value: f64| 100.0 * value;
+        let below = known.below.iter().map(|of| {
+            let (delta, se) = (percent(of.delta), percent(of.delta_se));
+            format!("{delta:+.2} ± {se:.2} from {}", of.model).replace('-', "−")
+        });
+        let ties = match known.tied.len() {
+            1 => String::new(),
+            ties => format!(" ({ties} points tied)"),
+        };
+        Some(format!(
+            "lowest error on {}: {:.2} % at ({:.2}, {:.2}){ties}, {:.2} ± {:.2} % cross-fitted: {}; {} points are \
+             not separated from it",
+            minimum.dataset,
+            percent(at.value),
+            at.x,
+            at.y,
+            percent(known.cross_fitted),
+            percent(known.cross_fitted_se),
+            below.collect::<Vec<_>>().join(", "),
+            known.not_separated.len()
+        ))
+    };
+    summary.minimum.iter().filter_map(line).collect()
 }
 
 /// Loss and error of a model on every data set.

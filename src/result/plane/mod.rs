@@ -143,6 +143,50 @@ pub struct Minimum {
     pub loss: Option<GridValue>,
     /// Smallest error.
     pub error: Option<GridValue>,
+    /// What the samples say of the smallest loss; absent for a mean over data sets, where the
+    /// outcomes of the points were too many to keep, and where too many points are as low.
+    #[serde(default)]
+    pub lowest_loss: Option<Lowest>,
+    /// What they say of the smallest error.
+    #[serde(default)]
+    pub lowest_error: Option<Lowest>,
+}
+
+/// What the samples of a data set say of the lowest of the measured points. Losses in nats, errors as
+/// fractions; standard errors are over samples, given these models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lowest {
+    /// Standard error of the smallest value, as if its place had not been chosen by it; never 0 for
+    /// errors.
+    #[serde(with = "crate::base::number")]
+    pub value_se: f64,
+    /// The value without the luck of the choice: one half of the samples chooses the place, the
+    /// other says its value, over ten random splits.
+    #[serde(with = "crate::base::number")]
+    pub cross_fitted: f64,
+    /// Its standard error.
+    #[serde(with = "crate::base::number")]
+    pub cross_fitted_se: f64,
+    /// Grid indices (i + j × the number of columns) of the points with exactly the smallest value.
+    pub tied: Vec<usize>,
+    /// Grid indices of the points that are not separated from the lowest one, at 95 % for all points
+    /// together.
+    pub not_separated: Vec<usize>,
+    /// The cross-fitted value minus that of θ1, of θ2 and of the midpoint soup, on the same samples.
+    pub below: Vec<Below>,
+}
+
+/// A difference from a model on the same samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Below {
+    /// Name of the model.
+    pub model: String,
+    /// The difference; negative where the lowest point is better.
+    #[serde(with = "crate::base::number")]
+    pub delta: f64,
+    /// Its paired standard error.
+    #[serde(with = "crate::base::number")]
+    pub delta_se: f64,
 }
 
 /// A value at a grid point.
