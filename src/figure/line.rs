@@ -268,7 +268,7 @@ impl LineFigure<'_> {
             ),
         ];
         if self.has_barrier() {
-            let label = "barrier: a rise of more than two standard errors (unpaired)";
+            let label = "barrier: above the straight line at 95 %, paired";
             lines.push((Key::Area(theme::SHADE), label.to_string()));
         }
         let nodes = self.line.summary.checkpoints.iter().enumerate();

@@ -16,9 +16,9 @@ use crate::result::panels::Panels;
 
 pub(super) const EXAMPLES: &str = "A barrier is the largest rise of a soup strictly between two \
 checkpoints above the straight line between them; it is negative if all soups lie below that line. \
-Its standard error is unpaired: as if the soup and the ends had been evaluated on different samples. \
-The paired one may be much smaller, or larger. A rise of two standard errors or less is not called a \
-barrier; this does not show that there is none.
+Its 95 % interval is of the difference on the same samples, and holds for all points together. \
+`barrier`: the interval is above 0. `none larger than X`: it ends at X, at most a tenth of the mean of \
+the ends. `undecided`: neither; more samples narrow it.
 
 Examples:
   landscape line --origin zs.onnx --b ft1 --test test.npz
