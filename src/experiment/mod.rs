@@ -24,7 +24,7 @@ pub mod output;
 pub mod pair_selection;
 pub mod pairs;
 pub mod plane;
-mod plane_lowest;
+mod plane_paired;
 mod plane_run;
 pub mod save;
 mod self_check;

@@ -2,7 +2,7 @@
 
 use super::plane_run::PlaneRun;
 use super::session::Session;
-use super::{Observer, batch_norm, plane_lowest};
+use super::{Observer, batch_norm, plane_paired};
 use crate::analysis::adaptive::{Refinement, contours};
 use crate::analysis::arrows as analysis_of_arrows;
 use crate::error::{Error, Result};
@@ -158,7 +158,7 @@ pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer)
     let inputs = (session, &data, &engine);
     let run = PlaneRun::new(inputs, (&basis, &grid), refinement, observer);
     let mut plane = measured(&engine, &run, settings.adaptive)?;
-    plane_lowest::add(&engine, &run, &mut plane, session.seed())?;
+    plane_paired::add(&engine, &run, &mut plane, session.seed())?;
     if let Some(steps) = settings.arrows {
         plane.summary.arrows = arrows(steps, (&engine, &run), &plane.datasets, observer)?;
         plane.summary.provenance = session.provenance(&data, Some(&engine));

@@ -100,6 +100,7 @@ impl<'r> PlaneRun<'r> {
                 marks,
                 arrows: Vec::new(),
                 minimum: surface.minimum,
+                comparisons: Vec::new(),
                 checks,
                 warnings,
                 provenance: self.session.provenance(self.data, Some(self.engine)),

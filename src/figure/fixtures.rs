@@ -236,6 +236,7 @@ fn summary() -> PlaneSummary {
         marks: Vec::new(),
         arrows: Vec::new(),
         minimum: Vec::new(),
+        comparisons: Vec::new(),
         checks: Vec::new(),
         warnings: Vec::new(),
         provenance: Provenance::default(),

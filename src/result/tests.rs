@@ -74,6 +74,7 @@ fn a_plane_without_a_finite_number_is_read_back() {
                 "below": [{"model": "ft1", "delta": "NaN", "delta_se": "NaN"}],
             },
         }],
+        "comparisons": [],
         "checks": [check()],
         "warnings": ["w"],
         "provenance": provenance(),

@@ -38,13 +38,18 @@ fn always() -> bool {
     true
 }
 
-/// Writes the CSV (by grid point, then data set), the JSON and, with arrows, `NAME.arrows.csv`.
+/// Writes the CSV (by grid point, then data set), `NAME.comparisons.csv`, the JSON and, with arrows,
+/// `NAME.arrows.csv`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn write(plane: &Plane, csv: &Path) -> Result<()> {
     write_rows(csv, rows(plane))?;
     write_rows_if_any(&csv.with_extension("arrows.csv"), &plane.summary.arrows)?;
+    write_rows_if_any(
+        &csv.with_extension("comparisons.csv"),
+        &plane.summary.comparisons,
+    )?;
     write_json(csv, &plane.summary)
 }
 
@@ -254,6 +259,7 @@ mod tests {
                 marks: Vec::new(),
                 arrows: Vec::new(),
                 minimum: Vec::new(),
+                comparisons: Vec::new(),
                 checks: Vec::new(),
                 warnings: vec!["w".into()],
                 provenance: Provenance {

@@ -5,6 +5,7 @@ pub mod file;
 use serde::{Deserialize, Serialize};
 
 use crate::result::check::Check;
+use crate::result::comparison::Comparison;
 use crate::result::grid::Grid;
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
@@ -42,6 +43,10 @@ pub struct PlaneSummary {
     pub arrows: Vec<Arrow>,
     /// Smallest finite loss and error on the grid, one entry per data set.
     pub minimum: Vec<Minimum>,
+    /// θ0, θ1, θ2 and the midpoint soup, compared with θ1 and with θ2 on the same samples; empty where
+    /// the outcomes of the samples were too many to keep.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
     /// Comparison of θ0, θ1, θ2 on the plane with their original files.
     pub checks: Vec<Check>,
     /// Warnings for the reader of the figure.

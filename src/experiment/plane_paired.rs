@@ -1,0 +1,127 @@
+//! Adds to a plane what its samples say when they are compared one by one: the models with each
+//! other, and the lowest points. Uses outcomes that were kept; nothing is evaluated.
+
+use super::plane_run::PlaneRun;
+use crate::analysis::comparison::{Compared, compare};
+use crate::analysis::lowest::LowPoints;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::evaluate::onnx::Engine;
+use crate::evaluate::outcomes::Outcomes;
+use crate::result::panels::Quantity;
+use crate::result::plane::{Lowest, Plane};
+use crate::space::mix::Mix;
+
+/// Number of models on the plane: θ0, θ1, θ2 and the soup.
+const MODELS: usize = 4;
+
+/// Fills in the comparisons of the models, and what is known of each data set's minima beside their
+/// values. Where the outcomes of the points were too many to keep, they stay empty.
+///
+/// # Errors
+/// When kept outcomes cannot be read.
+pub fn add(engine: &Engine<'_>, run: &PlaneRun<'_>, plane: &mut Plane, seed: u64) -> Result<()> {
+    // The grid's measured points, then the models.
+    let mixes = run.mixes();
+    let measured = plane.measured.iter().enumerate();
+    let measured = measured.filter(|(_, is_measured)| **is_measured);
+    let indices: Vec<usize> = measured.map(|(index, _)| index).collect();
+    let (points, models) = mixes.split_at(indices.len());
+    let samples: Vec<usize> = plane.datasets.iter().map(|set| set.samples).collect();
+    let kept = Kept {
+        engine,
+        samples: &samples,
+        indices: &indices,
+        points,
+    };
+    let mut outcomes: Vec<Vec<Outcomes>> = vec![Vec::new(); MODELS];
+    for set in 0..samples.len() {
+        for (of, model) in outcomes.iter_mut().zip(models) {
+            let Some(found) = kept.of(model, set)? else {
+                return Ok(());
+            };
+            of.push(found);
+        }
+    }
+    add_comparisons(plane, &outcomes);
+    for set in 0..samples.len() {
+        let on_set: Vec<&Outcomes> = outcomes.iter().map(|of| &of[set]).collect();
+        for quantity in [Quantity::Loss, Quantity::Error] {
+            let found = kept.lowest(plane, (set, quantity), &on_set, seed)?;
+            let minimum = &mut plane.summary.minimum[set];
+            match quantity {
+                Quantity::Loss => minimum.lowest_loss = found,
+                Quantity::Error => minimum.lowest_error = found,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares the models with each of θ1 and θ2: `outcomes[model][data set]`.
+fn add_comparisons(plane: &mut Plane, outcomes: &[Vec<Outcomes>]) {
+    let summary = &mut plane.summary;
+    let models = summary.checkpoints.iter().zip(outcomes);
+    let models = models.map(|(model, outcomes)| Compared {
+        name: &model.name,
+        seed: None,
+        outcomes,
+    });
+    let models: Vec<Compared<'_>> = models.collect();
+    let mut comparisons = Vec::new();
+    for reference in [1, 2] {
+        for model in (0..models.len()).filter(|&model| model != reference) {
+            let rows = compare(&plane.datasets, models[model], models[reference]);
+            comparisons.extend(rows);
+        }
+    }
+    summary.comparisons = comparisons;
+}
+
+/// The outcomes of a plane's points.
+struct Kept<'k> {
+    engine: &'k Engine<'k>,
+    /// `samples[data set]`.
+    samples: &'k [usize],
+    /// Grid indices of the measured points.
+    indices: &'k [usize],
+    /// The mixes of these points.
+    points: &'k [Mix],
+}
+
+impl Kept<'_> {
+    fn of(&self, mix: &Mix, set: usize) -> Result<Option<Outcomes>> {
+        self.engine.outcomes(mix, set, self.samples[set])
+    }
+
+    /// What the samples of a data set say of its lowest point; `models` are those of the plane.
+    fn lowest(
+        &self,
+        plane: &Plane,
+        (set, quantity): (usize, Quantity),
+        models: &[&Outcomes],
+        seed: u64,
+    ) -> Result<Option<Lowest>> {
+        let minimum = &plane.summary.minimum[set];
+        let value = match quantity {
+            Quantity::Loss => minimum.loss,
+            Quantity::Error => minimum.error,
+        };
+        let at = value.map(|value| plane.grid.index(value.i, value.j));
+        let at = self.indices.iter().position(|index| Some(*index) == at);
+        let lowest = at.map(|at| self.of(&self.points[at], set)).transpose()?;
+        let Some(lowest) = lowest.flatten() else {
+            return Ok(None);
+        };
+        let mut low = LowPoints::new(quantity, &lowest);
+        for (index, point) in self.indices.iter().zip(self.points) {
+            let Some(outcomes) = self.of(point, set)? else {
+                return Ok(None);
+            };
+            low.add(*index, &outcomes);
+        }
+        let checkpoints = plane.summary.checkpoints.iter().zip(models).skip(1);
+        let named = checkpoints.map(|(model, outcomes)| (model.name.as_str(), *outcomes));
+        Ok(low.lowest(&named.collect::<Vec<_>>(), seed))
+    }
+}
