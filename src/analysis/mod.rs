@@ -3,6 +3,7 @@
 pub mod adaptive;
 pub mod arrows;
 pub mod averages;
+pub mod calibration;
 pub mod chance;
 pub mod common_start;
 pub mod correlation;

@@ -4,12 +4,13 @@
 
 use super::averages;
 use super::greedy::{GreedyRule, GreedyTrace, greedy, shuffled};
-use super::learned::{TrainingStep, hold, learn};
+use super::learned::{Candidate, TrainingStep, hold, learn};
 use super::recipe::{MethodSpec, Recipe, mean};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
+use crate::evaluate::logits::Logits;
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator};
-use crate::result::learned::{Layers, LearningSettings};
+use crate::result::learned::{Layers, LearningSettings, Start};
 use crate::result::method::Method;
 use crate::result::score::Score;
 use crate::space::gram::Gram;
@@ -26,18 +27,53 @@ pub struct Learner<'a> {
     pub settings: LearningSettings,
     /// The fraction by which rounding may change a loss.
     pub rounding: f64,
+    /// Logits from which the start is chosen; without them it is the uniform soup.
+    pub starts: Option<StartLogits<'a>>,
     /// Called after every step.
     pub tell: &'a dyn Fn(Method, TrainingStep),
 }
 
+/// Logits of the soups from which learning may start.
+pub struct StartLogits<'a> {
+    /// Logits of the members of the pool.
+    pub members: &'a Logits,
+    /// The place of the validation set among their data sets.
+    pub validation: usize,
+    /// Computes the logits of soups; the validation set has the same place.
+    pub soups: &'a dyn Fn(&[Mix]) -> Result<Logits>,
+}
+
 impl Learner<'_> {
-    fn recipe(&self, method: Method, members: Vec<usize>) -> Result<Recipe> {
+    fn recipe(&self, method: Method, members: Vec<usize>, greedy: &[usize]) -> Result<Recipe> {
         let mut settings = self.settings.clone();
         if method == Method::Learned {
             settings.layers = Layers::All;
         }
         let tell = |step: TrainingStep| (self.tell)(method, step);
-        let learned = learn(&*self.loss, self.pool, &settings, &tell)?;
+        let size = self.pool.members.len();
+        let soups = [(Start::Uniform, &*members), (Start::Greedy, greedy)];
+        let soups = soups.map(|(start, members)| (start, Mix::over(&mean(members), size)));
+        let singles = (1..size).map(|member| (Start::Model, Mix::unit(member, size)));
+        let mut candidates = Vec::new();
+        let mixes = soups.clone().map(|(_, mix)| mix);
+        let logits = self.starts.as_ref().map(|of| (of.soups)(&mixes));
+        let logits = logits.transpose()?;
+        if let (Some(starts), Some(logits)) = (&self.starts, &logits) {
+            let soups = soups.iter().cloned().enumerate();
+            let soups = soups.map(|(place, (start, mix))| (start, mix, logits, place));
+            let singles = singles.map(|(start, mix)| (start, mix, starts.members));
+            let singles = singles.zip(1..);
+            let singles = singles.map(|((start, mix, logits), place)| (start, mix, logits, place));
+            let all = soups.chain(singles);
+            candidates.extend(all.map(|(start, mix, logits, model)| Candidate {
+                start,
+                alpha: mix.row(0)[1..].to_vec(),
+                logits,
+                model,
+                dataset: starts.validation,
+            }));
+        }
+        let learned = learn(&*self.loss, self.pool, &settings, &candidates, &tell)?;
         let weights = learned.mix.mean().into_iter().enumerate();
         Ok(Recipe {
             weights: weights.skip(1).collect(),
@@ -117,7 +153,11 @@ impl SoupBuilder<'_> {
                 return self.greedily(method, &orders.collect::<Vec<_>>());
             }
             Method::Learned | Method::LearnedByLayer => match &self.learner {
-                Some(learner) => vec![learner.recipe(method, all)?],
+                Some(learner) => {
+                    let error = |members: &[usize]| self.validation_error(Method::Greedy, members);
+                    let (greedy, _) = greedy(ranked, self.rule, error)?;
+                    vec![learner.recipe(method, all, &greedy)?]
+                }
                 None => Vec::new(),
             },
             Method::WiseFt | Method::ModelStock | Method::Slerp | Method::TaskArithmetic => {
@@ -260,6 +300,7 @@ mod tests {
     use super::*;
     use crate::analysis::learned::Preset;
     use crate::evaluate::quadratic::Quadratic;
+    use crate::result::learned::Length;
     use crate::space::testing::random_pool;
 
     #[test]
@@ -280,10 +321,11 @@ mod tests {
                 pool: &pool,
                 settings: LearningSettings {
                     layers: Layers::Tensor,
-                    epochs: 60,
+                    length: Length::Epochs(60),
                     ..Preset::Released.settings()
                 },
                 rounding: 1e-9,
+                starts: None,
                 tell: &|_, _| {},
             }),
         };

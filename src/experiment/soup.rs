@@ -7,16 +7,17 @@ use super::{Observer, soup_result};
 use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
-use crate::analysis::soup::{Ensemble, Learner, SoupBuilder};
+use crate::analysis::soup::{Ensemble, Learner, SoupBuilder, StartLogits};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
-use crate::result::learned::LearningSettings;
+use crate::result::learned::{LearningSettings, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::Role;
 use crate::result::soup::Soups;
 use crate::space::gram::Gram;
+use crate::space::mix::Mix;
 
 /// Which averages to make, and how.
 pub struct SoupSettings {
@@ -103,7 +104,20 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let tell = |method: Method, step: TrainingStep| observer.learning_step(method, &step);
     let ensemble = |weights: &[(usize, f64)], set: usize| models.logits.ensemble(weights, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
-    let learner = learning.map(|learning| learner(session, &engine, &models, learning, &tell));
+    let set = models.validation().unwrap_or(0);
+    let soups = |mixes: &[Mix]| {
+        // Learning starts from what these cost nothing to know more of: their best β.
+        let sets = models.datasets.iter().enumerate();
+        let samples = sets.map(|(of, info)| if of == set { info.samples } else { 0 });
+        let samples: Vec<usize> = samples.collect();
+        engine.logits(mixes, &samples, &session.scratch_folder(), observer)
+    };
+    let starts = StartLogits {
+        members: &models.logits,
+        validation: set,
+        soups: &soups,
+    };
+    let learner = learning.map(|learning| learner((session, &engine), learning, starts, &tell));
     let builder = SoupBuilder {
         learner: learner.transpose()?,
         ..builder((session, &engine, &models), settings, &ensemble, observer)
@@ -176,14 +190,18 @@ fn chosen(
 
 /// Sets up learning on the validation set.
 fn learner<'l>(
-    session: &'l Session,
-    engine: &'l Engine<'_>,
-    models: &EvaluatedModels,
+    (session, engine): (&'l Session, &'l Engine<'_>),
     learning: &LearningSettings,
+    starts: StartLogits<'l>,
     tell: &'l dyn Fn(Method, TrainingStep),
 ) -> Result<Learner<'l>> {
-    let set = models.validation().unwrap_or(0);
-    let gradients = engine.gradients(set, learning.batch, Precision::Own)?;
+    let set = starts.validation;
+    // The layout suits the number of samples in a step.
+    let batch = match learning.optimizer {
+        Optimizer::AdamW => learning.batch,
+        Optimizer::Lbfgs => engine.datasets()[set].samples,
+    };
+    let gradients = engine.gradients(set, batch, Precision::Own)?;
     Ok(Learner {
         loss: Box::new(gradients),
         rounding: engine.rounding(),
@@ -192,6 +210,7 @@ fn learner<'l>(
             seed: session.seed(),
             ..learning.clone()
         },
+        starts: Some(starts),
         tell,
     })
 }

@@ -7,7 +7,7 @@ use crate::analysis::greedy::GreedyTrace;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
-use crate::result::learned::{Ended, Learning};
+use crate::result::learned::{Ended, Learning, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
@@ -48,7 +48,7 @@ pub fn add_warnings(
     recipes: &[Recipe],
 ) {
     let learned = soups.learned.iter();
-    let learned = learned.filter_map(|it| broken(it).or(unimproved(it)));
+    let learned = learned.filter_map(|it| broken(it).or(unimproved(it)).or(unfinished(it)));
     let warnings = [
         missing(methods, recipes),
         learned.collect(),
@@ -103,13 +103,35 @@ fn unimproved(learning: &Learning) -> Option<String> {
         [_, 0] => "the validation set",
         _ => "the samples held out",
     };
+    let start = learning.start.name();
     (learning.best == 0).then(|| {
         format!(
-            "{}: no epoch improved on the uniform soup's loss on {judged}; the result is the \
-             uniform soup",
+            "{}: no epoch improved on the loss of the start, the {start}, on {judged}; the result \
+             is the {start}",
             learning.method.name()
         )
     })
+}
+
+/// Warns about a soup whose last epoch still gained more than the standard error of the gain.
+fn unfinished(learning: &Learning) -> Option<String> {
+    let name = learning.method.name();
+    let last = learning.epochs.last()?;
+    if learning.ended != Ended::Done || learning.best + 1 != learning.epochs.len() {
+        return None;
+    }
+    match (learning.settings.optimizer, last.gain, last.gain_se) {
+        (Optimizer::Lbfgs, ..) => Some(format!(
+            "{name}: L-BFGS had not converged after {} iterations; --epochs allows more",
+            last.epoch
+        )),
+        (_, Some(gain), Some(se)) if gain > se => Some(format!(
+            "{name}: the last epoch still lowered the loss, by {gain:.2e} ± {se:.1e}; --epochs {} \
+             goes on, and --optimizer lbfgs ends where nothing is gained",
+            2 * last.epoch
+        )),
+        _ => None,
+    }
 }
 
 /// Warns about models whose losses are NaN or infinite on some samples.
@@ -227,7 +249,7 @@ mod tests {
             layers: Layers::Block,
             ..Preset::Paper.settings()
         };
-        let learned = learn(&loss, &pool, &settings, &|_| {}).unwrap();
+        let learned = learn(&loss, &pool, &settings, &[], &|_| {}).unwrap();
         let mix = learned.mix.clone();
         let recipe = Recipe {
             learned: Some(learned),
@@ -264,7 +286,7 @@ mod tests {
     fn learning_that_broke_off_is_said() {
         let pool = random_pool(3, &[vec![1]], 2);
         let loss = Quadratic::new(&pool, vec![0.1], vec![f64::NAN], 0.0);
-        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &|_| {}).unwrap();
+        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &[], &|_| {}).unwrap();
         let text = broken(&learned.learning).unwrap();
         assert!(text.starts_with("learned: a loss or gradient became NaN or infinite at step 1"));
         assert!(text.ends_with("of epoch 0 is kept"));

@@ -4,7 +4,9 @@
 use indexmap::IndexMap;
 
 use crate::result::grid::{Grid, linspace};
-use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Row};
+use crate::result::learned::{
+    Ended, Epoch, Layers, Learning, LearningSettings, Length, Optimizer, Row, Start,
+};
 use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
@@ -140,6 +142,8 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
         step: 4 * epoch,
         selection_loss: 0.2 - 0.05 * epoch as f64,
         selection_error: 0.04,
+        gain: None,
+        gain_se: None,
         beta: 1.0 + 0.1 * epoch as f64,
         alpha,
     };
@@ -147,7 +151,8 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
         method: Method::LearnedByLayer,
         settings: LearningSettings {
             layers,
-            epochs: 1,
+            optimizer: Optimizer::AdamW,
+            length: Length::Epochs(1),
             learning_rate: 0.05,
             weight_decay: 0.0,
             batch: 256,
@@ -157,6 +162,7 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
             patience: 2,
             seed: 0,
         },
+        start: Start::Uniform,
         samples: [1000, 0],
         rows: (0..rows)
             .map(|of| Row {

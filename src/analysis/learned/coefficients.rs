@@ -6,8 +6,12 @@ use crate::result::learned::{Layers, LearningSettings, Row};
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// Rows of α over the checkpoints, as functions of free variables z, one per coefficient. z starts
-/// at 0, where every row is uniform.
+/// How much of the uniform soup is mixed into a soup before its z is taken: with a softmax, a
+/// coefficient of 0 is z = −∞, where it has no slope and would stay.
+const SMOOTHING: f64 = 0.05;
+
+/// Rows of α over the checkpoints, as functions of free variables z, one per coefficient. At z = 0,
+/// every row is uniform.
 ///
 /// With a softmax, αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
 /// to 1 and no model is singled out, as one would be if its coefficient were 1 minus the others.
@@ -46,6 +50,18 @@ impl Coefficients {
     /// The number of free variables.
     pub fn len(&self) -> usize {
         self.rows.len() * self.models
+    }
+
+    /// z of a soup that has the coefficients `alpha` in every row; with a softmax, of the soup
+    /// mixed with a little of the uniform one.
+    pub fn free(&self, alpha: &[f64]) -> Vec<f64> {
+        let count = self.models as f64;
+        let z = |c: &f64| match self.softmax {
+            true => ((1.0 - SMOOTHING) * count * c + SMOOTHING).ln(),
+            false => c - 1.0 / count,
+        };
+        let row: Vec<f64> = alpha.iter().map(z).collect();
+        row.repeat(self.rows.len())
     }
 
     /// α, `[row][model]`.

@@ -183,7 +183,9 @@ fn seed(seed: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::learned::{Ended, Epoch, Layers, LearningSettings};
+    use crate::result::learned::{
+        Ended, Epoch, Layers, LearningSettings, Length, Optimizer, Start,
+    };
     use crate::result::method::Method;
     use crate::result::models::Individual;
     use crate::result::score::{DatasetInfo, Role, Score};
@@ -195,6 +197,8 @@ mod tests {
             step: 2 * epoch,
             selection_loss: loss,
             selection_error: 0.5,
+            gain: None,
+            gain_se: None,
             beta: 1.0 + epoch as f64 / 4.0,
             alpha: vec![vec![1.0]],
         };
@@ -209,7 +213,8 @@ mod tests {
             method: Method::Learned,
             settings: LearningSettings {
                 layers: Layers::All,
-                epochs: 2,
+                optimizer: Optimizer::AdamW,
+                length: Length::Epochs(2),
                 learning_rate: 0.05,
                 weight_decay: 0.0,
                 batch: 4,
@@ -219,6 +224,7 @@ mod tests {
                 patience: 2,
                 seed: 0,
             },
+            start: Start::Uniform,
             samples: [8, 0],
             rows: vec![Default::default()],
             steps: vec![step(1, 0.75), step(2, 0.5), step(3, f64::NAN)],
