@@ -7,6 +7,7 @@ pub mod calibration;
 pub mod chance;
 pub mod common_start;
 pub mod correlation;
+pub mod diversity;
 pub mod greedy;
 pub mod learned;
 pub mod line;

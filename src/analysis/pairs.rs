@@ -13,8 +13,8 @@ use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::gram::Gram;
 
 /// Names of the means over several data sets.
-const SHIFTS: &str = "shifts";
-const ALL: &str = "all";
+pub(super) const SHIFTS: &str = "shifts";
+pub(super) const ALL: &str = "all";
 
 /// All pairs of `models`, each once, as (smaller, larger).
 pub fn all(models: Range<usize>) -> Vec<(usize, usize)> {
@@ -45,7 +45,7 @@ pub struct PairScores<'s> {
     pub ensemble: &'s [Score],
 }
 
-/// One row per data set, then the unweighted means `shifts`, over the shift sets, and `all`, over
+/// One row per data set, without [`super::diversity`], then the unweighted means `shifts`, over the shift sets, and `all`, over
 /// these and the test set, if there are such sets.
 pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
     let row = |(set, dataset): (usize, &DatasetInfo)| {
@@ -64,6 +64,8 @@ pub fn rows(datasets: &[DatasetInfo], scores: PairScores<'_>) -> Vec<PairRow> {
             accuracy_ensemble: accuracy(scores.ensemble),
             advantage: accuracy_soup - f64::midpoint(accuracy_a, accuracy_b),
             advantage_se: (soup * soup + (a * a + b * b) / 4.0).sqrt(),
+            disagreement: f64::NAN,
+            error_correlation: f64::NAN,
         }
     };
     let mut rows: Vec<PairRow> = datasets.iter().enumerate().map(row).collect();
@@ -96,6 +98,8 @@ fn mean(name: &str, rows: &[PairRow]) -> PairRow {
         accuracy_ensemble: mean(|row| row.accuracy_ensemble),
         advantage: mean(|row| row.advantage),
         advantage_se: squares.sqrt() / n,
+        disagreement: f64::NAN,
+        error_correlation: f64::NAN,
     }
 }
 

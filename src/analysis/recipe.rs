@@ -1,6 +1,7 @@
 //! Recipes: the members and weights that a method combines into one soup or one ensemble.
 
 use super::learned::Learned;
+use crate::result::combine::Combine;
 use crate::result::method::Method;
 use crate::space::mix::Mix;
 
@@ -50,6 +51,8 @@ pub struct Recipe {
     /// Weights of members of the pool, including θ0 if it has one; if each tensor has its own
     /// weights, their mean over the tensors.
     pub weights: Vec<(usize, f64)>,
+    /// What it averages, if it is an ensemble.
+    pub combine: Combine,
     /// The learned coefficients, if this is a learned soup.
     pub learned: Option<Learned>,
 }
@@ -63,6 +66,7 @@ impl Recipe {
             seed: None,
             weights: mean(&members),
             members,
+            combine: Combine::Logits,
             learned: None,
         }
     }

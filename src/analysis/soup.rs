@@ -8,8 +8,9 @@ use super::learned::{Candidate, TrainingStep, hold, learn};
 use super::recipe::{MethodSpec, Recipe, mean};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
-use crate::evaluate::logits::Logits;
+use crate::evaluate::logits::{Ensemble, Logits};
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator};
+use crate::result::combine::Combine;
 use crate::result::learned::{Layers, LearningSettings, Start};
 use crate::result::method::Method;
 use crate::result::score::Score;
@@ -83,15 +84,17 @@ impl Learner<'_> {
     }
 }
 
-/// Computes the score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
-pub type Ensemble<'a> = dyn Fn(&[(usize, f64)], usize) -> Score + 'a;
+/// Computes the score of an ensemble of members of the pool, on a data set.
+pub type Scorer<'a> = dyn Fn(Ensemble<'_>, usize) -> Score + 'a;
 
 /// Makes the recipes of soups and ensembles from the scores of models on the validation set.
 pub struct SoupBuilder<'a> {
     /// Evaluates soups.
     pub evaluator: &'a dyn Evaluator,
     /// Scores ensembles.
-    pub ensemble: &'a Ensemble<'a>,
+    pub ensemble: &'a Scorer<'a>,
+    /// What ensembles average: each makes a recipe of its own.
+    pub combine: &'a [Combine],
     /// Observes the progress of evaluations.
     pub observer: &'a dyn EvaluationObserver,
     /// The number of members of the pool, including θ0.
@@ -143,18 +146,38 @@ impl SoupBuilder<'_> {
         let recipes = match method {
             Method::Best => plain(&ranked[..1]),
             Method::Second => ranked.get(1..2).map_or_else(Vec::new, plain),
-            Method::Uniform | Method::Ensemble => plain(&all),
-            Method::Greedy | Method::GreedyEnsemble => {
-                return self.greedily(method, &[(None, ranked.to_vec())]);
+            Method::Uniform => plain(&all),
+            Method::Ensemble => {
+                let kinds = self.combine.iter();
+                let kinds = kinds.map(|&combine| Recipe {
+                    combine,
+                    ..Recipe::mean(method, all.clone())
+                });
+                kinds.collect()
+            }
+            Method::Greedy => {
+                return self.greedily((method, Combine::Logits), &[(None, ranked.to_vec())]);
+            }
+            Method::GreedyEnsemble => {
+                let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+                for &combine in self.combine {
+                    let order = [(None, ranked.to_vec())];
+                    let (made, traced) = self.greedily((method, combine), &order)?;
+                    recipes.extend(made);
+                    traces.extend(traced);
+                }
+                return Ok((recipes, traces));
             }
             Method::GreedyRandom => {
                 let seeds = self.seeds.iter();
                 let orders = seeds.map(|&seed| (Some(seed), shuffled(&all, seed)));
-                return self.greedily(method, &orders.collect::<Vec<_>>());
+                return self.greedily((method, Combine::Logits), &orders.collect::<Vec<_>>());
             }
             Method::Learned | Method::LearnedByLayer => match &self.learner {
                 Some(learner) => {
-                    let error = |members: &[usize]| self.validation_error(Method::Greedy, members);
+                    let error = |members: &[usize]| {
+                        self.validation_error((Method::Greedy, Combine::Logits), members)
+                    };
                     let (greedy, _) = greedy(ranked, self.rule, error)?;
                     vec![learner.recipe(method, all, &greedy)?]
                 }
@@ -210,19 +233,21 @@ impl SoupBuilder<'_> {
     /// Runs a greedy method in each of these orders.
     fn greedily(
         &self,
-        method: Method,
+        (method, combine): (Method, Combine),
         orders: &[(Option<u64>, Vec<usize>)],
     ) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
         let (mut recipes, mut traces) = (Vec::new(), Vec::new());
         for (seed, order) in orders {
-            let error = |members: &[usize]| self.validation_error(method, members);
+            let error = |members: &[usize]| self.validation_error((method, combine), members);
             let (members, trials) = greedy(order, self.rule, error)?;
             recipes.push(Recipe {
                 seed: *seed,
+                combine,
                 ..Recipe::mean(method, members)
             });
             traces.push(GreedyTrace {
                 method,
+                combine,
                 seed: *seed,
                 trials,
             });
@@ -231,10 +256,18 @@ impl SoupBuilder<'_> {
     }
 
     /// The validation error of the mean of some members: of their weights or of their logits.
-    fn validation_error(&self, method: Method, members: &[usize]) -> Result<f64> {
+    fn validation_error(
+        &self,
+        (method, combine): (Method, Combine),
+        members: &[usize],
+    ) -> Result<f64> {
         let weights = mean(members);
         if method.is_ensemble() {
-            return Ok((self.ensemble)(&weights, self.validation).error);
+            let ensemble = Ensemble {
+                combine,
+                weights: &weights,
+            };
+            return Ok((self.ensemble)(ensemble, self.validation).error);
         }
         let answers = self.on_validation(&Mix::over(&weights, self.members))?;
         Ok(answers.scores[0][self.validation].error)
@@ -245,47 +278,6 @@ impl SoupBuilder<'_> {
         let mixes = std::slice::from_ref(mix);
         let (evaluator, observer) = (self.evaluator, self.observer);
         evaluator.evaluate_one(mixes, self.validation, observer)
-    }
-
-    /// Scores of recipes on every data set, `scores[recipe][data set]`. On the validation set, the
-    /// loss of a learned soup is that of β·logits.
-    ///
-    /// # Errors
-    /// Fails when a soup cannot be evaluated.
-    pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
-        let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
-        let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members)).collect();
-        let answers = self.evaluator.evaluate(&mixes, self.observer)?;
-        let mut soups = answers.scores.into_iter();
-        let ensemble = |recipe: &Recipe| {
-            let sets = 0..answers.datasets.len();
-            sets.map(|set| (self.ensemble)(&recipe.weights, set))
-                .collect()
-        };
-        let scores = recipes.iter().map(|recipe| {
-            if recipe.method.is_ensemble() {
-                ensemble(recipe)
-            } else {
-                self.with_beta(recipe, soups.next().unwrap_or_default())
-            }
-        });
-        Ok(scores.collect())
-    }
-
-    /// Applies the β of a learned soup to its validation loss. β changes no error, and β = 1 no
-    /// loss.
-    fn with_beta(&self, recipe: &Recipe, mut scores: Vec<Score>) -> Vec<Score> {
-        if let Some(learned) = recipe
-            .learned
-            .as_ref()
-            .filter(|learned| learned.beta != 1.0)
-            && let Some(score) = scores.get_mut(self.validation)
-        {
-            score.loss = learned.fit.loss;
-            // The standard error is known only for β = 1.
-            score.loss_se = f64::NAN;
-        }
-        scores
     }
 }
 
@@ -304,13 +296,14 @@ mod tests {
     use crate::space::testing::random_pool;
 
     #[test]
-    fn learned_soups_are_served_with_their_own_coefficients_and_beta() {
+    fn learned_soups_have_their_own_coefficients() {
         let pool = random_pool(4, &[vec![3], vec![2]], 5);
         let loss = || Quadratic::new(&pool, vec![0.2; 5], vec![1.0; 5], 0.1);
         let evaluator = loss();
         let builder = SoupBuilder {
             evaluator: &evaluator,
             ensemble: &|_, _| panic!("no ensemble is asked for"),
+            combine: &[],
             observer: &(),
             members: 4,
             validation: 0,
@@ -340,25 +333,19 @@ mod tests {
         };
         let uniform = made(Method::Uniform);
         let together = made(Method::Learned);
-        let mut by_layer = made(Method::LearnedByLayer);
+        let by_layer = made(Method::LearnedByLayer);
         assert_eq!(
             (&*by_layer.members, by_layer.mix(4).rows().len()),
             (&[1, 2, 3][..], 2)
         );
         assert!(together.mix(4).shared().is_some());
-        let recipes = [uniform, together, by_layer.clone()];
-        let losses: Vec<f64> = builder
-            .scores(&recipes)
-            .unwrap()
+        assert!(by_layer.learned.as_ref().is_some_and(|it| it.beta > 0.0));
+        let mixes = [uniform, together, by_layer].map(|recipe| recipe.mix(4));
+        let losses: Vec<f64> = mixes
             .iter()
-            .map(|of| of[0].loss)
+            .map(|mix| evaluator.fit(mix, 1.0, &[0]))
+            .map(|fit| fit.unwrap().loss)
             .collect();
         assert!(losses[2] < losses[1] && losses[1] < losses[0], "{losses:?}");
-        let learned = by_layer.learned.as_mut().unwrap();
-        assert!((losses[2] - learned.fit.loss).abs() < 1e-12);
-        // The loss includes β; its standard error is not known.
-        (learned.beta, learned.fit.loss) = (1.5, 7.0);
-        let score = builder.scores(&[by_layer]).unwrap()[0][0];
-        assert!(score.loss == 7.0 && score.loss_se.is_nan() && score.error < 0.5);
     }
 }

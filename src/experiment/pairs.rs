@@ -6,6 +6,7 @@ use super::evaluated::EvaluatedModels;
 use super::pair_selection::PairSelection;
 use super::session::Session;
 use super::theory::compared;
+use crate::analysis::diversity::{self, diversity};
 use crate::analysis::pairs::{self as analysis, PairScores};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -78,8 +79,15 @@ fn assemble(
     let midpoint = |&pair| Mix::over(&halves(pair), session.members());
     let midpoints: Vec<Mix> = places.iter().map(midpoint).collect();
     let soups = engine.evaluate(&midpoints, observer)?;
-    let (_, models) = session.individuals(evaluated.scores.clone());
+    let (_, models) = session.individuals(evaluated.scores.clone(), &evaluated.calibrations);
     let gram = session.gram();
+    let logits = &evaluated.logits;
+    let predictions = |member: usize| -> Vec<Vec<Option<u32>>> {
+        let sets = 0..evaluated.datasets.len();
+        sets.map(|set| logits.predictions(member, set)).collect()
+    };
+    // Of θ0 none are compared.
+    let predictions: Vec<_> = (1..session.members()).map(predictions).collect();
     let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
         let sets = 0..evaluated.datasets.len();
         let ensemble = sets.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
@@ -89,6 +97,12 @@ fn assemble(
             soup,
             ensemble: &ensemble.collect::<Vec<Score>>(),
         };
+        let found = (0..evaluated.datasets.len()).map(|set| {
+            let [a, b] = [a, b].map(|model| &predictions[model][set]);
+            diversity(a, b, logits.labels(set))
+        });
+        let mut rows = analysis::rows(&evaluated.datasets, scores);
+        diversity::fill(&mut rows, &evaluated.datasets, &found.collect::<Vec<_>>());
         Pair {
             a: models[a].name.clone(),
             b: models[b].name.clone(),
@@ -96,7 +110,7 @@ fn assemble(
             norm_a: gram.norm(a),
             norm_b: gram.norm(b),
             differ: Vec::new(),
-            rows: analysis::rows(&evaluated.datasets, scores),
+            rows,
         }
     };
     let pairs: Vec<Pair> = places.iter().zip(&soups.scores).map(pair).collect();

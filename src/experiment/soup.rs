@@ -1,17 +1,20 @@
 //! Averages of a pool of models: fixed, greedy and learned soups, and ensembles for comparison.
 
 use super::evaluated::{EvaluatedModels, validation};
+use super::made_models::MadeModels;
 use super::save::{self, Save, ToSave};
 use super::session::Session;
 use super::{Observer, soup_result};
 use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
-use crate::analysis::soup::{Ensemble, Learner, SoupBuilder, StartLogits};
+use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
+use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
+use crate::result::combine::Combine;
 use crate::result::learned::{LearningSettings, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::Role;
@@ -30,6 +33,8 @@ pub struct SoupSettings {
     pub rule: GreedyRule,
     /// Number of random orders for `greedy-random`.
     pub orders: u64,
+    /// What ensembles average.
+    pub combine: Vec<Combine>,
     /// How soups are learned, if any are.
     pub learning: Option<LearningSettings>,
     /// Models to save as checkpoints.
@@ -102,7 +107,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
     let tell = |method: Method, step: TrainingStep| observer.learning_step(method, &step);
-    let ensemble = |weights: &[(usize, f64)], set: usize| models.logits.ensemble(weights, set);
+    let ensemble = |of: Ensemble<'_>, set: usize| models.logits.score(of, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
     let set = models.validation().unwrap_or(0);
     let soups = |mixes: &[Mix]| {
@@ -126,9 +131,10 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let methods = settings.methods.iter().filter(is_possible).copied();
     let methods: Vec<MethodSpec> = methods.collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
-    let scores = builder.scores(&recipes)?;
     drop(builder);
-    let mut soups = soup_result::assemble(session, &models, &recipes, scores, &traces);
+    let made = MadeModels::of(session, &engine, &models, &recipes, observer)?;
+    let measured = (made.scores(&recipes), made.calibrations(&recipes));
+    let mut soups = soup_result::assemble(session, &models, &recipes, measured, &traces);
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
@@ -176,7 +182,16 @@ fn chosen(
         // A sweep may contain a point that was also asked for by itself.
         let known = |recipe: &Recipe| {
             let same = |other: &Recipe| {
-                let of = |recipe: &Recipe| (recipe.method, recipe.setting, recipe.seed);
+                let of = |recipe: &Recipe| {
+                    let Recipe {
+                        method,
+                        setting,
+                        seed,
+                        combine,
+                        ..
+                    } = recipe;
+                    (*method, *setting, *seed, *combine)
+                };
                 of(other) == of(recipe)
             };
             recipes.iter().any(same)
@@ -217,14 +232,15 @@ fn learner<'l>(
 
 fn builder<'c>(
     (session, engine, models): (&'c Session, &'c Engine<'_>, &'c EvaluatedModels),
-    settings: &SoupSettings,
-    ensemble: &'c Ensemble<'c>,
+    settings: &'c SoupSettings,
+    ensemble: &'c Scorer<'c>,
     observer: &'c dyn Observer,
 ) -> SoupBuilder<'c> {
     let seeds = (0..settings.orders).map(|order| session.seed().wrapping_add(order));
     SoupBuilder {
         evaluator: engine,
         ensemble,
+        combine: &settings.combine,
         observer,
         members: session.members(),
         validation: models.validation().unwrap_or(0),

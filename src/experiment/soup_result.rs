@@ -7,6 +7,7 @@ use crate::analysis::greedy::GreedyTrace;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
+use crate::result::calibration::Calibration;
 use crate::result::learned::{Ended, Learning, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::{DatasetInfo, Score};
@@ -18,16 +19,16 @@ pub fn assemble(
     session: &Session,
     models: &EvaluatedModels,
     recipes: &[Recipe],
-    scores: Vec<Vec<Score>>,
+    (scores, calibrations): (Vec<Vec<Score>>, Vec<Calibration>),
     traces: &[GreedyTrace],
 ) -> Soups {
-    let (origin, individuals) = session.individuals(models.scores.clone());
+    let (origin, individuals) = session.individuals(models.scores.clone(), &models.calibrations);
     let names = session.names();
     let validation = models.validation().map(|set| &models.datasets[set]);
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Soups {
-        methods: results(recipes, scores, &names),
+        methods: results(recipes, scores, calibrations, &names),
         decisions: decisions(traces, &names, validation),
         learned: learned.cloned().collect(),
         evaluations: Evaluations::default(),
@@ -147,8 +148,13 @@ fn nonfinite(soups: &Soups) -> Vec<String> {
         .collect()
 }
 
-fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec<MethodResult> {
-    let result = |(recipe, scores): (&Recipe, Vec<Score>)| MethodResult {
+fn results(
+    recipes: &[Recipe],
+    scores: Vec<Vec<Score>>,
+    calibrations: Vec<Calibration>,
+    names: &[String],
+) -> Vec<MethodResult> {
+    let result = |((recipe, scores), calibration): ((&Recipe, _), _)| MethodResult {
         method: recipe.method,
         setting: recipe.setting,
         seed: recipe.seed,
@@ -158,10 +164,13 @@ fn results(recipes: &[Recipe], served: Vec<Vec<Score>>, names: &[String]) -> Vec
             .map(|&member| names[member].clone())
             .collect(),
         coefficients: coefficients(recipe, names),
+        combine: recipe.combine,
         beta: recipe.learned.as_ref().map(|learned| learned.beta),
         scores,
+        calibration: Some(calibration),
     };
-    recipes.iter().zip(served).map(result).collect()
+    let made = recipes.iter().zip(scores).zip(calibrations);
+    made.map(result).collect()
 }
 
 /// The weights of a recipe's models, per tensor if each tensor has its own.
@@ -204,6 +213,7 @@ fn decisions(
             members += usize::from(trial.added);
             decisions.push(Decision {
                 method: trace.method,
+                combine: trace.combine,
                 seed: trace.seed,
                 step: step + 1,
                 model: names[trial.member].clone(),
@@ -256,7 +266,12 @@ mod tests {
             ..Recipe::mean(Method::LearnedByLayer, vec![1, 2])
         };
         let names = ["zs", "one", "two"].map(String::from);
-        let made = results(&[recipe], vec![Vec::new()], &names).remove(0);
+        let unknown = Calibration {
+            beta: f64::NAN,
+            plain: Vec::new(),
+            calibrated: Vec::new(),
+        };
+        let made = results(&[recipe], vec![Vec::new()], vec![unknown], &names).remove(0);
         assert!(made.beta.is_some());
         let made = made.coefficients.iter();
         let made: Vec<_> = made

@@ -3,6 +3,7 @@
 
 use indexmap::IndexMap;
 
+use crate::result::combine::Combine;
 use crate::result::grid::{Grid, linspace};
 use crate::result::learned::{
     Ended, Epoch, Layers, Learning, LearningSettings, Length, Optimizer, Row, Start,
@@ -52,6 +53,7 @@ pub fn individual(name: &str, test: f64, shifts: f64) -> Individual {
         path: format!("{name}.onnx"),
         hyperparameters: IndexMap::new(),
         scores: scores(test, shifts),
+        calibration: None,
     }
 }
 
@@ -63,8 +65,10 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         seed: None,
         members: Vec::new(),
         coefficients: Vec::new(),
+        combine: Combine::Logits,
         beta: None,
         scores: scores(test, shifts),
+        calibration: None,
     }
 }
 
@@ -317,6 +321,8 @@ fn pair(k: usize, models: &[Individual], a: usize, b: usize) -> Pair {
         accuracy_ensemble: ensemble / 100.0,
         advantage: advantage / 100.0,
         advantage_se: 0.002,
+        disagreement: 0.03,
+        error_correlation: 0.4,
     };
     Pair {
         a: models[a].name.clone(),

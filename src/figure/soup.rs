@@ -159,7 +159,7 @@ fn path(method: Method, results: &[&MethodResult], places: Vec<Xy>) -> Path {
 }
 
 fn named(at: Xy, result: &MethodResult) -> Point {
-    let label = result.method.label();
+    let label = result.label();
     let name = match result.setting {
         Some(setting) => format!("{label} {setting}"),
         None => label.to_string(),

@@ -6,6 +6,7 @@
 
 pub mod calibration;
 pub mod check;
+pub mod combine;
 pub mod contour_levels;
 pub mod grid;
 pub mod kind;

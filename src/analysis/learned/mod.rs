@@ -17,6 +17,8 @@ mod candidate;
 mod coefficients;
 mod layers;
 mod lbfgs;
+#[cfg(test)]
+mod optimum_tests;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -96,6 +98,9 @@ pub fn lbfgs_settings() -> LearningSettings {
 
 /// The fraction of the loss that an iteration of L-BFGS must gain for the next to be worth it.
 const LEAST_GAIN: f64 = 1e-6;
+
+/// The fraction of the loss that slopes must promise for L-BFGS to begin anew.
+const LEAST_PROMISE: f64 = 1e-3;
 
 /// A step of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -184,7 +189,8 @@ impl<'a> Run<'a> {
         let models = pool.members.len() - 1;
         let of = (&*training, &*selection);
         let begin = Begin::best(candidates, models, of, settings.learns_beta);
-        let mut free = coefficients.free(&begin.alpha);
+        let uniform = coefficients.everywhere(&vec![1.0 / models as f64; models]);
+        let mut free = coefficients.free(&coefficients.everywhere(&begin.alpha), &uniform);
         free.push(begin.beta);
         let learning = Learning {
             method: match settings.layers {
@@ -228,7 +234,7 @@ impl<'a> Run<'a> {
 
     /// Learns with AdamW.
     fn epochs(&mut self, tell: &dyn Fn(TrainingStep)) -> Result<Ended> {
-        self.judge(0, vec![self.begin.alpha.clone(); self.learning.rows.len()])?;
+        self.judge(0, self.coefficients.everywhere(&self.begin.alpha))?;
         let settings = self.settings;
         let moved = self.free.len() - usize::from(!settings.learns_beta);
         let mut optimizer = AdamW::new(settings.learning_rate, settings.weight_decay, moved);
@@ -298,19 +304,23 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// Learns with L-BFGS. Where a line search finds nothing, the curvature that earlier steps
-    /// showed is forgotten; where it then finds nothing either, there is nothing to find.
+    /// Learns with L-BFGS. Where it gains no more, a little of what the slopes favour is mixed in, and
+    /// it begins anew: a coefficient near 0 has nearly no slope in z, whatever it promises. Where
+    /// nothing is promised, or that gained nothing either, there is nothing to find.
     fn iterations(&mut self, tell: &dyn Fn(TrainingStep)) -> Result<Ended> {
-        self.judge(0, vec![self.begin.alpha.clone(); self.learning.rows.len()])?;
+        self.judge(0, self.coefficients.everywhere(&self.begin.alpha))?;
         let (loss, settings) = (self.loss, self.settings);
         let (coefficients, training) = (Rc::clone(&self.coefficients), Rc::clone(&self.training));
         let slope = |free: &[f64]| slope(loss, &coefficients, settings, &training, free);
         let mut solver = Lbfgs::new(&slope, self.free.clone());
-        let (mut from, mut is_fresh) = (None, true);
+        let (mut last, mut least) = (None, f64::INFINITY);
         for epoch in 1..=settings.length.epochs(1) {
             let mut advance = solver.advance()?;
-            if matches!(advance, Advance::Nowhere) && !is_fresh {
-                solver = Lbfgs::new(&slope, self.free.clone());
+            if matches!(advance, Advance::Nowhere) {
+                let Some(free) = self.reopened(last, &mut least)? else {
+                    return Ok(Ended::Converged);
+                };
+                solver = Lbfgs::new(&slope, free);
                 advance = solver.advance()?;
             }
             let place = match advance {
@@ -318,16 +328,39 @@ impl<'a> Run<'a> {
                 Advance::Nowhere => return Ok(Ended::Converged),
                 Advance::NotFinite => return Ok(Ended::NotFinite),
             };
-            is_fresh = false;
-            let gain = self.moved(epoch, &mut from, place, tell)?;
-            if gain <= LEAST_GAIN {
-                return Ok(Ended::Converged);
-            }
+            let gain = self.moved(epoch, &mut last, place, tell)?;
             if self.is_patience_over() {
                 return Ok(Ended::NoGain);
             }
+            if gain.abs() <= LEAST_GAIN {
+                let Some(free) = self.reopened(last, &mut least)? else {
+                    return Ok(Ended::Converged);
+                };
+                solver = Lbfgs::new(&slope, free);
+            }
         }
         Ok(Ended::Done)
+    }
+
+    /// Where to begin anew after the loss `last`; `None` if the slopes promise nothing there, or the
+    /// last new beginning did not lead below `least`, the loss before it.
+    fn reopened(&self, last: Option<Fit>, least: &mut f64) -> Result<Option<Vec<f64>>> {
+        let Some(last) = last.filter(|last| last.loss < *least * (1.0 - 10.0 * LEAST_GAIN)) else {
+            return Ok(None);
+        };
+        *least = last.loss;
+        let alpha = self.coefficients.alpha(&self.free);
+        let mix = self.coefficients.mix(&alpha);
+        let slope = self
+            .loss
+            .coefficient_gradient(&mix, self.beta(), &self.training)?;
+        let (vertices, gap) = self.coefficients.favoured(&alpha, &slope.rows);
+        if gap <= LEAST_PROMISE * last.loss.abs() {
+            return Ok(None);
+        }
+        let mut free = self.coefficients.free(&alpha, &vertices);
+        free.push(self.beta());
+        Ok(Some(free))
     }
 
     /// Takes the place that an iteration led to. Returns the gain as a fraction of the loss.
@@ -425,7 +458,7 @@ fn slope(
     let alpha = coefficients.alpha(free);
     let beta = free[coefficients.len()];
     let slope = loss.coefficient_gradient(&coefficients.mix(&alpha), beta, samples)?;
-    let mut gradient = coefficients.gradient(&alpha, &slope.rows);
+    let mut gradient = coefficients.gradient(free, &alpha, &slope.rows);
     gradient.push(if settings.learns_beta {
         slope.beta
     } else {

@@ -183,7 +183,7 @@ fn slopes_in_what_is_free_are_those_of_differences() {
             let slope = loss
                 .coefficient_gradient(&coefficients.mix(&alpha), 1.0, &[0])
                 .unwrap();
-            let gradient = coefficients.gradient(&alpha, &slope.rows);
+            let gradient = coefficients.gradient(&free, &alpha, &slope.rows);
             for (k, got) in gradient.iter().enumerate() {
                 let moved = |by: f64| {
                     let mut free = free.clone();

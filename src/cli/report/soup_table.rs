@@ -1,6 +1,7 @@
 //! The paper's table of soups, as text, Markdown or LaTeX.
 
 use crate::cli::args::TableFormat;
+use crate::result::combine::Combine;
 use crate::result::method::Method;
 use crate::result::models::Accuracies;
 use crate::result::score::Role;
@@ -117,17 +118,18 @@ fn rows(soups: &Soups) -> Vec<Row> {
         let method = first.method;
         Some(Row {
             label: match first.setting {
-                Some(setting) => format!("{} ({setting})", method.label()),
-                None => method.label().to_string(),
+                Some(setting) => format!("{} ({setting})", first.label()),
+                None => first.label(),
             },
             accuracies: [column(|of| of.test), column(|of| of.shift)],
             cost: if method.is_ensemble() { "O(k)" } else { "O(1)" },
             models: range(results.iter().map(|result| result.members.len())),
         })
     };
-    let rows = |method: Method| {
+    let rows = |(method, combine): (Method, Combine)| {
         let made = soups.methods.iter();
-        let mut results: Vec<&MethodResult> = made.filter(|made| made.method == method).collect();
+        let made = made.filter(|made| (made.method, made.combine) == (method, combine));
+        let mut results: Vec<&MethodResult> = made.collect();
         if results.iter().all(|result| result.setting.is_none()) {
             return vec![row(&results)];
         }
@@ -138,7 +140,9 @@ fn rows(soups: &Soups) -> Vec<Row> {
         }
         results.iter().map(|result| row(&[*result])).collect()
     };
-    Method::ALL.into_iter().flat_map(rows).flatten().collect()
+    let kinds = |method| [Combine::Logits, Combine::Probabilities].map(|combine| (method, combine));
+    let all = Method::ALL.into_iter().flat_map(kinds);
+    all.flat_map(rows).flatten().collect()
 }
 
 fn range(counts: impl Iterator<Item = usize> + Clone) -> String {

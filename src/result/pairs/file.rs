@@ -26,6 +26,8 @@ struct Row<'a> {
     accuracy_ensemble: f64,
     advantage: f64,
     advantage_se: f64,
+    disagreement: f64,
+    error_correlation: f64,
 }
 
 /// Writes all files; `csv` is the path of the table of pairs.
@@ -56,6 +58,8 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
             accuracy_ensemble: row.accuracy_ensemble,
             advantage: row.advantage,
             advantage_se: row.advantage_se,
+            disagreement: row.disagreement,
+            error_correlation: row.error_correlation,
         })
     })
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::result::calibration::Calibration;
+use crate::result::combine::Combine;
 use crate::result::learned::Learning;
 use crate::result::method::Method;
 use crate::result::models::Individual;
@@ -50,17 +52,40 @@ pub struct MethodResult {
     pub members: Vec<String>,
     /// Weights of the members, including θ0 if it has one.
     pub coefficients: Vec<Coefficient>,
-    /// Factor of the logits of a learned soup.
+    /// What it averages, if it is an ensemble.
+    #[serde(default, skip_serializing_if = "Combine::is_logits")]
+    pub combine: Combine,
+    /// The factor β that a soup was learned with. Scores are those of the logits without it.
     #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
-    /// `scores[data set]`. With a β, the loss on the validation set is that of β·logits; all other
-    /// losses are those of the logits themselves.
+    /// `scores[data set]`, at β = 1.
     pub scores: Vec<Score>,
+    /// Its calibration, as that of every model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+/// The name of a method in files; an ensemble of probabilities is told from one of logits.
+pub fn row_name(method: Method, combine: Combine) -> String {
+    match combine {
+        Combine::Logits => method.name().to_string(),
+        Combine::Probabilities => format!("{}:probabilities", method.name()),
+    }
+}
+
+impl MethodResult {
+    /// The method's name in tables and figures.
+    pub fn label(&self) -> String {
+        match self.combine {
+            Combine::Logits => self.method.label().to_string(),
+            Combine::Probabilities => format!("{} of probabilities", self.method.label()),
+        }
+    }
 }
 
 impl fmt::Display for MethodResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.method.name())?;
+        f.write_str(&row_name(self.method, self.combine))?;
         match self.setting {
             Some(setting) => write!(f, ":{setting}"),
             None => Ok(()),
@@ -85,6 +110,9 @@ pub struct Coefficient {
 pub struct Decision {
     /// The method.
     pub method: Method,
+    /// What it averages, if it is an ensemble.
+    #[serde(default, skip_serializing_if = "Combine::is_logits")]
+    pub combine: Combine,
     /// Seed, if the method has one.
     pub seed: Option<u64>,
     /// Number of the trial, from 1.
