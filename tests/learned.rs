@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use landscape::analysis::learned::{Learned, Preset, learn};
 use landscape::error::Result;
-use landscape::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
+use landscape::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss};
+use landscape::evaluate::metrics::Outcome;
 use landscape::evaluate::onnx::gradient::{Gradients, Precision};
 use landscape::evaluate::onnx::{BindingChoice, Engine};
-use landscape::result::learned::{Layers, LearningSettings};
+use landscape::result::learned::{Layers, LearningSettings, Length};
 use landscape::space::matching::Aligned;
 use landscape::space::mix::Mix;
 use serde_json::Value;
@@ -54,8 +55,8 @@ impl DifferentiableLoss for Part<'_> {
             .coefficient_gradient(mix, beta, &self.places(samples))
     }
 
-    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
-        self.gradients.fit(mix, beta, &self.places(samples))
+    fn outcomes(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Vec<Outcome>> {
+        self.gradients.outcomes(mix, beta, &self.places(samples))
     }
 }
 
@@ -93,7 +94,7 @@ fn with_models(
 fn settings(layers: Layers, epochs: usize) -> LearningSettings {
     LearningSettings {
         layers,
-        epochs,
+        length: Length::Epochs(epochs),
         ..Preset::Released.settings()
     }
 }
@@ -103,7 +104,7 @@ fn learned(names: &[&str], samples: usize, settings: &LearningSettings) -> Learn
     with_models(names, samples, |engine, aligned, places| {
         let gradients = engine.gradients(0, samples, Precision::Own).unwrap();
         let slopes = Part { gradients, places };
-        found = Some(learn(&slopes, &aligned.pool, settings, &|_| {}).unwrap());
+        found = Some(learn(&slopes, &aligned.pool, settings, &[], &|_| {}).unwrap());
     });
     found.unwrap()
 }
@@ -219,7 +220,7 @@ fn of_two_models_it_is_the_best_point_of_the_line_and_never_above_uniform() {
     let samples = 600;
     for learns_beta in [false, true] {
         let settings = LearningSettings {
-            epochs: 80,
+            length: Length::Epochs(80),
             batch: samples,
             learning_rate: 0.1,
             learns_beta,
@@ -228,7 +229,7 @@ fn of_two_models_it_is_the_best_point_of_the_line_and_never_above_uniform() {
         with_models(&["ft1", "ft2"], samples, |engine, aligned, places| {
             let gradients = engine.gradients(0, samples, Precision::Own).unwrap();
             let slopes = Part { gradients, places };
-            let learned = learn(&slopes, &aligned.pool, &settings, &|_| {}).unwrap();
+            let learned = learn(&slopes, &aligned.pool, &settings, &[], &|_| {}).unwrap();
             let all: Vec<usize> = (0..samples).collect();
             let loss = |t: f64| {
                 let mix = Mix::new(vec![0.0, 1.0 - t, t]);

@@ -10,6 +10,7 @@ use landscape::experiment::candidates::{Candidate, Candidates};
 use landscape::experiment::session::Session;
 use landscape::experiment::settings::SessionSettings;
 use landscape::experiment::{line, pairs, plane, soup, spectrum};
+use landscape::result::combine::Combine;
 use landscape::result::score::Role;
 
 /// The example's network with some of its checkpoints, and 20 samples of its test set.
@@ -61,6 +62,7 @@ fn choices_need_a_validation_set_and_comparisons_all_samples() {
             asked: true,
             rule: Default::default(),
             orders: 0,
+            combine: vec![Combine::Logits],
             learning: None,
             saves: Vec::new(),
         }

@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 use serde::Deserialize;
 
 use crate::error::Result;
+use crate::result::combine::Combine;
 use crate::result::method::Method;
 use crate::result::score::Score;
 
@@ -16,6 +17,8 @@ use crate::result::score::Score;
 pub struct GreedyTrace {
     /// The method.
     pub method: Method,
+    /// What it averages, if it is an ensemble.
+    pub combine: Combine,
     /// The seed of the random order, if there is one.
     pub seed: Option<u64>,
     /// The models in the order in which they were tried.

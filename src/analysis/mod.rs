@@ -3,10 +3,12 @@
 pub mod adaptive;
 pub mod arrows;
 pub mod averages;
+pub mod calibration;
 pub mod chance;
 pub mod common_start;
 pub mod comparison;
 pub mod correlation;
+pub mod diversity;
 pub mod greedy;
 pub mod inference;
 pub mod learned;

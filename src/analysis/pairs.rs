@@ -117,11 +117,13 @@ impl Measured {
             advantage_best: accuracy_soup - accuracy_a.max(accuracy_b),
             advantage_best_se: over_best.se,
             advantage_best_z: over_best.z(),
+            disagreement: f64::NAN,
+            error_correlation: f64::NAN,
         }
     }
 }
 
-/// One row per data set, then the unweighted means `shifts`, over the shift sets, and `all`, over
+/// One row per data set, without [`super::diversity`], then the unweighted means `shifts`, over the shift sets, and `all`, over
 /// these and the test set, if there are such sets.
 ///
 /// # Panics
@@ -363,6 +365,8 @@ mod tests {
                 advantage_best: -0.02,
                 advantage_best_se: 0.005,
                 advantage_best_z: -4.0,
+                disagreement: f64::NAN,
+                error_correlation: f64::NAN,
                 accuracy_soup: 0.5 + advantage,
                 accuracy_ensemble: 0.5,
             };

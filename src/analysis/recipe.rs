@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::learned::Learned;
+use crate::result::combine::Combine;
 use crate::result::method::{Method, MethodName};
 use crate::space::mix::Mix;
 
@@ -91,6 +92,8 @@ pub struct Recipe {
     pub weights: Vec<(usize, f64)>,
     /// The soup, if each tensor has its own weights.
     pub by_tensor: Option<Mix>,
+    /// What it averages, if it is an ensemble.
+    pub combine: Combine,
     /// The learned coefficients, if this is a learned soup.
     pub learned: Option<Learned>,
     /// What the result has to say about it.
@@ -108,6 +111,7 @@ impl Recipe {
             weights: mean(&members),
             members,
             by_tensor: None,
+            combine: Combine::Logits,
             learned: None,
             notes: Vec::new(),
         }
@@ -132,8 +136,14 @@ impl Recipe {
     }
 
     /// What tells this recipe from the others of a run.
-    pub fn key(&self) -> (Method, Option<Method>, Option<f64>, Option<u64>) {
-        (self.method, self.base, self.setting, self.seed)
+    pub fn key(&self) -> (Method, Option<Method>, Combine, Option<f64>, Option<u64>) {
+        (
+            self.method,
+            self.base,
+            self.combine,
+            self.setting,
+            self.seed,
+        )
     }
 }
 

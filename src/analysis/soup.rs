@@ -4,12 +4,14 @@
 
 use super::averages;
 use super::greedy::{GreedyRule, GreedyTrace, greedy, shuffled};
-use super::learned::{TrainingStep, hold, learn};
+use super::learned::{Candidate, TrainingStep, hold, learn};
 use super::recipe::{MethodSpec, Recipe, mean};
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Reference};
+use crate::evaluate::logits::{Ensemble, Logits};
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator};
-use crate::result::learned::{Layers, LearningSettings};
+use crate::result::combine::Combine;
+use crate::result::learned::{Layers, LearningSettings, Start};
 use crate::result::method::Method;
 use crate::result::score::Score;
 use crate::space::gram::Gram;
@@ -26,18 +28,53 @@ pub struct Learner<'a> {
     pub settings: LearningSettings,
     /// The fraction by which rounding may change a loss.
     pub rounding: f64,
+    /// Logits from which the start is chosen; without them it is the uniform soup.
+    pub starts: Option<StartLogits<'a>>,
     /// Called after every step.
     pub tell: &'a dyn Fn(Method, TrainingStep),
 }
 
+/// Logits of the soups from which learning may start.
+pub struct StartLogits<'a> {
+    /// Logits of the members of the pool.
+    pub members: &'a Logits,
+    /// The place of the validation set among their data sets.
+    pub validation: usize,
+    /// Computes the logits of soups; the validation set has the same place.
+    pub soups: &'a dyn Fn(&[Mix]) -> Result<Logits>,
+}
+
 impl Learner<'_> {
-    fn recipe(&self, method: Method, members: Vec<usize>) -> Result<Recipe> {
+    fn recipe(&self, method: Method, members: Vec<usize>, greedy: &[usize]) -> Result<Recipe> {
         let mut settings = self.settings.clone();
         if method == Method::Learned {
             settings.layers = Layers::All;
         }
         let tell = |step: TrainingStep| (self.tell)(method, step);
-        let learned = learn(&*self.loss, self.pool, &settings, &tell)?;
+        let size = self.pool.members.len();
+        let soups = [(Start::Uniform, &*members), (Start::Greedy, greedy)];
+        let soups = soups.map(|(start, members)| (start, Mix::over(&mean(members), size)));
+        let singles = (1..size).map(|member| (Start::Model, Mix::unit(member, size)));
+        let mut candidates = Vec::new();
+        let mixes = soups.clone().map(|(_, mix)| mix);
+        let logits = self.starts.as_ref().map(|of| (of.soups)(&mixes));
+        let logits = logits.transpose()?;
+        if let (Some(starts), Some(logits)) = (&self.starts, &logits) {
+            let soups = soups.iter().cloned().enumerate();
+            let soups = soups.map(|(place, (start, mix))| (start, mix, logits, place));
+            let singles = singles.map(|(start, mix)| (start, mix, starts.members));
+            let singles = singles.zip(1..);
+            let singles = singles.map(|((start, mix, logits), place)| (start, mix, logits, place));
+            let all = soups.chain(singles);
+            candidates.extend(all.map(|(start, mix, logits, model)| Candidate {
+                start,
+                alpha: mix.row(0)[1..].to_vec(),
+                logits,
+                model,
+                dataset: starts.validation,
+            }));
+        }
+        let learned = learn(&*self.loss, self.pool, &settings, &candidates, &tell)?;
         let mix = learned.mix.clone();
         let weights = mix.mean().into_iter().enumerate();
         Ok(Recipe {
@@ -49,15 +86,17 @@ impl Learner<'_> {
     }
 }
 
-/// Computes the score of Σᵢ wᵢ·logitsᵢ over members of the pool, on a data set.
-pub type Ensemble<'a> = dyn Fn(&[(usize, f64)], usize) -> Score + 'a;
+/// Computes the score of an ensemble of members of the pool, on a data set.
+pub type Scorer<'a> = dyn Fn(Ensemble<'_>, usize) -> Score + 'a;
 
 /// Makes the recipes of soups and ensembles from the scores of models on the validation set.
 pub struct SoupBuilder<'a> {
     /// Evaluates soups.
     pub evaluator: &'a dyn Evaluator,
     /// Scores ensembles.
-    pub ensemble: &'a Ensemble<'a>,
+    pub ensemble: &'a Scorer<'a>,
+    /// What ensembles average: each makes a recipe of its own.
+    pub combine: &'a [Combine],
     /// Observes the progress of evaluations.
     pub observer: &'a dyn EvaluationObserver,
     /// The models, θ0 first.
@@ -116,17 +155,41 @@ impl SoupBuilder<'_> {
         let recipes = match method {
             Method::Best => plain(&ranked[..1]),
             Method::Second => ranked.get(1..2).map_or_else(Vec::new, plain),
-            Method::Uniform | Method::Ensemble => plain(&all),
-            Method::Greedy | Method::GreedyEnsemble => {
-                return self.greedily(method, &[(None, ranked.to_vec())]);
+            Method::Uniform => plain(&all),
+            Method::Ensemble => {
+                let kinds = self.combine.iter();
+                let kinds = kinds.map(|&combine| Recipe {
+                    combine,
+                    ..Recipe::mean(method, all.clone())
+                });
+                kinds.collect()
+            }
+            Method::Greedy => {
+                return self.greedily((method, Combine::Logits), &[(None, ranked.to_vec())]);
+            }
+            Method::GreedyEnsemble => {
+                let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+                for &combine in self.combine {
+                    let order = [(None, ranked.to_vec())];
+                    let (made, traced) = self.greedily((method, combine), &order)?;
+                    recipes.extend(made);
+                    traces.extend(traced);
+                }
+                return Ok((recipes, traces));
             }
             Method::GreedyRandom => {
                 let seeds = self.seeds.iter();
                 let orders = seeds.map(|&seed| (Some(seed), shuffled(&all, seed)));
-                return self.greedily(method, &orders.collect::<Vec<_>>());
+                return self.greedily((method, Combine::Logits), &orders.collect::<Vec<_>>());
             }
             Method::Learned | Method::LearnedByLayer => match &self.learner {
-                Some(learner) => vec![learner.recipe(method, all)?],
+                Some(learner) => {
+                    let error = |members: &[usize]| {
+                        self.validation_error((Method::Greedy, Combine::Logits), members)
+                    };
+                    let (greedy, _) = greedy(ranked, self.rule, error)?;
+                    vec![learner.recipe(method, all, &greedy)?]
+                }
                 None => Vec::new(),
             },
             Method::WiseFt => match (wanted.base, base) {
@@ -196,19 +259,21 @@ impl SoupBuilder<'_> {
     /// Runs a greedy method in each of these orders.
     fn greedily(
         &self,
-        method: Method,
+        (method, combine): (Method, Combine),
         orders: &[(Option<u64>, Vec<usize>)],
     ) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
         let (mut recipes, mut traces) = (Vec::new(), Vec::new());
         for (seed, order) in orders {
-            let error = |members: &[usize]| self.validation_error(method, members);
+            let error = |members: &[usize]| self.validation_error((method, combine), members);
             let (members, trials) = greedy(order, self.rule, error)?;
             recipes.push(Recipe {
                 seed: *seed,
+                combine,
                 ..Recipe::mean(method, members)
             });
             traces.push(GreedyTrace {
                 method,
+                combine,
                 seed: *seed,
                 trials,
             });
@@ -217,10 +282,18 @@ impl SoupBuilder<'_> {
     }
 
     /// The validation error of the mean of some members: of their weights or of their logits.
-    fn validation_error(&self, method: Method, members: &[usize]) -> Result<f64> {
+    fn validation_error(
+        &self,
+        (method, combine): (Method, Combine),
+        members: &[usize],
+    ) -> Result<f64> {
         let weights = mean(members);
         if method.is_ensemble() {
-            return Ok((self.ensemble)(&weights, self.validation).error);
+            let ensemble = Ensemble {
+                combine,
+                weights: &weights,
+            };
+            return Ok((self.ensemble)(ensemble, self.validation).error);
         }
         let answers = self.on_validation(&Mix::over(&weights, self.members()))?;
         Ok(answers.scores[0][self.validation].error)
@@ -232,47 +305,6 @@ impl SoupBuilder<'_> {
         let (evaluator, observer) = (self.evaluator, self.observer);
         evaluator.evaluate_one(mixes, self.validation, observer)
     }
-
-    /// Scores of recipes on every data set, `scores[recipe][data set]`. On the validation set, the
-    /// loss of a learned soup is that of β·logits.
-    ///
-    /// # Errors
-    /// Fails when a soup cannot be evaluated.
-    pub fn scores(&self, recipes: &[Recipe]) -> Result<Vec<Vec<Score>>> {
-        let soups = recipes.iter().filter(|recipe| !recipe.method.is_ensemble());
-        let mixes: Vec<Mix> = soups.map(|recipe| recipe.mix(self.members())).collect();
-        let answers = self.evaluator.evaluate(&mixes, self.observer)?;
-        let mut soups = answers.scores.into_iter();
-        let ensemble = |recipe: &Recipe| {
-            let sets = 0..answers.datasets.len();
-            sets.map(|set| (self.ensemble)(&recipe.weights, set))
-                .collect()
-        };
-        let scores = recipes.iter().map(|recipe| {
-            if recipe.method.is_ensemble() {
-                ensemble(recipe)
-            } else {
-                self.with_beta(recipe, soups.next().unwrap_or_default())
-            }
-        });
-        Ok(scores.collect())
-    }
-
-    /// Applies the β of a learned soup to its validation loss. β changes no error, and β = 1 no
-    /// loss.
-    fn with_beta(&self, recipe: &Recipe, mut scores: Vec<Score>) -> Vec<Score> {
-        if let Some(learned) = recipe
-            .learned
-            .as_ref()
-            .filter(|learned| learned.beta != 1.0)
-            && let Some(score) = scores.get_mut(self.validation)
-        {
-            score.loss = learned.fit.loss;
-            // The standard error is known only for β = 1.
-            score.loss_se = f64::NAN;
-        }
-        scores
-    }
 }
 
 #[cfg(test)]
@@ -280,16 +312,18 @@ mod tests {
     use super::*;
     use crate::analysis::learned::Preset;
     use crate::evaluate::quadratic::Quadratic;
+    use crate::result::learned::Length;
     use crate::space::testing::random_pool;
 
     #[test]
-    fn learned_soups_are_served_with_their_own_coefficients_and_beta() {
+    fn learned_soups_have_their_own_coefficients() {
         let pool = random_pool(4, &[vec![3], vec![2]], 5);
         let loss = || Quadratic::new(&pool, vec![0.2; 5], vec![1.0; 5], 0.1);
         let evaluator = loss();
         let builder = SoupBuilder {
             evaluator: &evaluator,
             ensemble: &|_, _| panic!("no ensemble is asked for"),
+            combine: &[],
             observer: &(),
             pool: &pool,
             validation: 0,
@@ -300,10 +334,11 @@ mod tests {
                 pool: &pool,
                 settings: LearningSettings {
                     layers: Layers::Tensor,
-                    epochs: 60,
+                    length: Length::Epochs(60),
                     ..Preset::Released.settings()
                 },
                 rounding: 1e-9,
+                starts: None,
                 tell: &|_, _| {},
             }),
         };
@@ -318,25 +353,19 @@ mod tests {
         };
         let uniform = made(Method::Uniform);
         let together = made(Method::Learned);
-        let mut by_layer = made(Method::LearnedByLayer);
+        let by_layer = made(Method::LearnedByLayer);
         assert_eq!(
             (&*by_layer.members, by_layer.mix(4).rows().len()),
             (&[1, 2, 3][..], 2)
         );
         assert!(together.mix(4).shared().is_some());
-        let recipes = [uniform, together, by_layer.clone()];
-        let losses: Vec<f64> = builder
-            .scores(&recipes)
-            .unwrap()
+        assert!(by_layer.learned.as_ref().is_some_and(|it| it.beta > 0.0));
+        let mixes = [uniform, together, by_layer].map(|recipe| recipe.mix(4));
+        let losses: Vec<f64> = mixes
             .iter()
-            .map(|of| of[0].loss)
+            .map(|mix| evaluator.fit(mix, 1.0, &[0]))
+            .map(|fit| fit.unwrap().loss)
             .collect();
         assert!(losses[2] < losses[1] && losses[1] < losses[0], "{losses:?}");
-        let learned = by_layer.learned.as_mut().unwrap();
-        assert!((losses[2] - learned.fit.loss).abs() < 1e-12);
-        // The loss includes β; its standard error is not known.
-        (learned.beta, learned.fit.loss) = (1.5, 7.0);
-        let score = builder.scores(&[by_layer]).unwrap()[0][0];
-        assert!(score.loss == 7.0 && score.loss_se.is_nan() && score.error < 0.5);
     }
 }

@@ -3,6 +3,7 @@
 //! and in β.
 
 use super::Answers;
+use super::metrics::{Outcome, Tally};
 use crate::error::{Error, Result};
 use crate::space::mix::Mix;
 
@@ -26,11 +27,19 @@ pub trait DifferentiableLoss {
         samples: &[usize],
     ) -> Result<CoefficientGradient>;
 
+    /// The outcomes of β·logits on these samples, in their order, without derivatives.
+    ///
+    /// # Errors
+    /// Fails as [`DifferentiableLoss::coefficient_gradient`] does.
+    fn outcomes(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Vec<Outcome>>;
+
     /// Loss and error without derivatives.
     ///
     /// # Errors
     /// Fails as [`DifferentiableLoss::coefficient_gradient`] does.
-    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit>;
+    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
+        Ok(Fit::of(&self.outcomes(mix, beta, samples)?))
+    }
 }
 
 /// Loss and error of a mix on some samples.
@@ -40,6 +49,19 @@ pub struct Fit {
     pub loss: f64,
     /// Fraction of the samples that are classified wrongly, in [0, 1].
     pub error: f64,
+}
+
+impl Fit {
+    /// Means over samples, added in their order.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut tally = Tally::default();
+        outcomes.iter().for_each(|outcome| tally.add(*outcome));
+        let score = tally.score();
+        Self {
+            loss: score.loss,
+            error: score.error,
+        }
+    }
 }
 
 /// A loss and its derivatives at a mix.

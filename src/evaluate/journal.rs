@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
 use super::outcome_file::OutcomeFile;
+pub use super::outcomes::ModelKey;
 use super::outcomes::Outcomes;
 use super::output_lock;
 use crate::base::files;
@@ -39,8 +40,23 @@ const KEY_IN_NAME: usize = 12;
 /// Maximum time between two syncs to disk.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// Identifies a model by its content: 128 bits of a hash.
-pub type ModelKey = u128;
+/// Whose logits a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitsOf {
+    /// The members of the pool.
+    Members,
+    /// The soups of a table.
+    Soups,
+}
+
+impl LogitsOf {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Members => "logits",
+            Self::Soups => "soup-logits",
+        }
+    }
+}
 
 /// Finished work: tallies by model. Every method locks for one step only, so that workers can share
 /// a journal.
@@ -206,16 +222,17 @@ impl Journal {
     /// for other inputs of this output are deleted: they are large and may never be needed again.
     /// Those of other outputs are left alone. No other process uses this path while the journal is
     /// open.
-    pub fn claim_logits(&self) -> Option<PathBuf> {
+    pub fn claim_logits(&self, whose: LogitsOf) -> Option<PathBuf> {
+        let extension = whose.extension();
         let kept = lock(&self.kept);
         let kept = kept.as_ref()?;
-        let own = kept.path.with_extension("logits");
+        let own = kept.path.with_extension(extension);
         let stem = kept.lock.file_stem()?.to_string_lossy().into_owned();
         let entries = fs::read_dir(kept.path.parent()?).into_iter().flatten();
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let key = name.strip_prefix(&format!("{stem}-"));
-            let key = key.and_then(|rest| rest.strip_suffix(".logits"));
+            let key = key.and_then(|rest| rest.strip_suffix(&format!(".{extension}")));
             // `soup-b-KEY` belongs to an output `soup-b`.
             if key.is_some_and(|key| !key.contains('-')) && entry.path() != own {
                 let _ = fs::remove_file(entry.path());
@@ -231,7 +248,9 @@ impl Journal {
         };
         // A leftover file would only take up space.
         let _ = fs::remove_file(&kept.path);
-        let _ = fs::remove_file(kept.path.with_extension("logits"));
+        for whose in [LogitsOf::Members, LogitsOf::Soups] {
+            let _ = fs::remove_file(kept.path.with_extension(whose.extension()));
+        }
         // The outcomes stay readable until the journal is dropped.
         let _ = fs::remove_file(kept.path.with_extension("outcomes"));
         // Must be the last file to go: a process that finds no lock here may start writing.
@@ -433,14 +452,14 @@ mod tests {
         let named =
             |name: &str, key: &str| Journal::open(folder.path(), name, key, 1, false).unwrap();
         let written = |journal: &Journal| {
-            let path = journal.claim_logits().unwrap();
+            let path = journal.claim_logits(LogitsOf::Members).unwrap();
             fs::write(&path, "logits").unwrap();
             path
         };
         // Two runs in one folder at the same time.
         let (soup, other) = (named("soup", &keys[0]), named("soup-b", &keys[0]));
         let (old, others) = (written(&soup), written(&other));
-        assert_eq!(soup.claim_logits(), Some(old.clone()));
+        assert_eq!(soup.claim_logits(LogitsOf::Members), Some(old.clone()));
         assert!(old.exists() && others.exists());
         drop(soup);
         let soup = named("soup", &keys[1]);
@@ -448,7 +467,7 @@ mod tests {
         assert!(!old.exists() && new.exists() && others.exists());
         soup.remove();
         assert!(!new.exists() && others.exists());
-        assert_eq!(soup.claim_logits(), None);
+        assert_eq!(soup.claim_logits(LogitsOf::Members), None);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::metrics::{Outcome, Tally};
+use super::metrics::{Outcome, Tally, arg_max};
 use super::outcomes::Outcomes;
 use crate::base::files;
 use crate::base::lock::lock;
 use crate::base::map;
 use crate::error::{Error, Result};
+use crate::result::combine::Combine;
 use crate::result::score::Score;
 
 /// A scratch file that is being filled. It holds f32 rows [models, samples, classes]; the data sets
@@ -86,8 +87,9 @@ impl Scratch {
             labels: labels.to_vec(),
         };
         let sets = tallies.iter().enumerate();
-        let tally =
-            |(set, tally): (usize, &Tally)| logits.tally(&[(model, 1.0)], set, tally.samples());
+        let tally = |(set, tally): (usize, &Tally)| {
+            logits.tally(Ensemble::of_logits(&[(model, 1.0)]), set, tally.samples())
+        };
         Ok(sets.map(tally).collect())
     }
 
@@ -146,6 +148,34 @@ impl Shape {
     }
 }
 
+/// Models, and how they are combined into one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ensemble<'w> {
+    /// What is averaged.
+    pub combine: Combine,
+    /// Models and their weights; of probabilities, none is negative.
+    pub weights: &'w [(usize, f64)],
+}
+
+impl<'w> Ensemble<'w> {
+    /// The weighted sum of logits.
+    pub fn of_logits(weights: &'w [(usize, f64)]) -> Self {
+        Self {
+            combine: Combine::Logits,
+            weights,
+        }
+    }
+}
+
+/// log(exp a + exp b) without overflow.
+fn log_add(a: f64, b: f64) -> f64 {
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    if high == f64::NEG_INFINITY {
+        return high;
+    }
+    high + (low - high).exp().ln_1p()
+}
+
 /// Number of samples that one thread processes at a time.
 const BLOCK: usize = 1024;
 
@@ -157,12 +187,20 @@ pub struct Logits {
 }
 
 impl Logits {
+    /// Loss and error of an ensemble on a data set.
+    ///
+    /// # Panics
+    /// Panics when there is no such model or data set.
+    pub fn score(&self, ensemble: Ensemble<'_>, dataset: usize) -> Score {
+        self.tally(ensemble, dataset, usize::MAX).score()
+    }
+
     /// Loss and error of Σᵢ wᵢ·logitsᵢ on a data set: a logit ensemble.
     ///
     /// # Panics
     /// Panics when there is no such model or data set.
     pub fn ensemble(&self, weights: &[(usize, f64)], dataset: usize) -> Score {
-        self.tally(weights, dataset, usize::MAX).score()
+        self.score(Ensemble::of_logits(weights), dataset)
     }
 
     /// Loss and error of a model on the first `samples` samples of a data set.
@@ -170,23 +208,34 @@ impl Logits {
     /// # Panics
     /// Panics when there is no such model or data set.
     pub fn first(&self, model: usize, dataset: usize, samples: usize) -> Score {
-        self.tally(&[(model, 1.0)], dataset, samples).score()
+        let alone = [(model, 1.0)];
+        self.tally(Ensemble::of_logits(&alone), dataset, samples)
+            .score()
     }
 
-    /// Outcomes of Σᵢ wᵢ·logitsᵢ on every sample of a data set.
+    /// Outcomes of one model on every sample of a data set.
     ///
     /// # Panics
     /// Panics when there is no such model or data set.
-    pub fn outcomes(&self, weights: &[(usize, f64)], dataset: usize) -> Outcomes {
-        let outcomes = self.of_samples(weights, dataset, usize::MAX);
+    pub fn outcomes_of(&self, model: usize, dataset: usize) -> Outcomes {
+        let alone = [(model, 1.0)];
+        self.outcomes(Ensemble::of_logits(&alone), dataset)
+    }
+
+    /// Outcomes of an ensemble on every sample of a data set.
+    ///
+    /// # Panics
+    /// Panics when there is no such model or data set.
+    pub fn outcomes(&self, ensemble: Ensemble<'_>, dataset: usize) -> Outcomes {
+        let outcomes = self.of_samples(ensemble, dataset, usize::MAX);
         outcomes.into_iter().flatten().collect()
     }
 
     /// A tally over the first samples, at most `samples`.
-    fn tally(&self, weights: &[(usize, f64)], dataset: usize, samples: usize) -> Tally {
+    fn tally(&self, ensemble: Ensemble<'_>, dataset: usize, samples: usize) -> Tally {
         let mut tally = Tally::default();
         // Adds in the order of the samples, whichever thread computed them.
-        let outcomes = self.of_samples(weights, dataset, samples);
+        let outcomes = self.of_samples(ensemble, dataset, samples);
         let outcomes = outcomes.into_iter().flatten();
         outcomes.for_each(|outcome| tally.add(outcome));
         tally
@@ -195,37 +244,90 @@ impl Logits {
     /// Outcomes on the first samples, at most `samples`, in consecutive blocks.
     fn of_samples(
         &self,
-        weights: &[(usize, f64)],
+        ensemble: Ensemble<'_>,
         dataset: usize,
         samples: usize,
     ) -> Vec<Vec<Outcome>> {
         let labels = &self.labels[dataset];
         let labels = &labels[..samples.min(labels.len())];
-        let members: Vec<_> = weights
-            .iter()
-            .map(|&(model, weight)| (self.rows(model, dataset), weight))
-            .collect();
-        let classes = self.shape.classes;
+        let read = self.reader(ensemble, dataset);
         let outcomes = |(block, labels): (usize, &[usize])| -> Vec<Outcome> {
-            let mut mixed = vec![0.0_f64; classes];
-            let mut logits = vec![0.0_f32; classes];
+            let mut logits = vec![0.0; self.shape.classes];
             let outcome = |(row, &label): (usize, &usize)| {
-                let first = (block * BLOCK + row) * classes;
-                mixed.fill(0.0);
-                for (rows, weight) in &members {
-                    for (sum, bytes) in mixed.iter_mut().zip(&rows[first..]) {
-                        *sum += weight * f64::from(f32::from_le_bytes(*bytes));
-                    }
-                }
-                for (logit, sum) in logits.iter_mut().zip(&mixed) {
-                    *logit = *sum as f32;
-                }
+                read(block * BLOCK + row, &mut logits);
                 Outcome::of(&logits, label)
             };
             labels.iter().enumerate().map(outcome).collect()
         };
         let blocks = labels.par_chunks(BLOCK).enumerate();
         blocks.map(outcomes).collect()
+    }
+
+    /// Reads an ensemble's logits on a sample of a data set into a row of as many values as there
+    /// are classes.
+    ///
+    /// Of logits, they are sums in doubles, rounded to f32 as one model's are. Of probabilities,
+    /// they are the logarithms of Σᵢ wᵢ·softmax(logitsᵢ), whose softmax is that mean.
+    ///
+    /// # Panics
+    /// Panics when there is no such model, data set or sample.
+    pub fn reader<'s>(
+        &'s self,
+        ensemble: Ensemble<'s>,
+        dataset: usize,
+    ) -> impl Fn(usize, &mut [f64]) + Sync + 's {
+        let Ensemble { combine, weights } = ensemble;
+        let members = weights.iter();
+        let members: Vec<_> = members
+            .map(|&(model, weight)| (self.rows(model, dataset), weight))
+            .collect();
+        let classes = self.shape.classes;
+        move |sample, row| {
+            let logits = |rows: &'s [[u8; 4]]| {
+                let row = &rows[sample * classes..(sample + 1) * classes];
+                row.iter()
+                    .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+            };
+            match combine {
+                Combine::Logits => {
+                    row.fill(0.0);
+                    for (rows, weight) in &members {
+                        let sums = row.iter_mut().zip(logits(rows));
+                        sums.for_each(|(sum, logit)| *sum += weight * logit);
+                    }
+                    row.iter_mut().for_each(|sum| *sum = f64::from(*sum as f32));
+                }
+                Combine::Probabilities => {
+                    row.fill(f64::NEG_INFINITY);
+                    for (rows, weight) in &members {
+                        let total = logits(rows).fold(f64::NEG_INFINITY, log_add);
+                        let sums = row.iter_mut().zip(logits(rows));
+                        sums.for_each(|(sum, logit)| {
+                            *sum = log_add(*sum, weight.ln() + logit - total);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The class with the largest logit of a model for each sample of a data set; `None` where a
+    /// logit is NaN.
+    ///
+    /// # Panics
+    /// Panics when there is no such model or data set.
+    pub fn predictions(&self, model: usize, dataset: usize) -> Vec<Option<u32>> {
+        let samples = 0..self.labels[dataset].len();
+        let predict = |sample: usize| {
+            let row: Vec<f32> = self.row(model, dataset, sample).collect();
+            arg_max(&row).and_then(|class| u32::try_from(class).ok())
+        };
+        samples.into_par_iter().map(predict).collect()
+    }
+
+    /// The number of data sets.
+    pub fn datasets(&self) -> usize {
+        self.labels.len()
     }
 
     /// Labels of a data set's samples, in the order of evaluation.
@@ -319,5 +421,52 @@ mod tests {
         let alone = logits.ensemble(&[(1, 1.0)], 1);
         let loss = [[4.0, 0.0], [1.0, 1.0]].map(cross_entropy);
         assert!((alone.loss - f64::midpoint(loss[0], loss[1])).abs() < 1e-7);
+    }
+
+    #[test]
+    fn an_ensemble_of_probabilities_is_their_weighted_mean() {
+        let logits = logits();
+        let weights = [(0, 0.25), (1, 0.75)];
+        let ensemble = Ensemble {
+            combine: Combine::Probabilities,
+            weights: &weights,
+        };
+        let right = |of: [f64; 2]| 1.0 / (1.0 + (of[1] - of[0]).exp());
+        // The margins of both models on each sample, the label's logit first.
+        let samples = [
+            [[1.0, 0.0], [0.0, 3.0]],
+            [[2.0, 0.0], [0.0, 1.0]],
+            [[3.0, 0.0], [5.0, 0.0]],
+        ];
+        let mean = samples.map(|[a, b]| 0.25 * right(a) + 0.75 * right(b));
+        let loss = -mean.map(f64::ln).iter().sum::<f64>() / 3.0;
+        let score = logits.score(ensemble, 0);
+        assert!((score.loss - loss).abs() < 1e-12, "{} {loss}", score.loss);
+        let wrong = mean.iter().filter(|p| **p < 0.5).count();
+        assert_eq!(score.error, wrong as f64 / 3.0);
+        // Of one model, they are its own.
+        let alone = [(1, 1.0)];
+        let ensemble = Ensemble {
+            combine: Combine::Probabilities,
+            weights: &alone,
+        };
+        let own = logits.ensemble(&alone, 1);
+        assert!((logits.score(ensemble, 1).loss - own.loss).abs() < 1e-12);
+    }
+
+    #[test]
+    fn certain_and_masked_logits_have_probabilities_too() {
+        assert_eq!(
+            log_add(f64::NEG_INFINITY, f64::NEG_INFINITY),
+            f64::NEG_INFINITY
+        );
+        assert_eq!(log_add(f64::NEG_INFINITY, -2.0), -2.0);
+        assert!((log_add(1e4, 1e4) - (1e4 + 2.0_f64.ln())).abs() < 1e-9);
+        assert!(log_add(f64::NAN, 0.0).is_nan() && log_add(0.0, f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_prediction_is_the_class_of_the_largest_logit() {
+        assert_eq!(logits().predictions(0, 0), [Some(0), Some(0), Some(1)]);
     }
 }

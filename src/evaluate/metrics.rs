@@ -136,7 +136,7 @@ pub fn cross_entropy<T: Copy + Into<f64>>(logits: &[T], label: usize) -> f64 {
 }
 
 /// Index of the first largest logit; `None` when one is NaN.
-fn arg_max<T: Copy + Into<f64>>(logits: &[T]) -> Option<usize> {
+pub(super) fn arg_max<T: Copy + Into<f64>>(logits: &[T]) -> Option<usize> {
     let (mut best, mut largest) = (0, f64::NEG_INFINITY);
     for (index, &logit) in logits.iter().enumerate() {
         let logit = logit.into();

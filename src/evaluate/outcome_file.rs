@@ -20,8 +20,7 @@ use std::path::{Path, PathBuf};
 
 use fixedbitset::FixedBitSet;
 
-use super::journal::ModelKey;
-use super::outcomes::Outcomes;
+use super::outcomes::{ModelKey, Outcomes};
 use crate::base::files;
 use crate::error::{Error, Result};
 

@@ -5,6 +5,9 @@ use fixedbitset::FixedBitSet;
 
 use super::metrics::Outcome;
 
+/// Identifies a model by its content: 128 bits of a hash.
+pub type ModelKey = u128;
+
 /// The outcomes of one model on the samples of one data set, in the order of evaluation, which is
 /// the same for all models.
 #[derive(Debug, Clone, Default, PartialEq)]

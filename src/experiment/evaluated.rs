@@ -4,10 +4,13 @@
 use super::data::LoadedData;
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings, self_check};
+use crate::analysis::calibration::{calibration, uneven};
 use crate::error::Result;
-use crate::evaluate::logits::Logits;
+use crate::evaluate::journal::LogitsOf;
+use crate::evaluate::logits::{Ensemble, Logits};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
+use crate::result::calibration::Calibration;
 use crate::result::score::{DatasetInfo, Role, Score};
 use crate::space::mix::Mix;
 
@@ -19,6 +22,8 @@ pub struct EvaluatedModels {
     pub logits: Logits,
     /// Scores of θ0 and the models, `scores[member][data set]`.
     pub scores: Vec<Vec<Score>>,
+    /// Calibration of θ0 and the models, `calibrations[member]`.
+    pub calibrations: Vec<Calibration>,
     /// Warnings about the inputs.
     pub warnings: Vec<String>,
 }
@@ -37,12 +42,8 @@ impl EvaluatedModels {
     ) -> Result<Self> {
         let units = Mix::units(session.members());
         let datasets = data.datasets();
-        let logits = if session.settings.output.is_some() {
-            engine.kept_logits(&units, observer)?
-        } else {
-            let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
-            engine.logits(&units, &samples, &session.scratch_folder(), observer)?
-        };
+        let folder = session.scratch_folder();
+        let logits = engine.kept_logits(&units, LogitsOf::Members, &folder, observer)?;
         let sets = 0..datasets.len();
         let score = |member: usize| {
             let sets = sets.clone();
@@ -50,6 +51,12 @@ impl EvaluatedModels {
                 .collect()
         };
         let scores: Vec<Vec<Score>> = (0..session.members()).map(score).collect();
+        let validation = validation(&datasets);
+        let calibration = |member: usize| {
+            let alone = [(member, 1.0)];
+            calibration(&logits, Ensemble::of_logits(&alone), validation)
+        };
+        let calibrations: Vec<Calibration> = (0..session.members()).map(calibration).collect();
         let (aligned, gram) = (session.aligned(), session.known_gram());
         let warnings = [
             session.warnings().to_vec(),
@@ -57,12 +64,14 @@ impl EvaluatedModels {
             input_warnings::of_inputs(engine, session.pool(), gram, &datasets, &scores),
             self_check::against_files(engine, session, network, &logits)?,
             Vec::from_iter(batch_norm::averaged(session, network)),
+            Vec::from_iter(uneven(&calibrations[1..], &session.names()[1..])),
         ];
         Ok(Self {
             warnings: warnings.concat(),
             datasets,
             logits,
             scores,
+            calibrations,
         })
     }
 

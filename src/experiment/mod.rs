@@ -19,6 +19,7 @@ pub mod inputs;
 pub mod inspection;
 pub mod layouts;
 pub mod line;
+mod made_models;
 mod originals;
 pub mod output;
 pub mod pair_selection;

@@ -6,6 +6,7 @@ use super::evaluated::EvaluatedModels;
 use super::pair_selection::PairSelection;
 use super::session::Session;
 use super::theory::compared;
+use crate::analysis::diversity::{self, diversity};
 use crate::analysis::pairs::{self as analysis, PairModels};
 use crate::analysis::theory::agreements;
 use crate::error::{Error, Result};
@@ -79,7 +80,7 @@ fn assemble(
     places: &[(usize, usize)],
     observer: &dyn Observer,
 ) -> Result<Pairs> {
-    let (_, models) = session.individuals(evaluated.scores.clone());
+    let (_, models) = session.individuals(evaluated.scores.clone(), &evaluated.calibrations);
     let gram = session.gram();
     let pair = |&(a, b): &(usize, usize)| Pair {
         a: models[a].name.clone(),
@@ -138,9 +139,15 @@ fn measured(
     let sets = 0..datasets.len();
     let of_member = |member: usize| {
         let sets = sets.clone();
-        sets.map(|set| evaluated.logits.outcomes(&[(member, 1.0)], set))
+        sets.map(|set| evaluated.logits.outcomes_of(member, set))
             .collect()
     };
+    let logits = &evaluated.logits;
+    let predictions = |member: usize| -> Vec<Vec<Option<u32>>> {
+        let sets = sets.clone();
+        sets.map(|set| logits.predictions(member, set)).collect()
+    };
+    let predictions: Vec<_> = (0..session.members()).map(predictions).collect();
     let members: Vec<Vec<Outcomes>> = (0..session.members()).map(of_member).collect();
     let rows = |(&(a, b), midpoint): (&(usize, usize), &Mix)| {
         let soup = sets.clone().map(|set| {
@@ -159,7 +166,13 @@ fn measured(
             soup: &soup,
             ensemble: &ensemble.collect::<Vec<Score>>(),
         };
-        Ok(analysis::rows(datasets, models))
+        let mut rows = analysis::rows(datasets, models);
+        let found = sets.clone().map(|set| {
+            let [a, b] = [a, b].map(|model| &predictions[model + 1][set]);
+            diversity(a, b, logits.labels(set))
+        });
+        diversity::fill(&mut rows, datasets, &found.collect::<Vec<_>>());
+        Ok(rows)
     };
     places.iter().zip(&midpoints).map(rows).collect()
 }

@@ -20,6 +20,7 @@ use crate::evaluate::journal::Journal;
 use crate::evaluate::onnx::{Engine, check_fits};
 use crate::evaluate::runtime::Runtime;
 use crate::graph::network::Network;
+use crate::result::calibration::Calibration;
 use crate::result::models::Individual;
 use crate::result::provenance::Provenance;
 use crate::result::score::Score;
@@ -184,14 +185,20 @@ impl Session {
         }
     }
 
-    /// Splits `scores[member][data set]` into those of θ0 and of the checkpoints, with their names.
-    pub(super) fn individuals(&self, mut scores: Vec<Vec<Score>>) -> (Individual, Vec<Individual>) {
+    /// θ0 and the checkpoints with their names, from `scores[member][data set]` and
+    /// `calibrations[member]`.
+    pub(super) fn individuals(
+        &self,
+        mut scores: Vec<Vec<Score>>,
+        calibrations: &[Calibration],
+    ) -> (Individual, Vec<Individual>) {
         let checkpoints = scores.split_off(1);
         let origin = Individual {
             name: self.inputs.origin_name.clone(),
             path: self.inputs.origin.display().to_string(),
             hyperparameters: IndexMap::new(),
             scores: scores.pop().unwrap_or_default(),
+            calibration: calibrations.first().cloned(),
         };
         let models = self.candidates.iter().zip(&self.inputs.checkpoints);
         let individual = |((candidate, checkpoint), scores): (_, Vec<Score>)| {
@@ -201,9 +208,14 @@ impl Session {
                 path: candidate.given.clone(),
                 hyperparameters: candidate.hyperparameters.clone(),
                 scores,
+                calibration: None,
             }
         };
-        (origin, models.zip(checkpoints).map(individual).collect())
+        let mut models: Vec<Individual> = models.zip(checkpoints).map(individual).collect();
+        for (model, calibration) in models.iter_mut().zip(calibrations.iter().skip(1)) {
+            model.calibration = Some(calibration.clone());
+        }
+        (origin, models)
     }
 
     /// Reads the data sets.

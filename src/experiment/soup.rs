@@ -1,6 +1,7 @@
 //! Averages of a pool of models: fixed, greedy and learned soups, and ensembles for comparison.
 
 use super::evaluated::{EvaluatedModels, validation};
+use super::made_models::MadeModels;
 use super::save::{self, Save, ToSave};
 use super::session::Session;
 use super::soup_comparisons::Compare;
@@ -8,16 +9,19 @@ use super::{Observer, soup_result};
 use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
-use crate::analysis::soup::{Ensemble, Learner, SoupBuilder};
+use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
+use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
-use crate::result::learned::LearningSettings;
+use crate::result::combine::Combine;
+use crate::result::learned::{LearningSettings, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::Role;
 use crate::result::soup::Soups;
 use crate::space::gram::Gram;
+use crate::space::mix::Mix;
 
 /// Which averages to make, and how.
 pub struct SoupSettings {
@@ -30,6 +34,8 @@ pub struct SoupSettings {
     pub rule: GreedyRule,
     /// Number of random orders for `greedy-random`.
     pub orders: u64,
+    /// What ensembles average.
+    pub combine: Vec<Combine>,
     /// How soups are learned, if any are.
     pub learning: Option<LearningSettings>,
     /// Models to save as checkpoints.
@@ -98,9 +104,22 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
     let tell = |method: Method, step: TrainingStep| observer.learning_step(method, &step);
-    let ensemble = |weights: &[(usize, f64)], set: usize| models.logits.ensemble(weights, set);
+    let ensemble = |of: Ensemble<'_>, set: usize| models.logits.score(of, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
-    let learner = learning.map(|learning| learner(session, &engine, &models, learning, &tell));
+    let set = models.validation().unwrap_or(0);
+    let soups = |mixes: &[Mix]| {
+        // Learning starts from what these cost nothing to know more of: their best β.
+        let sets = models.datasets.iter().enumerate();
+        let samples = sets.map(|(of, info)| if of == set { info.samples } else { 0 });
+        let samples: Vec<usize> = samples.collect();
+        engine.logits(mixes, &samples, &session.scratch_folder(), observer)
+    };
+    let starts = StartLogits {
+        members: &models.logits,
+        validation: set,
+        soups: &soups,
+    };
+    let learner = learning.map(|learning| learner((session, &engine), learning, starts, &tell));
     let builder = SoupBuilder {
         learner: learner.transpose()?,
         ..builder((session, &engine, &models), settings, &ensemble, observer)
@@ -109,15 +128,16 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let methods = settings.methods.iter().filter(is_possible).copied();
     let methods: Vec<MethodSpec> = methods.collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
-    let scores = builder.scores(&recipes)?;
     drop(builder);
+    let made = MadeModels::of(session, &engine, &models, &recipes, observer)?;
+    let measured = (made.scores(&recipes), made.calibrations(&recipes));
     let comparing = Compare {
         engine: &engine,
         models: &models,
         members: session.members(),
     };
     let counts = comparing.decisions(&traces)?;
-    let mut soups = soup_result::assemble(session, &models, &recipes, scores, (&traces, &counts));
+    let mut soups = soup_result::assemble(session, &models, &recipes, measured, (&traces, &counts));
     soups.comparisons = comparing.all(&soups, &recipes)?;
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
@@ -187,14 +207,18 @@ fn chosen(
 
 /// Sets up learning on the validation set.
 fn learner<'l>(
-    session: &'l Session,
-    engine: &'l Engine<'_>,
-    models: &EvaluatedModels,
+    (session, engine): (&'l Session, &'l Engine<'_>),
     learning: &LearningSettings,
+    starts: StartLogits<'l>,
     tell: &'l dyn Fn(Method, TrainingStep),
 ) -> Result<Learner<'l>> {
-    let set = models.validation().unwrap_or(0);
-    let gradients = engine.gradients(set, learning.batch, Precision::Own)?;
+    let set = starts.validation;
+    // The layout suits the number of samples in a step.
+    let batch = match learning.optimizer {
+        Optimizer::AdamW => learning.batch,
+        Optimizer::Lbfgs => engine.datasets()[set].samples,
+    };
+    let gradients = engine.gradients(set, batch, Precision::Own)?;
     Ok(Learner {
         loss: Box::new(gradients),
         rounding: engine.rounding(),
@@ -203,20 +227,22 @@ fn learner<'l>(
             seed: session.seed(),
             ..learning.clone()
         },
+        starts: Some(starts),
         tell,
     })
 }
 
 fn builder<'c>(
     (session, engine, models): (&'c Session, &'c Engine<'_>, &'c EvaluatedModels),
-    settings: &SoupSettings,
-    ensemble: &'c Ensemble<'c>,
+    settings: &'c SoupSettings,
+    ensemble: &'c Scorer<'c>,
     observer: &'c dyn Observer,
 ) -> SoupBuilder<'c> {
     let seeds = (0..settings.orders).map(|order| session.seed().wrapping_add(order));
     SoupBuilder {
         evaluator: engine,
         ensemble,
+        combine: &settings.combine,
         observer,
         pool: session.pool(),
         validation: models.validation().unwrap_or(0),

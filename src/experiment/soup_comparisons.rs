@@ -8,6 +8,7 @@ use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{Recipe, mean};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::comparison::Comparison;
@@ -27,20 +28,24 @@ impl Compare<'_> {
     /// The outcomes of a recipe on every data set; it was evaluated before.
     fn outcomes(&self, recipe: &Recipe) -> Result<Vec<Outcomes>> {
         let sets = 0..self.models.datasets.len();
-        let is_ensemble = recipe.method.is_ensemble();
-        let mix = (!is_ensemble).then(|| recipe.mix(self.members));
-        sets.map(|set| self.on_set(&recipe.weights, mix.as_ref(), set))
+        let ensemble = Ensemble {
+            combine: recipe.combine,
+            weights: &recipe.weights,
+        };
+        let mix = (!recipe.method.is_ensemble()).then(|| recipe.mix(self.members));
+        sets.map(|set| self.on_set(ensemble, mix.as_ref(), set))
             .collect()
     }
 
-    /// The outcomes of a soup on a data set, or of an ensemble with these weights.
-    fn on_set(&self, weights: &[(usize, f64)], mix: Option<&Mix>, set: usize) -> Result<Outcomes> {
+    /// The outcomes of a soup on a data set, or of an ensemble.
+    fn on_set(&self, ensemble: Ensemble<'_>, mix: Option<&Mix>, set: usize) -> Result<Outcomes> {
+        let logits = &self.models.logits;
         let Some(mix) = mix else {
-            return Ok(self.models.logits.outcomes(weights, set));
+            return Ok(logits.outcomes(ensemble, set));
         };
         // A single model has logits.
         if mix.is_unit() {
-            return Ok(self.models.logits.outcomes(&[(mix.lead(), 1.0)], set));
+            return Ok(logits.outcomes_of(mix.lead(), set));
         }
         let samples = self.models.datasets[set].samples;
         let known = self.engine.outcomes(mix, set, samples)?;
@@ -98,7 +103,11 @@ impl Compare<'_> {
                 let weights = mean(&tried);
                 let is_soup = !trace.method.is_ensemble();
                 let mix = is_soup.then(|| Mix::over(&weights, self.members));
-                let with = self.on_set(&weights, mix.as_ref(), validation)?;
+                let ensemble = Ensemble {
+                    combine: trace.combine,
+                    weights: &weights,
+                };
+                let with = self.on_set(ensemble, mix.as_ref(), validation)?;
                 all.push(
                     before
                         .as_ref()

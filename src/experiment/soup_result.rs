@@ -8,7 +8,8 @@ use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
-use crate::result::learned::{Ended, Learning};
+use crate::result::calibration::Calibration;
+use crate::result::learned::{Ended, Learning, Optimizer};
 use crate::result::score::{DatasetInfo, Score};
 use crate::result::soup::{Coefficient, Decision, Evaluations, MethodResult, Soups};
 use crate::space::mix::Mix;
@@ -20,16 +21,16 @@ pub fn assemble(
     session: &Session,
     models: &EvaluatedModels,
     recipes: &[Recipe],
-    scores: Vec<Vec<Score>>,
+    (scores, calibrations): (Vec<Vec<Score>>, Vec<Calibration>),
     (traces, counts): (&[GreedyTrace], &[Option<Discordant>]),
 ) -> Soups {
-    let (origin, individuals) = session.individuals(models.scores.clone());
+    let (origin, individuals) = session.individuals(models.scores.clone(), &models.calibrations);
     let names = session.names();
     let validation = models.validation().map(|set| &models.datasets[set]);
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Soups {
-        methods: results(recipes, scores, (&names, session.pool())),
+        methods: results(recipes, scores, calibrations, (&names, session.pool())),
         decisions: decisions(traces, counts, &names, validation),
         comparisons: Vec::new(),
         learned: learned.cloned().collect(),
@@ -51,7 +52,7 @@ pub fn add_warnings(
     recipes: &[Recipe],
 ) {
     let learned = soups.learned.iter();
-    let learned = learned.filter_map(|it| broken(it).or(unimproved(it)));
+    let learned = learned.filter_map(|it| broken(it).or(unimproved(it)).or(unfinished(it)));
     let notes = recipes.iter().flat_map(|recipe| recipe.notes.clone());
     let warnings = [
         missing(methods, recipes),
@@ -111,13 +112,35 @@ fn unimproved(learning: &Learning) -> Option<String> {
         [_, 0] => "the validation set",
         _ => "the samples held out",
     };
+    let start = learning.start.name();
     (learning.best == 0).then(|| {
         format!(
-            "{}: no epoch improved on the uniform soup's loss on {judged}; the result is the \
-             uniform soup",
+            "{}: no epoch improved on the loss of the start, the {start}, on {judged}; the result \
+             is the {start}",
             learning.method.name()
         )
     })
+}
+
+/// Warns about a soup whose last epoch still gained more than the standard error of the gain.
+fn unfinished(learning: &Learning) -> Option<String> {
+    let name = learning.method.name();
+    let last = learning.epochs.last()?;
+    if learning.ended != Ended::Done || learning.best + 1 != learning.epochs.len() {
+        return None;
+    }
+    match (learning.settings.optimizer, last.gain, last.gain_se) {
+        (Optimizer::Lbfgs, ..) => Some(format!(
+            "{name}: L-BFGS had not converged after {} iterations; --epochs allows more",
+            last.epoch
+        )),
+        (_, Some(gain), Some(se)) if gain > se => Some(format!(
+            "{name}: the last epoch still lowered the loss, by {gain:.2e} ± {se:.1e}; --epochs {} \
+             goes on, and --optimizer lbfgs ends where nothing is gained",
+            2 * last.epoch
+        )),
+        _ => None,
+    }
 }
 
 /// Warns about models whose losses are NaN or infinite on some samples.
@@ -135,10 +158,11 @@ fn nonfinite(soups: &Soups) -> Vec<String> {
 
 fn results(
     recipes: &[Recipe],
-    served: Vec<Vec<Score>>,
+    scores: Vec<Vec<Score>>,
+    calibrations: Vec<Calibration>,
     (names, pool): (&[String], &Pool),
 ) -> Vec<MethodResult> {
-    let result = |(recipe, scores): (&Recipe, Vec<Score>)| MethodResult {
+    let result = |((recipe, scores), calibration): ((&Recipe, _), _)| MethodResult {
         method: recipe.method,
         base: recipe.base,
         setting: recipe.setting,
@@ -149,10 +173,13 @@ fn results(
             .map(|&member| names[member].clone())
             .collect(),
         coefficients: coefficients(recipe, names, pool),
+        combine: recipe.combine,
         beta: recipe.learned.as_ref().map(|learned| learned.beta),
         scores,
+        calibration: Some(calibration),
     };
-    recipes.iter().zip(served).map(result).collect()
+    let made = recipes.iter().zip(scores).zip(calibrations);
+    made.map(result).collect()
 }
 
 /// The weights of a recipe's models, per tensor if each tensor has its own.
@@ -206,6 +233,7 @@ fn decisions(
             let counted = counts.next().flatten();
             decisions.push(Decision {
                 method: trace.method,
+                combine: trace.combine,
                 seed: trace.seed,
                 step: step + 1,
                 model: names[trial.member].clone(),
@@ -255,14 +283,19 @@ mod tests {
             layers: Layers::Block,
             ..Preset::Paper.settings()
         };
-        let learned = learn(&loss, &pool, &settings, &|_| {}).unwrap();
+        let learned = learn(&loss, &pool, &settings, &[], &|_| {}).unwrap();
         let mix = learned.mix.clone();
         let recipe = Recipe {
             learned: Some(learned),
             ..Recipe::of(Method::LearnedByLayer, vec![1, 2], mix.clone())
         };
         let names = ["zs", "one", "two"].map(String::from);
-        let made = results(&[recipe], vec![Vec::new()], (&names, &pool)).remove(0);
+        let unknown = Calibration {
+            beta: f64::NAN,
+            plain: Vec::new(),
+            calibrated: Vec::new(),
+        };
+        let made = results(&[recipe], vec![Vec::new()], vec![unknown], (&names, &pool)).remove(0);
         assert!(made.beta.is_some());
         let made = made.coefficients.iter();
         let made: Vec<_> = made
@@ -292,7 +325,7 @@ mod tests {
     fn learning_that_broke_off_is_said() {
         let pool = random_pool(3, &[vec![1]], 2);
         let loss = Quadratic::new(&pool, vec![0.1], vec![f64::NAN], 0.0);
-        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &|_| {}).unwrap();
+        let learned = learn(&loss, &pool, &Preset::Paper.settings(), &[], &|_| {}).unwrap();
         let text = broken(&learned.learning).unwrap();
         assert!(text.starts_with("learned: a loss or gradient became NaN or infinite at step 1"));
         assert!(text.ends_with("of epoch 0 is kept"));

@@ -4,7 +4,8 @@
 use super::Observer;
 use super::evaluated::EvaluatedModels;
 use super::session::Session;
-use crate::analysis::theory::{Comparison, InterpolationPoint, PathModel, calibrate, compare};
+use crate::analysis::calibration::calibrate;
+use crate::analysis::theory::{Comparison, InterpolationPoint, PathModel, compare};
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;

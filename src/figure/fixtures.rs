@@ -3,8 +3,11 @@
 
 use indexmap::IndexMap;
 
+use crate::result::combine::Combine;
 use crate::result::grid::{Grid, linspace};
-use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Row};
+use crate::result::learned::{
+    Ended, Epoch, Layers, Learning, LearningSettings, Length, Optimizer, Row, Start,
+};
 use crate::result::method::Method;
 use crate::result::models::Individual;
 use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, TheoryPoint};
@@ -50,6 +53,7 @@ pub fn individual(name: &str, test: f64, shifts: f64) -> Individual {
         path: format!("{name}.onnx"),
         hyperparameters: IndexMap::new(),
         scores: scores(test, shifts),
+        calibration: None,
     }
 }
 
@@ -62,8 +66,10 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         seed: None,
         members: Vec::new(),
         coefficients: Vec::new(),
+        combine: Combine::Logits,
         beta: None,
         scores: scores(test, shifts),
+        calibration: None,
     }
 }
 
@@ -142,6 +148,8 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
         step: 4 * epoch,
         selection_loss: 0.2 - 0.05 * epoch as f64,
         selection_error: 0.04,
+        gain: None,
+        gain_se: None,
         beta: 1.0 + 0.1 * epoch as f64,
         alpha,
     };
@@ -149,7 +157,8 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
         method: Method::LearnedByLayer,
         settings: LearningSettings {
             layers,
-            epochs: 1,
+            optimizer: Optimizer::AdamW,
+            length: Length::Epochs(1),
             learning_rate: 0.05,
             weight_decay: 0.0,
             batch: 256,
@@ -159,6 +168,7 @@ pub fn learning(layers: Layers, rows: usize, models: usize) -> Learning {
             patience: 2,
             seed: 0,
         },
+        start: Start::Uniform,
         samples: [1000, 0],
         rows: (0..rows)
             .map(|of| Row {
@@ -326,6 +336,8 @@ fn pair(k: usize, models: &[Individual], a: usize, b: usize) -> Pair {
         advantage_best: (advantage - 0.5) / 100.0,
         advantage_best_se: 0.002,
         advantage_best_z: (advantage - 0.5) / 0.2,
+        disagreement: 0.03,
+        error_correlation: 0.4,
     };
     Pair {
         a: models[a].name.clone(),

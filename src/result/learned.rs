@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::method::Method;
 
-/// The course of learning a soup, beginning at the uniform soup.
+/// The course of learning a soup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Learning {
     /// The method: `learned` or `learned-by-layer`.
     pub method: Method,
     /// The settings of learning.
     pub settings: LearningSettings,
+    /// Where learning started.
+    #[serde(default)]
+    pub start: Start,
     /// Numbers of samples: `[learned from, held out to judge]`.
     pub samples: [usize; 2],
     /// What each row of α applies to, in the network's order: `rows[row]`.
@@ -33,13 +36,77 @@ impl Learning {
     }
 }
 
+/// The soup at which learning starts: of those whose logits are known, the one with the least loss
+/// at its best β.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// The uniform soup.
+    #[default]
+    Uniform,
+    /// The greedy soup.
+    Greedy,
+    /// A single model: a vertex of the models' hull.
+    Model,
+}
+
+impl Start {
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform soup",
+            Self::Greedy => "greedy soup",
+            Self::Model => "best single model",
+        }
+    }
+}
+
+/// How α and β are changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// AdamW on mini-batches, as in the paper's released code
+    #[default]
+    #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// L-BFGS on all samples, until no step lowers the loss
+    #[value(name = "lbfgs")]
+    #[serde(rename = "lbfgs")]
+    Lbfgs,
+}
+
+/// How long soups are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// Passes over the samples; of L-BFGS, its largest number of iterations.
+    Epochs(usize),
+    /// Steps of the optimizer, rounded up to whole epochs.
+    Steps(usize),
+}
+
+impl Length {
+    /// The number of epochs if each has this many steps.
+    pub fn epochs(self, steps_each: usize) -> usize {
+        match self {
+            Self::Epochs(epochs) => epochs,
+            Self::Steps(steps) => steps.div_ceil(steps_each.max(1)),
+        }
+    }
+}
+
 /// Settings of a learned soup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearningSettings {
     /// What gets a row of α of its own.
     pub layers: Layers,
-    /// Number of passes over the samples.
-    pub epochs: usize,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How long it goes on at most: a key `epochs` or `steps`.
+    #[serde(flatten)]
+    pub length: Length,
     /// Constant learning rate of AdamW.
     #[serde(with = "crate::base::number")]
     pub learning_rate: f64,
@@ -47,7 +114,7 @@ pub struct LearningSettings {
     /// uniform soup.
     #[serde(with = "crate::base::number")]
     pub weight_decay: f64,
-    /// Samples per step; the last step of an epoch takes the remainder.
+    /// Samples per step of AdamW; the last step of an epoch takes the remainder.
     pub batch: usize,
     /// Whether a row of α is a softmax, which keeps it within the models' convex hull. Otherwise
     /// its coefficients are constrained only by their sum, which is 1.
@@ -106,7 +173,7 @@ pub struct Step {
 /// The state at the end of an epoch, or at the start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Number of the epoch; 0 is the start, the uniform soup with β = 1.
+    /// Number of the epoch; 0 is the start.
     pub epoch: usize,
     /// Number of steps so far.
     pub step: usize,
@@ -117,6 +184,13 @@ pub struct Epoch {
     /// Error on the same samples, a fraction.
     #[serde(with = "crate::base::number")]
     pub selection_error: f64,
+    /// How much lower this loss is than that of the epoch before, and the paired standard error of
+    /// this gain over the samples; `None` at the start and where single losses are not known.
+    #[serde(with = "crate::base::number", default)]
+    pub gain: Option<f64>,
+    /// The standard error of `gain`.
+    #[serde(with = "crate::base::number", default)]
+    pub gain_se: Option<f64>,
     /// The factor β of the logits.
     #[serde(with = "crate::base::number")]
     pub beta: f64,
@@ -131,6 +205,8 @@ pub struct Epoch {
 pub enum Ended {
     /// All epochs were completed.
     Done,
+    /// L-BFGS found no step that lowers the loss by more than a millionth of it.
+    Converged,
     /// The held-out samples showed no more gain.
     NoGain,
     /// A loss or a gradient was NaN or infinite.

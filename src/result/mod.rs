@@ -4,7 +4,9 @@
 //! back. The only computations here are those that figures and analyses must agree on: which
 //! surfaces of a plane are shown ([`panels`]) and where their contours lie ([`contour_levels`]).
 
+pub mod calibration;
 pub mod check;
+pub mod combine;
 pub mod comparison;
 pub mod contour_levels;
 pub mod grid;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use super::score::{DatasetInfo, Role, Score};
 
 /// A single model: θ0 or a checkpoint.
@@ -18,6 +19,9 @@ pub struct Individual {
     pub hyperparameters: IndexMap<String, String>,
     /// `scores[data set]`.
     pub scores: Vec<Score>,
+    /// Its calibration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// The columns of every table of models. Accuracies are fractions.
@@ -25,7 +29,7 @@ pub struct Individual {
 pub struct Accuracies {
     /// Accuracy on the validation set; NaN without one.
     pub val: f64,
-    /// Loss on the validation set in nats, with the β of a learned soup; NaN without one.
+    /// Loss on the validation set in nats, at β = 1; NaN without one.
     pub val_loss: f64,
     /// Accuracy on the test set; NaN without one.
     pub test: f64,

@@ -2,15 +2,28 @@
 
 use super::layers;
 use crate::evaluate::differentiable_loss::DifferentiableLoss;
-use crate::result::learned::{Layers, LearningSettings, Row};
+use crate::result::learned::{Layers, LearningSettings, Optimizer, Row};
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
 
-/// Rows of α over the checkpoints, as functions of free variables z, one per coefficient. z starts
-/// at 0, where every row is uniform.
-///
-/// With a softmax, αᵢ = exp zᵢ / Σⱼ exp zⱼ. Without, αᵢ = 1/k + zᵢ − mean z: the coefficients sum
-/// to 1 and no model is singled out, as one would be if its coefficient were 1 minus the others.
+/// How much of another soup is mixed into one before its z is taken: a coefficient of 0 has no slope
+/// in z and would stay 0.
+const SMOOTHING: f64 = 0.05;
+
+/// How a row of α follows from z.
+#[derive(Clone, Copy, PartialEq)]
+enum Map {
+    /// αᵢ = exp zᵢ / Σⱼ exp zⱼ, as in the paper.
+    Softmax,
+    /// αᵢ = zᵢ² / Σⱼ zⱼ² (Li, McKenzie and Yin 2023, "From the simplex to the sphere"): a coefficient
+    /// of 0 is not at infinity, so that L-BFGS reaches it.
+    Squares,
+    /// αᵢ = 1/k + zᵢ − mean z: the coefficients sum to 1 and no model is singled out, as one would
+    /// be if its coefficient were 1 minus the others.
+    Centred,
+}
+
+/// Rows of α over the checkpoints, as functions of free variables z, one per coefficient.
 pub struct Coefficients {
     /// The tensors that use each row of α.
     pub rows: Vec<Row>,
@@ -18,7 +31,7 @@ pub struct Coefficients {
     row_of: Vec<Option<usize>>,
     /// Number of checkpoints.
     models: usize,
-    softmax: bool,
+    map: Map,
     /// Whether the first row applies to all tensors.
     is_shared: bool,
 }
@@ -38,7 +51,11 @@ impl Coefficients {
             rows,
             row_of,
             models: pool.members.len() - 1,
-            softmax: settings.softmax,
+            map: match (settings.softmax, settings.optimizer) {
+                (false, _) => Map::Centred,
+                (true, Optimizer::AdamW) => Map::Softmax,
+                (true, Optimizer::Lbfgs) => Map::Squares,
+            },
             is_shared,
         }
     }
@@ -48,10 +65,34 @@ impl Coefficients {
         self.rows.len() * self.models
     }
 
+    /// z of the rows `alpha` within the models' hull, mixed with a little of `other`; without a hull,
+    /// of the rows themselves.
+    pub fn free(&self, alpha: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<f64> {
+        let rows = alpha.iter().flatten().zip(other.iter().flatten());
+        let z = |(a, b): (&f64, &f64)| {
+            let mixed = (1.0 - SMOOTHING) * a + SMOOTHING * b;
+            match self.map {
+                Map::Softmax => mixed.ln(),
+                Map::Squares => mixed.max(0.0).sqrt(),
+                Map::Centred => a - 1.0 / self.models as f64,
+            }
+        };
+        rows.map(z).collect()
+    }
+
+    /// The same coefficients in every row.
+    pub fn everywhere(&self, alpha: &[f64]) -> Vec<Vec<f64>> {
+        vec![alpha.to_vec(); self.rows.len()]
+    }
+
     /// α, `[row][model]`.
     pub fn alpha(&self, free: &[f64]) -> Vec<Vec<f64>> {
         let rows = free[..self.len()].chunks_exact(self.models);
-        let row = if self.softmax { softmax } else { centred };
+        let row = match self.map {
+            Map::Softmax => softmax,
+            Map::Squares => squares,
+            Map::Centred => centred,
+        };
         rows.map(row).collect()
     }
 
@@ -68,9 +109,9 @@ impl Coefficients {
         Mix::by_parameter(rows.map(|row| with_origin(row)).collect())
     }
 
-    /// ∂L/∂z from `slopes[parameter][member]`, the derivatives ∂L/∂c: those of parameters that
-    /// share a row are summed and multiplied with the Jacobian of the row.
-    pub fn gradient(&self, alpha: &[Vec<f64>], slopes: &[Vec<f64>]) -> Vec<f64> {
+    /// ∂L/∂α of each row from `slopes[parameter][member]`, the derivatives ∂L/∂c: those of parameters
+    /// that share a row are summed.
+    fn sums(&self, slopes: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let mut sums = vec![vec![0.0; self.models]; self.rows.len()];
         for (row, slopes) in self.row_of.iter().zip(slopes) {
             let Some(row) = *row else { continue };
@@ -78,23 +119,55 @@ impl Coefficients {
                 *sum += slope;
             }
         }
-        let rows = sums.iter().zip(alpha);
-        rows.flat_map(|(sums, alpha)| self.through(sums, alpha))
+        sums
+    }
+
+    /// ∂L/∂z from `slopes[parameter][member]`, the derivatives ∂L/∂c.
+    pub fn gradient(&self, free: &[f64], alpha: &[Vec<f64>], slopes: &[Vec<f64>]) -> Vec<f64> {
+        let free = free[..self.len()].chunks_exact(self.models);
+        let rows = self.sums(slopes).into_iter().zip(alpha).zip(free);
+        rows.flat_map(|((sums, alpha), free)| self.through(&sums, alpha, free))
             .collect()
     }
 
-    /// ∂αⱼ/∂zᵢ = αⱼ (δᵢⱼ − αᵢ) with a softmax, otherwise δᵢⱼ − 1/k; both are symmetric.
-    fn through(&self, slopes: &[f64], alpha: &[f64]) -> Vec<f64> {
-        let count = self.models as f64;
-        let mean: f64 = if self.softmax {
-            slopes.iter().zip(alpha).map(|(s, a)| s * a).sum()
-        } else {
-            slopes.iter().sum::<f64>() / count
+    /// Multiplies with the Jacobian of a row. ∂αⱼ/∂zᵢ is αᵢ (δᵢⱼ − αⱼ) of a softmax, 2zᵢ/‖z‖² (δᵢⱼ −
+    /// αⱼ) of squares, and δᵢⱼ − 1/k without a hull.
+    fn through(&self, slopes: &[f64], alpha: &[f64], free: &[f64]) -> Vec<f64> {
+        let mean: f64 = match self.map {
+            Map::Centred => slopes.iter().sum::<f64>() / self.models as f64,
+            Map::Softmax | Map::Squares => slopes.iter().zip(alpha).map(|(s, a)| s * a).sum(),
         };
-        let weight = |alpha: &f64| if self.softmax { *alpha } else { 1.0 };
-        let all = slopes.iter().zip(alpha);
-        all.map(|(slope, alpha)| weight(alpha) * (slope - mean))
-            .collect()
+        let square: f64 = free.iter().map(|z| z * z).sum();
+        let all = slopes.iter().zip(alpha).zip(free);
+        all.map(|((slope, alpha), z)| {
+            let weight = match self.map {
+                Map::Softmax => *alpha,
+                Map::Squares => 2.0 * z / square,
+                Map::Centred => 1.0,
+            };
+            weight * (slope - mean)
+        })
+        .collect()
+    }
+
+    /// What the slope at `alpha` favours within the hull: in each row the model of least ∂L/∂α, and
+    /// the gain that the slopes promise, Σ over rows of Σᵢ αᵢsᵢ − minᵢ sᵢ (the gap of Frank and Wolfe
+    /// 1956: of a convex loss, no point of the hull is lower by more). 0 without a hull.
+    pub fn favoured(&self, alpha: &[Vec<f64>], slopes: &[Vec<f64>]) -> (Vec<Vec<f64>>, f64) {
+        if self.map == Map::Centred {
+            return (alpha.to_vec(), 0.0);
+        }
+        let mut gap = 0.0;
+        let rows = self.sums(slopes).into_iter().zip(alpha);
+        let rows = rows.map(|(sums, alpha)| {
+            let least = (0..sums.len()).min_by(|&a, &b| sums[a].total_cmp(&sums[b]));
+            let least = least.unwrap_or(0);
+            gap += alpha.iter().zip(&sums).map(|(a, s)| a * s).sum::<f64>() - sums[least];
+            let mut vertex = vec![0.0; sums.len()];
+            vertex[least] = 1.0;
+            vertex
+        });
+        (rows.collect(), gap)
     }
 }
 
@@ -103,6 +176,11 @@ fn softmax(free: &[f64]) -> Vec<f64> {
     let powers: Vec<f64> = free.iter().map(|z| (z - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
+}
+
+fn squares(free: &[f64]) -> Vec<f64> {
+    let sum: f64 = free.iter().map(|z| z * z).sum();
+    free.iter().map(|z| z * z / sum).collect()
 }
 
 fn centred(free: &[f64]) -> Vec<f64> {

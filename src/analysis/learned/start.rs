@@ -41,7 +41,8 @@ pub fn hold(
 mod tests {
     use super::*;
     use crate::error::Cause;
-    use crate::evaluate::differentiable_loss::{CoefficientGradient, Fit};
+    use crate::evaluate::differentiable_loss::CoefficientGradient;
+    use crate::evaluate::metrics::Outcome;
 
     /// A loss per sample, which changes if the sample is at another place than the evaluator had
     /// it, or if gradients are requested.
@@ -90,11 +91,12 @@ mod tests {
             })
         }
 
-        fn fit(&self, _mix: &Mix, _beta: f64, samples: &[usize]) -> Result<Fit> {
-            Ok(Fit {
+        fn outcomes(&self, _mix: &Mix, _beta: f64, samples: &[usize]) -> Result<Vec<Outcome>> {
+            let outcome = Outcome {
                 loss: self.mean(samples),
-                error: 0.0,
-            })
+                correct: true,
+            };
+            Ok(vec![outcome; samples.len()])
         }
     }
 

@@ -10,13 +10,13 @@ use crate::space::testing::{pool, random_pool};
 fn settings(layers: Layers, epochs: usize) -> LearningSettings {
     LearningSettings {
         layers,
-        epochs,
+        length: Length::Epochs(epochs),
         ..Preset::Released.settings()
     }
 }
 
 fn learned(loss: &dyn DifferentiableLoss, pool: &Pool, settings: &LearningSettings) -> Learned {
-    learn(loss, pool, settings, &|_| {}).unwrap()
+    learn(loss, pool, settings, &[], &|_| {}).unwrap()
 }
 
 /// The uniform soup of a pool's checkpoints.
@@ -66,14 +66,17 @@ impl Targets {
         values.sum::<f64>() / samples.len() as f64
     }
 
-    fn loss(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Fit {
+    fn losses(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Vec<Outcome> {
         let theta = self.theta(mix);
-        let loss = self.mean(samples, |target| 0.5 * (theta - target).powi(2))
-            + 0.5 * (beta - self.beta).powi(2);
-        Fit {
-            loss: if theta < self.limit { loss } else { f64::NAN },
-            error: 0.25,
-        }
+        let outcome = |&sample: &usize| {
+            let far = theta - self.targets[sample];
+            let loss = 0.5 * far * far + 0.5 * (beta - self.beta).powi(2);
+            Outcome {
+                loss: if theta < self.limit { loss } else { f64::NAN },
+                correct: true,
+            }
+        };
+        samples.iter().map(outcome).collect()
     }
 }
 
@@ -96,15 +99,15 @@ impl DifferentiableLoss for Targets {
         let theta = self.theta(mix);
         let slope = self.mean(samples, |target| theta - target);
         Ok(CoefficientGradient {
-            fit: self.loss(mix, beta, samples),
+            fit: Fit::of(&self.losses(mix, beta, samples)),
             rows: vec![self.members.iter().map(|member| slope * member).collect()],
             beta: beta - self.beta,
         })
     }
 
-    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
+    fn outcomes(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Vec<Outcome>> {
         self.judged.borrow_mut().push(samples.to_vec());
-        Ok(self.loss(mix, beta, samples))
+        Ok(self.losses(mix, beta, samples))
     }
 }
 
@@ -180,7 +183,7 @@ fn slopes_in_what_is_free_are_those_of_differences() {
             let slope = loss
                 .coefficient_gradient(&coefficients.mix(&alpha), 1.0, &[0])
                 .unwrap();
-            let gradient = coefficients.gradient(&alpha, &slope.rows);
+            let gradient = coefficients.gradient(&free, &alpha, &slope.rows);
             for (k, got) in gradient.iter().enumerate() {
                 let moved = |by: f64| {
                     let mut free = free.clone();
@@ -222,12 +225,12 @@ fn beta_is_learned_unless_it_is_fixed() {
         weight_decay: 0.3,
         ..settings(Layers::All, 0)
     };
-    settings.epochs = 3;
+    settings.length = Length::Epochs(3);
     settings.learns_beta = false;
     let fixed = learned(&loss, &pool, &settings);
     assert!(fixed.learning.steps.iter().all(|step| step.beta == 1.0));
     settings.weight_decay = 0.0;
-    settings.epochs = 400;
+    settings.length = Length::Epochs(400);
     settings.learns_beta = true;
     let found = learned(&loss, &pool, &settings);
     assert!((found.beta - 1.4).abs() < 0.01);
@@ -261,7 +264,7 @@ fn every_sample_is_taken_once_an_epoch_and_in_another_order() {
     };
     let told = RefCell::new(Vec::new());
     let tell = |step: TrainingStep| told.borrow_mut().push((step.step, step.steps));
-    let found = learn(&loss, &loss.pool(), &settings, &tell).unwrap();
+    let found = learn(&loss, &loss.pool(), &settings, &[], &tell).unwrap();
     let steps = loss.steps.borrow();
     let sizes: Vec<usize> = steps.iter().map(Vec::len).collect();
     assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
@@ -393,8 +396,8 @@ fn where_no_tensor_moves_beta_alone_is_learned() {
         ) -> Result<CoefficientGradient> {
             self.0.coefficient_gradient(mix, beta, samples)
         }
-        fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
-            self.0.fit(mix, beta, samples)
+        fn outcomes(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Vec<Outcome>> {
+            self.0.outcomes(mix, beta, samples)
         }
     }
     let mut loss = Targets::new(&[1.0, 1.0, 1.0], &[1.0]);
@@ -427,7 +430,7 @@ proptest! {
         let pool = random_pool(members, &[vec![2], vec![2, 2], vec![1]], seed);
         let loss = Quadratic::new(&pool, minimum, curvature, 0.0);
         let settings = LearningSettings {
-            layers, epochs: 6, learning_rate, weight_decay, softmax, learns_beta, seed,
+            layers, length: Length::Epochs(6), learning_rate, weight_decay, softmax, learns_beta, seed,
             ..Preset::Paper.settings()
         };
         let found = learned(&loss, &pool, &settings);

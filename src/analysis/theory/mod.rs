@@ -11,6 +11,7 @@
 //!
 //! If it is positive, the ensemble is better. Everything is computed in f64, sample by sample.
 
+use super::calibration::{softmax, variance};
 use crate::evaluate::metrics::{Outcome, Tally, cross_entropy};
 use crate::result::score::Score;
 
@@ -262,82 +263,4 @@ fn combine(out: &mut [f64], (c, x): (f64, &[f64]), (d, y): (f64, &[f64])) {
     for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
         *out = c * x + d * y;
     }
-}
-
-/// softmax(β·z).
-fn softmax(logits: &[f64], beta: f64, out: &mut [f64]) {
-    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    for (probability, logit) in out.iter_mut().zip(logits) {
-        *probability = (beta * (logit - max)).exp();
-        sum += *probability;
-    }
-    out.iter_mut().for_each(|probability| *probability /= sum);
-}
-
-/// Σ p·g over the classes with nonzero probability: a class that the network masks with −∞ has
-/// none, and its value is not used.
-fn mean(probabilities: &[f64], value: impl Fn(usize) -> f64) -> f64 {
-    let terms = probabilities.iter().enumerate().filter(|(_, p)| **p != 0.0);
-    terms.map(|(class, p)| p * value(class)).sum()
-}
-
-/// The variance of g_Y with Y drawn from p.
-fn variance(probabilities: &[f64], values: &[f64]) -> f64 {
-    let centre = mean(probabilities, |class| values[class]);
-    mean(probabilities, |class| (values[class] - centre).powi(2))
-}
-
-/// Bounds of [`calibrate`].
-const BETAS: [f64; 2] = [1e-3, 1e3];
-
-/// The β that calibrates logits, that is, minimizes the mean cross-entropy of β·z (temperature
-/// scaling, Guo et al. 2017, with β = 1/T). `read(sample, row)` must write the logits z into a row
-/// of `classes` values.
-///
-/// The loss is convex in β, with slope `E[Σ p·(z − z_label)]` and curvature `E Var_p[z]`, where p =
-/// softmax(β·z). The root of the slope is bracketed in 0.001 to 1000 and found by Newton's method,
-/// or by bisection (of log β) if a step leaves the bracket. If the slope has one sign throughout, β
-/// is the bound: 1000 if the logits separate the samples without an error. β is 1 if a logit is NaN
-/// or +∞ or a label's is −∞, if every β is equally good (no logits differ), and without samples.
-///
-/// # Panics
-/// Panics when a label is not below `classes`.
-pub fn calibrate(labels: &[usize], classes: usize, mut read: impl FnMut(usize, &mut [f64])) -> f64 {
-    let mut row = vec![0.0; classes];
-    let mut probabilities = vec![0.0; classes];
-    let mut derivatives = |beta: f64| {
-        let (mut slope, mut curvature) = (0.0, 0.0);
-        for (sample, &label) in labels.iter().enumerate() {
-            read(sample, &mut row);
-            softmax(&row, beta, &mut probabilities);
-            // Uses differences: equal logits give exactly 0, whatever the probabilities sum to.
-            slope += mean(&probabilities, |class| row[class] - row[label]);
-            curvature += variance(&probabilities, &row);
-        }
-        (slope, curvature)
-    };
-    let [mut low, mut high] = BETAS;
-    let [at_low, at_high] = BETAS.map(|beta| derivatives(beta).0);
-    match (at_low, at_high) {
-        _ if !at_low.is_finite() || !at_high.is_finite() => return 1.0,
-        (0.0, 0.0) => return 1.0,
-        _ if at_low >= 0.0 => return low,
-        _ if at_high <= 0.0 => return high,
-        _ => {}
-    }
-    let mut beta = 1.0;
-    // Bisection alone converges in about 40 steps.
-    for _ in 0..100 {
-        let (slope, curvature) = derivatives(beta);
-        *if slope > 0.0 { &mut high } else { &mut low } = beta;
-        let newton = beta - slope / curvature;
-        let inside = low <= newton && newton <= high;
-        let next = if inside { newton } else { (low * high).sqrt() };
-        if (next - beta).abs() <= 1e-10 * beta {
-            return next;
-        }
-        beta = next;
-    }
-    beta
 }

@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::units;
-use crate::analysis::learned::Preset;
+use crate::analysis::learned::{Preset, lbfgs_settings};
 use crate::analysis::recipe::MethodSpec;
 use crate::error::{Error, Result};
-use crate::result::learned::{Layers, LearningSettings};
+use crate::result::learned::{Layers, LearningSettings, Length, Optimizer};
 use crate::result::method::Method;
 
 /// How soups are learned.
@@ -15,19 +15,22 @@ use crate::result::method::Method;
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Learned soups (--methods learned,learned-by-layer)")]
 pub struct LearnOptions {
-    /// Settings to start from [default: released]
+    /// How coefficients are learned [default: lbfgs; adamw if a flag of AdamW is given]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<Optimizer>,
+    /// Settings of AdamW to start from [default: released]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// What gets its own coefficients in learned-by-layer [default: tensor]
     #[arg(long, value_enum)]
     pub layers: Option<Layers>,
-    /// Number of passes over the validation set [default: the preset's]
+    /// Number of passes over the validation set, at most [default: the preset's; lbfgs: 200]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// Constant learning rate of AdamW [default: the preset's]
     #[arg(long, value_name = "X")]
     pub lr: Option<f64>,
-    /// Batch size for learning [default: 256]
+    /// Batch size of AdamW [default: 256]
     #[arg(long, value_name = "N")]
     pub learn_batch: Option<usize>,
     /// Weight decay of AdamW; pulls α to the uniform soup and β to 0 [default: 0]
@@ -39,7 +42,7 @@ pub struct LearnOptions {
     /// Keep β, the factor of the logits, at 1
     #[arg(long)]
     pub fixed_beta: bool,
-    /// Fraction of the validation set held out to choose the best epoch, e.g. 20%
+    /// Fraction of the validation set held out to choose the best epoch and to stop, e.g. 20%
     #[arg(long, value_name = "FRACTION")]
     pub holdout: Option<String>,
 }
@@ -48,6 +51,7 @@ impl LearnOptions {
     /// Flags, and what the configuration says where they are silent.
     pub(super) fn or(&self, config: &Self) -> Self {
         Self {
+            optimizer: self.optimizer.or(config.optimizer),
             preset: self.preset.or(config.preset),
             layers: self.layers.or(config.layers),
             epochs: self.epochs.or(config.epochs),
@@ -92,6 +96,7 @@ impl LearnOptions {
     /// The first of these flags that was given.
     fn given(&self) -> Option<&'static str> {
         let flags = [
+            ("--optimizer", self.optimizer.is_some()),
             ("--preset", self.preset.is_some()),
             ("--layers", self.layers.is_some()),
             ("--epochs", self.epochs.is_some()),
@@ -105,8 +110,34 @@ impl LearnOptions {
         flags.iter().find(|(_, given)| *given).map(|flag| flag.0)
     }
 
+    /// The optimizer that was asked for, or the one that the other flags apply to.
+    ///
+    /// # Errors
+    /// When L-BFGS was asked for and a flag is AdamW's.
+    fn optimizer(&self) -> Result<Optimizer> {
+        let flags = [
+            ("--preset", self.preset.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--learn-batch", self.learn_batch.is_some()),
+            ("--weight-decay", self.weight_decay.is_some()),
+        ];
+        let of_adamw = flags.iter().find(|(_, given)| *given);
+        match (self.optimizer, of_adamw) {
+            (Some(Optimizer::Lbfgs), Some((flag, _))) => {
+                Err(Error::flag(flag, "does not apply to --optimizer lbfgs")
+                    .help("leave one of the two out"))
+            }
+            (Some(optimizer), _) => Ok(optimizer),
+            (None, Some(_)) => Ok(Optimizer::AdamW),
+            (None, None) => Ok(Optimizer::Lbfgs),
+        }
+    }
+
     fn checked(&self) -> Result<LearningSettings> {
-        let default = self.preset.unwrap_or(Preset::Released).settings();
+        let default = match self.optimizer()? {
+            Optimizer::AdamW => self.preset.unwrap_or(Preset::Released).settings(),
+            Optimizer::Lbfgs => lbfgs_settings(),
+        };
         Ok(LearningSettings {
             layers: match self.layers {
                 // Of learned soups by layer it makes none.
@@ -116,7 +147,7 @@ impl LearnOptions {
                 }
                 layers => layers.unwrap_or(Layers::Tensor),
             },
-            epochs: count("--epochs", self.epochs)?.unwrap_or(default.epochs),
+            length: count("--epochs", self.epochs)?.map_or(default.length, Length::Epochs),
             learning_rate: number("--lr", self.lr, f64::MIN_POSITIVE)?
                 .unwrap_or(default.learning_rate),
             weight_decay: number("--weight-decay", self.weight_decay, 0.0)?
@@ -178,7 +209,7 @@ mod tests {
     #[test]
     fn flags_beat_the_preset() {
         let plain = settings(&LearnOptions::default(), &[Method::LearnedByLayer]).unwrap();
-        let mut expected = Preset::Released.settings();
+        let mut expected = lbfgs_settings();
         expected.layers = Layers::Tensor;
         assert_eq!(plain.unwrap(), expected);
         let arguments = LearnOptions {
@@ -194,7 +225,10 @@ mod tests {
         let made = settings(&arguments, &[Method::LearnedByLayer])
             .unwrap()
             .unwrap();
-        assert_eq!((made.epochs, made.learning_rate, made.batch), (7, 0.1, 256));
+        assert_eq!(
+            (made.length, made.learning_rate, made.batch),
+            (Length::Epochs(7), 0.1, 256)
+        );
         assert_eq!((made.layers, made.holdout), (Layers::Block, Some(0.2)));
         assert!(!made.softmax && !made.learns_beta);
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::learn::LearnOptions;
 use crate::analysis::greedy::GreedyRule;
+use crate::result::combine::Combine;
 use crate::result::panels::Panels;
 
 /// Section `[plane]` and flags of `landscape plane`.
@@ -100,6 +101,9 @@ pub struct SoupOptions {
     /// Number of random orders for greedy-random [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) orders: Option<u64>,
+    /// What ensembles average; both make a row each [default: logits]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub(super) ensemble: Vec<Combine>,
     /// `[soup.learn]`.
     #[command(flatten)]
     pub(super) learn: LearnOptions,

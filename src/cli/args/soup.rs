@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::experiment::save::Save;
 use crate::experiment::settings::SessionSettings;
 use crate::experiment::soup::SoupSettings;
+use crate::result::combine::Combine;
 use crate::result::score::Role;
 use crate::space::save;
 
@@ -76,6 +77,7 @@ impl SoupArgs {
             asked: list.is_some() || saved.iter().any(MethodSpec::learns),
             rule: typed.rule.or(configured.rule).unwrap_or_default(),
             orders: orders(typed.orders.or(configured.orders))?,
+            combine: combined(&typed.ensemble, &configured.ensemble),
             learning: learn.settings(&methods)?,
             methods,
             saves,
@@ -84,6 +86,17 @@ impl SoupArgs {
         settings.check(session.has(Role::Val))?;
         Ok((session, settings))
     }
+}
+
+/// What ensembles average, each once: the flag, else the configuration, else logits.
+fn combined(typed: &[Combine], configured: &[Combine]) -> Vec<Combine> {
+    let given = if typed.is_empty() { configured } else { typed };
+    let all = [Combine::Logits, Combine::Probabilities];
+    let mut all: Vec<Combine> = all.into_iter().filter(|it| given.contains(it)).collect();
+    if all.is_empty() {
+        all.push(Combine::Logits);
+    }
+    all
 }
 
 /// Checks the number of random orders: clap does not check values from a configuration.

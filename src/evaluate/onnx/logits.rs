@@ -10,9 +10,9 @@ use super::keys::mix_key;
 use super::layout::Layout;
 use super::worker::Worker;
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::EvaluationObserver;
-use crate::evaluate::journal::{Journal, ModelKey};
+use crate::evaluate::journal::{Journal, LogitsOf, ModelKey};
 use crate::evaluate::logits::{Logits, Scratch};
 use crate::evaluate::metrics::{Outcome, Tally};
 use crate::evaluate::schedule::Schedule;
@@ -42,12 +42,19 @@ impl Engine<'_> {
         scratch.finish(self.labels(samples))
     }
 
-    /// Logits of mixes on all samples, kept beside the journal: an interrupted run computes none
-    /// twice, and later evaluations know their scores.
+    /// Logits of mixes on all samples; later evaluations know their scores. If the engine keeps a
+    /// journal, they lie beside it, and an interrupted run computes none twice; otherwise they are
+    /// in an unnamed scratch file in `folder`.
     ///
     /// # Errors
-    /// Fails as [`Engine::logits`] does, and when the engine keeps no journal.
-    pub fn kept_logits(&self, mixes: &[Mix], observer: &dyn EvaluationObserver) -> Result<Logits> {
+    /// Fails as [`Engine::logits`] does.
+    pub fn kept_logits(
+        &self,
+        mixes: &[Mix],
+        whose: LogitsOf,
+        folder: &Path,
+        observer: &dyn EvaluationObserver,
+    ) -> Result<Logits> {
         let journal = &self.journal;
         let (layout, timing) = self.lay_out(mixes.len())?;
         let samples: Vec<usize> = self
@@ -58,10 +65,10 @@ impl Engine<'_> {
             .map(Dataset::len)
             .collect();
         let models: Vec<ModelKey> = mixes.iter().map(logits_key).collect();
-        let path = journal
-            .claim_logits()
-            .ok_or_else(|| Error::runtime("logits", "nothing is kept of this run"))?;
-        let scratch = Scratch::open(&path, mixes.len(), self.classes, &samples)?;
+        let scratch = match journal.claim_logits(whose) {
+            Some(path) => Scratch::open(&path, mixes.len(), self.classes, &samples)?,
+            None => Scratch::new(folder, mixes.len(), self.classes, &samples)?,
+        };
         for (index, model) in models.iter().enumerate() {
             // Logits that the journal lists as written may not have reached the disk.
             let Some(tallies) = journal.tallies(*model) else {
@@ -76,6 +83,14 @@ impl Engine<'_> {
                 journal.doubt(*model);
             }
         }
+        let known = models.iter().filter(|key| journal.tallies(**key).is_some());
+        let known = known.count();
+        if whose == LogitsOf::Soups {
+            self.counters.add(|counts| {
+                counts.models += mixes.len();
+                counts.remembered += known;
+            });
+        }
         let schedule = self.schedule(models, &samples, &layout);
         observer.begins(&self.estimate(&schedule, journal, (&layout, &timing)));
         let tallies = self.write_logits(mixes, &schedule, &scratch, journal, layout, observer)?;
@@ -83,7 +98,7 @@ impl Engine<'_> {
         for (index, (mix, tallies)) in mixes.iter().zip(&tallies).enumerate() {
             let model = mix_key(mix);
             for set in 0..tallies.len() {
-                let outcomes = logits.outcomes(&[(index, 1.0)], set);
+                let outcomes = logits.outcomes_of(index, set);
                 journal.keep_outcomes((model, set), 0, &outcomes)?;
             }
             journal.append(model, tallies)?;

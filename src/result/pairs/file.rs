@@ -30,6 +30,8 @@ struct Row<'a> {
     advantage_best: f64,
     advantage_best_se: f64,
     advantage_best_z: f64,
+    disagreement: f64,
+    error_correlation: f64,
 }
 
 /// Writes all files; `csv` is the path of the table of pairs.
@@ -64,6 +66,8 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
             advantage_best: row.advantage_best,
             advantage_best_se: row.advantage_best_se,
             advantage_best_z: row.advantage_best_z,
+            disagreement: row.disagreement,
+            error_correlation: row.error_correlation,
         })
     })
 }

@@ -111,6 +111,17 @@ pub struct PairRow {
     /// `advantage_best` / `advantage_best_se`.
     #[serde(with = "crate::base::number")]
     pub advantage_best_z: f64,
+    /// Fraction of the samples for which the two checkpoints predict different classes.
+    #[serde(with = "crate::base::number", default = "unknown")]
+    pub disagreement: f64,
+    /// Correlation of the two checkpoints' errors (0 and 1 per sample); NaN if one errs nowhere.
+    #[serde(with = "crate::base::number", default = "unknown")]
+    pub error_correlation: f64,
+}
+
+/// What older files do not say.
+fn unknown() -> f64 {
+    f64::NAN
 }
 
 impl Pair {

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use super::{MethodResult, Soups};
+use super::{MethodResult, Soups, row_name};
 use crate::error::Result;
+use crate::result::calibration;
 use crate::result::learned::{Learning, Step};
 use crate::result::models::{Accuracies, Individual};
 use crate::result::table::{read_json, remove_stale, write_json, write_rows_if_any, write_under};
@@ -45,12 +46,15 @@ fn table(path: &Path, rows: &Rows) -> Result<()> {
     write_under(path, header.iter().flatten(), rows)
 }
 
-/// Makes one row per method. `val_loss` is the loss of β·logits. `beta` is 1 except in learned
-/// soups: losses at different β do not compare models, as β alone may halve a loss.
+/// Makes one row per method. Losses are at β = 1 in every row, and beside them at the β that
+/// calibrates the row on the validation set.
 fn methods(soups: &Soups) -> Rows {
     let names = ["method", "seed", "members"].map(String::from).to_vec();
-    let beta = vec!["beta".to_string()];
-    let header = [names, Accuracies::header(&soups.datasets), beta].concat();
+    let header = [
+        names,
+        Accuracies::header(&soups.datasets),
+        calibration::header(),
+    ];
     let row = |result: &MethodResult| {
         let accuracies = Accuracies::of(&soups.datasets, &result.scores);
         let names = [
@@ -58,10 +62,15 @@ fn methods(soups: &Soups) -> Rows {
             seed(result.seed),
             result.members.join(";"),
         ];
-        let beta = vec![result.beta.unwrap_or(1.0).to_string()];
-        [names.to_vec(), accuracies.record(&soups.datasets), beta].concat()
+        let of = result.calibration.as_ref();
+        [
+            names.to_vec(),
+            accuracies.record(&soups.datasets),
+            calibration::record(&soups.datasets, &result.scores, of),
+        ]
+        .concat()
     };
-    std::iter::once(header)
+    std::iter::once(header.concat())
         .chain(soups.methods.iter().map(row))
         .collect()
 }
@@ -72,7 +81,7 @@ fn models(soups: &Soups) -> Rows {
         .into_iter()
         .flat_map(|model| model.hyperparameters.keys());
     let names = ["name", "path"].map(String::from).into_iter();
-    let own = Accuracies::header(&soups.datasets);
+    let own = [Accuracies::header(&soups.datasets), calibration::header()].concat();
     // If the list has a column of the same name, the measured one keeps the name.
     let columns = columns.map(|column| {
         if own.contains(column) {
@@ -86,7 +95,15 @@ fn models(soups: &Soups) -> Rows {
         let names = vec![model.name.clone(), model.path.clone()];
         let values = model.hyperparameters.values().cloned().collect();
         let accuracies = Accuracies::of(&soups.datasets, &model.scores);
-        [names, values, accuracies.record(&soups.datasets)].concat()
+        let of = model.calibration.as_ref();
+        let calibration = calibration::record(&soups.datasets, &model.scores, of);
+        [
+            names,
+            values,
+            accuracies.record(&soups.datasets),
+            calibration,
+        ]
+        .concat()
     };
     std::iter::once(header)
         .chain(soups.models.iter().map(row))
@@ -127,7 +144,7 @@ fn trace(soups: &Soups) -> Rows {
     let count = |count: Option<usize>| count.map_or_else(String::new, |count| count.to_string());
     for decision in &soups.decisions {
         rows.push(vec![
-            decision.method.name().to_string(),
+            row_name(decision.method, decision.combine),
             seed(decision.seed),
             decision.step.to_string(),
             decision.model.clone(),
@@ -194,7 +211,11 @@ fn seed(seed: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::learned::{Ended, Epoch, Layers, LearningSettings};
+    use crate::result::calibration::{Calibration, Reliability};
+    use crate::result::combine::Combine;
+    use crate::result::learned::{
+        Ended, Epoch, Layers, LearningSettings, Length, Optimizer, Start,
+    };
     use crate::result::method::Method;
     use crate::result::models::Individual;
     use crate::result::score::{DatasetInfo, Role, Score};
@@ -206,6 +227,8 @@ mod tests {
             step: 2 * epoch,
             selection_loss: loss,
             selection_error: 0.5,
+            gain: None,
+            gain_se: None,
             beta: 1.0 + epoch as f64 / 4.0,
             alpha: vec![vec![1.0]],
         };
@@ -220,7 +243,8 @@ mod tests {
             method: Method::Learned,
             settings: LearningSettings {
                 layers: Layers::All,
-                epochs: 2,
+                optimizer: Optimizer::AdamW,
+                length: Length::Epochs(2),
                 learning_rate: 0.05,
                 weight_decay: 0.0,
                 batch: 4,
@@ -230,6 +254,7 @@ mod tests {
                 patience: 2,
                 seed: 0,
             },
+            start: Start::Uniform,
             samples: [8, 0],
             rows: vec![Default::default()],
             steps: vec![step(1, 0.75), step(2, 0.5), step(3, f64::NAN)],
@@ -244,6 +269,7 @@ mod tests {
                 path: "zs.onnx".to_string(),
                 hyperparameters: Default::default(),
                 scores: Vec::new(),
+                calibration: None,
             },
             models: Vec::new(),
             methods: Vec::new(),
@@ -280,40 +306,68 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_of_a_soup_with_a_beta_is_told_from_the_others() {
+    fn every_row_has_its_losses_without_and_with_its_beta() {
         let mut soups = soups();
-        let made = |method: Method, beta: Option<f64>| MethodResult {
+        let at = |loss: f64| Reliability {
+            loss,
+            ece: loss / 4.0,
+            brier: 2.0 * loss,
+        };
+        let made = |method: Method, calibrated: f64| MethodResult {
             method,
             base: None,
             setting: None,
             seed: None,
             members: vec!["ft1".to_string()],
             coefficients: Vec::new(),
-            beta,
-            scores: vec![Score {
-                loss: 0.5,
-                loss_se: 0.1,
-                error: 0.25,
-                error_se: 0.1,
-                nonfinite: 0,
-            }],
+            combine: Combine::Logits,
+            beta: None,
+            scores: [0.5, 0.75, 1.0, 2.0]
+                .map(|loss| Score {
+                    loss,
+                    loss_se: 0.1,
+                    error: 0.25,
+                    error_se: 0.1,
+                    nonfinite: 0,
+                })
+                .to_vec(),
+            calibration: Some(Calibration {
+                beta: 2.5,
+                plain: [0.5, 0.75, 1.0, 2.0].map(at).to_vec(),
+                calibrated: vec![at(calibrated); 4],
+            }),
         };
-        soups.datasets = vec![DatasetInfo {
-            name: "val".to_string(),
-            role: Role::Val,
+        let roles = [Role::Val, Role::Test, Role::Shift, Role::Shift];
+        let set = |(name, role): (&str, Role)| DatasetInfo {
+            name: name.to_string(),
+            role,
             samples: 4,
-        }];
-        soups.methods = vec![
-            made(Method::Uniform, None),
-            made(Method::Learned, Some(2.5)),
-        ];
+        };
+        let names = ["val", "test", "s", "t"];
+        soups.datasets = names.into_iter().zip(roles).map(set).collect();
+        let probabilities = MethodResult {
+            combine: Combine::Probabilities,
+            calibration: None,
+            ..made(Method::Ensemble, 0.0)
+        };
+        soups.methods = vec![made(Method::Uniform, 0.25), probabilities];
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("soup.csv");
         write(&soups, &csv).unwrap();
-        let expected = "method,seed,members,val_accuracy,val_loss,test_accuracy,shift_accuracy,beta\n\
-                        uniform,,ft1,0.75,0.5,NaN,NaN,1\n\
-                        learned,,ft1,0.75,0.5,NaN,NaN,2.5\n";
+        let expected = "method,seed,members,val_accuracy,val_loss,test_accuracy,shift_accuracy,accuracy_s,accuracy_t,\
+                        beta,val_loss_calibrated,val_ece,val_ece_calibrated,val_brier,val_brier_calibrated,\
+                        test_loss,test_loss_calibrated,test_ece,test_ece_calibrated,test_brier,test_brier_calibrated,\
+                        shift_loss,shift_loss_calibrated,shift_ece,shift_ece_calibrated,shift_brier,shift_brier_calibrated\n\
+                        uniform,,ft1,0.75,0.5,0.75,0.75,0.75,0.75,\
+                        2.5,0.25,0.125,0.0625,1,0.5,\
+                        0.75,0.25,0.1875,0.0625,1.5,0.5,\
+                        1.5,0.25,0.375,0.0625,3,0.5\n\
+                        ensemble:probabilities,,ft1,0.75,0.5,0.75,0.75,0.75,0.75,\
+                        NaN,NaN,NaN,NaN,NaN,NaN,\
+                        0.75,NaN,NaN,NaN,NaN,NaN,\
+                        1.5,NaN,NaN,NaN,NaN,NaN\n";
         assert_eq!(std::fs::read_to_string(&csv).unwrap(), expected);
+        assert_eq!(read(&csv).unwrap(), soups);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::result::calibration::Calibration;
+use crate::result::combine::Combine;
 use crate::result::comparison::Comparison;
 use crate::result::learned::Learning;
 use crate::result::method::{Method, MethodName};
@@ -61,9 +63,9 @@ impl Soups {
     /// represented by its best point on the validation set, or shown in full if there is none.
     pub fn rows(&self) -> Vec<TableRow> {
         let val = |index: &usize| Accuracies::of(&self.datasets, &self.methods[*index].scores).val;
-        let rows = |kind: (Method, Option<Method>)| -> Vec<TableRow> {
+        let rows = |kind: (Method, Option<Method>, bool)| -> Vec<TableRow> {
             let made = self.methods.iter().enumerate();
-            let made = made.filter(|(_, made)| (made.method, made.base) == kind);
+            let made = made.filter(|(_, made)| made.kind() == kind);
             let (mut all, settings): (Vec<usize>, Vec<bool>) = made
                 .map(|(index, made)| (index, made.setting.is_some()))
                 .unzip();
@@ -77,8 +79,7 @@ impl Soups {
             }
             all.into_iter().map(|one| TableRow(vec![one])).collect()
         };
-        let made = self.methods.iter().map(|made| (made.method, made.base));
-        let kinds: BTreeSet<(Method, Option<Method>)> = made.collect();
+        let kinds: BTreeSet<_> = self.methods.iter().map(MethodResult::kind).collect();
         kinds.into_iter().flat_map(rows).collect()
     }
 
@@ -116,26 +117,48 @@ pub struct MethodResult {
     pub members: Vec<String>,
     /// Weights of the members, including θ0 if it has one.
     pub coefficients: Vec<Coefficient>,
-    /// Factor of the logits of a learned soup.
+    /// What it averages, if it is an ensemble.
+    #[serde(default, skip_serializing_if = "Combine::is_logits")]
+    pub combine: Combine,
+    /// The factor β that a soup was learned with. Scores are those of the logits without it.
     #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
-    /// `scores[data set]`. With a β, the loss on the validation set is that of β·logits; all other
-    /// losses are those of the logits themselves.
+    /// `scores[data set]`, at β = 1.
     pub scores: Vec<Score>,
+    /// Its calibration, as that of every model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
-impl fmt::Display for MethodResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        MethodName(self.method, self.base, self.setting).fmt(f)
+/// The name of a method in files; an ensemble of probabilities is told from one of logits.
+pub fn row_name(method: Method, combine: Combine) -> String {
+    match combine {
+        Combine::Logits => method.name().to_string(),
+        Combine::Probabilities => format!("{}:probabilities", method.name()),
     }
 }
 
 impl MethodResult {
-    /// The method's name in the paper's table, without its number.
+    /// What the results of one row of the table, or of one sweep, have in common.
+    fn kind(&self) -> (Method, Option<Method>, bool) {
+        (self.method, self.base, !self.combine.is_logits())
+    }
+
+    /// The method's name in tables and figures, without its number.
     pub fn label(&self) -> String {
-        match self.base {
-            Some(base) => format!("WiSE-FT of {}", base.label()),
-            None => self.method.label().to_string(),
+        match (self.base, self.combine) {
+            (Some(base), _) => format!("WiSE-FT of {}", base.label()),
+            (None, Combine::Logits) => self.method.label().to_string(),
+            (None, Combine::Probabilities) => format!("{} of probabilities", self.method.label()),
+        }
+    }
+}
+
+impl fmt::Display for MethodResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.combine {
+            Combine::Logits => MethodName(self.method, self.base, self.setting).fmt(f),
+            Combine::Probabilities => f.write_str(&row_name(self.method, self.combine)),
         }
     }
 }
@@ -157,6 +180,9 @@ pub struct Coefficient {
 pub struct Decision {
     /// The method.
     pub method: Method,
+    /// What it averages, if it is an ensemble.
+    #[serde(default, skip_serializing_if = "Combine::is_logits")]
+    pub combine: Combine,
     /// Seed, if the method has one.
     pub seed: Option<u64>,
     /// Number of the trial, from 1.

@@ -9,7 +9,7 @@ use super::weights::Weights;
 use crate::checkpoint::tensor::Dtype;
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{CoefficientGradient, DifferentiableLoss, Fit};
-use crate::evaluate::metrics::{Outcome, Tally};
+use crate::evaluate::metrics::Outcome;
 use crate::evaluate::onnx::context::Context;
 use crate::evaluate::onnx::engine::Engine;
 use crate::evaluate::onnx::layout::Layout;
@@ -199,7 +199,7 @@ impl DifferentiableLoss for Gradients<'_> {
         })
     }
 
-    fn fit(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Fit> {
+    fn outcomes(&self, mix: &Mix, beta: f64, samples: &[usize]) -> Result<Vec<Outcome>> {
         let outcomes = self.runner.share(samples, |own, batches| {
             let mut outcomes = Vec::new();
             for places in batches {
@@ -222,17 +222,9 @@ impl DifferentiableLoss for Gradients<'_> {
             }
             Ok(outcomes)
         })?;
-        // Adds in the order of the samples, whichever worker had them.
-        let mut tally = Tally::default();
+        // In the order of the samples, whichever worker had them.
         let most = outcomes.iter().map(Vec::len).max().unwrap_or(0);
-        for turn in 0..most {
-            let batches = outcomes.iter().filter_map(|own| own.get(turn));
-            batches.flatten().for_each(|outcome| tally.add(*outcome));
-        }
-        let score = tally.score();
-        Ok(Fit {
-            loss: score.loss,
-            error: score.error,
-        })
+        let turns = (0..most).flat_map(|turn| outcomes.iter().filter_map(move |own| own.get(turn)));
+        Ok(turns.flatten().copied().collect())
     }
 }
