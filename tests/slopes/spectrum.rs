@@ -222,8 +222,8 @@ fn samples_beyond_the_limit_are_held_out() {
     let folder = Small::new().write();
     let run = |limit: u64| {
         let few = "--top 2 --bottom 1 --trace 9 --probes 0";
-        let run = folder.spectrum(&format!("{few} --limit {limit}"));
-        let stdout = run.unwrap().stdout;
+        let mut run = folder.spectrum(&format!("{few} --limit {limit}"));
+        let stdout = run.assert().success().get_output().stdout.clone();
         let text = String::from_utf8(stdout).unwrap();
         (
             folder.json("spectrum.json"),

@@ -49,12 +49,12 @@ impl Report for PairsReport<'_> {
         let mut remarks = vec![
             format!(
                 "angle and advantage: Spearman {}",
-                described(&pairs.angle_advantage)
+                described(&pairs.angle_advantage, "pairs")
             ),
             format!(
                 "soup and ensemble: Pearson {} on test, {} on the shifts",
-                described(&pairs.soup_ensemble_test),
-                described(&pairs.soup_ensemble_shifts)
+                described(&pairs.soup_ensemble_test, "pairs"),
+                described(&pairs.soup_ensemble_shifts, "pairs")
             ),
         ];
         remarks.extend(pairs.theory_agreement.iter().map(agreement));
@@ -112,17 +112,17 @@ fn agreement(of: &TheoryAgreement) -> String {
         "without a barrier"
     };
     format!(
-        "section 4, {beta}, h = {:.4}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
+        "section 4, {beta}, h = {}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
         of.step,
-        described(&of.rank),
+        described(&of.rank, "points"),
         of.same_sign,
         of.signs,
         of.same_sign_path
     )
 }
 
-/// Describes a correlation with its interval.
-fn described(correlation: &Correlation) -> String {
+/// Describes a correlation over `what` with its interval.
+fn described(correlation: &Correlation, what: &str) -> String {
     let Correlation {
         value,
         low,
@@ -130,8 +130,8 @@ fn described(correlation: &Correlation) -> String {
         pairs,
     } = correlation;
     match (value.is_nan(), low.is_nan() || high.is_nan()) {
-        (true, _) => format!("undefined (pairs: {pairs})"),
-        (false, true) => format!("{value:.2} (pairs: {pairs})"),
-        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs)"),
+        (true, _) => format!("undefined ({what}: {pairs})"),
+        (false, true) => format!("{value:.2} ({what}: {pairs})"),
+        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} {what})"),
     }
 }
