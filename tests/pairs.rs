@@ -150,6 +150,51 @@ fn the_theory_s_sides_agree_where_the_models_are_close() {
         .filter(|row| side(row).signum() == number(row, "approximation_path").signum());
     assert!(told.count() * 4 > plain.len() * 3);
     assert!(out.path().join("plots/pairs-theory.png").is_file());
+    // The two are nearly the same on each image, so that their difference is known well: independent
+    // standard errors would be 0.01.
+    let mut on_test = plain.iter().filter(|row| row["dataset"] == "test");
+    assert!(on_test.all(|row| number(row, "loss_difference_se") < 0.004));
+    assert!(
+        plain
+            .iter()
+            .all(|row| number(row, "approximation_path_se") > 0.0)
+    );
+    for row in &points {
+        let is_barrier = number(row, "rise") > 2.0 * number(row, "rise_se");
+        assert_eq!(row["barrier"], is_barrier.to_string());
+    }
+}
+
+#[test]
+fn steps_of_the_theory_are_asked_for() {
+    let out = tempfile::tempdir().unwrap();
+    let list = out.path().join("some.csv");
+    fs::write(&list, "a,b\nft5,ft9\n").unwrap();
+    let more = ["--models", "models.csv", "--pairs", list.to_str().unwrap()];
+    let with = |flags: &[&str]| pairs(out.path(), &[&more[..], flags].concat()).assert();
+    with(&["--theory", "--theory-step", "1,1/8", "--test", "test.npz"]).success();
+    let points = rows(out.path(), "pairs.theory.csv");
+    assert_eq!(points.len(), 3 * 2);
+    let of_step = |step: &'static str| points.iter().filter(move |row| row["step"] == step);
+    assert_eq!((of_step("1.0").count(), of_step("0.125").count()), (3, 3));
+    // All but the step is the same, and the standard error grows as the step falls.
+    for (long, short) in of_step("1.0").zip(of_step("0.125")) {
+        for column in [
+            "alpha",
+            "loss_soup",
+            "loss_ensemble",
+            "loss_difference_se",
+            "rise",
+        ] {
+            assert_eq!(long[column], short[column]);
+        }
+        assert!(number(long, "approximation_se") < number(short, "approximation_se"));
+    }
+    with(&["--theory-step", "1/8"])
+        .code(2)
+        .stderr(contains("give --theory, too"));
+    let wrong = with(&["--theory", "--theory-step", "2"]).code(2);
+    wrong.stderr(contains("`2`: expected a number above 0 and at most 1"));
 }
 
 #[test]

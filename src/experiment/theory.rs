@@ -93,11 +93,11 @@ impl PairLogits<'_> {
             for (kind, betas) in betas.iter().enumerate() {
                 // The midpoint's rise above the chord does not depend on the step.
                 let midpoint = self.compared(MIDPOINT, 0, set, betas[MIDPOINT]);
-                for index in 0..ALPHAS.len() {
+                for (index, &beta) in betas.iter().enumerate() {
                     for step in 0..self.steps.len() {
-                        let found = self.compared(index, step, set, betas[index]);
+                        let found = self.compared(index, step, set, beta);
                         let found = (&found, &midpoint);
-                        points.push(self.point((index, step, set), (betas[index], kind), found));
+                        points.push(self.point((index, step, set), (beta, kind), found));
                     }
                 }
             }

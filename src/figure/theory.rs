@@ -222,7 +222,7 @@ mod tests {
     fn one_step_is_drawn_with_errors_and_barriers_apart() {
         let mut pairs = fixtures::pairs();
         let one = theory(&pairs).unwrap();
-        let others: Vec<_> = pairs.theory.iter().cloned().collect();
+        let others = pairs.theory.clone();
         pairs
             .theory
             .extend(others.into_iter().map(|of| TheoryPoint { step: 0.5, ..of }));

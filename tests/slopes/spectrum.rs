@@ -218,6 +218,43 @@ fn little_can_be_asked_for_but_not_nothing() {
 }
 
 #[test]
+fn samples_beyond_the_limit_are_held_out() {
+    let folder = Small::new().write();
+    let run = |limit: u64| {
+        let few = "--top 2 --bottom 1 --trace 9 --probes 0";
+        let mut run = folder.spectrum(&format!("{few} --limit {limit}"));
+        let stdout = run.assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(stdout).unwrap();
+        (
+            folder.json("spectrum.json"),
+            folder.rows("spectrum.csv"),
+            text,
+        )
+    };
+    let (whole, rows, text) = run(0);
+    let samples = whole["dataset"]["samples"].as_u64().unwrap();
+    assert_eq!(whole["held_out_samples"], 0);
+    assert!(whole["eigenvalues"][0]["held_out"].is_null());
+    assert!(
+        rows.iter()
+            .all(|row| row["held_out"].is_empty() && number(row, "sampling_se") > 0.0)
+    );
+    assert!(whole["trace"]["sampling_se"].as_f64().unwrap() > 0.0);
+    assert!(text.contains("no samples were held out"), "{text}");
+    // A single sample has a curvature and no error.
+    for (limit, held_out) in [(samples - 1, 1), (2, 2)] {
+        let (some, rows, text) = run(limit);
+        assert_eq!(some["dataset"]["samples"], limit);
+        assert_eq!(some["held_out_samples"], held_out);
+        assert!(text.contains(&format!("on {held_out} held out")), "{text}");
+        for row in rows {
+            assert!(number(&row, "held_out").is_finite());
+            assert_eq!(row["held_out_se"].is_empty(), held_out == 1);
+        }
+    }
+}
+
+#[test]
 fn weights_and_losses_that_are_not_finite_are_named() {
     let folder = Small::between(vec![node("Relu", &["h"], "a", &[])]).write();
     folder.scaled("bad", f64::NAN);

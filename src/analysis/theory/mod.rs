@@ -138,7 +138,6 @@ pub fn compare(
 ) -> Comparison {
     let mut rows: [Vec<f64>; 5] = std::array::from_fn(|_| vec![0.0; classes]);
     let mut scratch = [vec![0.0; classes], vec![0.0; classes]];
-    let (mut soups, mut ensembles) = (Tally::default(), Tally::default());
     let mut terms = Vec::with_capacity(labels.len());
     for (sample, &label) in labels.iter().enumerate() {
         use PathModel::{A, Above, B, Below, Soup};
@@ -147,10 +146,17 @@ pub fn compare(
             // ℓ takes β·f; Δf is computed from these too and divided by β at the end.
             row.iter_mut().for_each(|logit| *logit *= place.beta);
         }
-        let of = SampleTerms::of(place, &rows, label, &mut scratch);
+        terms.push(SampleTerms::of(place, &rows, label, &mut scratch));
+    }
+    summed(place, &terms)
+}
+
+/// The comparison over all samples.
+fn summed(place: &InterpolationPoint, terms: &[SampleTerms]) -> Comparison {
+    let (mut soups, mut ensembles) = (Tally::default(), Tally::default());
+    for of in terms {
         soups.add(of.soup);
         ensembles.add(of.ensemble);
-        terms.push(of);
     }
     let alpha = place.alpha;
     let factor = alpha * (1.0 - alpha) / 2.0;
@@ -159,7 +165,7 @@ pub fn compare(
     let path = |of: &SampleTerms| factor * (of.path - of.bend);
     let truth = |of: &SampleTerms| of.soup.loss - of.ensemble.loss;
     let estimates = estimates(
-        &terms,
+        terms,
         [
             &truth,
             &|of| wrong(&of.soup) - wrong(&of.ensemble),
@@ -190,7 +196,7 @@ pub fn compare(
         residual,
         residual_path,
         #[cfg(test)]
-        parts: Parts::of(&terms, place.beta),
+        parts: Parts::of(terms, place.beta),
     }
 }
 

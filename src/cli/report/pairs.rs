@@ -50,16 +50,16 @@ impl Report for PairsReport<'_> {
         let pairs = self.pairs;
         let seconds = pairs.provenance.wall_seconds;
         let zoom = pairs.angle_advantage_zoom.as_ref();
-        let zoom = zoom.map(|zoom| format!("  pairs that lose little: {}", described(zoom)));
+        let zoom = zoom.map(|zoom| format!("  pairs that lose little: {}", described(zoom, "pairs")));
         let mut lines = vec![format!(
             "angle and advantage: Spearman {}",
-            described(&pairs.angle_advantage)
+            described(&pairs.angle_advantage, "pairs")
         )];
         lines.extend(zoom);
         lines.push(format!(
             "soup and ensemble: Pearson {} on test, {} on the shifts",
-            described(&pairs.soup_ensemble_test),
-            described(&pairs.soup_ensemble_shifts)
+            described(&pairs.soup_ensemble_test, "pairs"),
+            described(&pairs.soup_ensemble_shifts, "pairs")
         ));
         lines.extend(pairs.theory_agreement.iter().map(agreement));
         lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
@@ -185,17 +185,17 @@ fn agreement(of: &TheoryAgreement) -> String {
         "without a barrier"
     };
     format!(
-        "section 4, {beta}, h = {:.4}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
+        "section 4, {beta}, h = {}, pairs {pairs}: Spearman {}; sign right in {} of {} ({} with ∂f/∂α)",
         of.step,
-        described(&of.rank),
+        described(&of.rank, "points"),
         of.same_sign,
         of.signs,
         of.same_sign_path
     )
 }
 
-/// Describes a correlation with its interval.
-fn described(correlation: &Correlation) -> String {
+/// Describes a correlation over `what` with its interval.
+fn described(correlation: &Correlation, what: &str) -> String {
     let Correlation {
         value,
         low,
@@ -211,9 +211,9 @@ fn described(correlation: &Correlation) -> String {
         p => format!("p = {p:.3}"),
     };
     let mut text = match (value.is_nan(), low.is_nan() || high.is_nan()) {
-        (true, _) => return format!("undefined (pairs: {pairs})"),
-        (false, true) => format!("{value:.2} (pairs: {pairs}"),
-        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} pairs"),
+        (true, _) => return format!("undefined ({what}: {pairs})"),
+        (false, true) => format!("{value:.2} ({what}: {pairs}"),
+        (false, false) => format!("{value:.2} ({low:.2} to {high:.2}, {pairs} {what}"),
     };
     if !p.is_nan() {
         text.push_str(&format!(", Mantel {}", mantel(*p)));

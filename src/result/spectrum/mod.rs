@@ -83,7 +83,8 @@ pub struct Eigenvalue {
     /// Whether the residual is small enough.
     pub converged: bool,
     /// Standard error of λ over the samples of the loss, to first order: that of the mean of v·Hs·v
-    /// over samples s. It is `None` if it is not known, as with a single sample.
+    /// over samples s. With many parameters it is too large if v is fitted to a few samples, or the
+    /// next eigenvalue is closer than this. It is `None` if it is not known, as with a single sample.
     #[serde(default, with = "crate::base::number")]
     pub sampling_se: Option<f64>,
     /// v·H′·v on samples that v was not found on. The largest λ is biased upward and the smallest

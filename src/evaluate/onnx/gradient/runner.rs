@@ -163,10 +163,10 @@ impl<'e> Runner<'e> {
 
     /// One worker's sums over its batches, with a weight in the loss of `each` for every sample; `None`
     /// without a batch.
-    fn own_sums<'s>(
+    fn own_sums(
         &self,
         own: &mut WorkerState<'_>,
-        batches: &mut dyn Iterator<Item = &'s [usize]>,
+        batches: &mut dyn Iterator<Item = &[usize]>,
         weights: &Weights,
         beta: f64,
         each: f64,
