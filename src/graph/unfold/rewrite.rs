@@ -289,9 +289,13 @@ fn finish(
     editor.retain_notes(|name| !gone(name) && !new.contains(name));
     editor.retain_inputs(|name| !gone(name));
     editor.add_notes(raws.iter().map(note));
+    let network = Network::of(model);
+    let folded = model.tensors.keys().filter(|name| gone(name));
+    let folded = folded.flat_map(|name| network.folded_from(name).unwrap_or_default());
+    let folded: BTreeSet<String> = folded.collect();
     let mark = StringStringEntryProto {
         key: Some(record::UNFOLDED.to_string()),
-        value: Some("true".to_string()),
+        value: Some(folded.into_iter().collect::<Vec<_>>().join("\n")),
     };
     editor.replace_metadata(|key| key == record::UNFOLDED, [mark]);
     let mut unfolded = model.clone();

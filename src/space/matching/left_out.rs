@@ -103,9 +103,9 @@ pub(super) fn find(
             let same = own
                 .as_ref()
                 .is_some_and(|own| same_values(own, tensor, false, Agreement::Rounded));
-            let keeps_all = origin.record.is_unoptimized();
+            let is_unread = origin.record.is_unoptimized() || passed_over.is_unread;
             let present = [name, graph_name].map(|name| modules.contains(module(name)));
-            if !keeps_all && !same && present.contains(&true) {
+            if !is_unread && !same && present.contains(&true) {
                 left.missed.push(name.clone());
             }
             left.homeless.insert(name.clone(), own.clone());
