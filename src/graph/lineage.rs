@@ -36,7 +36,11 @@ impl<'n> Record<'n> {
         let operators = values.map(operator);
         let counts = |it: &&str| {
             let is_lookup = *it == "embedding";
-            *it != "val" && (is_lookup || !LAYOUT.contains(it)) && !CONSTANT.contains(it)
+            let is_filled = ["ones_like", "zeros_like"].contains(it);
+            *it != "val"
+                && !is_filled
+                && (is_lookup || !LAYOUT.contains(it))
+                && !CONSTANT.contains(it)
         };
         operators.filter(counts).map(String::from).collect()
     }
