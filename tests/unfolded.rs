@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::common::{json, list, oracle, program, result};
 
-const EXPORTS: [(&str, &str); 9] = [
+const EXPORTS: [(&str, &str); 11] = [
     ("norms", "opt"),
     ("recurrent", "opt"),
     ("recurrent", "ts"),
@@ -28,6 +28,8 @@ const EXPORTS: [(&str, &str); 9] = [
     ("text", "ts"),
     ("folded", "opt"),
     ("folded", "ts"),
+    ("lookups", "opt"),
+    ("lookups", "ts"),
 ];
 
 /// A folder with the origin `zs.onnx`, state dicts and data; with θ0's state dict if asked for.
@@ -138,6 +140,18 @@ fn inspect_shows_how_each_tensor_is_computed() {
         ("text", "opt", "= −exp(A_log as [1, 8])"),
         ("recurrent", "ts", "gru.weight_ih_l0 (gates reordered)"),
         ("standardized", "ts", "· b.gain"),
+        (
+            "lookups",
+            "opt",
+            "= places.weight[0..7 of axis 0] as [1, 7, 8]",
+        ),
+        (
+            "lookups",
+            "opt",
+            "= later.weight[2..9 of axis 0] as [1, 7, 8]",
+        ),
+        ("lookups", "opt", "= attention.relative.weight[49 rows]"),
+        ("lookups", "ts", "= attention.table[49 rows]"),
     ] {
         let told = of(network, export);
         assert!(told.contains(shown), "{network} {export}: {shown}\n{told}");
@@ -153,8 +167,54 @@ fn inspect_shows_how_each_tensor_is_computed() {
 }
 
 #[test]
+fn tables_that_come_from_no_parameter_are_constants() {
+    let folder = folder("lookups", "opt", true);
+    let told = told(&run(folder.path(), PLANE));
+    let note = "constants of the network are taken from the graph: `cos`, `sin`";
+    assert!(told.contains(note), "{told}");
+}
+
+#[test]
+fn rows_that_a_bound_or_a_magnitude_may_change_are_refused() {
+    // At θ0, all rows are within the bound, and all sizes are positive.
+    let folder = folder("changed", "opt", true);
+    let output = run(folder.path(), PLANE);
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    for part in ["`clamp` [1, 7, 8]", "`abs_1` [1, 7, 8]", "optimize=False"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn what_the_network_does_not_read_is_told_from_a_factor_that_was_dropped() {
+    let unread = ["final.bias", "final.weight", "projection"];
+    let aside = folder("aside", "opt", true);
+    let refused = told(&run(aside.path(), PLANE));
+    for name in unread {
+        assert!(
+            refused.contains(&format!("--ignore '{name}'")),
+            "{name}: {refused}"
+        );
+    }
+    let ignoring = format!("{PLANE} --ignore-unused");
+    let output = run(aside.path(), &ignoring);
+    assert!(output.status.success(), "{}", told(&output));
+    agrees("aside", &losses(aside.path()));
+    // The factor is 1 at θ0, so the graph has none; with and without θ0's state dict.
+    for beside in [true, false] {
+        let dropped = folder("dropped", "opt", beside);
+        let output = run(dropped.path(), &ignoring);
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("left `factor`"), "{told}");
+        assert!(!told.contains("--ignore 'factor'"), "{told}");
+    }
+}
+
+#[test]
 fn a_learned_soup_goes_through_what_was_unfolded() {
-    for network in ["folded", "norms", "standardized"] {
+    for network in ["folded", "norms", "standardized", "lookups"] {
         let folder = folder(network, "opt", true);
         let models = [("ft1", "ft1.safetensors"), ("ft2", "ft2.safetensors")];
         list(folder.path().join("models.csv"), &models);
@@ -224,6 +284,7 @@ fn what_is_not_the_value_is_refused_with_the_nearest_tensor_and_its_distance() {
         ("folded", "norm1.running_var"),
         ("text", "k.weight"),
         ("norms", "conv.weight_g"),
+        ("lookups", "attention.table"),
     ] {
         let folder = folder(network, "opt", false);
         let from = oracle("unfolded").join(network).join("zs.safetensors");

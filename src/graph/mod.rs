@@ -16,6 +16,7 @@ pub mod cast_like;
 pub mod editor;
 pub mod gradient;
 pub mod in_graph;
+mod lineage;
 pub mod loss_outputs;
 pub mod names;
 pub mod network;

@@ -16,9 +16,10 @@ use crate::checkpoint::onnx::proto::NodeProto;
 const SIGNATURE: &str = "pkg.torch.export.ExportedProgram.graph_signature";
 
 /// Metadata key of a node's call in the exported program, with its arguments.
-const CALL: &str = "pkg.torch.onnx.fx_node";
+pub(super) const CALL: &str = "pkg.torch.onnx.fx_node";
 
-/// Metadata key of a model whose folded tensors were unfolded here.
+/// Metadata key of a model whose folded tensors were unfolded here; the value lists what they were
+/// folded from, one a line.
 pub const UNFOLDED: &str = "landscape.unfolded";
 
 /// Metadata key of the modules that a node was exported from.
@@ -28,7 +29,7 @@ const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
 
 /// Operators that change only layout or type, as the exporter names them.
-const LAYOUT: [&str; 32] = [
+pub(super) const LAYOUT: [&str; 32] = [
     "_reshape_alias",
     "_to_copy",
     "_unsafe_view",
@@ -64,7 +65,7 @@ const LAYOUT: [&str; 32] = [
 ];
 
 /// Operators that make constants: indices, shapes, scales.
-const CONSTANT: [&str; 13] = [
+pub(super) const CONSTANT: [&str; 13] = [
     "_tensor_constant",
     "arange",
     "full",
@@ -130,6 +131,8 @@ pub struct Record<'n> {
     network: &'n Network<'n>,
     /// Names of the module's parameters and persistent buffers; empty if none are recorded.
     signature: BTreeSet<&'n str>,
+    /// The lines of the exported program's signature.
+    lines: Vec<&'n str>,
     /// Names of the module's buffers that no state dict has (`persistent=False`).
     transient: BTreeSet<&'n str>,
     /// Whether unchanged initializers are marked.
@@ -143,12 +146,37 @@ impl<'n> Record<'n> {
         let signature = entries.filter(|entry| entry.key() == SIGNATURE);
         let lines: Vec<&str> = signature.flat_map(|entry| entry.value().lines()).collect();
         let mut uses = network.uses.iter();
+        let signature: BTreeSet<&str> = lines.iter().copied().filter_map(target).collect();
+        // Marks that unfolding wrote tell nothing about an exporter without a record.
+        let is_own = !signature.is_empty() || !is_unfolded(network);
         Self {
             network,
-            signature: lines.iter().copied().filter_map(target).collect(),
-            transient: lines.into_iter().filter_map(transient).collect(),
-            marks: uses.any(|it| network.input_kind(&it.initializer).is_some()),
+            signature,
+            transient: lines.iter().copied().filter_map(transient).collect(),
+            lines,
+            marks: is_own && uses.any(|it| network.input_kind(&it.initializer).is_some()),
         }
+    }
+
+    /// Names of the module's parameters and persistent buffers, each with the name that calls have for
+    /// it.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = (&'n str, &'n str)> {
+        let lines = self.lines.iter().copied();
+        lines.filter_map(|line| Some((target(line)?, line.split(':').next()?.trim())))
+    }
+
+    /// The values of the exported program that are its results.
+    pub(super) fn results(&self) -> impl Iterator<Item = &'n str> {
+        let results = self
+            .lines
+            .iter()
+            .filter(|line| line.ends_with(": USER_OUTPUT"));
+        results.filter_map(|line| Some(line.split(':').next()?.trim()))
+    }
+
+    /// The network.
+    pub(super) fn network(&self) -> &'n Network<'n> {
+        self.network
     }
 
     /// Whether the exporter left every parameter unchanged: there is a record, and it mentions
@@ -162,10 +190,9 @@ impl<'n> Record<'n> {
             !own || self.network.input_kind(&it.initializer).is_some()
         };
         // What was folded and could not be told by its values left no mark.
-        let metadata = &self.network.model.proto.metadata_props;
-        let unfolded = metadata.iter().any(|entry| entry.key() == UNFOLDED);
         self.marks
-            && !unfolded
+            && !is_unfolded(self.network)
+            && !self.has_dropped()
             && !self.signature.is_empty()
             && self.network.uses.iter().all(marked)
             && self.network.uses.iter().all(|it| {
@@ -184,24 +211,6 @@ impl<'n> Record<'n> {
             let place = self.network.uses[index].place;
             self.signature.contains(name) && self.calls(place, name) == Some(false)
         })
-    }
-
-    /// Whether the recorded call of the node at `place` has `parameter` among its arguments; `None`
-    /// if there is no such record.
-    pub fn calls(&self, place: Place, parameter: &str) -> Option<bool> {
-        let metadata = self.network.nodes()[place.node].metadata_props.iter();
-        let mut calls = metadata.filter(|entry| entry.key() == CALL);
-        let call = calls.next()?.value();
-        let flat = parameter.replace('.', "_");
-        let names = call.split('%').map(|rest| {
-            let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
-            &rest[..end.unwrap_or(rest.len())]
-        });
-        let is_it = |name: &str| {
-            let placeholder = name.strip_prefix("p_").or(name.strip_prefix("b_"));
-            placeholder.is_some_and(|it| it == flat)
-        };
-        Some(names.skip(1).any(is_it))
     }
 
     /// Names of the module's parameters and persistent buffers, if they are recorded.
@@ -302,11 +311,17 @@ impl<'n> Record<'n> {
     }
 
     /// The rules that made a node, if recorded.
-    fn rules(&self, node: usize) -> Option<&str> {
+    pub(super) fn rules(&self, node: usize) -> Option<&str> {
         let mut metadata = self.network.nodes()[node].metadata_props.iter();
         let rules = metadata.find(|entry| entry.key() == RULES);
         rules.map(|entry| entry.value())
     }
+}
+
+/// Whether folded tensors of a network were unfolded here.
+pub(super) fn is_unfolded(network: &Network<'_>) -> bool {
+    let mut metadata = network.model.proto.metadata_props.iter();
+    metadata.any(|entry| entry.key() == UNFOLDED)
 }
 
 /// Removes the rewriting rules from a node's record: what they did is undone.
@@ -331,7 +346,7 @@ fn computed(by: Vec<String>, linear: bool) -> History {
 }
 
 /// `mul_3` → `mul`: values are named after their operator, with a number.
-fn operator(value: &str) -> &str {
+pub(super) fn operator(value: &str) -> &str {
     match value.rsplit_once('_') {
         Some((name, number)) if number.bytes().all(|it| it.is_ascii_digit()) => name,
         _ => value.trim_end_matches(|it: char| it.is_ascii_digit()),
@@ -363,7 +378,6 @@ fn named(line: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::checkpoint::onnx::Model;
-    use crate::checkpoint::onnx::proto::StringStringEntryProto;
     use std::path::Path;
 
     #[test]
@@ -375,27 +389,6 @@ mod tests {
         assert_eq!((target(rope), transient(rope)), (None, Some("rope")));
         assert_eq!(transient(buffer), None);
         assert_eq!(target("x: USER_INPUT"), None);
-    }
-
-    #[test]
-    fn a_node_s_call_names_the_parameters_that_it_reads() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-        let mut model = Model::read(&root.join("vit/zs_opt.onnx")).unwrap();
-        let graph = model.proto.graph.as_mut().unwrap();
-        let call = StringStringEntryProto {
-            key: Some(CALL.to_string()),
-            value: Some(
-                "%n : [num_users=1] = f(args = (%x, [32], %p_b_0_ln1_weight), kwargs = {})".into(),
-            ),
-        };
-        graph.node[0].metadata_props.push(call);
-        let network = Network::of(&model);
-        let record = Record::of(&network);
-        let place = |node: usize| Place { node, slot: 0 };
-        assert_eq!(record.calls(place(0), "b.0.ln1.weight"), Some(true));
-        assert_eq!(record.calls(place(0), "b.0.ln1.weigh"), Some(false));
-        assert_eq!(record.calls(place(0), "ln1.weight"), Some(false));
-        assert_eq!(record.calls(place(1), "b.0.ln1.weight"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the fixtures of tests/unfolded.rs: graphs whose tensors are expressions of the parameters.
 
-    python tests/oracle/unfolded.py
+    python tests/oracle/unfolded.py [NETWORK …]
 
 Needs torch (2.15 made the committed files), onnx, onnxscript, safetensors, numpy, timm.
 
@@ -14,6 +14,8 @@ import copy
 import io
 import json
 import logging
+import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -129,6 +131,106 @@ class Folded(nn.Module):
         return self.head(torch.relu(self.norm3(self.up(x))).mean(2))
 
 
+def buckets(relative, count, farthest=32):
+    """T5's buckets of relative positions, as in transformers."""
+    half = count // 2
+    found = (relative > 0).to(torch.long) * half
+    relative = relative.abs()
+    exact = half // 2
+    far = exact + (torch.log(relative.float() / exact) / math.log(farthest / exact) * (half - exact)).to(torch.long)
+    far = torch.min(far, torch.full_like(far, half - 1))
+    return found + torch.where(relative < exact, relative, far)
+
+
+class Attention(nn.Module):
+    """Attention with rotary tables, which no state dict has (Llama), and biases of relative positions by buckets (T5)
+    and by an index (Swin)."""
+
+    def __init__(self):
+        super().__init__()
+        self.relative = nn.Embedding(16, 2)
+        self.table = nn.Parameter(0.5 * torch.randn(13, 2))
+        self.register_buffer("index", torch.arange(7)[:, None] - torch.arange(7) + 6, persistent=False)
+        self.register_buffer("inv_freq", 10.0 ** -torch.linspace(0, 1, 2), persistent=False)
+        self.qkv = nn.Linear(8, 24)
+
+    def rotate(self, x, places):
+        angles = places[:, None].float() * self.inv_freq
+        angles = torch.cat([angles, angles], -1)
+        turned = torch.cat([-x[..., 2:], x[..., :2]], -1)
+        return x * angles.cos() + turned * angles.sin()
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1]) + 0
+        q, k, v = (it.unflatten(-1, (2, 4)).transpose(1, 2) for it in self.qkv(x).chunk(3, -1))
+        far = self.relative(buckets(places[None] - places[:, None], 16))
+        near = self.table[self.index.view(-1)].view(7, 7, 2)
+        scores = self.rotate(q, places) @ self.rotate(k, places).transpose(2, 3)
+        scores = scores + far.permute(2, 0, 1).unsqueeze(0) + near.permute(2, 0, 1).contiguous().unsqueeze(0)
+        return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+
+class Lookups(nn.Module):
+    """Rows of tables at constant indices: positions (GPT-2; with an offset: BART), biases of attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(16, 8)
+        self.places, self.later = nn.Embedding(12, 8), nn.Embedding(12, 8)
+        self.attention = Attention()
+        self.head = nn.Linear(8, 4)
+        for table in (self.places, self.later):
+            nn.init.normal_(table.weight, std=0.7)
+
+    def forward(self, x):
+        places = (torch.arange(x.shape[1]) + 0).unsqueeze(0)
+        x = self.words(x) + self.places(places) + self.later(places + 2)
+        return self.head(self.attention(x).mean(1))
+
+
+class Changed(nn.Module):
+    """Lookups whose rows are changed by what changes nothing at theta0: a bound, a magnitude."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(16, 8)
+        self.places, self.sizes = nn.Embedding(12, 8), nn.Embedding(12, 8)
+        self.head = nn.Linear(8, 4)
+        with torch.no_grad():
+            self.places.weight.clamp_(-1.5, 1.5)
+            self.sizes.weight.abs_()
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1]).unsqueeze(0) + 1
+        x = self.words(x) + self.places(places).clamp(-1.6, 1.6) + self.sizes(places).abs()
+        return self.head(torch.relu(x).mean(1))
+
+
+class Aside(nn.Module):
+    """Tensors that the network does not read, as a classifier made of CLIP does not read the text tower's."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(16, 8)
+        self.norm, self.final = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.projection = nn.Parameter(torch.randn(8, 8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.words(x))).mean(1))
+
+
+class Dropped(Aside):
+    """A factor that is 1 at theta0, so that the exporter drops it."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return super().forward(x) * self.factor
+
+
 def moved(state, seed):
     """A fine-tune: every tensor moved by a third of its size; variances stay positive."""
     generator = torch.Generator().manual_seed(seed)
@@ -168,7 +270,9 @@ def export(net, x, path, kind):
     model = onnx.load(path)
     for node in model.graph.node:
         # File paths, and what repeats the rest.
-        drop = ("pkg.torch.onnx.stack_trace", "namespace", "pkg.torch.onnx.fx_node")
+        drop = ["pkg.torch.onnx.stack_trace", "namespace"]
+        if not isinstance(net, Aside):
+            drop.append("pkg.torch.onnx.fx_node")
         kept = [entry for entry in node.metadata_props if entry.key not in drop]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
@@ -180,8 +284,11 @@ def main():
     images, ids = torch.randn(60, 3, 9), torch.randint(0, 16, (60, 7))
     for kind, x, exporters in (
         (Norms, images, ["opt"]), (Recurrent, images, ["opt", "ts"]), (Standardized, images, ["opt", "ts"]),
-        (Text, ids, ["opt", "ts"]), (Folded, images, ["opt", "ts"])):
+        (Text, ids, ["opt", "ts"]), (Folded, images, ["opt", "ts"]), (Lookups, ids, ["opt", "ts"]),
+        (Changed, ids, ["opt"]), (Aside, ids, ["opt"]), (Dropped, ids, ["opt"])):
         name = kind.__name__.lower()
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         folder = FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)

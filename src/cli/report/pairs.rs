@@ -50,7 +50,8 @@ impl Report for PairsReport<'_> {
         let pairs = self.pairs;
         let seconds = pairs.provenance.wall_seconds;
         let zoom = pairs.angle_advantage_zoom.as_ref();
-        let zoom = zoom.map(|zoom| format!("  pairs that lose little: {}", described(zoom, "pairs")));
+        let zoom =
+            zoom.map(|zoom| format!("  pairs that lose little: {}", described(zoom, "pairs")));
         let mut lines = vec![format!(
             "angle and advantage: Spearman {}",
             described(&pairs.angle_advantage, "pairs")

@@ -92,6 +92,20 @@ impl Array {
         Some(self.pick(shape, |at| dot(at, &strides) + start * strides[axis]))
     }
 
+    /// Rows of the first axis, in the order of some indices, each as often as it is named.
+    pub fn rows(&self, indices: &[usize]) -> Option<Self> {
+        let count = *self.shape.first()?;
+        if indices.iter().any(|&index| index >= count) {
+            return None;
+        }
+        let mut shape = self.shape.clone();
+        shape[0] = indices.len();
+        let strides = strides(&self.shape);
+        Some(self.pick(shape, |at| {
+            dot(&at[1..], &strides[1..]) + indices[at[0]] * strides[0]
+        }))
+    }
+
     /// Arrays one after the other along an axis.
     pub fn concat(parts: &[Self], axis: usize) -> Option<Self> {
         let first = parts.first()?;
@@ -329,6 +343,10 @@ mod tests {
         let joined = Array::concat(&parts, 1).unwrap();
         assert_eq!(joined.data, [3.0, 1.0, 2.0, 6.0, 4.0, 5.0]);
         assert_eq!(Array::concat(&parts, 0), None);
+        let picked = matrix().rows(&[1, 0, 1]).unwrap();
+        assert_eq!(picked.shape, [3, 3]);
+        assert_eq!(picked.data[..6], [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+        assert_eq!(matrix().rows(&[2]), None);
         let row = Array::exact(vec![2, 1], vec![1.0, 2.0]);
         assert_eq!(row.expand(&[2, 2]).unwrap().data, [1.0, 1.0, 2.0, 2.0]);
         assert_eq!(row.expand(&[3, 2]), None);

@@ -78,6 +78,11 @@ impl Emitter {
                 }
                 "Slice"
             }
+            Expression::Rows(_, indices) => {
+                inputs.push(self.integers(indices));
+                attributes.push(int("axis", 0));
+                "Gather"
+            }
             Expression::Concat(_, axis) => {
                 attributes.push(int("axis", *axis as i64));
                 "Concat"

@@ -14,6 +14,8 @@ pub enum Expression {
     Transpose(Box<Self>, Vec<usize>),
     /// A range along an axis: axis, start, end.
     Slice(Box<Self>, usize, usize, usize),
+    /// Rows at constant indices: those of the first axis.
+    Rows(Box<Self>, Vec<usize>),
     /// Parts along an axis.
     Concat(Vec<Self>, usize),
     /// Repetition along axes of size 1.
@@ -55,6 +57,11 @@ impl Expression {
     /// A range along an axis.
     pub fn slice(self, axis: usize, start: usize, end: usize) -> Self {
         Self::Slice(Box::new(self), axis, start, end)
+    }
+
+    /// Rows at constant indices.
+    pub fn rows(self, indices: &[usize]) -> Self {
+        Self::Rows(Box::new(self), indices.to_vec())
     }
 
     /// Repeated along axes of size 1.
@@ -110,6 +117,7 @@ impl Expression {
             Self::Reshape(it, shape) => of(it)?.reshape(shape),
             Self::Transpose(it, order) => of(it)?.transpose(order),
             Self::Slice(it, axis, start, end) => of(it)?.slice(*axis, *start, *end),
+            Self::Rows(it, indices) => of(it)?.rows(indices),
             Self::Concat(parts, axis) => {
                 let parts = parts.iter().map(of).collect::<Option<Vec<_>>>()?;
                 Array::concat(&parts, *axis)
@@ -135,6 +143,7 @@ impl Expression {
             Self::Reshape(it, _)
             | Self::Transpose(it, _)
             | Self::Slice(it, ..)
+            | Self::Rows(it, _)
             | Self::Expand(it, _)
             | Self::Of(_, it)
             | Self::Scaled(it, _)
@@ -175,6 +184,7 @@ impl Expression {
             Self::Slice(it, axis, start, end) => {
                 format!("{}[{start}..{end} of axis {axis}]", it.formula())
             }
+            Self::Rows(it, indices) => format!("{}[{} rows]", it.formula(), indices.len()),
             Self::Concat(parts, _) => {
                 let parts: Vec<String> = parts.iter().map(Self::formula).collect();
                 format!("[{}]", parts.join("; "))
@@ -202,6 +212,7 @@ impl Expression {
                 | Self::Reshape(..)
                 | Self::Transpose(..)
                 | Self::Slice(..)
+                | Self::Rows(..)
                 | Self::Concat(..)
                 | Self::Expand(..)
         );

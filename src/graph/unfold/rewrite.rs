@@ -285,9 +285,16 @@ fn finish(
     editor.retain_notes(|name| !gone(name) && !new.contains(name));
     editor.retain_inputs(|name| !gone(name));
     editor.add_notes(raws.iter().map(note));
+    let network = Network::of(model);
+    let folded = model.tensors.keys().filter(|name| gone(name));
+    let folded = folded.flat_map(|name| network.folded_from(name).unwrap_or_default());
+    let metadata = model.proto.metadata_props.iter();
+    let before = metadata.filter(|entry| entry.key() == record::UNFOLDED);
+    let before = before.flat_map(|entry| entry.value().lines().map(String::from));
+    let folded: BTreeSet<String> = folded.chain(before).collect();
     let mark = StringStringEntryProto {
         key: Some(record::UNFOLDED.to_string()),
-        value: Some("true".to_string()),
+        value: Some(folded.into_iter().collect::<Vec<_>>().join("\n")),
     };
     editor.replace_metadata(|key| key == record::UNFOLDED, [mark]);
     let mut unfolded = model.clone();

@@ -169,7 +169,7 @@ fn on_extra(findings: &Findings, keeps_all: bool) -> Option<String> {
     let unused = (!flags.is_empty()).then(|| {
         let why = match keeps_all {
             true => "the graph was exported with every tensor, and does not use these",
-            false => "nothing of these modules is in the graph, so the network does not use them",
+            false => "nothing of these is in the graph, so the network does not use them",
         };
         format!(
             "{why}: leave them out with --ignore-unused, or with {}",

@@ -44,6 +44,8 @@ pub(super) struct PassedOver {
     pub reason: Reason,
     /// θ0's own tensor of the name.
     pub own: Option<Tensor>,
+    /// Whether the exporter's record shows that the network does not use it.
+    pub is_unread: bool,
 }
 
 /// A tensor of a checkpoint that has no place in the graph.
@@ -77,31 +79,29 @@ pub(super) fn sort<'a>(
         .chain(outside)
         .filter(|(_, stored, _)| !matched.contains_key(stored))
         .collect();
-    let presence = Presence::of(names.origin, matches);
+    let presence = Presence::of(names, matches);
     let kept = matched.iter().map(|(name, tensor)| (*name, *tensor));
     let originals = Twins::of(kept.filter(|(name, _)| !options.ignores(name)));
     let (mut passed_over, mut extras) = (Vec::new(), Vec::new());
-    let mut unknown = Vec::new();
+    let (mut ignored, mut unknown) = (Vec::new(), Vec::new());
     for (key, stored, tensor) in open {
-        let reason = if options.ignores(stored) {
-            Some(Reason::Ignored)
-        } else if !tensor.dtype.is_float() || tensor.is_empty() || holds_none(names, stored, tensor)
-        {
-            Some(Reason::NoWeight)
-        } else {
-            copied(&originals, tensor).map(Reason::Copy)
-        };
-        match reason {
+        match reason(names, &originals, stored, tensor, options) {
+            Some(Reason::Ignored) => ignored.push((key, stored, tensor)),
             Some(reason) => passed_over.push(named(names, key, stored, reason)),
             None => unknown.push((key, stored, tensor)),
         }
     }
-    let traceless = traceless(weights, &matched, &unknown);
+    let unplaced = [ignored.as_slice(), &unknown].concat();
+    let traceless = traceless(weights, &matched, &unplaced);
+    passed_over.extend(ignored.iter().map(|(key, stored, tensor)| PassedOver {
+        is_unread: presence.is_unused_by_record(key, tensor, &traceless),
+        ..named(names, key, stored, Reason::Ignored)
+    }));
     let mut open: Vec<_> = unknown.iter().map(|it| (it.0, it.2)).collect();
     open.sort_by_key(|(key, _)| *key);
     let mut unused_modules = UnusedModules::new(&presence, &open, &traceless);
     for &(key, stored, tensor) in &unknown {
-        let unused = unused_modules.pattern(key, stored);
+        let unused = unused_modules.pattern(key, stored, tensor);
         match unused.clone().filter(|_| options.ignore_unused) {
             Some(pattern) => {
                 passed_over.push(named(names, key, stored, Reason::Unused(pattern)));
@@ -114,6 +114,23 @@ pub(super) fn sort<'a>(
         }
     }
     (passed_over, extras)
+}
+
+/// Why a tensor that was not matched is passed over, if it is.
+fn reason(
+    names: &Names<'_>,
+    originals: &Twins<'_>,
+    stored: &str,
+    tensor: &Tensor,
+    options: &Options,
+) -> Option<Reason> {
+    if options.ignores(stored) {
+        return Some(Reason::Ignored);
+    }
+    if !tensor.dtype.is_float() || tensor.is_empty() || holds_none(names, stored, tensor) {
+        return Some(Reason::NoWeight);
+    }
+    copied(originals, tensor).map(Reason::Copy)
 }
 
 /// Those of the unknown tensors, by the graph's names, that an exporter may have used without a
@@ -156,6 +173,7 @@ fn named(names: &Names<'_>, key: &str, stored: &str, reason: Reason) -> PassedOv
         graph_name: key.to_string(),
         reason,
         own: weights.and_then(|it| it.get(key)).map(|it| (*it).clone()),
+        is_unread: false,
     }
 }
 

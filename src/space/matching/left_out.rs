@@ -75,6 +75,7 @@ pub(super) fn find(
         return checkpoints.iter().map(|_| LeftOut::default()).collect();
     }
     let modules = modules(origin.network, matched);
+    let keeps_all = origin.record.is_unoptimized();
     let one = |(k, checkpoint): (usize, &Checkpoint)| {
         let mut left = LeftOut {
             replaced: replaced(origin.network, matched, k, options),
@@ -103,9 +104,8 @@ pub(super) fn find(
             let same = own
                 .as_ref()
                 .is_some_and(|own| same_values(own, tensor, false, Agreement::Rounded));
-            let keeps_all = origin.record.is_unoptimized();
             let present = [name, graph_name].map(|name| modules.contains(module(name)));
-            if !keeps_all && !same && present.contains(&true) {
+            if !(keeps_all || passed_over.is_unread || same) && present.contains(&true) {
                 left.missed.push(name.clone());
             }
             left.homeless.insert(name.clone(), own.clone());

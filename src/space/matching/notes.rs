@@ -41,6 +41,10 @@ fn on_tables(found: &[Found]) -> Vec<String> {
             Evidence::Transient,
             "no state dict has them (persistent=False)",
         ),
+        (
+            Evidence::Recorded,
+            "by the exporter's record, it computed them from no parameter",
+        ),
         (Evidence::Frequencies, "they are rotary frequencies"),
     ];
     let note = |(evidence, told)| {

@@ -14,6 +14,8 @@ use crate::space::stored_tensor::StoredTensor;
 pub(super) enum Evidence {
     /// The exporter's record: a buffer that no state dict has.
     Transient,
+    /// The exporter's record: it was folded from no parameter.
+    Recorded,
     /// Its name and values: rotary frequencies.
     Frequencies,
     /// θ0's own state dict: it does not have it, and all that it has is in the graph elsewhere.
@@ -25,6 +27,9 @@ pub(super) enum Evidence {
 pub(super) fn by_itself(origin: &Origin<'_>, r#use: &Use) -> Option<Evidence> {
     if origin.record.is_transient(&r#use.initializer) || origin.record.is_transient(&r#use.alias) {
         return Some(Evidence::Transient);
+    }
+    if origin.record.is_of_no_parameter(&r#use.initializer) {
+        return Some(Evidence::Recorded);
     }
     let is_parameter = origin.network.input_kind(&r#use.initializer) == Some("PARAMETER");
     let named = [&r#use.initializer, &r#use.alias]

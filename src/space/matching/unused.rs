@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::matches::Matches;
+use super::names::Names;
 use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
+use crate::graph::network::by_initializer;
 
 /// Last names of batch norm's statistics, which exporters fold into the layer before it.
 const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
@@ -27,11 +29,18 @@ pub(super) struct Presence {
     /// Whether the graph has tensors of several elements that nothing was matched to, such as values
     /// of `Constant` nodes.
     has_open: bool,
+    /// Names of the module's tensors that the network does not read, by the exporter's record.
+    unread: BTreeSet<String>,
+    /// Names of the checkpoint's tensors that the exported module does not have, by the record.
+    foreign: BTreeSet<String>,
+    /// Whether θ0's state dict is at hand.
+    has_weights: bool,
 }
 
 impl Presence {
     /// Collects the names of tensors, and the paths of nodes.
-    pub fn of(origin: &Origin<'_>, matches: &Matches) -> Self {
+    pub fn of(all: &Names<'_>, matches: &Matches) -> Self {
+        let origin = all.origin;
         let network = origin.network;
         let mut names = BTreeSet::new();
         for r#use in &network.uses {
@@ -54,6 +63,9 @@ impl Presence {
                     .is_some_and(|it| it.len() > 1);
                 wide && !matches.contains_key(&it.place)
             }),
+            unread: unread(origin),
+            foreign: foreign(all),
+            has_weights: origin.weights.is_some(),
         }
     }
 
@@ -68,6 +80,21 @@ impl Presence {
     fn absent<'n>(&self, name: &'n str) -> Option<&'n str> {
         let mut modules = name.match_indices('.').map(|(at, _)| &name[..=at]);
         modules.find(|module| !self.has(module))
+    }
+
+    /// Whether the exporter's record shows that the network does not use a tensor. Of a single number,
+    /// or of one that equals another tensor, it shows nothing: factors of 1 are dropped, and what is
+    /// computed from equal tensors is merged.
+    pub fn is_unused_by_record(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        traceless: &BTreeSet<&str>,
+    ) -> bool {
+        let is_single = tensor.len() == 1;
+        let is_known = !is_single || self.has_weights;
+        let is_lost = traceless.contains(name) && (is_single || is_wide(tensor));
+        self.foreign.contains(name) || (self.unread.contains(name) && is_known && !is_lost)
     }
 
     /// Whether an exporter may have folded a module whose tensors are nowhere in the graph into the
@@ -132,8 +159,18 @@ impl<'p> UnusedModules<'p> {
     /// `stored` that of the file.
     ///
     /// If the graph was exported with every tensor as it is, all open tensors are unused, but for
-    /// what is among the traceless ones.
-    pub fn pattern(&mut self, name: &'p str, stored: &str) -> Option<String> {
+    /// what is among the traceless ones. A tensor of another module is unused if the exporter's record
+    /// shows it.
+    pub fn pattern(&mut self, name: &'p str, stored: &str, tensor: &Tensor) -> Option<String> {
+        self.of_module(name, stored).or_else(|| {
+            let presence = self.presence;
+            let is_unused = presence.is_unused_by_record(name, tensor, self.traceless);
+            is_unused.then(|| stored.to_string())
+        })
+    }
+
+    /// The pattern of a tensor's module, if nothing of it is in the graph.
+    fn of_module(&mut self, name: &'p str, stored: &str) -> Option<String> {
         let presence = self.presence;
         let Some(module) = presence.absent(name) else {
             let is_unused = presence.keeps_all && !self.traceless.contains(name);
@@ -169,6 +206,42 @@ impl<'p> UnusedModules<'p> {
         };
         (!own.iter().any(counts)).then_some(own.len())
     }
+}
+
+/// Names of the module's tensors that the network does not read, by the exporter's record. Equal
+/// tensors are merged: where all elements are alike, each place must tell which parameter it reads.
+fn unread(origin: &Origin<'_>) -> BTreeSet<String> {
+    let (network, record) = (origin.network, &origin.record);
+    let Some(unread) = record.unread().filter(|it| !it.is_empty()) else {
+        return BTreeSet::new();
+    };
+    let readers = by_initializer(&network.uses);
+    let merged = readers.iter().filter(|(name, uses)| {
+        let tensor = network.tensor(name).filter(|it| it.len() > 1);
+        uses.len() > 1 && tensor.is_some_and(Tensor::is_uniform)
+    });
+    let places = merged.flat_map(|(_, uses)| uses);
+    let mut nodes = places.map(|&index| network.uses[index].place.node);
+    match nodes.all(|node| record.names_all(node)) {
+        true => unread.into_iter().map(String::from).collect(),
+        false => BTreeSet::new(),
+    }
+}
+
+/// Names of the checkpoint's tensors that the exported module does not have: the record lists all that
+/// it has, and the checkpoint has all of these and more.
+fn foreign(names: &Names<'_>) -> BTreeSet<String> {
+    let record = &names.origin.record;
+    let own: BTreeSet<&str> = record.signature().collect();
+    let is_whole = own.iter().all(|name| names.tensors.contains_key(*name));
+    if own.is_empty() || !is_whole {
+        return BTreeSet::new();
+    }
+    let stored = names.tensors.keys().map(String::as_str);
+    let outside = names.outside.iter().map(|(stored, _)| *stored);
+    let foreign = stored.chain(outside);
+    let foreign = foreign.filter(|it| !own.contains(it) && !record.is_transient(it));
+    foreign.map(String::from).collect()
 }
 
 /// Whether a tensor is a matrix or a filter.

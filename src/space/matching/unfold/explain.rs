@@ -2,6 +2,7 @@
 
 use super::computed::{self, Pairing};
 use super::context::{Context, Target};
+use super::gathered::{Recorded, gathered};
 use super::{gates, joined, layouts, weights};
 use crate::graph::network::{Place, Use};
 use crate::graph::record::{Computed, History};
@@ -156,9 +157,10 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
     }
     let evidence = evidence(context, r#use);
     if evidence.is_beyond() {
-        return None;
+        return looked_up(context, r#use, target, &evidence).map(Explanation::from);
     }
     rearranged(context, r#use.place, target, &evidence)
+        .or_else(|| looked_up(context, r#use, target, &evidence))
         .map(Explanation::from)
         .or_else(|| of_functions(context, target, &evidence).map(Explanation::from))
         .or_else(|| {
@@ -175,6 +177,43 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
             })
         })
         .or_else(|| of_constants(context, target, &evidence).map(Explanation::from))
+}
+
+/// Rows of a table. With a record, it must be the only parameter there; without, a table of the
+/// node's module, or of one inside, that nothing else uses.
+fn looked_up(
+    context: &Context<'_>,
+    r#use: &Use,
+    target: &Target,
+    evidence: &Evidence<'_>,
+) -> Option<Expression> {
+    let record = &context.names.origin.record;
+    if evidence.operators.is_some() {
+        let is_float = |name: &&String| {
+            let tensor = context.tensor(name);
+            tensor.is_none_or(|tensor| tensor.dtype.is_float())
+        };
+        let parameters = record.parameters(&r#use.initializer);
+        let table = only(parameters.iter().filter(is_float).collect())?;
+        let operators = record.operators(&r#use.initializer);
+        return gathered(context, table, target, &Recorded::Operators(&operators));
+    }
+    if record.is_marked() {
+        return None;
+    }
+    let path = context
+        .names
+        .origin
+        .network
+        .module_path(r#use.place.node)
+        .filter(|path| !path.is_empty())?;
+    let inside = |name: &&&str| {
+        name.strip_prefix(&path)
+            .is_some_and(|it| it.starts_with('.'))
+    };
+    let tables = context.unused.iter().filter(inside);
+    let found = tables.filter_map(|name| gathered(context, name, target, &Recorded::Nothing));
+    only(found.collect())
 }
 
 /// Layouts, ranges, and tensors put together.
@@ -247,8 +286,8 @@ fn beside(context: &Context<'_>, place: Place, target: &Target) -> Option<Expres
     (modules.len() > 1 && target.fits(context, &joined)).then_some(joined)
 }
 
-/// The only one of several expressions.
-fn only(found: Vec<Expression>) -> Option<Expression> {
+/// The only one of several candidates.
+fn only<T>(found: Vec<T>) -> Option<T> {
     let mut found = found.into_iter();
     let first = found.next()?;
     found.next().is_none().then_some(first)

@@ -12,10 +12,12 @@
 //! that the checkpoints' tensors can stand for as they are.
 
 mod biases;
+mod buckets;
 mod computed;
 mod context;
 mod explain;
 mod gates;
+mod gathered;
 mod joined;
 mod layouts;
 mod norms;
@@ -33,6 +35,7 @@ use super::options::Options;
 use super::origin::Origin;
 use super::proof::Telling;
 use super::rules;
+use super::tables;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::tensor::Tensor;
@@ -101,7 +104,8 @@ fn is_explained(context: &Context<'_>, r#use: &Use) -> bool {
     let (names, origin) = (context.names, context.names.origin);
     let Some(found) = context.matches.get(&r#use.place) else {
         let is_constant = origin.record.is_constant(&r#use.initializer);
-        return is_constant && !is_of_state(names, r#use);
+        let is_table = || tables::by_itself(origin, r#use).is_some();
+        return (is_constant && !is_of_state(names, r#use)) || is_table();
     };
     let (Some(tensor), Some(weight)) = (
         origin.network.tensor(&r#use.initializer),
