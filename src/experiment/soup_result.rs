@@ -30,6 +30,7 @@ pub fn assemble(
         methods: results(recipes, scores, (&names, session.pool())),
         decisions: decisions(traces, &names, validation),
         learned: learned.cloned().collect(),
+        saved: Vec::new(),
         evaluations: Evaluations::default(),
         warnings: models.warnings.clone(),
         provenance: Default::default(),

@@ -53,11 +53,13 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
         panels.push(plot(title, near));
     }
     let text = correlation("Spearman ρ", pairs.angle_advantage);
+    let of = pairs.angles_of.iter();
+    let of = of.map(|of| format!("angles are of {of}"));
     Some(Scatter {
         columns: panels.len(),
         panels,
         size: ADVANTAGE_SIZE,
-        captions: vec![text],
+        captions: std::iter::once(text).chain(of).collect(),
     })
 }
 

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::options::PairsOptions;
 use super::run::RunArgs;
 use crate::error::{Error, Result};
+use crate::experiment::angle_tensors::AngleTensors;
 use crate::experiment::pair_selection::PairSelection;
 use crate::experiment::pairs::PairsSettings;
 use crate::experiment::settings::SessionSettings;
@@ -45,6 +46,10 @@ impl PairsArgs {
         let settings = PairsSettings {
             selection: selection(pairs.map(String::as_str))?,
             hyperparameters: columns.map(split),
+            angles: AngleTensors {
+                of: [configured.angle_of.as_slice(), &typed.angle_of].concat(),
+                not: [configured.angle_not.as_slice(), &typed.angle_not].concat(),
+            },
             by_layer: typed.by_layer || configured.by_layer,
             theory: typed.theory || configured.theory,
         };

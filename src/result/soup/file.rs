@@ -238,6 +238,7 @@ mod tests {
             methods: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
+            saved: Vec::new(),
             evaluations: Evaluations::default(),
             warnings: Vec::new(),
             provenance: Default::default(),
