@@ -41,13 +41,13 @@ fn every_pair_has_its_rows_and_its_means() {
         .success()
         .stdout(contains("Spearman").and(contains("Pearson")));
     let rows_read = rows(out.path(), "pairs.csv");
-    // val, test, three shifts, and the two means.
-    assert_eq!(rows_read.len(), 12 * 7);
-    for of_pair in rows_read.chunks(7) {
+    // val, test, three shifts, a source, and the two means.
+    assert_eq!(rows_read.len(), 12 * 8);
+    for of_pair in rows_read.chunks(8) {
         let names: Vec<&str> = of_pair.iter().map(|row| row["dataset"].as_str()).collect();
-        let sets = ["val", "test", "optdigits", "mfeat", "pendigits"];
-        assert_eq!(names[..5], sets);
-        assert_eq!(names[5..], ["shifts", "all"]);
+        let sets = ["val", "test", "optdigits", "mfeat", "pendigits", "fonts"];
+        assert_eq!(names[..6], sets);
+        assert_eq!(names[6..], ["shifts", "all"]);
         for row in of_pair {
             let ends = f64::midpoint(number(row, "accuracy_a"), number(row, "accuracy_b"));
             let advantage = number(row, "accuracy_soup") - ends;
@@ -58,18 +58,18 @@ fn every_pair_has_its_rows_and_its_means() {
                 let values = of_pair[range.clone()].iter().map(|row| number(row, column));
                 values.sum::<f64>() / range.len() as f64
             };
-            assert!((number(&of_pair[5], column) - mean(2..5)).abs() < 1e-12);
-            assert!((number(&of_pair[6], column) - mean(1..5)).abs() < 1e-12);
+            assert!((number(&of_pair[6], column) - mean(2..5)).abs() < 1e-12);
+            assert!((number(&of_pair[7], column) - mean(1..5)).abs() < 1e-12);
         }
         assert_eq!(
-            (&*of_pair[6]["role"], &*of_pair[6]["samples"]),
+            (&*of_pair[7]["role"], &*of_pair[7]["samples"]),
             ("mean", "800")
         );
     }
     // Squared norms and inner products over the tensors are those of the whole.
     let layers = rows(out.path(), "pairs.layers.csv");
     assert_eq!(layers.len(), 12 * 10);
-    for of_pair in rows_read.chunks(7) {
+    for of_pair in rows_read.chunks(8) {
         let row = &of_pair[0];
         let of = layers
             .iter()

@@ -376,6 +376,7 @@ mod tests {
                 angle_deg: 60.0,
                 norm_a: 1.0,
                 norm_b: 1.0,
+                rounding: None,
                 differ: Vec::new(),
                 rows: vec![row],
             }

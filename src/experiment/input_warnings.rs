@@ -6,6 +6,7 @@ use crate::evaluate::onnx::Engine;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
 use crate::space::pool::Pool;
+use crate::space::rounding::Rounding;
 
 /// Collects the engine's warnings and those that follow from the scores: about the data, and about
 /// θ0. `scores[member][data set]` holds θ0 and the checkpoints.
@@ -25,6 +26,7 @@ pub fn of_inputs(
     let labels: Vec<LabelCoverage> = labels.collect();
     let mut warnings = engine.warnings().to_vec();
     warnings.extend(chance::warnings(datasets, &labels, scores));
+    warnings.extend(Rounding::of(pool).and_then(|rounding| rounding.warning(pool)));
     if pool.members.len() > 2 {
         let of_few;
         let of_few_gram;

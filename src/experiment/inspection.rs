@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::angle_tensors::{AngleTensors, Chosen, parameter_groups};
 use super::candidates::Candidate;
 use super::inputs::Inputs;
 use super::unfolding::Unfolding;
@@ -9,10 +10,12 @@ use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::evaluate::onnx::frozen_nodes;
+use crate::graph::groups::Group;
 use crate::graph::network::Network;
 use crate::space::decode;
 use crate::space::gram::Gram;
 use crate::space::matching::{Aligned, Options};
+use crate::space::rounding::Rounding;
 use crate::space::stored_tensor::StoredTensor;
 
 /// The result of an inspection.
@@ -37,8 +40,16 @@ pub struct InspectedTensors {
 pub struct InspectedNetwork {
     /// θ0 and the checkpoints, over the same parameters.
     pub aligned: Aligned,
-    /// Inner products of the checkpoints' differences from θ0.
+    /// Inner products of the checkpoints' differences from θ0, over all tensors.
     pub gram: Gram,
+    /// The same over the chosen tensors.
+    pub angles: Gram,
+    /// The tensors that norms and angles are of.
+    pub chosen: Chosen,
+    /// The group of each parameter.
+    pub groups: Vec<Group>,
+    /// The rounding of the checkpoints over the chosen tensors, if some are stored in 16 bits.
+    pub rounding: Option<Rounding>,
     /// What the exporter computed from the parameters, and how.
     pub unfolding: Unfolding,
     /// Number of nodes that depend on no moving tensor, and number of all nodes.
@@ -48,15 +59,16 @@ pub struct InspectedNetwork {
 }
 
 /// Inspects a network and checkpoints, or a single state dict. `key` names the dictionary to take
-/// from files that hold several.
+/// from files that hold several, `tensors` those that norms and angles are of.
 ///
 /// # Errors
-/// When a file cannot be used, or a checkpoint does not fit the network.
+/// When a file cannot be used, a pattern matches nothing, or a checkpoint does not fit the network.
 pub fn run(
     files: &[PathBuf],
     origin_weights: Option<PathBuf>,
     key: Option<&str>,
     options: &Options,
+    tensors: &AngleTensors,
 ) -> Result<Inspection> {
     let Some((first, others)) = files.split_first() else {
         return Err(Error::flag("files", "none was named"));
@@ -85,9 +97,16 @@ pub fn run(
     let weights = origin_weights.as_deref();
     let inputs = Inputs::read(first, weights, key, &candidates, options)?;
     let aligned = inputs.align(options)?;
+    let network = Network::of(&inputs.model);
+    let chosen = tensors.chosen(&aligned.pool)?;
+    let gram = Gram::of(&aligned.pool);
     Ok(Inspection::Network(Box::new(InspectedNetwork {
-        gram: Gram::of(&aligned.pool),
-        frozen_nodes: frozen_nodes(&Network::of(&inputs.model), &aligned),
+        angles: gram.over(&chosen.parameters),
+        gram,
+        rounding: Rounding::over(&aligned.pool, |index| chosen.parameters[index]),
+        groups: parameter_groups(&network, &aligned, None),
+        frozen_nodes: frozen_nodes(&network, &aligned),
+        chosen,
         aligned,
         notes: inputs.notes(),
         unfolding: inputs.unfolding,

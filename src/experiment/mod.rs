@@ -8,6 +8,7 @@
 //! and provenance. An [`Observer`] follows its progress; pass `&()` to ignore it.
 
 mod adapters;
+pub mod angle_tensors;
 pub mod batch_norm;
 pub mod candidates;
 pub mod data;

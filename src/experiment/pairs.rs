@@ -2,6 +2,7 @@
 //! Wortsman et al. 2022).
 
 use super::Observer;
+use super::angle_tensors::{AngleTensors, members_of_groups, parameter_groups};
 use super::evaluated::EvaluatedModels;
 use super::pair_selection::PairSelection;
 use super::session::Session;
@@ -13,12 +14,14 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
+use crate::graph::groups::Group;
 use crate::result::models::Individual;
-use crate::result::pairs::{LayerAngle, Pair, PairRow, Pairs};
+use crate::result::pairs::{GroupAngle, LayerAngle, Pair, PairRounding, PairRow, Pairs};
 use crate::result::score::Score;
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
+use crate::space::rounding::Rounding;
 
 /// Which pairs to evaluate, and what else to compute for them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,7 +30,9 @@ pub struct PairsSettings {
     pub selection: PairSelection,
     /// Columns of the list to compare; `None` compares all.
     pub hyperparameters: Option<Vec<String>>,
-    /// Whether to report the angles within each tensor as well.
+    /// The tensors that norms and angles are of.
+    pub angles: AngleTensors,
+    /// Whether to report the angles within each tensor, and each group of tensors, as well.
     pub by_layer: bool,
     /// Steps in α by which soup and ensemble are compared as in section 4 of the paper; empty for no
     /// comparison. Each is above 0 and at most 1.
@@ -42,13 +47,18 @@ pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer)
     session.settings.refuse_limits()?;
     let selection = &settings.selection;
     let places = selection.pairs(&session.given_names(), session.seed())?;
+    let chosen = settings.angles.chosen(session.pool())?;
     let columns = session.hyperparameters(settings.hyperparameters.as_deref())?;
     let network = session.network();
     let data = session.load_data()?;
     let engine = session.engine(&network, &data, observer)?;
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
-    let mut pairs = assemble(session, &engine, &models, &places, observer)?;
+    let geometry = Geometry {
+        gram: &session.gram().over(&chosen.parameters),
+        rounding: Rounding::over(session.pool(), |index| chosen.parameters[index]),
+    };
+    let mut pairs = assemble(session, (&engine, &models), &geometry, &places, observer)?;
     for (pair, &(a, b)) in pairs.pairs.iter_mut().zip(&places) {
         pair.differ = differ(&pairs.models[a], &pairs.models[b], &columns);
     }
@@ -60,34 +70,64 @@ pub fn run(session: &Session, settings: &PairsSettings, observer: &dyn Observer)
         pairs.theory_agreement = agreements(&pairs.theory, names, session.seed());
     }
     if settings.by_layer {
+        let names = &session.names()[1..];
         pairs.layers = layers(
             session.pool(),
-            session.gram(),
+            (geometry.gram, &chosen.parameters),
             &places,
-            &session.names()[1..],
+            names,
         );
+        let output = session.settings.logits_output.as_deref();
+        let groups = parameter_groups(&network, session.aligned(), output);
+        let groups = members_of_groups(&groups, &chosen.parameters);
+        pairs.groups = group_angles(&groups, geometry.gram, &places, names);
     }
+    pairs.angles_of = chosen.said;
     pairs.provenance = session.provenance(&data, Some(&engine));
     session.conclude(engine, true)?;
     Ok(pairs)
 }
 
+/// What norms and angles are computed from.
+struct Geometry<'g> {
+    gram: &'g Gram,
+    /// The rounding of the checkpoints, if some are stored in 16 bits.
+    rounding: Option<Rounding>,
+}
+
+impl Geometry<'_> {
+    /// Norms and angle of a pair without rounding.
+    fn unrounded(&self, a: usize, b: usize) -> Option<PairRounding> {
+        let rounding = self.rounding.as_ref()?;
+        let angle = rounding.angle(a, b);
+        Some(PairRounding {
+            angle_deg: angle.angle_deg,
+            share: angle.share,
+            norm_a: rounding.norm(a),
+            norm_b: rounding.norm(b),
+            floors_a: rounding.ratio(a),
+            floors_b: rounding.ratio(b),
+        })
+    }
+}
+
 /// Evaluates the midpoint soups, and compares each with its pair and its ensemble.
 fn assemble(
     session: &Session,
-    engine: &Engine<'_>,
-    evaluated: &EvaluatedModels,
+    (engine, evaluated): (&Engine<'_>, &EvaluatedModels),
+    geometry: &Geometry<'_>,
     places: &[(usize, usize)],
     observer: &dyn Observer,
 ) -> Result<Pairs> {
     let (_, models) = session.individuals(evaluated.scores.clone(), &evaluated.calibrations);
-    let gram = session.gram();
+    let gram = geometry.gram;
     let pair = |&(a, b): &(usize, usize)| Pair {
         a: models[a].name.clone(),
         b: models[b].name.clone(),
         angle_deg: gram.angle(a, b),
         norm_a: gram.norm(a),
         norm_b: gram.norm(b),
+        rounding: geometry.unrounded(a, b),
         differ: Vec::new(),
         rows: Vec::new(),
     };
@@ -109,7 +149,13 @@ fn assemble(
         theory: Vec::new(),
         theory_agreement: Vec::new(),
         layers: Vec::new(),
-        warnings: [evaluated.warnings.clone(), analysis::twins(gram, &names)].concat(),
+        groups: Vec::new(),
+        angles_of: None,
+        warnings: [
+            evaluated.warnings.clone(),
+            analysis::twins(session.gram(), &names),
+        ]
+        .concat(),
         provenance: Default::default(),
         pairs,
         datasets: evaluated.datasets.clone(),
@@ -189,12 +235,13 @@ fn differ(a: &Individual, b: &Individual, columns: &[String]) -> Vec<String> {
 /// The angles within each tensor that counts and that some checkpoint changed.
 fn layers(
     pool: &Pool,
-    gram: &Gram,
+    (gram, chosen): (&Gram, &[bool]),
     places: &[(usize, usize)],
     names: &[String],
 ) -> Vec<LayerAngle> {
     let parameters = pool.parameters.iter().enumerate();
-    let moving = parameters.filter(|(_, parameter)| parameter.counts() && !parameter.frozen);
+    let moving = parameters
+        .filter(|(index, parameter)| chosen[*index] && parameter.counts() && !parameter.frozen);
     let angles = moving.flat_map(|(index, parameter)| {
         places.iter().map(move |&(a, b)| LayerAngle {
             a: names[a].clone(),
@@ -203,6 +250,29 @@ fn layers(
             angle_deg: gram.parameter_angle(index, a, b),
             norm_a: gram.parameter_norm(index, a),
             norm_b: gram.parameter_norm(index, b),
+        })
+    });
+    angles.collect()
+}
+
+/// The angles within each group of tensors.
+fn group_angles(
+    groups: &[(Group, Vec<bool>)],
+    gram: &Gram,
+    places: &[(usize, usize)],
+    names: &[String],
+) -> Vec<GroupAngle> {
+    let angles = groups.iter().flat_map(|(group, parameters)| {
+        let (of_group, tensors) = (gram.over(parameters), parameters.iter());
+        let tensors = tensors.filter(|chosen| **chosen).count();
+        places.iter().map(move |&(a, b)| GroupAngle {
+            a: names[a].clone(),
+            b: names[b].clone(),
+            group: group.name().to_string(),
+            tensors,
+            angle_deg: of_group.angle(a, b),
+            norm_a: of_group.norm(a),
+            norm_b: of_group.norm(b),
         })
     });
     angles.collect()

@@ -34,6 +34,7 @@ pub fn assemble(
         decisions: decisions(traces, counts, &names, validation),
         comparisons: Vec::new(),
         learned: learned.cloned().collect(),
+        saved: Vec::new(),
         evaluations: Evaluations::default(),
         warnings: models.warnings.clone(),
         provenance: Default::default(),

@@ -46,11 +46,13 @@ pub fn angle_advantage(pairs: &Pairs) -> Option<Scatter> {
     let zoomed = pairs.angle_advantage_zoom.filter(|_| panels.len() > 1);
     let zoomed = zoomed.map(|zoomed| correlation("zoom: Spearman ρ", zoomed));
     let text = correlation("Spearman ρ", pairs.angle_advantage);
+    let of = pairs.angles_of.iter();
+    let of = of.map(|of| format!("angles are of {of}"));
     Some(Scatter {
         columns: panels.len(),
         panels,
         size: ADVANTAGE_SIZE,
-        captions: std::iter::once(text).chain(zoomed).collect(),
+        captions: std::iter::once(text).chain(zoomed).chain(of).collect(),
     })
 }
 

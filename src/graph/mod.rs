@@ -1,7 +1,8 @@
 //! Reads and rewrites networks.
 //!
 //! [`network`] tells where each tensor is used, [`record`] what the exporter did to it, [`align`]
-//! how two graphs correspond, and [`suspect`] which parts of a graph make its values doubtful.
+//! how two graphs correspond, [`groups`] what each tensor is for, and [`suspect`] which parts of a
+//! graph make its values doubtful.
 //! Every change of a graph goes through [`editor`]: [`skeleton`] leaves the moving weights out,
 //! [`unfold`] computes folded tensors from a state dict's, [`in_graph`] mixes them inside the graph,
 //! [`loss_outputs`] adds the loss, [`split`] cuts off the frozen part, [`batch_statistics`] computes
@@ -15,6 +16,7 @@ pub mod build;
 pub mod cast_like;
 pub mod editor;
 pub mod gradient;
+pub mod groups;
 pub mod in_graph;
 mod lineage;
 pub mod loss_outputs;

@@ -15,7 +15,8 @@ pub struct Check {
     /// Loss of the mix that should equal the checkpoint, in nats.
     #[serde(with = "crate::base::number")]
     pub loss_plane: f64,
-    /// Number of samples that are right in one and wrong in the other.
+    /// Wrong samples of the mix minus those of the file. Samples that change in opposite directions
+    /// cancel.
     pub error_difference: i64,
     /// Whether the two agree within float32 rounding.
     pub agrees: bool,

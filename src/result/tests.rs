@@ -142,6 +142,10 @@ fn soups_without_a_finite_number_are_read_back() {
             "best": 0,
             "ended": "not-finite",
         }],
+        "saved": [{
+            "method": "greedy", "path": "soup.safetensors", "dtype": "graph", "dataset": "val",
+            "score": score(), "table": score(), "unchecked": null,
+        }],
         "evaluations": {"logits": 1, "soups": 2, "remembered": 3, "samples": 4, "learning": 5},
         "warnings": ["w"],
         "provenance": provenance(),
@@ -163,6 +167,10 @@ fn pairs_without_a_finite_number_are_read_back() {
         "hyperparameters": ["lr"],
         "pairs": [{
             "a": "a", "b": "b", "angle_deg": "NaN", "norm_a": "NaN", "norm_b": "NaN",
+            "rounding": {
+                "angle_deg": "NaN", "share": "NaN", "norm_a": "NaN", "norm_b": "NaN",
+                "floors_a": "inf", "floors_b": "NaN",
+            },
             "differ": ["lr"],
             "rows": [{
                 "dataset": "all", "role": "mean", "samples": 9, "accuracy_a": "NaN",
@@ -194,6 +202,11 @@ fn pairs_without_a_finite_number_are_read_back() {
         "layers": [
             {"a": "a", "b": "b", "tensor": "w", "angle_deg": "NaN", "norm_a": "NaN", "norm_b": "NaN"},
         ],
+        "groups": [{
+            "a": "a", "b": "b", "group": "head", "tensors": 2, "angle_deg": "NaN", "norm_a": "NaN",
+            "norm_b": "NaN",
+        }],
+        "angles_of": "2 of 10 tensors",
         "warnings": ["w"],
         "provenance": provenance(),
     }));

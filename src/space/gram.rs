@@ -68,6 +68,22 @@ impl Gram {
         gram
     }
 
+    /// The inner products over these parameters alone, `chosen[parameter]`.
+    pub fn over(&self, chosen: &[bool]) -> Self {
+        let mut over = self.clone();
+        over.total.fill(0.0);
+        for (index, chosen) in chosen.iter().enumerate() {
+            if *chosen {
+                over.total += &self.per_parameter[index];
+            } else {
+                over.per_parameter[index].fill(0.0);
+                over.with_origin[index].fill(0.0);
+                over.squared_origin[index] = 0.0;
+            }
+        }
+        over
+    }
+
     /// The first parameter with NaN or infinite values: its index, the member, and the member's
     /// number of such values.
     pub fn first_nonfinite(&self) -> Option<(usize, usize, usize)> {

@@ -97,3 +97,54 @@ pub fn random_pool(members: usize, shapes: &[Vec<usize>], seed: u64) -> Pool {
         members: (0..members).map(&mut make).collect(),
     }
 }
+
+/// Normally distributed values (Box and Muller 1958) from a simple generator.
+pub fn normal(count: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut uniform = || {
+        // splitmix64 (Steele et al. 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut one = || {
+        let (radius, angle) = (1.0 - uniform(), std::f64::consts::TAU * uniform());
+        (-2.0 * radius.ln()).sqrt() * angle.cos()
+    };
+    (0..count).map(|_| one()).collect()
+}
+
+/// A pool with one vector per member, each stored in a type of its own.
+pub fn halves(members: &[(&[f64], Dtype)]) -> Pool {
+    let shape = [members[0].0.len()];
+    let bytes = |values: &[f64], dtype: Dtype| -> Vec<u8> {
+        let all = values.iter();
+        match dtype {
+            Dtype::Bf16 => all
+                .flat_map(|x| half::bf16::from_f64(*x).to_le_bytes())
+                .collect(),
+            Dtype::F16 => all
+                .flat_map(|x| half::f16::from_f64(*x).to_le_bytes())
+                .collect(),
+            _ => all.flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+        }
+    };
+    let make = |(index, (values, dtype)): (usize, &(&[f64], Dtype))| {
+        let stored = StoredTensor {
+            name: "w".into(),
+            tensor: Tensor {
+                dtype: *dtype,
+                shape: shape.to_vec(),
+                bytes: bytes(values, *dtype).into(),
+            },
+            transposed: false,
+        };
+        member(index, vec![stored])
+    };
+    Pool {
+        parameters: vec![parameter("w", &shape)],
+        members: members.iter().enumerate().map(make).collect(),
+    }
+}

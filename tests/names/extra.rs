@@ -5,7 +5,7 @@ use std::fs;
 use landscape::graph::network::Network;
 use landscape::space::matching::Options;
 use landscape::space::mix::Mix;
-use landscape::space::save::{RecipeMetadata, save};
+use landscape::space::save::{RecipeMetadata, SaveType, save};
 use safetensors::SafeTensors;
 
 use crate::has;
@@ -175,7 +175,7 @@ fn copies_of_matched_tensors_count_once_and_are_saved_as_mixed() {
         &mix,
         &aligned,
         &network,
-        &checkpoints,
+        (&checkpoints, SaveType::Graph),
         &RecipeMetadata::new(),
     )
     .unwrap();

@@ -111,6 +111,12 @@ pub struct InspectArgs {
     /// Take tensors with this name from one of the checkpoints (or `origin`); repeatable
     #[arg(long, value_name = "PATTERN=MODEL")]
     pub fixed: Vec<String>,
+    /// Take norms and angles of tensors with this name only (`*` matches anything); repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub angle_of: Vec<String>,
+    /// Leave tensors with this name out of norms and angles: 'fc.*'; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub angle_not: Vec<String>,
 }
 
 /// Arguments of `landscape doctor`.

@@ -120,7 +120,14 @@ pub struct PairsOptions {
     /// Colour pairs by which of these columns differ, separated by commas [default: all columns]
     #[arg(long, value_name = "LIST")]
     pub(super) hyperparameters: Option<String>,
-    /// Also report the angle within each tensor, as a CSV file and a heat map
+    /// Take norms and angles of tensors with this name only (`*` matches anything); repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) angle_of: Vec<String>,
+    /// Leave tensors with this name out of norms and angles: 'fc.*'; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) angle_not: Vec<String>,
+    /// Also report the angle within each tensor (as a CSV file and a heat map) and within head,
+    /// embedding, normalizations and body
     #[arg(long)]
     pub(super) by_layer: bool,
     /// Compare soup and ensemble by the paper's section 4 at α = ¼, ½, ¾; nine more models per pair

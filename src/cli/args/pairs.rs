@@ -9,6 +9,7 @@ use super::options::PairsOptions;
 use super::run::RunArgs;
 use crate::analysis::theory::STEP;
 use crate::error::{Error, Result};
+use crate::experiment::angle_tensors::AngleTensors;
 use crate::experiment::pair_selection::PairSelection;
 use crate::experiment::pairs::PairsSettings;
 use crate::experiment::settings::SessionSettings;
@@ -52,6 +53,10 @@ impl PairsArgs {
         let settings = PairsSettings {
             selection: selection(pairs.map(String::as_str))?,
             hyperparameters: columns.map(split),
+            angles: AngleTensors {
+                of: [configured.angle_of.as_slice(), &typed.angle_of].concat(),
+                not: [configured.angle_not.as_slice(), &typed.angle_not].concat(),
+            },
             by_layer: typed.by_layer || configured.by_layer,
             theory: if typed.theory || configured.theory {
                 steps(theory_step.map_or("", String::as_str))?

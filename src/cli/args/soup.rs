@@ -11,13 +11,14 @@ use super::methods::{parse, wanted};
 use super::options::SoupOptions;
 use super::run::RunArgs;
 use crate::analysis::recipe::MethodSpec;
+use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::experiment::save::Save;
 use crate::experiment::settings::SessionSettings;
 use crate::experiment::soup::SoupSettings;
 use crate::result::combine::Combine;
 use crate::result::score::Role;
-use crate::space::save;
+use crate::space::save::{self, SaveType};
 
 pub(super) const EXAMPLES: &str = "Examples:
   landscape soup --origin zs.onnx --models models.csv --val val.npz --test test.npz
@@ -37,6 +38,9 @@ pub struct SoupArgs {
     /// Write a method's model to a .safetensors or .onnx file; repeatable
     #[arg(long, value_name = "METHOD=FILE", help_heading = "Output")]
     save: Vec<String>,
+    /// Element types of the tensors that --save writes to .safetensors files
+    #[arg(long, value_enum, default_value = "graph", help_heading = "Output")]
+    save_dtype: SaveDtype,
     /// Let --save overwrite existing files
     #[arg(long, help_heading = "Output")]
     force: bool,
@@ -46,6 +50,33 @@ pub struct SoupArgs {
     /// The flags that all commands share.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Element types of saved tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SaveDtype {
+    /// Those of the network, in which models are evaluated
+    Graph,
+    /// Those of the checkpoints: an average of 16-bit files is rounded to 16 bits
+    Like,
+    /// 32-bit floats
+    F32,
+    /// 16-bit brain floats
+    Bf16,
+    /// 16-bit IEEE floats
+    F16,
+}
+
+impl SaveDtype {
+    fn types(self) -> SaveType {
+        match self {
+            Self::Graph => SaveType::Graph,
+            Self::Like => SaveType::Like,
+            Self::F32 => SaveType::Of(Dtype::F32),
+            Self::Bf16 => SaveType::Of(Dtype::Bf16),
+            Self::F16 => SaveType::Of(Dtype::F16),
+        }
+    }
 }
 
 /// Format of a table.
@@ -67,7 +98,7 @@ impl SoupArgs {
     pub fn plan(&self) -> Result<(SessionSettings, SoupSettings)> {
         let config = Config::load(self.run.output.config.as_deref())?;
         let (typed, configured) = (&self.options, &config.soup);
-        let saves = saves(&self.save, self.force)?;
+        let saves = saves(&self.save, self.save_dtype.types(), self.force)?;
         let saved: Vec<MethodSpec> = saves.iter().map(|save| save.wanted).collect();
         let list = typed.methods.as_ref().or(configured.methods.as_ref());
         let methods = wanted(list.map(String::as_str), &saved)?;
@@ -114,7 +145,7 @@ fn orders(orders: Option<u64>) -> Result<u64> {
 ///
 /// # Errors
 /// When a method makes no model, or a file exists and may not be overwritten.
-fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
+fn saves(texts: &[String], types: SaveType, force: bool) -> Result<Vec<Save>> {
     let mut saves: Vec<Save> = Vec::new();
     for text in texts {
         let fault = |problem: &str| Error::flag("--save", format!("`{text}`: {problem}"));
@@ -130,6 +161,7 @@ fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
         }
         let path = PathBuf::from(path);
         save::check(&path)?;
+        save::check_types(&path, types)?;
         if path.exists() && !force {
             return Err(
                 Error::flag("--save", format!("{} exists already", path.display()))
@@ -139,7 +171,11 @@ fn saves(texts: &[String], force: bool) -> Result<Vec<Save>> {
         if saves.iter().any(|save| place(&save.path) == place(&path)) {
             return Err(fault("two models cannot be saved to the same file"));
         }
-        saves.push(Save { wanted, path });
+        saves.push(Save {
+            wanted,
+            path,
+            types,
+        });
     }
     Ok(saves)
 }

@@ -4,6 +4,7 @@ use crate::cli::args::{InspectArgs, fixed_tensors};
 use crate::cli::report::inspection as report;
 use crate::cli::terminal::{note, print};
 use crate::error::Result;
+use crate::experiment::angle_tensors::AngleTensors;
 use crate::experiment::inspection::{self, Inspection};
 use crate::space::matching::Options;
 
@@ -16,7 +17,11 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
     };
     let weights = arguments.origin_weights.clone();
     let key = arguments.weights.as_deref();
-    match inspection::run(&arguments.files, weights, key, &options)? {
+    let tensors = AngleTensors {
+        of: arguments.angle_of.clone(),
+        not: arguments.angle_not.clone(),
+    };
+    match inspection::run(&arguments.files, weights, key, &options, &tensors)? {
         Inspection::Tensors(held) => {
             held.notes.iter().for_each(|text| note(text));
             if let Some(key) = held.dictionary {
@@ -31,7 +36,9 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
                 .iter()
                 .for_each(|line| print(line));
             network.aligned.notes.iter().for_each(|it| note(it));
-            let warnings = network.aligned.warnings.iter();
+            let rounding = network.rounding.as_ref();
+            let rounding = rounding.and_then(|it| it.warning(&network.aligned.pool));
+            let warnings = network.aligned.warnings.iter().chain(&rounding);
             warnings.for_each(|warning| note(&format!("warning: {warning}")));
         }
     }

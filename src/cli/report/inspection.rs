@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::checkpoint::tensor::Tensor;
+use crate::experiment::angle_tensors::members_of_groups;
 use crate::experiment::inspection::InspectedNetwork;
 use crate::space::matching::Verified;
 
@@ -27,11 +28,16 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
     let mut lines = vec![header];
     let parameters = 0..of.aligned.pool.parameters.len();
     lines.extend(parameters.map(|index| parameter(of, index)));
-    lines.push(format!("‖θ0‖ = {:.6}", of.gram.norm_origin()));
+    if let Some(said) = &of.chosen.said {
+        lines.push(format!("norms and angles are of {said}"));
+    }
+    lines.push(format!("‖θ0‖ = {:.6}", of.angles.norm_origin()));
     if !members.is_empty() {
         lines.push(frozen(of));
     }
     lines.extend((0..members.len()).map(|k| checkpoint(of, k)));
+    lines.extend(groups(of));
+    lines.extend(angles(of));
     if !of.aligned.constants.is_empty() {
         let constants = of.aligned.constants.join(", ");
         lines.push(format!("constants of the network: {constants}"));
@@ -47,6 +53,77 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Describes the groups of tensors: their sizes, ‖θ0‖, and ‖δ‖ of each checkpoint.
+fn groups(of: &InspectedNetwork) -> Vec<String> {
+    let members = &of.aligned.pool.members[1..];
+    let mut header = format!("{:<10} {:>7} {:>12}", "group", "tensors", "‖θ0‖");
+    for member in members {
+        let _ = write!(header, "  ‖δ {}‖", member.name);
+    }
+    let mut lines = vec![header];
+    for (group, parameters) in members_of_groups(&of.groups, &of.chosen.parameters) {
+        let gram = of.gram.over(&parameters);
+        let count = parameters.iter().filter(|chosen| **chosen).count();
+        let (name, origin) = (group.name(), gram.norm_origin());
+        let mut line = format!("{name:<10} {count:>7} {origin:>12.6}");
+        for k in 0..members.len() {
+            let _ = write!(line, "  {:.6}", gram.norm(k));
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Number of checkpoints up to which the angle of every pair is shown.
+const SHOWN: usize = 8;
+
+/// Describes the angle of every two checkpoints, as a whole and by group.
+fn angles(of: &InspectedNetwork) -> Vec<String> {
+    let members = &of.aligned.pool.members[1..];
+    if members.len() > SHOWN {
+        let told = "angles of more than 8 checkpoints: `landscape pairs --by-layer` lists them";
+        return vec![told.to_string()];
+    }
+    let groups: Vec<_> = members_of_groups(&of.groups, &of.chosen.parameters)
+        .into_iter()
+        .map(|(group, parameters)| (group, of.gram.over(&parameters)))
+        .collect();
+    let angle = |a: usize, b: usize| {
+        let parts = groups.iter().map(|(group, gram)| {
+            let name = group.name();
+            format!("{name} {}", degrees(gram.angle(a, b)))
+        });
+        let parts: Vec<String> = parts.collect();
+        let mut line = format!(
+            "angle of {} and {}: φ = {} ({})",
+            members[a].name,
+            members[b].name,
+            degrees(of.angles.angle(a, b)),
+            parts.join(", ")
+        );
+        if let Some(rounding) = &of.rounding {
+            let found = rounding.angle(a, b);
+            let _ = write!(
+                line,
+                "; without rounding {}, by {:.0} % of the elements",
+                degrees(found.angle_deg),
+                100.0 * found.share
+            );
+        }
+        line
+    };
+    let pairs = (0..members.len()).flat_map(|a| (a + 1..members.len()).map(move |b| (a, b)));
+    pairs.map(|(a, b)| angle(a, b)).collect()
+}
+
+/// An angle; a dash if one of the two did not move.
+fn degrees(angle: f64) -> String {
+    if angle.is_nan() {
+        return "–".to_string();
+    }
+    format!("{angle:.2}°")
 }
 
 /// Describes a parameter: name, shape, type, norm in θ0, and for each checkpoint the distance from
@@ -111,15 +188,24 @@ fn frozen(of: &InspectedNetwork) -> String {
 
 /// Describes a checkpoint: its distance from θ0, and how its match was verified.
 fn checkpoint(of: &InspectedNetwork, k: usize) -> String {
-    let (norm, origin) = (of.gram.norm(k), of.gram.norm_origin());
+    let (norm, origin) = (of.angles.norm(k), of.angles.norm_origin());
     let verified = match of.aligned.verified[k] {
         Verified::Value => "verified by value: θ0's state dict holds the values of the graph",
         Verified::Graph => "verified by its graph, which is the origin's node by node",
         Verified::Name => "matched by name only, not verified",
     };
-    format!(
+    let mut line = format!(
         "{}: ‖δ‖ = {norm:.6}, ‖δ‖/‖θ0‖ = {:.4}; {verified}",
         of.aligned.pool.members[k + 1].name,
         norm / origin
-    )
+    );
+    if let Some(rounding) = &of.rounding {
+        let _ = write!(
+            line,
+            "; 16 bits: ‖δ‖/ε = {:.1}, ‖δ‖ without rounding {:.6}",
+            rounding.ratio(k),
+            rounding.norm(k)
+        );
+    }
+    line
 }

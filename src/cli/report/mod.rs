@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use self::line::LineReport;
 pub use self::pairs::PairsReport;
 pub use self::plane::{PlaneReport, write_partial};
-pub use self::soup::SoupReport;
+pub use self::soup::{SoupReport, saved_model};
 pub use self::spectrum::SpectrumReport;
 use super::progress::Progress;
 use super::terminal::{note, print, warn};

@@ -41,7 +41,10 @@ impl Report for PairsReport<'_> {
     fn result(&self) -> Vec<String> {
         let averages = self.averages.iter();
         let said = averages.map(|it| format!("every soup is {it}"));
-        said.chain(extremes(self.pairs))
+        let of = self.pairs.angles_of.iter();
+        let of = of.map(|it| format!("norms and angles are of {it}"));
+        said.chain(of)
+            .chain(extremes(self.pairs))
             .chain(summary(self.pairs))
             .collect()
     }

@@ -8,7 +8,8 @@ use crate::cli::args::TableFormat;
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::provenance::Provenance;
-use crate::result::soup::{Evaluations, Soups, file};
+use crate::result::score::Score;
+use crate::result::soup::{Evaluations, SavedModel, Soups, file};
 
 /// Soups and how to present them.
 pub struct SoupReport<'r> {
@@ -86,4 +87,25 @@ fn effort(soups: &Soups, rate: f64) -> String {
         "{logits} models and {tried} soups evaluated, {remembered} soups reused; {samples} samples \
          through the network{learned}, {seconds:.1} s"
     )
+}
+
+/// Describes a saved model: what its file holds, beside what the table shows.
+pub fn saved_model(model: &SavedModel) -> String {
+    let SavedModel { path, dataset, .. } = model;
+    let values = |score: &Score| {
+        let accuracy = 100.0 * (1.0 - score.error);
+        format!("{accuracy:.2} % right, loss {:.4}", score.loss)
+    };
+    match (&model.score, &model.unchecked) {
+        (Some(score), _) => format!(
+            "saved   {path}: read back, {} on {dataset} ({} in the table: {})",
+            values(score),
+            model.method,
+            values(&model.table)
+        ),
+        (None, why) => format!(
+            "saved   {path}: not read back: {}",
+            why.as_deref().unwrap_or_default()
+        ),
+    }
 }

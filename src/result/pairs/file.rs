@@ -1,5 +1,5 @@
 //! Files of pairs: `NAME.csv`, `NAME.json`, which holds everything, and if asked for
-//! `NAME.layers.csv` and `NAME.theory.csv`.
+//! `NAME.layers.csv`, `NAME.groups.csv` and `NAME.theory.csv`.
 
 use std::path::Path;
 
@@ -32,6 +32,9 @@ struct Row<'a> {
     advantage_best_z: f64,
     disagreement: f64,
     error_correlation: f64,
+    angle_unrounded_deg: Option<f64>,
+    norm_a_unrounded: Option<f64>,
+    norm_b_unrounded: Option<f64>,
 }
 
 /// Writes all files; `csv` is the path of the table of pairs.
@@ -40,6 +43,7 @@ struct Row<'a> {
 /// When a file cannot be written.
 pub fn write(pairs: &Pairs, csv: &Path) -> Result<()> {
     write_rows_if_any(&csv.with_extension("layers.csv"), &pairs.layers)?;
+    write_rows_if_any(&csv.with_extension("groups.csv"), &pairs.groups)?;
     write_rows_if_any(&csv.with_extension("theory.csv"), &pairs.theory)?;
     write_rows(csv, rows(pairs))?;
     write_json(csv, pairs)
@@ -68,6 +72,9 @@ fn rows(pairs: &Pairs) -> impl Iterator<Item = Row<'_>> {
             advantage_best_z: row.advantage_best_z,
             disagreement: row.disagreement,
             error_correlation: row.error_correlation,
+            angle_unrounded_deg: pair.rounding.map(|it| it.angle_deg),
+            norm_a_unrounded: pair.rounding.map(|it| it.norm_a),
+            norm_b_unrounded: pair.rounding.map(|it| it.norm_b),
         })
     })
 }

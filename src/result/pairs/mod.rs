@@ -42,6 +42,12 @@ pub struct Pairs {
     pub theory_agreement: Vec<TheoryAgreement>,
     /// Angles within each tensor; empty unless asked for.
     pub layers: Vec<LayerAngle>,
+    /// Angles within each group of tensors; empty unless asked for.
+    #[serde(default)]
+    pub groups: Vec<GroupAngle>,
+    /// The tensors that norms and angles are of; `None` if all.
+    #[serde(default)]
+    pub angles_of: Option<String>,
     /// Warnings about the result.
     pub warnings: Vec<String>,
     /// Provenance of the numbers.
@@ -64,11 +70,37 @@ pub struct Pair {
     /// ‖δb‖.
     #[serde(with = "crate::base::number")]
     pub norm_b: f64,
+    /// What rounding does to these; `None` if all models are stored in 32 bits or more.
+    #[serde(default)]
+    pub rounding: Option<PairRounding>,
     /// Hyperparameters in which the two differ.
     pub differ: Vec<String>,
     /// One row per data set, then `shifts` and `all`: the means over the shift sets, and over the
     /// test and shift sets.
     pub rows: Vec<PairRow>,
+}
+
+/// Norms and angle of a pair with the checkpoints' own rounding to 16 bits taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairRounding {
+    /// Angle in degrees; NaN if no element is resolved.
+    #[serde(with = "crate::base::number")]
+    pub angle_deg: f64,
+    /// The fraction of elements whose rounding steps the models resolve: those of the angle.
+    #[serde(with = "crate::base::number")]
+    pub share: f64,
+    /// ‖δa‖.
+    #[serde(with = "crate::base::number")]
+    pub norm_a: f64,
+    /// ‖δb‖.
+    #[serde(with = "crate::base::number")]
+    pub norm_b: f64,
+    /// ‖δa‖/ε as stored: how many rounding errors the first moved.
+    #[serde(with = "crate::base::number")]
+    pub floors_a: f64,
+    /// ‖δb‖/ε.
+    #[serde(with = "crate::base::number")]
+    pub floors_b: f64,
 }
 
 /// Results of a pair on a data set, or the mean over several. Accuracies are fractions.
@@ -266,6 +298,28 @@ pub struct LayerAngle {
     #[serde(with = "crate::base::number")]
     pub norm_a: f64,
     /// ‖δb‖ within this tensor.
+    #[serde(with = "crate::base::number")]
+    pub norm_b: f64,
+}
+
+/// The angle of a pair within a group of tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupAngle {
+    /// Name of the first checkpoint.
+    pub a: String,
+    /// Name of the second checkpoint.
+    pub b: String,
+    /// `head`, `embedding`, `norm` or `body`.
+    pub group: String,
+    /// Number of its tensors.
+    pub tensors: usize,
+    /// Angle in degrees; NaN if one of the two did not move the group.
+    #[serde(with = "crate::base::number")]
+    pub angle_deg: f64,
+    /// ‖δa‖ within this group.
+    #[serde(with = "crate::base::number")]
+    pub norm_a: f64,
+    /// ‖δb‖ within this group.
     #[serde(with = "crate::base::number")]
     pub norm_b: f64,
 }

@@ -276,6 +276,7 @@ mod tests {
             comparisons: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
+            saved: Vec::new(),
             evaluations: Evaluations::default(),
             warnings: Vec::new(),
             provenance: Default::default(),

@@ -36,6 +36,9 @@ pub struct Soups {
     /// The course of each learned soup.
     #[serde(default)]
     pub learned: Vec<Learning>,
+    /// The saved models, as they were read back.
+    #[serde(default)]
+    pub saved: Vec<SavedModel>,
     /// Number of evaluations.
     pub evaluations: Evaluations,
     /// Warnings about the result.
@@ -161,6 +164,25 @@ impl fmt::Display for MethodResult {
             Combine::Probabilities => f.write_str(&row_name(self.method, self.combine)),
         }
     }
+}
+
+/// A model that was written to a file, read back and evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedModel {
+    /// The method, with its base and number.
+    pub method: String,
+    /// Path of the file.
+    pub path: String,
+    /// Element types of its mixed tensors: `graph`, `like`, `f32`, `bf16` or `f16`.
+    pub dtype: String,
+    /// The data set that the file was evaluated on: validation, or else the first.
+    pub dataset: String,
+    /// The score of the model in the file, at β = 1; `None` if it was not evaluated.
+    pub score: Option<Score>,
+    /// The score of the evaluated model, which the table shows.
+    pub table: Score,
+    /// Why the file was not evaluated.
+    pub unchecked: Option<String>,
 }
 
 /// A model's weight in a soup or an ensemble.

@@ -41,7 +41,7 @@ use self::found::Found;
 use self::group::Grouped;
 pub use self::left_out::LeftOut;
 pub use self::matches::{Match, MatchRule, Matches, Verified};
-pub use self::options::{Fixed, Options};
+pub use self::options::{Fixed, Options, fits};
 use self::origin::Origin;
 pub use self::prefix::Renaming;
 use super::pool::{Member, Pool};

@@ -68,7 +68,7 @@ impl Options {
 
 /// Whether a name matches a pattern, in which `*` stands for any characters or none. The time
 /// grows with the length of the name, not with the number of ways to divide it among the stars.
-pub(super) fn fits(name: &str, pattern: &str) -> bool {
+pub fn fits(name: &str, pattern: &str) -> bool {
     let Some((head, pattern)) = pattern.split_once('*') else {
         return name == pattern;
     };

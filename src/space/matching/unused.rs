@@ -6,6 +6,7 @@ use std::ops::Bound;
 use super::matches::Matches;
 use super::names::Names;
 use super::origin::Origin;
+use super::proof::Telling;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::by_initializer;
 
@@ -218,7 +219,7 @@ fn unread(origin: &Origin<'_>) -> BTreeSet<String> {
     let readers = by_initializer(&network.uses);
     let merged = readers.iter().filter(|(name, uses)| {
         let tensor = network.tensor(name).filter(|it| it.len() > 1);
-        uses.len() > 1 && tensor.is_some_and(Tensor::is_uniform)
+        uses.len() > 1 && tensor.is_some_and(Telling::is_uniform)
     });
     let places = merged.flat_map(|(_, uses)| uses);
     let mut nodes = places.map(|&index| network.uses[index].place.node);

@@ -17,6 +17,7 @@ pub use self::recipe::{RecipeMetadata, left_out, recipe};
 use super::matching::Aligned;
 use super::mix::Mix;
 use crate::base::atomic;
+use crate::base::dtype::Dtype;
 use crate::checkpoint::{Checkpoint, ending};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
@@ -48,6 +49,21 @@ pub fn check(path: &Path) -> Result<()> {
     Format::of(path).map(|_| ())
 }
 
+/// Checks that a file of this name can have element types of its own.
+///
+/// # Errors
+/// When it is an `.onnx` file, whose types are the network's.
+pub fn check_types(path: &Path, types: SaveType) -> Result<()> {
+    match Format::of(path)? {
+        Format::Onnx if types != SaveType::Graph => Err(Error::input(
+            path,
+            "is an .onnx file, whose element types are those of the network",
+        )
+        .help("--save-dtype is for .safetensors files")),
+        _ => Ok(()),
+    }
+}
+
 /// The files that saving a mix under this name writes.
 ///
 /// # Errors
@@ -72,11 +88,23 @@ pub fn check_content(path: &Path, aligned: &Aligned, checkpoints: &[Checkpoint])
     }
 }
 
+/// The element types of the mixed tensors in a `.safetensors` file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SaveType {
+    /// Those of the network, in which the mix is evaluated.
+    #[default]
+    Graph,
+    /// Those of the checkpoint that the file is like.
+    Like,
+    /// One for all.
+    Of(Dtype),
+}
+
 /// Saves a mix of the pool's members as a checkpoint, atomically.
 ///
-/// `.safetensors`: names, shapes, orientation, element types and order are those of the first
+/// `.safetensors`: names, shapes, orientation and order are those of the first
 /// `.safetensors` checkpoint with a nonzero coefficient (of the first at all if none has one).
-/// Tensors that are not parameters of the network (integers) are copied from it. Tensors left out
+/// The element types are `types`. Tensors that are not parameters of the network (integers) are copied from it. Tensors left out
 /// with --ignore are θ0's, as in the evaluated model. If all checkpoints are ONNX, the parameters
 /// have names and orientation as in the graph of the first with a nonzero coefficient.
 ///
@@ -94,11 +122,11 @@ pub fn save(
     mix: &Mix,
     aligned: &Aligned,
     network: &Network<'_>,
-    checkpoints: &[Checkpoint],
+    (checkpoints, types): (&[Checkpoint], SaveType),
     recipe: &RecipeMetadata,
 ) -> Result<()> {
     match Format::of(path)? {
-        Format::Safetensors => named::write(path, mix, aligned, checkpoints, recipe),
+        Format::Safetensors => named::write(path, mix, aligned, (checkpoints, types), recipe),
         Format::Onnx => {
             if network::has_data_file(network, aligned) {
                 network::write_two_files(path, network, aligned, mix, recipe)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::SaveType;
 use super::recipe::RecipeMetadata;
 use crate::base::atomic;
 use crate::base::dtype::Dtype;
@@ -52,7 +53,7 @@ pub fn write(
     path: &Path,
     mix: &Mix,
     aligned: &Aligned,
-    checkpoints: &[Checkpoint],
+    (checkpoints, types): (&[Checkpoint], SaveType),
     recipe: &RecipeMetadata,
 ) -> Result<()> {
     let pool = &aligned.pool;
@@ -79,6 +80,7 @@ pub fn write(
             *elements = Elements::Origin(source.clone());
         }
     }
+    retype(&mut plan.tensors, pool, types);
     plan.metadata.extend(recipe.clone());
     let declared = plan.tensors.iter().map(|(declared, _)| declared);
     let header = header(declared, &plan.metadata).map_err(|error| Error::runtime("", error))?;
@@ -98,6 +100,25 @@ pub fn write(
         }
         Ok(())
     })
+}
+
+/// Gives the mixed tensors other element types.
+fn retype(tensors: &mut [(Declared, Elements)], pool: &Pool, types: SaveType) {
+    let mut changed = false;
+    for (declared, elements) in &mut *tensors {
+        let dtype = match (&*elements, types) {
+            (Elements::Mixed(held), SaveType::Graph) => pool.parameters[held.parameter].dtype,
+            (Elements::Mixed(_), SaveType::Of(dtype)) => dtype,
+            _ => continue,
+        };
+        if let Some(dtype) = dtype.to_safetensors() {
+            changed |= dtype != declared.dtype;
+            declared.dtype = dtype;
+        }
+    }
+    if changed {
+        wide_first(tensors);
+    }
 }
 
 /// Checks that a file like the checkpoints' can hold the evaluated model.
