@@ -54,6 +54,15 @@ impl Outcomes {
         (0..self.len()).map(|sample| self.correct.contains(sample))
     }
 
+    /// The number of samples that one of two models has right and the other wrong, among those that
+    /// both have.
+    pub fn differing(&self, other: &Self) -> usize {
+        let both = self.len().min(other.len());
+        let mut differing = self.correct.clone();
+        differing.symmetric_difference_with(&other.correct);
+        differing.count_ones(..both)
+    }
+
     /// Makes outcomes of their parts; bits beyond the samples are dropped.
     pub fn new(losses: Vec<f32>, mut correct: FixedBitSet) -> Self {
         correct.grow(losses.len());
@@ -78,5 +87,27 @@ impl FromIterator<Outcome> for Outcomes {
         let mut all = Self::default();
         all.extend(outcomes);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_one_of_two_has_right_are_counted_one_by_one() {
+        let of = |right: &[bool]| -> Outcomes {
+            let outcomes = right.iter();
+            outcomes
+                .map(|&correct| Outcome { loss: 0.0, correct })
+                .collect()
+        };
+        // As many wrong in both, and none in common.
+        let (a, b) = (
+            of(&[true, false, true, false]),
+            of(&[false, true, false, true]),
+        );
+        assert_eq!((a.differing(&b), a.differing(&a)), (4, 0));
+        assert_eq!(a.differing(&of(&[true])), 0);
     }
 }

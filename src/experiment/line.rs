@@ -93,7 +93,12 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     let mut warnings = input_warnings::of_inputs(&engine, pool, Some(gram), sets, models);
     warnings.extend(session.aligned().warnings.clone());
     let rises = rises(session, &engine, &path, &answers.datasets)?;
-    let mut line = arrange(&path, &answers, (ensemble, rises), &session.names());
+    let differing = |member: usize, set: usize| {
+        let samples = answers.datasets[set].samples;
+        engine.differing(member, &Mix::unit(member, members), set, samples)
+    };
+    let names = session.names();
+    let mut line = arrange(&path, &answers, (ensemble, rises), (&names, &differing));
     line.summary.warnings.splice(0..0, warnings);
     let warnings = &mut line.summary.warnings;
     warnings.extend(of_batch_norm(session, &network, &path));
@@ -179,7 +184,7 @@ fn arrange(
     path: &CheckpointPath,
     answers: &Answers,
     (ensemble, rises): (Vec<Vec<Score>>, Vec<ThreeRises>),
-    names: &[String],
+    (names, differing): (&[String], &dyn Fn(usize, usize) -> Option<usize>),
 ) -> Line {
     let datasets = &answers.datasets;
     let (points, rest) = answers.scores.split_at(path.alphas.len());
@@ -189,7 +194,7 @@ fn arrange(
         let three = [0, 1, 2].map(|which: usize| three[which].barrier);
         Barriers::new(dataset, three)
     });
-    let checks = against_files(datasets, names, &answers.originals, models);
+    let checks = against_files(datasets, names, (&answers.originals, models), differing);
     let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {}: its file gives loss {:.6}, its mix {:.6}; do not trust this path",

@@ -77,14 +77,30 @@ impl<'r> PlaneRun<'r> {
         points.map(|(x, y)| self.basis.mix(x, y, members)).collect()
     }
 
+    /// The mixes that are held against the models' files: θ0, θ1 and θ2 as points of the plane, and
+    /// the further members.
+    fn checked(&self) -> Vec<Mix> {
+        let members = self.session.members();
+        let geometry = self.basis.geometry;
+        let on_plane = [geometry.a, geometry.b].map(|[x, y]| self.basis.mix(x, y, members));
+        let others = (3..members).map(|member| Mix::unit(member, members));
+        let origin = std::iter::once(Mix::unit(0, members));
+        origin.chain(on_plane).chain(others).collect()
+    }
+
     /// Assembles the plane from the evaluated scores.
     pub fn assemble(&self, answers: &Answers) -> Plane {
         let refinement = self.refinement();
         let surface = analysis::arrange(answers, self.basis, self.grid, &refinement, &self.names);
         let datasets = &answers.datasets;
         let as_mixes = [surface.on_plane.as_slice(), &surface.others].concat();
-        let checks =
-            self_check::against_files(datasets, &self.names, &answers.originals, &as_mixes);
+        let mixes = self.checked();
+        let differing = |model: usize, set: usize| {
+            let (mix, samples) = (&mixes[model], datasets[set].samples);
+            self.engine.differing(model, mix, set, samples)
+        };
+        let both = (answers.originals.as_slice(), as_mixes.as_slice());
+        let checks = self_check::against_files(datasets, &self.names, both, &differing);
         let mut warnings = self.session.aligned().warnings.clone();
         warnings.extend(disagreeing(&checks));
         warnings.extend(nonfinite(&surface));

@@ -30,7 +30,12 @@ pub fn against_files(
     let mixes = (0..files.len()).map(|member| vec![logits.first(member, 0, samples)]);
     let mixes: Vec<Vec<Score>> = mixes.collect();
     let set = DatasetInfo { samples, ..set };
-    let checks = self_check::against_files(&[set], &session.names(), &files, &mixes);
+    let differing = |member: usize, _| {
+        let (_, outcomes) = &files[member];
+        Some(outcomes.differing(&logits.outcomes_of(member, 0)))
+    };
+    let scores: Vec<Vec<Score>> = files.iter().map(|(score, _)| vec![*score]).collect();
+    let checks = self_check::against_files(&[set], &session.names(), (&scores, &mixes), &differing);
     let disagreeing = checks.iter().filter(|check| !check.agrees).map(|check| {
         format!(
             "{} on {samples} samples of {}: its file gives loss {:.6}, its tensors in the \

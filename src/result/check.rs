@@ -15,9 +15,8 @@ pub struct Check {
     /// Loss of the mix that should equal the checkpoint, in nats.
     #[serde(with = "crate::base::number")]
     pub loss_plane: f64,
-    /// Wrong samples of the mix minus those of the file. Samples that change in opposite directions
-    /// cancel.
-    pub error_difference: i64,
+    /// Number of samples that one of the two has right and the other wrong.
+    pub error_difference: usize,
     /// Whether the two agree within float32 rounding.
     pub agrees: bool,
 }

@@ -51,8 +51,8 @@ impl Engine<'_> {
         Ok((layout, tuning::time(context, &layout)?))
     }
 
-    /// Scores of original models on the first samples of the first data set, at most `samples`.
-    /// Nothing is kept.
+    /// Scores and outcomes of original models on the first samples of the first data set, at most
+    /// `samples`. Nothing is kept.
     ///
     /// # Errors
     /// Fails when ONNX Runtime refuses a model, or the user stopped the run.
@@ -60,7 +60,7 @@ impl Engine<'_> {
         &self,
         files: &[OriginalModel<'_>],
         samples: usize,
-    ) -> Result<Vec<Vec<Score>>> {
+    ) -> Result<Vec<(Score, Outcomes)>> {
         let (layout, _) = self.lay_out(files.len())?;
         let datasets = self.context.setup.datasets;
         let mut sizes = vec![0; datasets.len()];
@@ -72,10 +72,22 @@ impl Engine<'_> {
             ends: sizes,
             layout,
             observer: &(),
-            keeps: vec![false; files.len()],
+            keeps: vec![true; files.len()],
         };
-        let tallies = schedule.run(&run, &Journal::default(), |_| Ok(()))?;
-        Ok(tallies.iter().map(|sets| vec![sets[0].score()]).collect())
+        let nothing = Journal::default();
+        let tallies = schedule.run(&run, &nothing, |_| Ok(()))?;
+        let found = tallies.iter().enumerate().map(|(file, sets)| {
+            let outcomes = nothing.outcomes(file_key(file), 0, sets[0].samples())?;
+            Ok((sets[0].score(), outcomes.unwrap_or_default()))
+        });
+        found.collect()
+    }
+
+    /// The number of the first `samples` samples of a data set that one of an original model and a
+    /// mix has right and the other wrong; `None` if the outcomes of either are not known.
+    pub fn differing(&self, file: usize, mix: &Mix, set: usize, samples: usize) -> Option<usize> {
+        let of = |key: ModelKey| self.journal.outcomes(key, set, samples).ok().flatten();
+        Some(of(file_key(file))?.differing(&of(mix_key(mix))?))
     }
 
     /// A schedule of all models on the first samples of each data set, without limits.
