@@ -10,6 +10,7 @@ use crate::analysis::diversity::{self, diversity};
 use crate::analysis::pairs::{self as analysis, PairScores};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
+use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
 use crate::result::models::Individual;
 use crate::result::pairs::{LayerAngle, Pair, Pairs};
@@ -82,12 +83,7 @@ fn assemble(
     let (_, models) = session.individuals(evaluated.scores.clone(), &evaluated.calibrations);
     let gram = session.gram();
     let logits = &evaluated.logits;
-    let predictions = |member: usize| -> Vec<Vec<Option<u32>>> {
-        let sets = 0..evaluated.datasets.len();
-        sets.map(|set| logits.predictions(member, set)).collect()
-    };
-    // Of θ0 none are compared.
-    let predictions: Vec<_> = (1..session.members()).map(predictions).collect();
+    let predictions = predictions(logits, session.members());
     let pair = |(&(a, b), soup): (&(usize, usize), &Vec<Score>)| {
         let sets = 0..evaluated.datasets.len();
         let ensemble = sets.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));
@@ -130,6 +126,16 @@ fn assemble(
         models,
         hyperparameters: Vec::new(),
     })
+}
+
+/// The checkpoints' predictions, `[checkpoint][data set]`.
+fn predictions(logits: &Logits, members: usize) -> Vec<Vec<Vec<Option<u32>>>> {
+    let of = |member: usize| {
+        let sets = 0..logits.datasets();
+        sets.map(|set| logits.predictions(member, set)).collect()
+    };
+    // Those of θ0 are not compared.
+    (1..members).map(of).collect()
 }
 
 /// The columns in which two models differ.
