@@ -12,6 +12,7 @@ use crate::analysis::pairs::{self as analysis, PairModels};
 use crate::analysis::theory::agreements;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
+use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
 use crate::graph::groups::Group;
@@ -189,18 +190,14 @@ fn measured(
             .collect()
     };
     let logits = &evaluated.logits;
-    let predictions = |member: usize| -> Vec<Vec<Option<u32>>> {
-        let sets = sets.clone();
-        sets.map(|set| logits.predictions(member, set)).collect()
-    };
-    let predictions: Vec<_> = (0..session.members()).map(predictions).collect();
+    let predictions = predictions(logits, session.members());
     let members: Vec<Vec<Outcomes>> = (0..session.members()).map(of_member).collect();
     let rows = |(&(a, b), midpoint): (&(usize, usize), &Mix)| {
         let soup = sets.clone().map(|set| {
             let known = engine.outcomes(midpoint, set, datasets[set].samples)?;
             known.ok_or_else(|| {
                 Error::runtime("pairs", "are too many to compare them sample by sample")
-                    .help("take fewer with --sample, or fewer images with --limit")
+                    .help("take fewer with --pairs, or fewer samples with --limit")
             })
         });
         let soup = soup.collect::<Result<Vec<Outcomes>>>()?;
@@ -214,13 +211,23 @@ fn measured(
         };
         let mut rows = analysis::rows(datasets, models);
         let found = sets.clone().map(|set| {
-            let [a, b] = [a, b].map(|model| &predictions[model + 1][set]);
+            let [a, b] = [a, b].map(|model| &predictions[model][set]);
             diversity(a, b, logits.labels(set))
         });
         diversity::fill(&mut rows, datasets, &found.collect::<Vec<_>>());
         Ok(rows)
     };
     places.iter().zip(&midpoints).map(rows).collect()
+}
+
+/// The checkpoints' predictions, `[checkpoint][data set]`.
+fn predictions(logits: &Logits, members: usize) -> Vec<Vec<Vec<Option<u32>>>> {
+    let of = |member: usize| {
+        let sets = 0..logits.datasets();
+        sets.map(|set| logits.predictions(member, set)).collect()
+    };
+    // Those of θ0 are not compared.
+    (1..members).map(of).collect()
 }
 
 /// The columns in which two models differ.

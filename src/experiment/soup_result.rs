@@ -265,11 +265,11 @@ pub fn evaluations(engine: &Engine<'_>, members: usize) -> Evaluations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::learned::{Preset, learn};
+    use crate::analysis::learned::{Preset, lbfgs_settings, learn};
     use crate::analysis::recipe::mean;
     use crate::evaluate::quadratic::Quadratic;
     use crate::result::learned::Layers;
-    use crate::result::learned::LearningSettings;
+    use crate::result::learned::{LearningSettings, Length};
     use crate::result::method::Method;
     use crate::space::testing::random_pool;
 
@@ -330,5 +330,41 @@ mod tests {
         let text = broken(&learned.learning).unwrap();
         assert!(text.starts_with("learned: a loss or gradient became NaN or infinite at step 1"));
         assert!(text.ends_with("of epoch 0 is kept"));
+    }
+
+    #[test]
+    fn learning_that_ended_too_early_is_said() {
+        let pool = random_pool(3, &[vec![1]], 2);
+        let loss = Quadratic::new(&pool, vec![0.1], vec![1.0], 0.0);
+        let learn = |settings: &LearningSettings| {
+            learn(&loss, &pool, settings, &[], &|_| {})
+                .unwrap()
+                .learning
+        };
+        let short = LearningSettings {
+            length: Length::Epochs(1),
+            ..Preset::Released.settings()
+        };
+        let mut learning = learn(&short);
+        let last = learning.epochs.last_mut().unwrap();
+        (last.gain, last.gain_se) = (Some(0.002), Some(0.0005));
+        let text = unfinished(&learning).unwrap();
+        assert!(
+            text.contains("by 2.00e-3 ± 5.0e-4; --epochs 2 goes on"),
+            "{text}"
+        );
+        // Within its standard error.
+        learning.epochs.last_mut().unwrap().gain_se = Some(0.003);
+        assert_eq!(unfinished(&learning), None);
+        let one = LearningSettings {
+            length: Length::Epochs(1),
+            ..lbfgs_settings()
+        };
+        let text = unfinished(&learn(&one)).unwrap();
+        assert!(
+            text.contains("had not converged after 1 iterations"),
+            "{text}"
+        );
+        assert_eq!(unfinished(&learn(&lbfgs_settings())), None);
     }
 }

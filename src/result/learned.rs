@@ -186,10 +186,18 @@ pub struct Epoch {
     pub selection_error: f64,
     /// How much lower this loss is than that of the epoch before, and the paired standard error of
     /// this gain over the samples; `None` at the start and where single losses are not known.
-    #[serde(with = "crate::base::number", default)]
+    #[serde(
+        with = "crate::base::number",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub gain: Option<f64>,
     /// The standard error of `gain`.
-    #[serde(with = "crate::base::number", default)]
+    #[serde(
+        with = "crate::base::number",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub gain_se: Option<f64>,
     /// The factor β of the logits.
     #[serde(with = "crate::base::number")]
@@ -205,7 +213,7 @@ pub struct Epoch {
 pub enum Ended {
     /// All epochs were completed.
     Done,
-    /// L-BFGS found no step that lowers the loss by more than a millionth of it.
+    /// L-BFGS gained nothing more, and a new beginning toward what the slopes favour did not, either.
     Converged,
     /// The held-out samples showed no more gain.
     NoGain,

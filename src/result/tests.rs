@@ -111,10 +111,15 @@ fn soups_without_a_finite_number_are_read_back() {
         "methods": [{
             "method": "wise-ft", "base": "greedy", "setting": "NaN", "seed": 1, "members": ["a"],
             "coefficients": [{"model": "a", "tensor": "w", "coefficient": "NaN"}],
-            "beta": "NaN", "scores": [score()],
+            "combine": "probabilities", "beta": "NaN", "scores": [score()],
+            "calibration": {
+                "beta": "NaN",
+                "plain": [{"loss": "NaN", "ece": "inf", "brier": "NaN"}],
+                "calibrated": [],
+            },
         }],
         "decisions": [{
-            "method": "greedy", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
+            "method": "greedy-ensemble", "combine": "probabilities", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
             "added": false, "members": 0, "gained": 1, "lost": 2, "mcnemar_p": "NaN",
         }],
         "comparisons": [{
@@ -126,17 +131,18 @@ fn soups_without_a_finite_number_are_read_back() {
         "learned": [{
             "method": "learned",
             "settings": {
-                "layers": "tensor", "epochs": 1, "learning_rate": "NaN", "weight_decay": "NaN",
+                "layers": "tensor", "optimizer": "lbfgs", "epochs": 1, "learning_rate": "NaN", "weight_decay": "NaN",
                 "batch": 1, "softmax": true, "learns_beta": true, "holdout": "NaN", "patience": 1,
                 "seed": 0,
             },
+            "start": "greedy",
             "samples": [1, 2],
             "rows": [{"name": "w", "tensors": ["w"]}],
             "steps": [
                 {"step": 1, "epoch": 1, "batch_loss": "NaN", "batch_error": "NaN", "beta": "NaN"},
             ],
             "epochs": [{
-                "epoch": 0, "step": 0, "selection_loss": "NaN", "selection_error": "NaN",
+                "epoch": 0, "step": 0, "selection_loss": "NaN", "selection_error": "NaN", "gain": "NaN", "gain_se": "inf",
                 "beta": "NaN", "alpha": [["NaN", "inf"]],
             }],
             "best": 0,
@@ -177,6 +183,7 @@ fn pairs_without_a_finite_number_are_read_back() {
                 "accuracy_b": "NaN", "accuracy_soup": "NaN", "accuracy_ensemble": "NaN",
                 "advantage": "NaN", "advantage_se": "NaN", "advantage_z": "NaN",
                 "advantage_best": "NaN", "advantage_best_se": "NaN", "advantage_best_z": "inf",
+                "disagreement": "NaN", "error_correlation": "NaN",
             }],
         }],
         "angle_advantage": correlation(),

@@ -19,88 +19,31 @@ mod layers;
 mod lbfgs;
 #[cfg(test)]
 mod optimum_tests;
+mod preset;
 mod start;
 #[cfg(test)]
 mod tests;
 
 use std::rc::Rc;
 
-use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
-use serde::Deserialize;
 
 use self::adamw::AdamW;
 use self::candidate::Begin;
 pub use self::candidate::Candidate;
 use self::coefficients::Coefficients;
-use self::lbfgs::{Advance, Lbfgs, Place};
+use self::lbfgs::{Advance, LEAST_GAIN, LEAST_PROMISE, Lbfgs, Place};
+pub use self::preset::{Preset, lbfgs_settings};
 pub use self::start::hold;
 use crate::error::Result;
 use crate::evaluate::differentiable_loss::{DifferentiableLoss, Fit};
 use crate::evaluate::metrics::Outcome;
-use crate::result::learned::{
-    Ended, Epoch, Layers, Learning, LearningSettings, Length, Optimizer, Step,
-};
+use crate::result::learned::{Ended, Epoch, Layers, Learning, LearningSettings, Optimizer, Step};
 use crate::result::method::Method;
 use crate::space::mix::Mix;
 use crate::space::pool::Pool;
-
-/// Settings of AdamW. The released code is `learned_bylayer.py`: 26,000 images in batches of 256 are
-/// about 102 steps an epoch. Presets count steps, so that a small validation set is not left before
-/// the soup is learned.
-//
-// The paper's settings are quoted from memory (its appendix was not at hand); its batch size and
-// weight decay are unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// 306 steps (3 epochs of the released code's) at learning rate 0.1; the rest, which the paper does not say, from the released code
-    Paper,
-    /// 510 steps at learning rate 0.05, no weight decay, batches of 256, as in the paper's released code
-    Released,
-}
-
-impl Preset {
-    /// The preset's settings, with a softmax, a learned β, and no held-out samples.
-    pub fn settings(self) -> LearningSettings {
-        let (steps, learning_rate) = match self {
-            Self::Paper => (306, 0.1),
-            Self::Released => (510, 0.05),
-        };
-        LearningSettings {
-            layers: Layers::All,
-            optimizer: Optimizer::AdamW,
-            length: Length::Steps(steps),
-            learning_rate,
-            weight_decay: 0.0,
-            batch: 256,
-            softmax: true,
-            learns_beta: true,
-            holdout: None,
-            patience: 2,
-            seed: 0,
-        }
-    }
-}
-
-/// Settings of L-BFGS: all samples in every iteration, and 200 iterations at most. With held-out
-/// samples, five iterations without gain end it: single ones may lose and the next one gain.
-pub fn lbfgs_settings() -> LearningSettings {
-    LearningSettings {
-        optimizer: Optimizer::Lbfgs,
-        length: Length::Epochs(200),
-        patience: 5,
-        ..Preset::Released.settings()
-    }
-}
-
-/// The fraction of the loss that an iteration of L-BFGS must gain for the next to be worth it.
-const LEAST_GAIN: f64 = 1e-6;
-
-/// The fraction of the loss that slopes must promise for L-BFGS to begin anew.
-const LEAST_PROMISE: f64 = 1e-3;
 
 /// A step of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::evaluate::differentiable_loss::CoefficientGradient;
 use crate::evaluate::logits::{Logits, Scratch};
-use crate::result::learned::Start;
+use crate::result::learned::{Length, Start};
 use crate::space::testing::random_pool;
 
 /// Linear classifiers; each class's weights are a tensor of their own.
@@ -157,26 +157,25 @@ fn from_vertices(linear: &Linear, settings: &LearningSettings) -> Learned {
 }
 
 #[test]
-fn lbfgs_finds_the_optimum_of_a_convex_loss_from_the_uniform_soup_and_from_a_vertex() {
+fn lbfgs_finds_the_optimum_of_a_convex_loss_from_a_vertex() {
     let oracle = oracle();
     let linear = Linear::new(&oracle);
     for (layers, key) in [(Layers::All, "one"), (Layers::Tensor, "by_class")] {
         let optimum = oracle[key]["loss"].as_f64().unwrap();
-        let uniform = learn(&linear, &linear.pool(), &lbfgs(layers), &[], &|_| {}).unwrap();
-        let vertex = from_vertices(&linear, &lbfgs(layers));
-        for learned in [uniform, vertex] {
-            // It ends where an iteration gains a millionth, or the slopes promise a thousandth.
-            let (found, course) = (learned.fit.loss, &learned.learning);
-            assert!(found >= optimum - 1e-9, "{key}: {found} for {optimum}");
-            assert!(found < optimum * 1.001, "{key}: {found} for {optimum}");
-            assert_eq!(course.ended, Ended::Converged, "{key}: {found} {optimum}");
-        }
+        let learned = from_vertices(&linear, &lbfgs(layers));
+        let (found, course) = (learned.fit.loss, &learned.learning);
+        let start = course.epochs[0].selection_loss;
+        // It ends where a new beginning gains less than a thousandth of the loss.
+        assert!(found >= optimum - 1e-9, "{key}: {found} for {optimum}");
+        assert!(found < optimum * 1.003, "{key}: {found} for {optimum}");
+        assert!(start - found > 0.98 * (start - optimum), "{key}: {found}");
+        assert_eq!(course.ended, Ended::Converged, "{key}");
     }
     let learned = from_vertices(&linear, &lbfgs(Layers::All));
     let expected = numbers(&oracle["one"]["alpha"]);
-    // Flat to second order: 1e-3 of the loss is about 3e-2 in α.
+    // Flat to second order: 3e-3 of the loss is about 5e-2 in α.
     for (a, b) in learned.mix.row(0)[1..].iter().zip(expected) {
-        assert!((a - b).abs() < 0.03, "{:?}", learned.mix.row(0));
+        assert!((a - b).abs() < 0.05, "{:?}", learned.mix.row(0));
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::evaluate::differentiable_loss::CoefficientGradient;
 use crate::evaluate::quadratic::Quadratic;
+use crate::result::learned::Length;
 use crate::space::testing::{pool, random_pool};
 
 fn settings(layers: Layers, epochs: usize) -> LearningSettings {
@@ -131,6 +132,77 @@ fn the_minimum_between_two_models_is_found() {
 }
 
 #[test]
+fn lbfgs_finds_the_minimum_of_a_quadratic_loss() {
+    let pool = pool(&[&[9.0, 9.0], &[0.0, 0.0], &[1.0, 2.0], &[-3.0, 5.0]]);
+    // Of the segment between the first two, as in the test above; the third model is far off.
+    let loss = Quadratic::new(&pool, vec![0.1, 1.2], vec![3.0, 1.0], 0.5);
+    for softmax in [true, false] {
+        let settings = LearningSettings {
+            softmax,
+            ..lbfgs_settings()
+        };
+        let found = learned(&loss, &pool, &settings);
+        assert_eq!(found.learning.ended, Ended::Converged);
+        let theta = loss.theta(&found.mix);
+        let slope = [3.0 * (theta[0] - 0.1), theta[1] - 1.2];
+        // At the minimum of the plane through the models, there is no slope at all; of their hull,
+        // none toward a model.
+        for model in [[0.0, 0.0], [1.0, 2.0], [-3.0, 5.0]] {
+            let toward = (0..2).map(|k| slope[k] * (model[k] - theta[k]));
+            assert!(toward.sum::<f64>() > -1e-3, "{theta:?}");
+        }
+        assert!((found.beta - 1.0).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn a_start_is_mixed_with_a_little_of_another_soup_within_the_hull() {
+    let pool = random_pool(4, &[vec![2]], 1);
+    let loss = Quadratic::new(&pool, vec![0.0; 2], vec![1.0; 2], 0.0);
+    let vertex = vec![vec![0.0, 1.0, 0.0]];
+    let uniform = vec![vec![1.0 / 3.0; 3]];
+    for (softmax, optimizer, expected) in [
+        (true, Optimizer::AdamW, [0.05 / 3.0, 0.95 + 0.05 / 3.0]),
+        (true, Optimizer::Lbfgs, [0.05 / 3.0, 0.95 + 0.05 / 3.0]),
+        (false, Optimizer::Lbfgs, [0.0, 1.0]),
+    ] {
+        let settings = LearningSettings {
+            softmax,
+            optimizer,
+            ..settings(Layers::All, 1)
+        };
+        let coefficients = Coefficients::new(&loss, &pool, &settings);
+        let alpha = coefficients.alpha(&coefficients.free(&vertex, &uniform));
+        for (a, b) in alpha[0].iter().zip(expected) {
+            assert!((a - b).abs() < 1e-12, "{alpha:?}");
+        }
+    }
+}
+
+#[test]
+fn an_epoch_has_its_gain_with_a_paired_standard_error() {
+    let found = gain(&[1.0, 2.0, 4.0], &[0.5, 1.0, 2.5]);
+    // Falls of 0.5, 1 and 1.5: their standard deviation is 0.5.
+    assert!((found.0 - 1.0).abs() < 1e-15 && (found.1 - 0.5 / 3.0_f64.sqrt()).abs() < 1e-15);
+    let loss = Targets::new(&[0.0, 1.0, 2.0], &[1.2, 1.9, 1.6]);
+    let course = learned(&loss, &loss.pool(), &settings(Layers::All, 3)).learning;
+    assert_eq!(course.epochs[0].gain, None);
+    for pair in course.epochs.windows(2) {
+        let fall = pair[0].selection_loss - pair[1].selection_loss;
+        assert!((pair[1].gain.unwrap() - fall).abs() < 1e-12);
+        assert!(pair[1].gain_se.unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn presets_count_steps_and_round_up_to_whole_epochs() {
+    assert_eq!(Length::Steps(510).epochs(102), 5);
+    assert_eq!(Length::Steps(510).epochs(20), 26);
+    assert_eq!(Length::Steps(510).epochs(1000), 1);
+    assert_eq!(Length::Epochs(3).epochs(20), 3);
+}
+
+#[test]
 fn by_tensor_each_finds_its_own_minimum() {
     let pool = random_pool(4, &[vec![7], vec![5, 2], vec![6]], 3);
     let parts = [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]];
@@ -167,9 +239,15 @@ fn slopes_in_what_is_free_are_those_of_differences() {
     let minimum = (0..11).map(|k| f64::from(k) / 20.0 - 0.3).collect();
     let loss = Quadratic::new(&pool, minimum, vec![2.0; 11], 0.0);
     for (layers, rows) in [(Layers::All, 1), (Layers::Tensor, 3), (Layers::Block, 2)] {
-        for softmax in [true, false] {
+        let maps = [
+            (true, Optimizer::AdamW),
+            (true, Optimizer::Lbfgs),
+            (false, Optimizer::Lbfgs),
+        ];
+        for (softmax, optimizer) in maps {
             let settings = LearningSettings {
                 softmax,
+                optimizer,
                 ..settings(layers, 1)
             };
             let coefficients = Coefficients::new(&loss, &pool, &settings);

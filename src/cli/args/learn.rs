@@ -264,6 +264,16 @@ mod tests {
             ..LearnOptions::default()
         };
         assert!(message(all, &[Method::LearnedByLayer]).contains("expected tensor or block"));
+        let mixed = LearnOptions {
+            optimizer: Some(Optimizer::Lbfgs),
+            lr: Some(0.1),
+            ..LearnOptions::default()
+        };
+        let text = message(mixed, &[Method::Learned]);
+        assert!(
+            text.starts_with("--lr: does not apply to --optimizer lbfgs"),
+            "{text}"
+        );
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let lr = LearnOptions {
                 lr: Some(rate),
