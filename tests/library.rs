@@ -62,6 +62,8 @@ fn choices_need_a_validation_set_and_comparisons_all_samples() {
             rule: Default::default(),
             orders: 0,
             learning: None,
+            rays: Default::default(),
+            resamples: None,
             saves: Vec::new(),
         }
     };

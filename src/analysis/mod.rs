@@ -15,6 +15,7 @@ pub mod origin;
 pub mod pairs;
 pub mod plane;
 pub mod recipe;
+pub mod resample;
 pub mod self_check;
 pub mod soup;
 pub mod spectrum;

@@ -4,6 +4,7 @@
 use super::data::LoadedData;
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings, self_check};
+use crate::analysis::greedy::ranked;
 use crate::error::Result;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
@@ -64,6 +65,16 @@ impl EvaluatedModels {
             logits,
             scores,
         })
+    }
+
+    /// The checkpoints by ascending validation error; in the order of the list without a validation
+    /// set.
+    pub fn ranked(&self) -> Vec<usize> {
+        let checkpoints: Vec<usize> = (1..self.scores.len()).collect();
+        match self.validation() {
+            Some(set) => ranked(&checkpoints, |member| self.scores[member][set]),
+            None => checkpoints,
+        }
     }
 
     /// Index of the validation set among the data sets.

@@ -11,7 +11,7 @@ use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, Theory
 use crate::result::plane::{Geometry, PlacedModel, Plane, PlaneSummary};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Evaluations, MethodResult, Soups};
+use crate::result::soup::{Evaluations, MethodResult, RayPoint, Soups};
 
 /// A pseudo-random number between 0 and 1, determined by `k`.
 fn noise(k: usize) -> f64 {
@@ -63,6 +63,7 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         members: Vec::new(),
         coefficients: Vec::new(),
         beta: None,
+        val_in_sample: method.selects(),
         scores: scores(test, shifts),
     }
 }
@@ -105,12 +106,22 @@ pub fn soups() -> Soups {
         origin: individual("zs", 80.5, 80.3),
         models: (0..16).map(model).collect(),
         methods,
+        rays: Vec::new(),
+        resampling: None,
         comparisons: Vec::new(),
         decisions: Vec::new(),
         learned: Vec::new(),
         evaluations: Evaluations::default(),
         warnings: Vec::new(),
         provenance: Provenance::default(),
+    }
+}
+
+/// A mix on a ray with these accuracies in percent.
+pub fn ray_point(alpha: f64, test: f64, shifts: f64) -> RayPoint {
+    RayPoint {
+        alpha,
+        scores: scores(test, shifts),
     }
 }
 

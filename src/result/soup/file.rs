@@ -1,6 +1,6 @@
 //! Files of soups: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
-//! `NAME.comparisons.csv`, for learned soups `NAME.learned.csv`, and `NAME.json`, which holds
-//! everything.
+//! `NAME.comparisons.csv`, `NAME.rays.csv` unless rays are left out, for learned soups
+//! `NAME.learned.csv`, with resamples `NAME.resample.csv`, and `NAME.json`, which holds everything.
 
 use std::path::Path;
 
@@ -18,13 +18,19 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     table(&csv.with_extension("models.csv"), &models(soups))?;
     table(&csv.with_extension("weights.csv"), &weights(soups))?;
     table(&csv.with_extension("trace.csv"), &trace(soups))?;
-    let learned_csv = csv.with_extension("learned.csv");
-    if soups.learned.is_empty() {
-        remove_stale(&learned_csv);
-    } else {
-        table(&learned_csv, &learned(soups))?;
-    }
+    table_if(
+        !soups.learned.is_empty(),
+        &csv.with_extension("learned.csv"),
+        || learned(soups),
+    )?;
+    table_if(
+        !soups.rays.is_empty(),
+        &csv.with_extension("rays.csv"),
+        || rays(soups),
+    )?;
     write_rows_if_any(&csv.with_extension("comparisons.csv"), &soups.comparisons)?;
+    let models = soups.resampling.as_ref().map_or(&[][..], |it| &it.models);
+    write_rows_if_any(&csv.with_extension("resample.csv"), models)?;
     table(csv, &methods(soups))?;
     write_json(csv, soups)
 }
@@ -37,6 +43,10 @@ pub fn read(csv: &Path) -> Result<Soups> {
     read_json(csv, "table of soups")
 }
 
+/// Name of the column that tells whether the validation set was used for a choice of the model, so
+/// that its accuracy there is in-sample.
+const IN_SAMPLE: &str = "val_in_sample";
+
 /// Rows of text, `rows[row][column]`, the header first.
 type Rows = Vec<Vec<String>>;
 
@@ -45,10 +55,34 @@ fn table(path: &Path, rows: &Rows) -> Result<()> {
     write_under(path, header.iter().flatten(), rows)
 }
 
+/// Writes a table if the result has one, or else removes an earlier run's.
+fn table_if(is_there: bool, path: &Path, rows: impl FnOnce() -> Rows) -> Result<()> {
+    if is_there {
+        return table(path, &rows());
+    }
+    remove_stale(path);
+    Ok(())
+}
+
+/// Makes one row per mix of each ray.
+fn rays(soups: &Soups) -> Rows {
+    let names = ["method", "seed", "alpha"].map(String::from).to_vec();
+    let mut rows = vec![[names, Accuracies::header(&soups.datasets)].concat()];
+    for ray in &soups.rays {
+        rows.extend(ray.points.iter().map(|point| {
+            let names = [ray.to_string(), seed(ray.seed), point.alpha.to_string()];
+            let accuracies = Accuracies::of(&soups.datasets, &point.scores);
+            [names.to_vec(), accuracies.record(&soups.datasets)].concat()
+        }));
+    }
+    rows
+}
+
 /// Makes one row per method. `val_loss` is the loss of β·logits. `beta` is 1 except in learned
 /// soups: losses at different β do not compare models, as β alone may halve a loss.
 fn methods(soups: &Soups) -> Rows {
-    let names = ["method", "seed", "members"].map(String::from).to_vec();
+    let names = ["method", "seed", "members", IN_SAMPLE];
+    let names = names.map(String::from).to_vec();
     let beta = vec!["beta".to_string()];
     let header = [names, Accuracies::header(&soups.datasets), beta].concat();
     let row = |result: &MethodResult| {
@@ -57,6 +91,7 @@ fn methods(soups: &Soups) -> Rows {
             result.to_string(),
             seed(result.seed),
             result.members.join(";"),
+            result.val_in_sample.to_string(),
         ];
         let beta = vec![result.beta.unwrap_or(1.0).to_string()];
         [names.to_vec(), accuracies.record(&soups.datasets), beta].concat()
@@ -72,7 +107,8 @@ fn models(soups: &Soups) -> Rows {
         .into_iter()
         .flat_map(|model| model.hyperparameters.keys());
     let names = ["name", "path"].map(String::from).into_iter();
-    let own = Accuracies::header(&soups.datasets);
+    let in_sample = vec![IN_SAMPLE.to_string()];
+    let own = [in_sample, Accuracies::header(&soups.datasets)].concat();
     // If the list has a column of the same name, the measured one keeps the name.
     let columns = columns.map(|column| {
         if own.contains(column) {
@@ -85,8 +121,9 @@ fn models(soups: &Soups) -> Rows {
     let row = |model: &Individual| {
         let names = vec![model.name.clone(), model.path.clone()];
         let values = model.hyperparameters.values().cloned().collect();
+        let in_sample = vec![soups.is_chosen(model).to_string()];
         let accuracies = Accuracies::of(&soups.datasets, &model.scores);
-        [names, values, accuracies.record(&soups.datasets)].concat()
+        [names, values, in_sample, accuracies.record(&soups.datasets)].concat()
     };
     std::iter::once(header)
         .chain(soups.models.iter().map(row))
@@ -247,6 +284,8 @@ mod tests {
             },
             models: Vec::new(),
             methods: Vec::new(),
+            rays: Vec::new(),
+            resampling: None,
             comparisons: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
@@ -290,6 +329,7 @@ mod tests {
             members: vec!["ft1".to_string()],
             coefficients: Vec::new(),
             beta,
+            val_in_sample: beta.is_some(),
             scores: vec![Score {
                 loss: 0.5,
                 loss_se: 0.1,
@@ -310,9 +350,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("soup.csv");
         write(&soups, &csv).unwrap();
-        let expected = "method,seed,members,val_accuracy,val_loss,test_accuracy,shift_accuracy,beta\n\
-                        uniform,,ft1,0.75,0.5,NaN,NaN,1\n\
-                        learned,,ft1,0.75,0.5,NaN,NaN,2.5\n";
+        let expected = "method,seed,members,val_in_sample,val_accuracy,val_loss,test_accuracy,\
+                        shift_accuracy,beta\n\
+                        uniform,,ft1,false,0.75,0.5,NaN,NaN,1\n\
+                        learned,,ft1,true,0.75,0.5,NaN,NaN,2.5\n";
         assert_eq!(std::fs::read_to_string(&csv).unwrap(), expected);
     }
 

@@ -1,12 +1,16 @@
 //! The soups table: single models, averages of weights, ensembles of logits.
 
 pub mod file;
+mod ray;
+mod resampling;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::ray::{Ray, RayPoint};
+pub use self::resampling::{Inclusion, Resampling, Spread};
 use crate::result::comparison::Comparison;
 use crate::result::learned::Learning;
 use crate::result::method::{Method, MethodName};
@@ -27,6 +31,12 @@ pub struct Soups {
     pub methods: Vec<MethodResult>,
     /// Every decision of the greedy methods, in order.
     pub decisions: Vec<Decision>,
+    /// The ways from θ0 to the best individual model and to each soup that is one row of the table.
+    #[serde(default)]
+    pub rays: Vec<Ray>,
+    /// How the greedy soup depends on the images of the validation set, if that was asked for.
+    #[serde(default)]
+    pub resampling: Option<Resampling>,
     /// Comparisons of the methods on the same samples: with the best individual model, and with
     /// every method that is one row of the table.
     #[serde(default)]
@@ -82,6 +92,14 @@ impl Soups {
         kinds.into_iter().flat_map(rows).collect()
     }
 
+    /// Whether a model is in the table because it has the best or the second best validation accuracy.
+    pub fn is_chosen(&self, model: &Individual) -> bool {
+        self.methods.iter().any(|made| {
+            let of_one = matches!(made.method, Method::Best | Method::Second);
+            of_one && made.val_in_sample && made.members.first() == Some(&model.name)
+        })
+    }
+
     /// The comparison of a result with a reference on a data set or a mean, if there is one.
     pub fn comparison(
         &self,
@@ -119,6 +137,10 @@ pub struct MethodResult {
     /// Factor of the logits of a learned soup.
     #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
+    /// Whether the validation set chose the model, its coefficients or its number: its accuracy there
+    /// is then in-sample, too high on average.
+    #[serde(default)]
+    pub val_in_sample: bool,
     /// `scores[data set]`. With a β, the loss on the validation set is that of β·logits; all other
     /// losses are those of the logits themselves.
     pub scores: Vec<Score>,
@@ -134,7 +156,7 @@ impl MethodResult {
     /// The method's name in the paper's table, without its number.
     pub fn label(&self) -> String {
         match self.base {
-            Some(base) => format!("WiSE-FT of {}", base.label()),
+            Some(base) => format!("{}, shortened", base.label()),
             None => self.method.label().to_string(),
         }
     }
