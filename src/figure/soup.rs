@@ -181,6 +181,7 @@ fn color(method: Method) -> RGBColor {
         Method::SlerpTasks => theme::GROUPS[2],
         Method::Uniform => theme::UNIFORM,
         Method::Greedy => theme::GREEDY,
+        Method::GreedyRandom => theme::PALE,
         Method::Learned | Method::LearnedByLayer => theme::LEARNED,
         Method::TaskArithmetic => theme::GROUPS[1],
         Method::ModelStock => theme::GROUPS[3],

@@ -118,6 +118,14 @@ fn the_table_is_what_its_parts_say() {
     for method in ["greedy", "greedy-ensemble"] {
         assert!(val(row(method)) >= val(row("best")), "{method}");
     }
+    // Nothing was chosen for the plain means, and of the models only two were.
+    for row in &table {
+        let is_plain = ["uniform", "ensemble"].contains(&row["method"].as_str());
+        assert_eq!(row["val_in_sample"], (!is_plain).to_string(), "{row:?}");
+    }
+    for (rank, model) in ranked.iter().enumerate() {
+        assert_eq!(model["val_in_sample"], (rank < 2).to_string(), "{model:?}");
+    }
     let random: Vec<_> = table
         .iter()
         .filter(|row| row["method"] == "greedy-random")
@@ -217,8 +225,8 @@ fn one_model_is_its_own_soup() {
     // There is no second, which is said.
     let random = methods.iter().filter(|name| **name == "greedy-random");
     assert_eq!(random.count(), 10);
-    // Without these and the eleven α: three means of weights, two of logits, two learned soups.
-    assert!(!methods.contains(&"second") && methods.len() == 10 + 11 + 6);
+    // Beside these and the eleven α: three means of weights, two of logits, two learned soups.
+    assert!(!methods.contains(&"second") && methods.len() == 10 + 11 + 7);
     let warnings = json(out.path())["warnings"].to_string();
     assert!(warnings.contains("second is undefined"), "{warnings}");
     assert!(table.iter().all(|row| row["members"] == "only"));
