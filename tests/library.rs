@@ -64,6 +64,8 @@ fn choices_need_a_validation_set_and_comparisons_all_samples() {
             orders: 0,
             combine: vec![Combine::Logits],
             learning: None,
+            rays: Default::default(),
+            resamples: None,
             saves: Vec::new(),
         }
     };

@@ -29,14 +29,28 @@ const SMALLEST_PRODUCT: f64 = 1e-6;
 const CANCELLED: f64 = 1e-9;
 
 /// θ0 + α·(θ − θ0) = (1−α)·θ0 + α·θ: robust fine-tuning (WiSE-FT, Wortsman et al. 2022) of any mix
-/// θ. `alpha` must be finite.
+/// θ. `alpha` must be finite. 0 is θ0 and 1 the mix itself, also where each tensor has its own row.
 pub fn wise_ft(base: &Mix, alpha: f64) -> Mix {
+    if alpha == 0.0 {
+        return Mix::unit(0, base.row(0).len());
+    }
+    if alpha == 1.0 {
+        return base.clone();
+    }
     let shortened = |row: &Vec<f64>| {
         let mut row: Vec<f64> = row.iter().map(|c| alpha * c).collect();
         row[0] += 1.0 - alpha;
         row
     };
     Mix::linear(base.rows().iter().map(shortened).collect())
+}
+
+/// The ray from θ0 to a mix: [`wise_ft`] of it at `count` evenly spaced α, 0 and 1 among them. `count`
+/// is 2 or more.
+pub fn ray(model: &Mix, count: usize) -> Vec<(f64, Mix)> {
+    let steps = count.max(2) - 1;
+    let alphas = (0..=steps).map(|step| step as f64 / steps as f64);
+    alphas.map(|alpha| (alpha, wise_ft(model, alpha))).collect()
 }
 
 /// θ0 + s·(θ̄ − θ0), where θ̄ is the mean of `members` of a pool of `size` members: task arithmetic,
@@ -298,6 +312,23 @@ mod tests {
         assert_eq!(wise_ft(&soup, 1.0), soup);
         close(delta(&wise_ft(&soup, 0.5), &members), [0.5, 1.0, 0.25]);
         close(delta(&wise_ft(&soup, 1.5), &members), [1.5, 3.0, 0.75]);
+    }
+
+    #[test]
+    fn the_ends_of_a_ray_are_the_origin_and_the_model_whatever_its_rows() {
+        let by_tensor = Mix::by_parameter(vec![vec![0.0, -0.5, 1.5], vec![0.0, 0.3, 0.7]]);
+        for model in [Mix::new(vec![0.0, 0.3, 0.7]), by_tensor] {
+            let ray = ray(&model, 11);
+            assert_eq!(ray.len(), 11);
+            assert_eq!((ray[0].0, &ray[0].1), (0.0, &Mix::unit(0, 3)));
+            assert_eq!((ray[10].0, &ray[10].1), (1.0, &model));
+            // What a sweep of WiSE-FT has is no other mix.
+            for (tenths, (alpha, mix)) in ray.iter().enumerate() {
+                assert_eq!(*mix, wise_ft(&model, tenths as f64 / 10.0), "{alpha}");
+            }
+        }
+        let alphas: Vec<f64> = ray(&Mix::unit(1, 2), 3).iter().map(|it| it.0).collect();
+        assert_eq!(alphas, [0.0, 0.5, 1.0]);
     }
 
     #[test]

@@ -134,12 +134,12 @@ fn bootstrap(
 
 /// A uniform integer in 0..bound: the high word of a 128-bit product. Some values are more likely
 /// than others by bound/2⁶⁴, which affects no interval.
-fn below(generator: &mut impl Rng, bound: usize) -> usize {
+pub(super) fn below(generator: &mut impl Rng, bound: usize) -> usize {
     ((u128::from(generator.next_u64()) * bound as u128) >> 64) as usize
 }
 
 /// The value below which a fraction `p` of the sorted values lies, linear between neighbours.
-fn percentile(sorted: &[f64], p: f64) -> f64 {
+pub(super) fn percentile(sorted: &[f64], p: f64) -> f64 {
     let at = p * (sorted.len() - 1) as f64;
     let (low, part) = (at.floor() as usize, at.fract());
     let high = (low + 1).min(sorted.len() - 1);

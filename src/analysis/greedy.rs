@@ -39,6 +39,17 @@ pub enum GreedyRule {
     Above,
 }
 
+impl GreedyRule {
+    /// Whether a model is added with which the error is this, and the lowest before it was that; the
+    /// first model always is.
+    pub fn adds(self, error: f64, lowest: f64) -> bool {
+        match self {
+            Self::AtLeast => error <= lowest,
+            Self::Above => error < lowest,
+        }
+    }
+}
+
 /// A model that a greedy method tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trial {
@@ -65,11 +76,7 @@ pub fn greedy(
     for &member in order {
         chosen.push(member);
         let error = error(&chosen)?;
-        let added = match rule {
-            _ if chosen.len() == 1 => true,
-            GreedyRule::AtLeast => error <= lowest,
-            GreedyRule::Above => error < lowest,
-        };
+        let added = chosen.len() == 1 || rule.adds(error, lowest);
         if added {
             lowest = error;
         } else {

@@ -19,6 +19,7 @@ pub mod pairs;
 pub mod plane;
 mod quantities;
 pub mod recipe;
+pub mod resample;
 pub mod self_check;
 pub mod soup;
 pub mod spectrum;

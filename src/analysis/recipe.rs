@@ -135,6 +135,11 @@ impl Recipe {
         }
     }
 
+    /// Whether the validation set chose its models or its weights; a setting aside.
+    pub fn selects(&self) -> bool {
+        self.base.unwrap_or(self.method).selects()
+    }
+
     /// What tells this recipe from the others of a run.
     pub fn key(&self) -> (Method, Option<Method>, Combine, Option<f64>, Option<u64>) {
         (

@@ -5,6 +5,7 @@ use super::data::LoadedData;
 use super::session::Session;
 use super::{Observer, batch_norm, input_warnings, self_check};
 use crate::analysis::calibration::{calibration, uneven};
+use crate::analysis::greedy::ranked;
 use crate::error::Result;
 use crate::evaluate::journal::LogitsOf;
 use crate::evaluate::logits::{Ensemble, Logits};
@@ -73,6 +74,16 @@ impl EvaluatedModels {
             scores,
             calibrations,
         })
+    }
+
+    /// The checkpoints by ascending validation error; in the order of the list without a validation
+    /// set.
+    pub fn ranked(&self) -> Vec<usize> {
+        let checkpoints: Vec<usize> = (1..self.scores.len()).collect();
+        match self.validation() {
+            Some(set) => ranked(&checkpoints, |member| self.scores[member][set]),
+            None => checkpoints,
+        }
     }
 
     /// Index of the validation set among the data sets.

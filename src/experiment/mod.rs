@@ -34,6 +34,8 @@ pub mod session;
 pub mod settings;
 pub mod soup;
 mod soup_comparisons;
+mod soup_rays;
+mod soup_resample;
 mod soup_result;
 pub mod spectrum;
 mod theory;

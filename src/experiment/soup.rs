@@ -5,8 +5,11 @@ use super::made_models::MadeModels;
 use super::save::{self, Save, ToSave};
 use super::session::Session;
 use super::soup_comparisons::Compare;
-use super::{Observer, soup_result};
-use crate::analysis::greedy::{GreedyRule, GreedyTrace, ranked};
+pub use super::soup_rays::RayMixes;
+use super::soup_resample::{self, Resamples};
+use super::{Observer, soup_rays, soup_result};
+use crate::analysis::greedy::{GreedyRule, GreedyTrace};
+use crate::analysis::inference::Draws;
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
@@ -19,7 +22,7 @@ use crate::result::combine::Combine;
 use crate::result::learned::{LearningSettings, Optimizer};
 use crate::result::method::Method;
 use crate::result::score::Role;
-use crate::result::soup::Soups;
+use crate::result::soup::{Resampling, Soups};
 use crate::space::gram::Gram;
 use crate::space::mix::Mix;
 
@@ -38,6 +41,10 @@ pub struct SoupSettings {
     pub combine: Vec<Combine>,
     /// How soups are learned, if any are.
     pub learning: Option<LearningSettings>,
+    /// How many mixes to evaluate between θ0 and each soup.
+    pub rays: RayMixes,
+    /// On how many resamples of the validation set to repeat the choices of the greedy soup.
+    pub resamples: Option<usize>,
     /// Models to save as checkpoints.
     pub saves: Vec<Save>,
 }
@@ -138,6 +145,8 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     };
     let counts = comparing.decisions(&traces)?;
     let mut soups = soup_result::assemble(session, &models, &recipes, measured, (&traces, &counts));
+    soups.rays = soup_rays::evaluated(&comparing, settings.rays, (&soups, &recipes), observer)?;
+    soups.resampling = resampled((session, settings), &comparing, &recipes, observer)?;
     soups.comparisons = comparing.all(&soups, &recipes)?;
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
@@ -147,6 +156,27 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));
     session.conclude(engine, true)?;
     Ok(SoupRun { soups, to_save })
+}
+
+/// Repeats the choices of the greedy soup on resamples, if that is asked for.
+fn resampled(
+    (session, settings): (&Session, &SoupSettings),
+    comparing: &Compare<'_>,
+    recipes: &[Recipe],
+    observer: &dyn Observer,
+) -> Result<Option<Resampling>> {
+    let Some(count) = settings.resamples else {
+        return Ok(None);
+    };
+    let wanted = Resamples {
+        draws: Draws {
+            count,
+            seed: session.seed(),
+        },
+        rule: settings.rule,
+        names: &session.names(),
+    };
+    soup_resample::of_greedy(comparing, recipes, &wanted, observer)
 }
 
 /// Returns the reason to leave out learned soups, if there is one.
@@ -172,11 +202,7 @@ fn chosen(
     methods: &[MethodSpec],
 ) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
     builder.check_start()?;
-    let checkpoints: Vec<usize> = (1..builder.members()).collect();
-    let ranked = match models.validation() {
-        Some(set) => ranked(&checkpoints, |member| models.scores[member][set]),
-        None => checkpoints,
-    };
+    let ranked = models.ranked();
     let mut all = methods.iter();
     let needs_angles = all.any(MethodSpec::needs_angles);
     let gram: Option<&Gram> = needs_angles.then(|| session.gram());

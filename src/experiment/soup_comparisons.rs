@@ -1,6 +1,9 @@
 //! Compares the soups and ensembles of a run on the same samples: with the best model, with each
 //! other, and step by step in greedy methods.
 
+use fixedbitset::FixedBitSet;
+
+use super::Observer;
 use super::evaluated::EvaluatedModels;
 use crate::analysis::comparison::{Compared, compare};
 use crate::analysis::greedy::{GreedyTrace, Trial};
@@ -50,6 +53,35 @@ impl Compare<'_> {
         let samples = self.models.datasets[set].samples;
         let known = self.engine.outcomes(mix, set, samples)?;
         known.ok_or_else(|| Error::runtime("comparisons", "a soup has no outcomes of its samples"))
+    }
+
+    /// Which samples of a data set the mean of each set of members has right. Those not seen yet are
+    /// evaluated, on that data set only.
+    ///
+    /// # Errors
+    /// When a soup cannot be evaluated, or kept outcomes cannot be read.
+    pub fn correct(
+        &self,
+        sets: &[Vec<usize>],
+        set: usize,
+        observer: &dyn Observer,
+    ) -> Result<Vec<FixedBitSet>> {
+        let mixes = sets
+            .iter()
+            .map(|members| Mix::over(&mean(members), self.members));
+        let mixes: Vec<Mix> = mixes.collect();
+        let soups = mixes.iter().filter(|mix| !mix.is_unit());
+        let soups: Vec<Mix> = soups.cloned().collect();
+        if !soups.is_empty() {
+            self.engine.evaluate_one(&soups, set, observer)?;
+        }
+        let correct = |mix: &Mix| {
+            Ok(self
+                .on_set(Ensemble::of_logits(&[]), Some(mix), set)?
+                .correct()
+                .clone())
+        };
+        mixes.iter().map(correct).collect()
     }
 
     /// Compares the recipes with the references: the best individual model and each method that

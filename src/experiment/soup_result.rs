@@ -30,8 +30,15 @@ pub fn assemble(
     let learned = recipes.iter().filter_map(|recipe| recipe.learned.as_ref());
     let learned = learned.map(|learned| &learned.learning);
     Soups {
-        methods: results(recipes, scores, calibrations, (&names, session.pool())),
+        methods: results(
+            recipes,
+            (scores, calibrations),
+            (&names, session.pool()),
+            validation.is_some(),
+        ),
         decisions: decisions(traces, counts, &names, validation),
+        rays: Vec::new(),
+        resampling: None,
         comparisons: Vec::new(),
         learned: learned.cloned().collect(),
         saved: Vec::new(),
@@ -159,10 +166,17 @@ fn nonfinite(soups: &Soups) -> Vec<String> {
 
 fn results(
     recipes: &[Recipe],
-    scores: Vec<Vec<Score>>,
-    calibrations: Vec<Calibration>,
+    (scores, calibrations): (Vec<Vec<Score>>, Vec<Calibration>),
     (names, pool): (&[String], &Pool),
+    has_validation: bool,
 ) -> Vec<MethodResult> {
+    // Of several settings of one method, the table has the one that the validation set prefers.
+    let settings = |recipe: &Recipe| {
+        let same = |it: &&Recipe| (it.method, it.base) == (recipe.method, recipe.base);
+        let with = recipes.iter().filter(same);
+        with.filter(|it| it.setting.is_some()).count()
+    };
+    let in_sample = |recipe: &Recipe| has_validation && (recipe.selects() || settings(recipe) > 1);
     let result = |((recipe, scores), calibration): ((&Recipe, _), _)| MethodResult {
         method: recipe.method,
         base: recipe.base,
@@ -176,6 +190,7 @@ fn results(
         coefficients: coefficients(recipe, names, pool),
         combine: recipe.combine,
         beta: recipe.learned.as_ref().map(|learned| learned.beta),
+        val_in_sample: in_sample(recipe),
         scores,
         calibration: Some(calibration),
     };
@@ -273,6 +288,15 @@ mod tests {
     use crate::result::method::Method;
     use crate::space::testing::random_pool;
 
+    /// A calibration of which nothing is known.
+    fn unknown() -> Calibration {
+        Calibration {
+            beta: f64::NAN,
+            plain: Vec::new(),
+            calibrated: Vec::new(),
+        }
+    }
+
     #[test]
     fn each_tensor_of_a_soup_by_layer_has_the_coefficients_of_its_row() {
         let mut pool = random_pool(3, &[vec![2], vec![3], vec![1]], 2);
@@ -291,13 +315,14 @@ mod tests {
             ..Recipe::of(Method::LearnedByLayer, vec![1, 2], mix.clone())
         };
         let names = ["zs", "one", "two"].map(String::from);
-        let unknown = Calibration {
-            beta: f64::NAN,
-            plain: Vec::new(),
-            calibrated: Vec::new(),
-        };
-        let made = results(&[recipe], vec![Vec::new()], vec![unknown], (&names, &pool)).remove(0);
-        assert!(made.beta.is_some());
+        let made = results(
+            &[recipe],
+            (vec![Vec::new()], vec![unknown()]),
+            (&names, &pool),
+            true,
+        )
+        .remove(0);
+        assert!(made.beta.is_some() && made.val_in_sample);
         let made = made.coefficients.iter();
         let made: Vec<_> = made
             .map(|of| {
@@ -320,6 +345,41 @@ mod tests {
         };
         let made = coefficients(&plain, &names, &pool);
         assert!(made.len() == 2 && made.iter().all(|of| of.tensor.is_none()));
+    }
+
+    #[test]
+    fn validation_is_in_sample_where_it_was_used_for_a_choice() {
+        let pool = random_pool(3, &[vec![1]], 2);
+        let recipe = |method, base, setting| Recipe {
+            base,
+            setting,
+            ..Recipe::mean(method, vec![1, 2])
+        };
+        let recipes = [
+            recipe(Method::Best, None, None),
+            recipe(Method::Uniform, None, None),
+            recipe(Method::GreedyRandom, None, None),
+            recipe(Method::Learned, None, None),
+            recipe(Method::WiseFt, Some(Method::Uniform), Some(0.5)),
+            recipe(Method::WiseFt, Some(Method::Greedy), Some(0.5)),
+            recipe(Method::ModelStock, None, None),
+            recipe(Method::TaskArithmetic, None, Some(0.5)),
+            recipe(Method::TaskArithmetic, None, Some(0.6)),
+            recipe(Method::Ensemble, None, None),
+            recipe(Method::GreedyEnsemble, None, None),
+        ];
+        let names = ["zs", "one", "two"].map(String::from);
+        let flags = |has_validation| {
+            let scores = vec![Vec::new(); recipes.len()];
+            let calibrations = vec![unknown(); recipes.len()];
+            let measured = (scores, calibrations);
+            let made = results(&recipes, measured, (&names, &pool), has_validation);
+            made.iter().map(|it| it.val_in_sample).collect::<Vec<_>>()
+        };
+        let (yes, no) = (true, false);
+        let expected = [yes, no, yes, yes, no, yes, no, yes, yes, no, yes];
+        assert_eq!(flags(true), expected);
+        assert_eq!(flags(false), [no; 11]);
     }
 
     #[test]

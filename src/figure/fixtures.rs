@@ -14,7 +14,7 @@ use crate::result::pairs::{Correlation, LayerAngle, Pair, PairRow, Pairs, Theory
 use crate::result::plane::{Geometry, PlacedModel, Plane, PlaneSummary};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::soup::{Evaluations, MethodResult, Soups};
+use crate::result::soup::{Evaluations, MethodResult, RayPoint, Soups};
 
 /// A pseudo-random number between 0 and 1, determined by `k`.
 fn noise(k: usize) -> f64 {
@@ -68,6 +68,7 @@ pub fn result(method: Method, setting: Option<f64>, test: f64, shifts: f64) -> M
         coefficients: Vec::new(),
         combine: Combine::Logits,
         beta: None,
+        val_in_sample: method.selects(),
         scores: scores(test, shifts),
         calibration: None,
     }
@@ -111,6 +112,8 @@ pub fn soups() -> Soups {
         origin: individual("zs", 80.5, 80.3),
         models: (0..16).map(model).collect(),
         methods,
+        rays: Vec::new(),
+        resampling: None,
         comparisons: Vec::new(),
         decisions: Vec::new(),
         learned: Vec::new(),
@@ -118,6 +121,14 @@ pub fn soups() -> Soups {
         evaluations: Evaluations::default(),
         warnings: Vec::new(),
         provenance: Provenance::default(),
+    }
+}
+
+/// A mix on a ray with these accuracies in percent.
+pub fn ray_point(alpha: f64, test: f64, shifts: f64) -> RayPoint {
+    RayPoint {
+        alpha,
+        scores: scores(test, shifts),
     }
 }
 

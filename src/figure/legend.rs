@@ -6,7 +6,7 @@ use super::canvas::{Anchor, Canvas, DrawResult, Size};
 use super::marks::{self, Mark};
 use super::text::{TEXT, width};
 
-/// Width of the sample lines, the same as in the figure.
+/// Width of lines, in the figure and in the legend.
 pub const LINE_WIDTH: f64 = 4.0;
 
 const ROW_HEIGHT: f64 = 64.0;
@@ -20,8 +20,8 @@ const ENTRY_GAP: f64 = 50.0;
 /// The sample of an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Key {
-    /// A line.
-    Line(RGBColor),
+    /// A line of this width.
+    Line(RGBColor, f64),
     /// A filled area.
     Area(RGBColor),
     /// A marker.
@@ -77,8 +77,8 @@ impl Legend {
             let mut x = (f64::from(width) - width_of(row)) / 2.0;
             for (key, label) in row {
                 match key {
-                    Key::Line(color) => {
-                        canvas.line(&[(x, y), (x + SAMPLE_WIDTH, y)], *color, LINE_WIDTH)?
+                    Key::Line(color, width) => {
+                        canvas.line(&[(x, y), (x + SAMPLE_WIDTH, y)], *color, *width)?
                     }
                     Key::Area(color) => {
                         canvas.fill([(x, y - 12.0), (x + SAMPLE_WIDTH, y + 12.0)], *color)?

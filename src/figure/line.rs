@@ -9,7 +9,7 @@ use super::captions;
 use super::legend::{Key, LINE_WIDTH, Legend};
 use super::marks::Mark;
 use super::panel::title;
-use super::plot::{Path, Plot, Series};
+use super::plot::{Path, PathStyle, Plot, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::sheet::{COLUMNS, Margins, PanelGrid, Sheet};
 use super::text::short;
@@ -71,6 +71,7 @@ pub fn scatter(line: &Line) -> Option<Scatter> {
     let path = |name: &str, color, points| Path {
         name: name.to_string(),
         color,
+        style: PathStyle::Marked,
         points,
     };
     Some(Scatter {
@@ -260,10 +261,13 @@ impl LineFigure<'_> {
 
     fn legend(&self, width: f64) -> Legend {
         let mut lines = vec![
-            (Key::Line(theme::SOUP), "soup".to_string()),
-            (Key::Line(theme::ENSEMBLE), "ensemble of logits".to_string()),
+            (Key::Line(theme::SOUP, LINE_WIDTH), "soup".to_string()),
             (
-                Key::Line(theme::ARROW),
+                Key::Line(theme::ENSEMBLE, LINE_WIDTH),
+                "ensemble of logits".to_string(),
+            ),
+            (
+                Key::Line(theme::ARROW, LINE_WIDTH),
                 "straight line between the ends".to_string(),
             ),
         ];

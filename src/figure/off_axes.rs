@@ -6,7 +6,7 @@ use super::axes::{Axes, Xy};
 use super::canvas::{Canvas, DrawResult, Pixel};
 use super::marks::Mark;
 use super::placed_labels::{Obstacle, PlacedLabels};
-use super::plot::Plot;
+use super::plot::{Path, PathStyle, Plot};
 use super::text::{SMALL, word_width};
 use super::theme;
 use super::ticks::Interval;
@@ -205,7 +205,8 @@ fn boxes_along_paths(plot: &Plot, axes: &Axes) -> Vec<Obstacle> {
 }
 
 fn leaving_paths(plot: &Plot, axes: &Axes) -> Vec<LeavingPath> {
-    let counted = plot.paths.iter().map(|path| {
+    let marked = |path: &&Path| path.style == PathStyle::Marked;
+    let counted = plot.paths.iter().filter(marked).map(|path| {
         let places = path.points.iter().map(|at| plot.on_axes(*at));
         let finite = places.filter(|(x, y)| x.is_finite() && y.is_finite());
         let finite: Vec<Xy> = finite.collect();

@@ -4,6 +4,7 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy, extent};
 use super::canvas::{Pixel, Size};
+use super::legend::LINE_WIDTH;
 use super::marks::Mark;
 use super::ticks::{AxisScale, Interval, Ticks, spaced};
 
@@ -36,8 +37,31 @@ pub struct Path {
     pub name: String,
     /// The colour.
     pub color: RGBColor,
+    /// How it is drawn.
+    pub style: PathStyle,
     /// The points, in order.
     pub points: Vec<Xy>,
+}
+
+/// How a path is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathStyle {
+    /// A line with a marker at each point. A caption counts the points beyond the axes.
+    Marked,
+    /// A line.
+    Plain,
+    /// A thin line.
+    Thin,
+}
+
+impl PathStyle {
+    /// The line's width, in the legend, too.
+    pub fn width(self) -> f64 {
+        match self {
+            Self::Marked | Self::Plain => LINE_WIDTH,
+            Self::Thin => LINE_WIDTH / 2.0,
+        }
+    }
 }
 
 /// Points in one style.

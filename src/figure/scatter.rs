@@ -4,9 +4,9 @@ use plotters::prelude::*;
 
 use super::axes::{Axes, Xy};
 use super::canvas::{self, Canvas, DrawResult, Drawable, Drawing, Size};
-use super::legend::{Key, LINE_WIDTH, Legend};
+use super::legend::{Key, Legend};
 use super::off_axes::{self, OffAxes};
-use super::plot::{Path, Plot, Series};
+use super::plot::{Path, PathStyle, Plot, Series};
 use super::sheet::{Margins, PanelGrid, Sheet};
 use super::text::short;
 use super::theme;
@@ -123,7 +123,8 @@ impl Scatter {
     /// A legend of the paths, then the series, each listed once.
     fn legend(&self, width: f64) -> Legend {
         let paths = |plot: &'_ Plot| -> Vec<(Key, String)> {
-            let entry = |path: &Path| (Key::Line(path.color), path.name.clone());
+            let key = |path: &Path| Key::Line(path.color, path.style.width());
+            let entry = |path: &Path| (key(path), path.name.clone());
             plot.paths.iter().map(entry).collect()
         };
         let series = |plot: &'_ Plot| -> Vec<(Key, String)> {
@@ -211,10 +212,11 @@ impl Plot {
         let places: Vec<Xy> = path.points.iter().map(|at| self.on_axes(*at)).collect();
         for ends in places.windows(2) {
             if let Some(piece) = axes.clip([ends[0], ends[1]]) {
-                canvas.line(&axes.places(&piece), path.color, LINE_WIDTH)?;
+                canvas.line(&axes.places(&piece), path.color, path.style.width())?;
             }
         }
-        for place in places.into_iter().filter(|place| axes.holds(*place)) {
+        let is_marked = |place: &Xy| path.style == PathStyle::Marked && axes.holds(*place);
+        for place in places.into_iter().filter(is_marked) {
             let (x, y) = axes.place(place);
             let corners = [
                 (x - PATH_POINT, y),
@@ -238,6 +240,7 @@ mod tests {
         let path = Path {
             name: "p".to_string(),
             color: RED,
+            style: PathStyle::Marked,
             points: points.to_vec(),
         };
         let series = Series {

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use super::axes::{Xy, extent};
 use super::canvas::Size;
 use super::marks::{Dot, DotShape, Mark};
-use super::plot::{Path, Plot, Point, Series};
+use super::plot::{Path, PathStyle, Plot, Point, Series};
 use super::scatter::{Scatter, accuracy_names};
 use super::text::short;
 use super::theme;
@@ -15,7 +15,7 @@ use super::ticks::{AxisScale, Interval};
 use crate::result::method::Method;
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Score};
-use crate::result::soup::{MethodResult, Soups};
+use crate::result::soup::{MethodResult, Ray, Soups};
 
 /// Width and height of the axes in layout pixels.
 const AXES_SIZE: Size = (1000.0, 720.0);
@@ -50,7 +50,8 @@ pub fn scatter(soups: &Soups) -> Option<Scatter> {
     })
 }
 
-/// Methods that have several settings as paths; models and other methods as series.
+/// Rays and methods that have several settings as paths; models and other methods as series. A sweep
+/// of WiSE-FT lies on its model's ray: of it, only the points in the table are shown.
 fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
     let at = |scores: &[Score]| place(&soups.datasets, scores);
     let single = |model: &Individual| Point {
@@ -70,13 +71,20 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
             points: soups.models.iter().map(single).collect(),
         },
     ];
-    let mut paths = Vec::new();
+    let mut paths = rays(soups);
+    let rows = soups.rows();
+    let shown = rows
+        .iter()
+        .filter_map(|row| Some(&soups.methods[row.single()?]));
     for method in ORDER {
         let results = soups.methods.iter().filter(|of| of.method == method);
         let bases: BTreeSet<Option<Method>> = results.clone().map(|of| of.base).collect();
         for base in bases {
-            let results: Vec<&MethodResult> =
-                results.clone().filter(|of| of.base == base).collect();
+            let is_this = |of: &&MethodResult| (of.method, of.base) == (method, base);
+            let results: Vec<&MethodResult> = match method {
+                Method::WiseFt if has_ray(soups, base) => shown.clone().filter(is_this).collect(),
+                _ => results.clone().filter(is_this).collect(),
+            };
             let places = results.iter().map(|result| at(&result.scores));
             if results.len() > 1 && results.iter().all(|result| result.setting.is_some()) {
                 paths.push(path(&results, places.collect()));
@@ -90,6 +98,41 @@ fn drawn(soups: &Soups) -> (Vec<Path>, Vec<Series>) {
         }
     }
     (paths, series)
+}
+
+fn has_ray(soups: &Soups, base: Option<Method>) -> bool {
+    let model = base.unwrap_or(Method::Best);
+    soups.rays.iter().any(|ray| ray.method == model)
+}
+
+/// The rays: that of the best model, with which the others are to be compared, is the strongest.
+fn rays(soups: &Soups) -> Vec<Path> {
+    let path = |ray: &Ray| {
+        let is_best = ray.method == Method::Best;
+        let points = ray.points.iter();
+        Path {
+            name: if is_best {
+                "θ_0 to the best model".to_string()
+            } else {
+                "θ_0 to each soup, in its colour".to_string()
+            },
+            color: color(ray.method),
+            style: if is_best {
+                PathStyle::Plain
+            } else {
+                PathStyle::Thin
+            },
+            points: points
+                .map(|it| place(&soups.datasets, &it.scores))
+                .collect(),
+        }
+    };
+    let (best, others): (Vec<&Ray>, Vec<&Ray>) = soups
+        .rays
+        .iter()
+        .partition(|ray| ray.method == Method::Best);
+    // The last is drawn on top.
+    others.into_iter().chain(best).map(path).collect()
 }
 
 /// Methods in the order of drawing, the last on top. The second-best model is missing because it
@@ -128,15 +171,17 @@ fn mark(method: Method) -> Mark {
     }
 }
 
-/// The colour of a line: that of a method with several settings, or of the model that WiSE-FT
-/// shortens.
+/// The colour of a line: that of a method with several settings, or of the model to which a ray
+/// leads or that WiSE-FT shortens.
 fn color(method: Method) -> RGBColor {
     match method {
+        Method::Best => theme::INK,
         Method::WiseFt => theme::GROUPS[5],
         Method::Slerp => theme::GROUPS[4],
         Method::SlerpTasks => theme::GROUPS[2],
         Method::Uniform => theme::UNIFORM,
         Method::Greedy => theme::GREEDY,
+        Method::GreedyRandom => theme::PALE,
         Method::Learned | Method::LearnedByLayer => theme::LEARNED,
         Method::TaskArithmetic => theme::GROUPS[1],
         Method::ModelStock => theme::GROUPS[3],
@@ -164,6 +209,7 @@ fn path(results: &[&MethodResult], places: Vec<Xy>) -> Path {
     Path {
         name: results[0].label(),
         color: color(results[0].base.unwrap_or(results[0].method)),
+        style: PathStyle::Marked,
         points: points.into_iter().map(|(_, place)| place).collect(),
     }
 }
@@ -292,6 +338,36 @@ mod tests {
         let path = &figure.panels[0].paths[0].points;
         assert_eq!(path.len(), 11);
         assert!((path[0].0 - 80.5).abs() < 1e-9 && (path[10].0 - 48.7).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rays_are_lines_and_a_sweep_that_lies_on_one_is_the_point_of_its_row() {
+        let mut soups = fixtures::soups();
+        let ray = |method, test: f64| Ray {
+            method,
+            setting: None,
+            seed: None,
+            points: vec![
+                fixtures::ray_point(0.0, 80.5, 80.3),
+                fixtures::ray_point(1.0, test, 83.0),
+            ],
+        };
+        soups.rays = vec![ray(Method::Best, 98.7), ray(Method::Greedy, 99.0)];
+        soups.rays.push(ray(Method::Learned, 98.9));
+        let figure = scatter(&soups).unwrap();
+        let styles: Vec<_> = figure.panels[0].paths.iter().map(|it| it.style).collect();
+        assert_eq!(styles, [PathStyle::Thin, PathStyle::Thin, PathStyle::Plain]);
+        let ends = figure.panels[0].paths.iter().map(|path| path.points[1].0);
+        let expected = [99.0, 98.9, 98.7];
+        assert!(ends.zip(expected).all(|(end, at)| (end - at).abs() < 1e-9));
+        // Of the sweep, validation accuracy chose α = 0.2: 80.5 + 30α − 61.8α², of 1000 samples.
+        let mut series = figure.panels[0].series.iter();
+        let sweep = series.find(|series| series.name == Method::WiseFt.label());
+        let points = &sweep.unwrap().points;
+        assert!(points.len() == 1 && (points[0].at.0 - 84.0).abs() < 1e-9);
+        let svg = svg(&soups);
+        assert_eq!(svg.matches("to each soup, in its colour").count(), 1);
+        assert!(svg.contains("to the best model"));
     }
 
     #[test]

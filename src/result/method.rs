@@ -74,7 +74,7 @@ impl Method {
             Self::GreedyRandom => "greedy soup (random order)",
             Self::Learned => "learned soup",
             Self::LearnedByLayer => "learned soup (by layer)",
-            Self::WiseFt => "WiSE-FT of the best model",
+            Self::WiseFt => "best, shortened",
             Self::ModelStock => "Model Stock",
             Self::Slerp => "SLERP of the two best",
             Self::SlerpTasks => "SLERP of the two best task vectors",
@@ -110,6 +110,12 @@ impl Method {
     pub fn is_a_base(self) -> bool {
         let is_a_sweep = matches!(self, Self::WiseFt | Self::TaskArithmetic);
         !(is_a_sweep || self.is_ensemble() || self == Self::GreedyRandom)
+    }
+
+    /// Whether the way from θ0 to the method's model is drawn: it makes a soup, or is the best model.
+    /// Sweeps lie on such ways themselves.
+    pub fn has_ray(self) -> bool {
+        self == Self::GreedyRandom || (self.is_a_base() && self != Self::Second)
     }
 
     /// Whether the method depends on the angles between models.

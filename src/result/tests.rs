@@ -111,13 +111,22 @@ fn soups_without_a_finite_number_are_read_back() {
         "methods": [{
             "method": "wise-ft", "base": "greedy", "setting": "NaN", "seed": 1, "members": ["a"],
             "coefficients": [{"model": "a", "tensor": "w", "coefficient": "NaN"}],
-            "combine": "probabilities", "beta": "NaN", "scores": [score()],
+            "combine": "probabilities", "beta": "NaN", "val_in_sample": true, "scores": [score()],
             "calibration": {
                 "beta": "NaN",
                 "plain": [{"loss": "NaN", "ece": "inf", "brier": "NaN"}],
                 "calibrated": [],
             },
         }],
+        "rays": [{
+            "method": "slerp", "setting": "NaN", "seed": null,
+            "points": [{"alpha": "NaN", "scores": [score()]}],
+        }],
+        "resampling": {
+            "resamples": 40, "seed": 1, "soups": 2, "published": "NaN", "evaluated": 3,
+            "models": [{"model": "a", "frequency": "NaN"}],
+            "test": {"sd": "NaN", "low": "-inf", "high": "inf"}, "shifts": null,
+        },
         "decisions": [{
             "method": "greedy-ensemble", "combine": "probabilities", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
             "added": false, "members": 0, "gained": 1, "lost": 2, "mcnemar_p": "NaN",

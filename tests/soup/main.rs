@@ -5,7 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod rays;
 mod refused;
+mod resample;
 mod results;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +36,10 @@ fn json(out: &Path) -> Value {
 
 fn table(out: &Path) -> Vec<Row> {
     rows(result(out, "soup.csv"))
+}
+
+fn rays(out: &Path) -> Vec<Row> {
+    rows(result(out, "soup.rays.csv"))
 }
 
 /// A list of models in a folder, by absolute paths.

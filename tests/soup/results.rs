@@ -6,7 +6,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use crate::common::{Row, number, result, rows};
-use crate::{MODELS, digits, json, list, soup, table};
+use crate::{MODELS, digits, json, list, rays, soup, table};
 
 /// The sets of members that a greedy method evaluated, from its trace: those it had, and the one
 /// it tried.
@@ -45,7 +45,21 @@ fn nothing_goes_through_the_network_twice() {
     let mut samples = models * val * sets + trials.len() * val;
     let table = table(out.path());
     let mut served = HashSet::new();
-    for row in &table {
+    // What lies between θ0 and a soup. The sweep of the best model is on its ray.
+    let rays = rays(out.path());
+    let of_one = |method: &String| {
+        let row = table.iter().find(|row| row["method"] == *method).unwrap();
+        !row["members"].contains(';')
+    };
+    let between = rays.iter().filter(|row| {
+        let is_end = ["0", "1"].contains(&row["alpha"].as_str());
+        !is_end && (row["method"] == "best" || !of_one(&row["method"]))
+    });
+    samples += between.count() * val * sets;
+    for row in table
+        .iter()
+        .filter(|row| !row["method"].starts_with("wise-ft"))
+    {
         let mut members: Vec<String> = row["members"].split(';').map(String::from).collect();
         members.sort();
         // A learned soup has coefficients of its own.
@@ -104,12 +118,20 @@ fn the_table_is_what_its_parts_say() {
     for method in ["greedy", "greedy-ensemble"] {
         assert!(val(row(method)) >= val(row("best")), "{method}");
     }
+    // Nothing was chosen for the plain means, and of the models only two were.
+    for row in &table {
+        let is_plain = ["uniform", "ensemble"].contains(&row["method"].as_str());
+        assert_eq!(row["val_in_sample"], (!is_plain).to_string(), "{row:?}");
+    }
+    for (rank, model) in ranked.iter().enumerate() {
+        assert_eq!(model["val_in_sample"], (rank < 2).to_string(), "{model:?}");
+    }
     let random: Vec<_> = table
         .iter()
         .filter(|row| row["method"] == "greedy-random")
         .collect();
     let seeds: Vec<&str> = random.iter().map(|row| row["seed"].as_str()).collect();
-    assert_eq!(seeds, ["0", "1", "2"]);
+    assert_eq!(seeds, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     let shifts = ["optdigits", "mfeat", "pendigits"];
     for row in table.iter().chain(&models) {
         let number = |column: &str| number(row, column);
@@ -142,7 +164,10 @@ fn the_table_is_what_its_parts_say() {
         assert!((sum - 1.0).abs() < 1e-12);
         let mut rows = table.iter();
         let of = rows.find(|row| row["method"] == key[0] && row["seed"] == key[1]);
-        assert_eq!(of.unwrap()["members"], members.join(";"));
+        // WiSE-FT has θ0's weight, too.
+        if !key[0].starts_with("wise-ft") {
+            assert_eq!(of.unwrap()["members"], members.join(";"));
+        }
     }
     let loss = |method: &str| number(row(method), "val_loss");
     for method in ["learned", "learned-by-layer"] {
@@ -198,14 +223,18 @@ fn one_model_is_its_own_soup() {
     let table = table(out.path());
     let methods: Vec<&str> = table.iter().map(|row| row["method"].as_str()).collect();
     // There is no second, which is said.
-    assert!(!methods.contains(&"second") && methods.len() == 10);
+    let random = methods.iter().filter(|name| **name == "greedy-random");
+    assert_eq!(random.count(), 10);
+    // Beside these and the eleven α: three means of weights, two of logits, two learned soups.
+    assert!(!methods.contains(&"second") && methods.len() == 10 + 11 + 7);
     let warnings = json(out.path())["warnings"].to_string();
     assert!(warnings.contains("second is undefined"), "{warnings}");
     assert!(table.iter().all(|row| row["members"] == "only"));
     // A learned one has a β of its own.
     let mut plain = table
         .iter()
-        .filter(|row| !row["method"].starts_with("learned"));
+        .filter(|row| !row["method"].starts_with("learned"))
+        .filter(|row| !row["method"].starts_with("wise-ft") || row["method"] == "wise-ft:1");
     assert!(plain.all(|row| row["val_loss"] == table[0]["val_loss"]));
 }
 
@@ -252,7 +281,9 @@ fn wise_ft_shortens_what_any_method_makes() {
     soup(out.path(), &[&MODELS[..], &more].concat())
         .assert()
         .success()
-        .stdout(contains("WiSE-FT of uniform soup (").and(contains("WiSE-FT of greedy soup (")));
+        .stdout(
+            contains("uniform soup, shortened (α = ").and(contains("greedy soup, shortened (α = ")),
+        );
     let table = table(out.path());
     let row = |name: &str| table.iter().find(|row| row["method"] == name).unwrap();
     for (shortened, whole) in [
@@ -302,16 +333,21 @@ fn tables_for_papers_stand_alone_on_standard_output() {
         String::from_utf8(output.stdout).unwrap()
     };
     let markdown = print("markdown");
-    assert_eq!(markdown.lines().count(), 5);
+    // Below the table is what its marks mean.
+    let lines: Vec<&str> = markdown.lines().collect();
+    assert!(lines.len() == 7 && lines[5].is_empty() && lines[6].starts_with("bold"));
     assert!(
-        markdown
-            .lines()
+        lines[..5]
+            .iter()
             .all(|line| line.starts_with('|') && line.ends_with('|'))
     );
     assert!(markdown.contains("**"));
     let latex = print("latex");
+    let (comment, latex) = latex.split_once('\n').unwrap();
+    assert!(comment.starts_with("% bold"));
     assert!(latex.starts_with("\\begin{tabular}") && latex.ends_with("\\end{tabular}\n"));
     assert!(latex.contains("test (\\%)") && latex.contains("\\textbf{"));
-    // A header and three rows of six columns: one is that of the fonts.
-    assert_eq!(latex.matches(" & ").count(), 4 * 5);
+    // A header and three rows of nine columns: three accuracies, one that of the fonts, each beside
+    // the difference from the best model.
+    assert_eq!(latex.matches(" & ").count(), 4 * 8);
 }

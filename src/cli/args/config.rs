@@ -154,6 +154,8 @@ impl Config {
             "[plane]: `steps` and `margin` cannot be combined with `x` and `y`"
         } else if self.line.steps.is_some() && self.line.alpha.is_some() {
             "[line]: `steps` cannot be combined with `alpha`"
+        } else if self.soup.rays.is_some() && self.soup.no_rays {
+            "[soup]: `rays` cannot be combined with `no-rays`"
         } else {
             return Ok(());
         };
@@ -265,6 +267,7 @@ mod tests {
                 "[plane]: `steps`",
             ),
             ("[line]\nsteps = 3\nalpha = \"0:1:2\"\n", "[line]: `steps`"),
+            ("[soup]\nrays = 3\nno-rays = true\n", "[soup]: `rays`"),
         ] {
             let message = load(text).unwrap_err().to_string();
             assert!(message.contains(words), "{message}");

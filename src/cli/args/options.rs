@@ -87,23 +87,34 @@ pub struct LineOptions {
 
 /// Section `[soup]` and flags of `landscape soup`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[command(next_help_heading = "Soups")]
 pub struct SoupOptions {
     /// Methods, separated by commas; NAME:NUMBER sets α, s or t, and wise-ft(NAME):α shortens what
     /// another method makes. slerp is mergekit's, slerp-tasks WARP's [default: those of the paper's
-    /// table]
+    /// table, and wise-ft]
     #[arg(long, value_name = "LIST")]
     pub(super) methods: Option<String>,
     /// When a greedy soup adds a model [default: ge]
     #[arg(long, value_enum)]
     pub(super) rule: Option<GreedyRule>,
-    /// Number of random orders for greedy-random [default: 3]
+    /// Number of random orders for greedy-random [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) orders: Option<u64>,
     /// What ensembles average; both make a row each [default: logits]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub(super) ensemble: Vec<Combine>,
+    /// Number of mixes between θ0 and the best model, and between θ0 and each soup, both ends included
+    /// [default: 11, or 6 where these would be most of the run]
+    #[arg(long, value_name = "N", conflicts_with = "no_rays")]
+    pub(super) rays: Option<usize>,
+    /// Leave out the mixes between θ0 and each soup
+    #[arg(long)]
+    pub(super) no_rays: bool,
+    /// Repeat the choices of the greedy soup on this many resamples of the validation set: how much of
+    /// them is chance [default: off]
+    #[arg(long, value_name = "N")]
+    pub(super) resample: Option<usize>,
     /// `[soup.learn]`.
     #[command(flatten)]
     pub(super) learn: LearnOptions,

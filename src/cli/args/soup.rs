@@ -15,8 +15,9 @@ use crate::base::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::experiment::save::Save;
 use crate::experiment::settings::SessionSettings;
-use crate::experiment::soup::SoupSettings;
+use crate::experiment::soup::{RayMixes, SoupSettings};
 use crate::result::combine::Combine;
+use crate::result::method::Method;
 use crate::result::score::Role;
 use crate::space::save::{self, SaveType};
 
@@ -110,6 +111,8 @@ impl SoupArgs {
             orders: orders(typed.orders.or(configured.orders))?,
             combine: combined(&typed.ensemble, &configured.ensemble),
             learning: learn.settings(&methods)?,
+            rays: rays(typed, configured)?,
+            resamples: resamples(typed, configured, &methods)?,
             methods,
             saves,
         };
@@ -132,12 +135,47 @@ fn combined(typed: &[Combine], configured: &[Combine]) -> Vec<Combine> {
 
 /// Checks the number of random orders: clap does not check values from a configuration.
 fn orders(orders: Option<u64>) -> Result<u64> {
-    match orders.unwrap_or(3) {
+    match orders.unwrap_or(10) {
         orders @ 1..=10_000 => Ok(orders),
         orders => Err(Error::flag(
             "--orders",
             format!("is {orders}; expected 1 to 10000"),
         )),
+    }
+}
+
+/// How many mixes a ray has. A number on the command line turns on what the file turns off.
+fn rays(typed: &SoupOptions, configured: &SoupOptions) -> Result<RayMixes> {
+    let is_off = typed.no_rays || (configured.no_rays && typed.rays.is_none());
+    match typed.rays.or(configured.rays) {
+        _ if is_off => Ok(RayMixes::None),
+        None => Ok(RayMixes::Auto),
+        Some(count @ 2..=1001) => Ok(RayMixes::Count(count)),
+        Some(count) => Err(
+            Error::flag("--rays", format!("is {count}; expected 2 to 1001"))
+                .help("--no-rays leaves them out"),
+        ),
+    }
+}
+
+/// The number of resamples, at least as many as a range of 95 % needs.
+fn resamples(
+    typed: &SoupOptions,
+    configured: &SoupOptions,
+    methods: &[MethodSpec],
+) -> Result<Option<usize>> {
+    if typed.resample.is_some() && !methods.contains(&MethodSpec::plain(Method::Greedy)) {
+        return Err(
+            Error::flag("--resample", "repeats the choices of the greedy soup")
+                .help("add --methods greedy, to which it applies"),
+        );
+    }
+    match typed.resample.or(configured.resample) {
+        Some(count) if !(40..=1000).contains(&count) => Err(Error::flag(
+            "--resample",
+            format!("is {count}; expected 40 to 1000"),
+        )),
+        count => Ok(count),
     }
 }
 

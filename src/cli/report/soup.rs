@@ -9,7 +9,7 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::provenance::Provenance;
 use crate::result::score::Score;
-use crate::result::soup::{Evaluations, SavedModel, Soups, file};
+use crate::result::soup::{Evaluations, Inclusion, Resampling, SavedModel, Soups, Spread, file};
 
 /// Soups and how to present them.
 pub struct SoupReport<'r> {
@@ -59,13 +59,56 @@ impl Report for SoupReport<'_> {
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
-        vec![effort(self.soups, rate)]
+        let resampled = self.soups.resampling.as_ref();
+        let mut lines = resampled.map_or_else(Vec::new, resamples);
+        lines.push(effort(self.soups, rate));
+        lines
     }
 
     fn stands_alone(&self) -> bool {
         // Redirected output must hold nothing but the table.
         self.table != TableFormat::Text
     }
+}
+
+/// Number of models whose frequency is printed.
+const SHOWN: usize = 8;
+
+/// Describes how the greedy soup depends on the images of the validation set.
+fn resamples(it: &Resampling) -> Vec<String> {
+    let percent = |fraction: f64| format!("{:.0} %", 100.0 * fraction);
+    let spread = |(name, of): (&str, Option<Spread>)| {
+        let [sd, low, high] = of.map(|of| [of.sd, of.low, of.high].map(|it| 100.0 * it))?;
+        Some(format!("; {name} {low:.2} to {high:.2} (sd {sd:.2})"))
+    };
+    let spreads = [("test", it.test), ("mean of shifts", it.shifts)];
+    let spreads: String = spreads.into_iter().filter_map(spread).collect();
+    let soups = match it.soups {
+        1 => "one greedy soup".to_string(),
+        count => format!("{count} greedy soups"),
+    };
+    let mut models: Vec<&Inclusion> = it.models.iter().collect();
+    models.retain(|of| of.frequency > 0.0);
+    models.sort_by(|a, b| b.frequency.total_cmp(&a.frequency));
+    let more = match models.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = models.iter().take(SHOWN);
+    let named = named.map(|of| format!("{} {}", of.model, percent(of.frequency)));
+    let named: Vec<String> = named.collect();
+    vec![
+        format!(
+            "{} resamples of the validation set give {soups}, that of the table in {} of them{spreads} \
+             (%, 95 % of the resamples)",
+            it.resamples,
+            percent(it.published),
+        ),
+        format!(
+            "in the greedy soup of resamples: {}{more}",
+            named.join(", ")
+        ),
+    ]
 }
 
 /// Describes the effort: evaluations, learning, and their rate.

@@ -75,6 +75,7 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
             (Method::TaskArithmetic, Some(setting)) => {
                 format!("{} (s = {setting})", first.label())
             }
+            (Method::WiseFt, Some(setting)) => format!("{} (α = {setting})", first.label()),
             (_, Some(setting)) => format!("{} ({setting})", first.label()),
             (_, None) => first.label(),
         }];
@@ -123,6 +124,10 @@ pub fn legend(soups: &Soups, kind: TableFormat) -> String {
         ));
     } else {
         parts.push(format!("{mark}: the highest value of its column"));
+    }
+    let mut shown = rows.iter().map(|row| soups.methods[row.0[0]].method);
+    if shown.any(|method| method == Method::WiseFt) {
+        parts.push("shortened: θ0 + α·(θ − θ0), WiSE-FT".to_string());
     }
     let orders = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
     if orders > 1 {

@@ -1,6 +1,6 @@
 //! Files of soups: `NAME.csv`, `NAME.models.csv`, `NAME.weights.csv`, `NAME.trace.csv`,
-//! `NAME.comparisons.csv`, for learned soups `NAME.learned.csv`, and `NAME.json`, which holds
-//! everything.
+//! `NAME.comparisons.csv`, `NAME.rays.csv` unless rays are left out, for learned soups
+//! `NAME.learned.csv`, with resamples `NAME.resample.csv`, and `NAME.json`, which holds everything.
 
 use std::path::Path;
 
@@ -19,13 +19,19 @@ pub fn write(soups: &Soups, csv: &Path) -> Result<()> {
     table(&csv.with_extension("models.csv"), &models(soups))?;
     table(&csv.with_extension("weights.csv"), &weights(soups))?;
     table(&csv.with_extension("trace.csv"), &trace(soups))?;
-    let learned_csv = csv.with_extension("learned.csv");
-    if soups.learned.is_empty() {
-        remove_stale(&learned_csv);
-    } else {
-        table(&learned_csv, &learned(soups))?;
-    }
+    table_if(
+        !soups.learned.is_empty(),
+        &csv.with_extension("learned.csv"),
+        || learned(soups),
+    )?;
+    table_if(
+        !soups.rays.is_empty(),
+        &csv.with_extension("rays.csv"),
+        || rays(soups),
+    )?;
     write_rows_if_any(&csv.with_extension("comparisons.csv"), &soups.comparisons)?;
+    let models = soups.resampling.as_ref().map_or(&[][..], |it| &it.models);
+    write_rows_if_any(&csv.with_extension("resample.csv"), models)?;
     table(csv, &methods(soups))?;
     write_json(csv, soups)
 }
@@ -38,6 +44,10 @@ pub fn read(csv: &Path) -> Result<Soups> {
     read_json(csv, "table of soups")
 }
 
+/// Name of the column that tells whether the validation set was used for a choice of the model, so
+/// that its accuracy there is in-sample.
+const IN_SAMPLE: &str = "val_in_sample";
+
 /// Rows of text, `rows[row][column]`, the header first.
 type Rows = Vec<Vec<String>>;
 
@@ -46,10 +56,34 @@ fn table(path: &Path, rows: &Rows) -> Result<()> {
     write_under(path, header.iter().flatten(), rows)
 }
 
+/// Writes a table if the result has one, or else removes an earlier run's.
+fn table_if(is_there: bool, path: &Path, rows: impl FnOnce() -> Rows) -> Result<()> {
+    if is_there {
+        return table(path, &rows());
+    }
+    remove_stale(path);
+    Ok(())
+}
+
+/// Makes one row per mix of each ray.
+fn rays(soups: &Soups) -> Rows {
+    let names = ["method", "seed", "alpha"].map(String::from).to_vec();
+    let mut rows = vec![[names, Accuracies::header(&soups.datasets)].concat()];
+    for ray in &soups.rays {
+        rows.extend(ray.points.iter().map(|point| {
+            let names = [ray.to_string(), seed(ray.seed), point.alpha.to_string()];
+            let accuracies = Accuracies::of(&soups.datasets, &point.scores);
+            [names.to_vec(), accuracies.record(&soups.datasets)].concat()
+        }));
+    }
+    rows
+}
+
 /// Makes one row per method. Losses are at β = 1 in every row, and beside them at the β that
 /// calibrates the row on the validation set.
 fn methods(soups: &Soups) -> Rows {
-    let names = ["method", "seed", "members"].map(String::from).to_vec();
+    let names = ["method", "seed", "members", IN_SAMPLE];
+    let names = names.map(String::from).to_vec();
     let header = [
         names,
         Accuracies::header(&soups.datasets),
@@ -61,6 +95,7 @@ fn methods(soups: &Soups) -> Rows {
             result.to_string(),
             seed(result.seed),
             result.members.join(";"),
+            result.val_in_sample.to_string(),
         ];
         let of = result.calibration.as_ref();
         [
@@ -81,7 +116,13 @@ fn models(soups: &Soups) -> Rows {
         .into_iter()
         .flat_map(|model| model.hyperparameters.keys());
     let names = ["name", "path"].map(String::from).into_iter();
-    let own = [Accuracies::header(&soups.datasets), calibration::header()].concat();
+    let in_sample = vec![IN_SAMPLE.to_string()];
+    let own = [
+        in_sample,
+        Accuracies::header(&soups.datasets),
+        calibration::header(),
+    ]
+    .concat();
     // If the list has a column of the same name, the measured one keeps the name.
     let columns = columns.map(|column| {
         if own.contains(column) {
@@ -94,12 +135,14 @@ fn models(soups: &Soups) -> Rows {
     let row = |model: &Individual| {
         let names = vec![model.name.clone(), model.path.clone()];
         let values = model.hyperparameters.values().cloned().collect();
+        let in_sample = vec![soups.is_chosen(model).to_string()];
         let accuracies = Accuracies::of(&soups.datasets, &model.scores);
         let of = model.calibration.as_ref();
         let calibration = calibration::record(&soups.datasets, &model.scores, of);
         [
             names,
             values,
+            in_sample,
             accuracies.record(&soups.datasets),
             calibration,
         ]
@@ -273,6 +316,8 @@ mod tests {
             },
             models: Vec::new(),
             methods: Vec::new(),
+            rays: Vec::new(),
+            resampling: None,
             comparisons: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
@@ -323,6 +368,7 @@ mod tests {
             coefficients: Vec::new(),
             combine: Combine::Logits,
             beta: None,
+            val_in_sample: false,
             scores: [0.5, 0.75, 1.0, 2.0]
                 .map(|loss| Score {
                     loss,
@@ -355,15 +401,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("soup.csv");
         write(&soups, &csv).unwrap();
-        let expected = "method,seed,members,val_accuracy,val_loss,test_accuracy,shift_accuracy,accuracy_s,accuracy_t,\
+        let expected = "method,seed,members,val_in_sample,val_accuracy,val_loss,test_accuracy,shift_accuracy,accuracy_s,accuracy_t,\
                         beta,val_loss_calibrated,val_ece,val_ece_calibrated,val_brier,val_brier_calibrated,\
                         test_loss,test_loss_calibrated,test_ece,test_ece_calibrated,test_brier,test_brier_calibrated,\
                         shift_loss,shift_loss_calibrated,shift_ece,shift_ece_calibrated,shift_brier,shift_brier_calibrated\n\
-                        uniform,,ft1,0.75,0.5,0.75,0.75,0.75,0.75,\
+                        uniform,,ft1,false,0.75,0.5,0.75,0.75,0.75,0.75,\
                         2.5,0.25,0.125,0.0625,1,0.5,\
                         0.75,0.25,0.1875,0.0625,1.5,0.5,\
                         1.5,0.25,0.375,0.0625,3,0.5\n\
-                        ensemble:probabilities,,ft1,0.75,0.5,0.75,0.75,0.75,0.75,\
+                        ensemble:probabilities,,ft1,false,0.75,0.5,0.75,0.75,0.75,0.75,\
                         NaN,NaN,NaN,NaN,NaN,NaN,\
                         0.75,NaN,NaN,NaN,NaN,NaN,\
                         1.5,NaN,NaN,NaN,NaN,NaN\n";

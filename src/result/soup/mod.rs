@@ -1,12 +1,16 @@
 //! The soups table: single models, averages of weights, ensembles of logits.
 
 pub mod file;
+mod ray;
+mod resampling;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::ray::{Ray, RayPoint};
+pub use self::resampling::{Inclusion, Resampling, Spread};
 use crate::result::calibration::Calibration;
 use crate::result::combine::Combine;
 use crate::result::comparison::Comparison;
@@ -29,6 +33,12 @@ pub struct Soups {
     pub methods: Vec<MethodResult>,
     /// Every decision of the greedy methods, in order.
     pub decisions: Vec<Decision>,
+    /// The ways from θ0 to the best individual model and to each soup that is one row of the table.
+    #[serde(default)]
+    pub rays: Vec<Ray>,
+    /// How the greedy soup depends on the images of the validation set, if that was asked for.
+    #[serde(default)]
+    pub resampling: Option<Resampling>,
     /// Comparisons of the methods on the same samples: with the best individual model, and with
     /// every method that is one row of the table.
     #[serde(default)]
@@ -86,6 +96,14 @@ impl Soups {
         kinds.into_iter().flat_map(rows).collect()
     }
 
+    /// Whether a model is in the table because it has the best or the second best validation accuracy.
+    pub fn is_chosen(&self, model: &Individual) -> bool {
+        self.methods.iter().any(|made| {
+            let of_one = matches!(made.method, Method::Best | Method::Second);
+            of_one && made.val_in_sample && made.members.first() == Some(&model.name)
+        })
+    }
+
     /// The comparison of a result with a reference on a data set or a mean, if there is one.
     pub fn comparison(
         &self,
@@ -126,6 +144,10 @@ pub struct MethodResult {
     /// The factor β that a soup was learned with. Scores are those of the logits without it.
     #[serde(with = "crate::base::number", default)]
     pub beta: Option<f64>,
+    /// Whether the validation set chose the model, its coefficients or its number: its accuracy there
+    /// is then in-sample, too high on average.
+    #[serde(default)]
+    pub val_in_sample: bool,
     /// `scores[data set]`, at β = 1.
     pub scores: Vec<Score>,
     /// Its calibration, as that of every model.
@@ -150,7 +172,7 @@ impl MethodResult {
     /// The method's name in tables and figures, without its number.
     pub fn label(&self) -> String {
         match (self.base, self.combine) {
-            (Some(base), _) => format!("WiSE-FT of {}", base.label()),
+            (Some(base), _) => format!("{}, shortened", base.label()),
             (None, Combine::Logits) => self.method.label().to_string(),
             (None, Combine::Probabilities) => format!("{} of probabilities", self.method.label()),
         }

@@ -1,0 +1,39 @@
+//! Rays: a model shortened step by step on its straight way back to θ0.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::result::method::{Method, MethodName};
+use crate::result::score::Score;
+
+/// The mixes (1−α)·θ0 + α·θ between θ0 and the model θ that a method made. An average lies nearer to
+/// θ0 than its members: the ray to the best model tells what the shorter way alone does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ray {
+    /// The method that made the model.
+    pub method: Method,
+    /// t, if the method has one.
+    #[serde(with = "crate::base::number", default)]
+    pub setting: Option<f64>,
+    /// Seed, if the method has one.
+    pub seed: Option<u64>,
+    /// The mixes, from θ0 on.
+    pub points: Vec<RayPoint>,
+}
+
+/// A mix on a ray.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RayPoint {
+    /// Its place: 0 is θ0 and 1 the model.
+    #[serde(with = "crate::base::number")]
+    pub alpha: f64,
+    /// `scores[data set]`. All losses are those of the logits themselves (β = 1).
+    pub scores: Vec<Score>,
+}
+
+impl fmt::Display for Ray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        MethodName(self.method, None, self.setting).fmt(f)
+    }
+}
