@@ -10,8 +10,6 @@ use std::cmp::Ordering;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
-use super::inference::Draws;
-use super::inference::mantel::{self, Kind, ModelEffects};
 use crate::result::pairs::Correlation;
 
 /// Two quantities of a pair of models.
@@ -50,10 +48,9 @@ pub fn pearson(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs: Vec<f64> = points.iter().map(|point| point.x).collect();
     let ys: Vec<f64> = points.iter().map(|point| point.y).collect();
-    let found = bootstrap(&points, models, seed, |weights| {
+    bootstrap(&points, models, seed, |weights| {
         correlation(&xs, &ys, weights)
-    });
-    tested(found, &points, Kind::Pearson, seed)
+    })
 }
 
 /// Spearman's correlation: Pearson's correlation of the ranks, where equal values share their mean
@@ -65,25 +62,9 @@ pub fn spearman(points: &[PairPoint], models: usize, seed: u64) -> Correlation {
     let points = finite(points);
     let xs = Sorted::new(points.iter().map(|point| point.x).collect());
     let ys = Sorted::new(points.iter().map(|point| point.y).collect());
-    let found = bootstrap(&points, models, seed, |weights| {
+    bootstrap(&points, models, seed, |weights| {
         correlation(&xs.ranks(weights), &ys.ranks(weights), weights)
-    });
-    tested(found, &points, Kind::Spearman, seed)
-}
-
-/// Adds Mantel's test, and the correlation without what is special about each model.
-fn tested(found: Correlation, points: &[PairPoint], kind: Kind, seed: u64) -> Correlation {
-    let permutations = Draws::new(seed);
-    let of = |effects| mantel::correlation(points, kind, effects, &permutations);
-    let (whole, residual) = (of(ModelEffects::Kept), of(ModelEffects::Removed));
-    Correlation {
-        p: whole.p,
-        residual: residual.value,
-        residual_low: residual.interval.low,
-        residual_high: residual.interval.high,
-        residual_p: residual.p,
-        ..found
-    }
+    })
 }
 
 fn finite(points: &[PairPoint]) -> Vec<PairPoint> {

@@ -5,6 +5,7 @@ use super::inference::Draws;
 use super::inference::band::{Band, around};
 use super::inference::barrier::{self, tolerance};
 use super::inference::paired::contrast_values;
+use super::inference::points::PointValues;
 use super::quantities::{points, values};
 use crate::analysis::inference::mean;
 use crate::evaluate::outcomes::Outcomes;
@@ -123,13 +124,7 @@ impl CheckpointPath {
         }
         if base == Base::Mean {
             // Last: on a tie the end is kept, as the path does not rise above it.
-            for from in 0..self.nodes.len() - 1 {
-                for (at, [first, second]) in [(from, [0.5, -0.5]), (from + 1, [-0.5, 0.5])] {
-                    let terms = [(first, &*ends[from]), (second, &*ends[from + 1])];
-                    rises.push(contrast_values(&terms));
-                    places.push(Place::At(at));
-                }
-            }
+            self.push_ends(&ends, &mut rises, &mut places);
         }
         let band = around(&rises, draws);
         for (place, point) in places.iter().zip(&band.points) {
@@ -146,6 +141,17 @@ impl CheckpointPath {
         Rises {
             barrier,
             points: of_soups,
+        }
+    }
+
+    /// Adds the rises of the checkpoints over the mean of the ends of each of their segments.
+    fn push_ends(&self, ends: &[Vec<f64>], rises: &mut PointValues, places: &mut Vec<Place>) {
+        for from in 0..self.nodes.len() - 1 {
+            for (at, [first, second]) in [(from, [0.5, -0.5]), (from + 1, [-0.5, 0.5])] {
+                let terms = [(first, &*ends[from]), (second, &*ends[from + 1])];
+                rises.push(contrast_values(&terms));
+                places.push(Place::At(at));
+            }
         }
     }
 
@@ -197,7 +203,9 @@ mod tests {
     /// by model.
     fn outcomes(loss: f64) -> Outcomes {
         let sample = |s: usize| Outcome {
-            loss: loss + if s % 2 == 0 { 0.5 } else { -0.5 } + 0.01 * ((s as f64) * loss).sin(),
+            loss: loss
+                + if s.is_multiple_of(2) { 0.5 } else { -0.5 }
+                + 0.01 * ((s as f64) * loss).sin(),
             correct: (s as f64) >= 40.0 * loss,
         };
         (0..400).map(sample).collect()

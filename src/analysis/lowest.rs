@@ -103,7 +103,7 @@ mod tests {
         let sample = |s: usize| {
             let own = 0.1 * ((s * (point + 2)) as f64).sin();
             Outcome {
-                loss: loss + f64::from(u8::from(s % 2 == 0)) + own,
+                loss: loss + f64::from(u8::from(s.is_multiple_of(2))) + own,
                 correct: s >= wrong,
             }
         };
@@ -132,10 +132,9 @@ mod tests {
         let mut low = LowPoints::new(Quantity::Error, &all[1]);
         all.iter().enumerate().for_each(|(at, of)| low.add(at, of));
         let found = low.lowest(&[], 0).unwrap();
-        assert_eq!(
-            (found.tied.as_slice(), found.cross_fitted),
-            (&[1, 2][..], 0.1)
-        );
+        assert_eq!(found.tied, [1, 2]);
+        // The mean of ten splits.
+        assert!((found.cross_fitted - 0.1).abs() < 1e-12);
         assert!(found.value_se > 0.012 && found.value_se < 0.0125);
     }
 }

@@ -9,10 +9,11 @@ use rand::seq::SliceRandom;
 
 use super::correlation::{PairPoint, pearson, spearman};
 use super::inference::dyadic::{self, PairValue};
+use super::inference::mantel::{self, Kind, ModelEffects};
 use super::inference::means::over_sets;
 use super::inference::multiple::benjamini_hochberg;
 use super::inference::paired::contrast;
-use super::inference::{Estimate, LEVEL, normal_p};
+use super::inference::{Draws, Estimate, LEVEL, normal_p};
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::pairs::{Correlation, MeanAdvantage, Pair, PairRow, PairSummary};
 use crate::result::score::{DatasetInfo, MEANS, Role, SHIFTS, Score};
@@ -205,7 +206,12 @@ pub fn angle_advantage(
             main(pair).filter(|value| 100.0 * value >= floor)?,
         ))
     });
-    spearman(&points, models, seed)
+    tested(
+        spearman(&points, models, seed),
+        &points,
+        Kind::Spearman,
+        seed,
+    )
 }
 
 /// The correlations of the accuracies of soup and ensemble, on the test set and on `shifts`.
@@ -219,7 +225,25 @@ pub fn soup_ensemble(
     let test = |row: &&PairRow| row.role == Role::Test.name();
     let on_test = points(pairs, places, &|pair| pair.rows.iter().find(test).map(both));
     let on_shifts = points(pairs, places, &|pair| pair.row(SHIFTS).map(both));
-    [on_test, on_shifts].map(|points| pearson(&points, models, seed))
+    [on_test, on_shifts].map(|points| {
+        let found = pearson(&points, models, seed);
+        tested(found, &points, Kind::Pearson, seed)
+    })
+}
+
+/// Adds Mantel's test, and the correlation without what is special about each model.
+fn tested(found: Correlation, points: &[PairPoint], kind: Kind, seed: u64) -> Correlation {
+    let permutations = Draws::new(seed);
+    let of = |effects| mantel::correlation(points, kind, effects, &permutations);
+    let (whole, residual) = (of(ModelEffects::Kept), of(ModelEffects::Removed));
+    Correlation {
+        p: whole.p,
+        residual: residual.value,
+        residual_low: residual.interval.low,
+        residual_high: residual.interval.high,
+        residual_p: residual.p,
+        ..found
+    }
 }
 
 /// Two quantities of every pair that has both.

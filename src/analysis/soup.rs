@@ -167,16 +167,7 @@ impl SoupBuilder<'_> {
             Method::Greedy => {
                 return self.greedily((method, Combine::Logits), &[(None, ranked.to_vec())]);
             }
-            Method::GreedyEnsemble => {
-                let (mut recipes, mut traces) = (Vec::new(), Vec::new());
-                for &combine in self.combine {
-                    let order = [(None, ranked.to_vec())];
-                    let (made, traced) = self.greedily((method, combine), &order)?;
-                    recipes.extend(made);
-                    traces.extend(traced);
-                }
-                return Ok((recipes, traces));
-            }
+            Method::GreedyEnsemble => return self.greedy_ensembles(ranked),
             Method::GreedyRandom => {
                 let seeds = self.seeds.iter();
                 let orders = seeds.map(|&seed| (Some(seed), shuffled(&all, seed)));
@@ -203,6 +194,18 @@ impl SoupBuilder<'_> {
             }
         };
         Ok((recipes, Vec::new()))
+    }
+
+    /// A greedy ensemble of each kind.
+    fn greedy_ensembles(&self, ranked: &[usize]) -> Result<(Vec<Recipe>, Vec<GreedyTrace>)> {
+        let (mut recipes, mut traces) = (Vec::new(), Vec::new());
+        for &combine in self.combine {
+            let order = [(None, ranked.to_vec())];
+            let (made, traced) = self.greedily((Method::GreedyEnsemble, combine), &order)?;
+            recipes.extend(made);
+            traces.extend(traced);
+        }
+        Ok((recipes, traces))
     }
 
     /// WiSE-FT of a recipe's model, for each α.

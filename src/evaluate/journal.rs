@@ -23,7 +23,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::metrics::{Tally, WORDS};
-use super::outcome_file::OutcomeFile;
+use super::outcome_file::{FREE_SPACE, OutcomeFile};
 pub use super::outcomes::ModelKey;
 use super::outcomes::Outcomes;
 use super::output_lock;
@@ -268,10 +268,9 @@ impl Journal {
 
 impl Kept {
     fn write(&mut self, text: &str) -> Result<()> {
-        self.output.write(line(text).as_bytes()).map_err(|error| {
-            Error::write(&self.path, &error)
-                .help("free some space and run the same command again (without --fresh): it resumes where it stopped")
-        })
+        self.output
+            .write(line(text).as_bytes())
+            .map_err(|error| Error::write(&self.path, &error).help(FREE_SPACE))
     }
 }
 

@@ -24,6 +24,10 @@ use super::outcomes::{ModelKey, Outcomes};
 use crate::base::files;
 use crate::error::{Error, Result};
 
+/// What to do when the disk is full.
+pub const FREE_SPACE: &str = "free some space and run the same command again (without --fresh): it resumes where it \
+                              stopped";
+
 /// Bytes of a record before its losses.
 const HEADER: usize = 40;
 
@@ -156,7 +160,7 @@ impl OutcomeFile {
             .and_then(|_| self.file.write_all(&record));
         if let Err(error) = written {
             let _ = self.file.set_len(self.end);
-            return Err(Error::write(&self.place, &error));
+            return Err(Error::write(&self.place, &error).help(FREE_SPACE));
         }
         let losses = self.end + HEADER as u64;
         self.end += record.len() as u64;

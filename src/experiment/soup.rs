@@ -136,18 +136,13 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let methods: Vec<MethodSpec> = methods.collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
     drop(builder);
-    let made = MadeModels::of(session, &engine, &models, &recipes, observer)?;
-    let measured = (made.scores(&recipes), made.calibrations(&recipes));
     let comparing = Compare {
         engine: &engine,
         models: &models,
         members: session.members(),
     };
-    let counts = comparing.decisions(&traces)?;
-    let mut soups = soup_result::assemble(session, &models, &recipes, measured, (&traces, &counts));
-    soups.rays = soup_rays::evaluated(&comparing, settings.rays, (&soups, &recipes), observer)?;
-    soups.resampling = resampled((session, settings), &comparing, &recipes, observer)?;
-    soups.comparisons = comparing.all(&soups, &recipes)?;
+    let made = (recipes.as_slice(), traces.as_slice());
+    let mut soups = measured((session, settings), &comparing, made, observer)?;
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
@@ -156,6 +151,24 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));
     session.conclude(engine, true)?;
     Ok(SoupRun { soups, to_save })
+}
+
+/// Evaluates what the recipes make, and compares it sample by sample.
+fn measured(
+    (session, settings): (&Session, &SoupSettings),
+    comparing: &Compare<'_>,
+    (recipes, traces): (&[Recipe], &[GreedyTrace]),
+    observer: &dyn Observer,
+) -> Result<Soups> {
+    let (engine, models) = (comparing.engine, comparing.models);
+    let made = MadeModels::of(session, engine, models, recipes, observer)?;
+    let scores = (made.scores(recipes), made.calibrations(recipes));
+    let counts = comparing.decisions(traces)?;
+    let mut soups = soup_result::assemble(session, models, recipes, scores, (traces, &counts));
+    soups.rays = soup_rays::evaluated(comparing, settings.rays, (&soups, recipes), observer)?;
+    soups.resampling = resampled((session, settings), comparing, recipes, observer)?;
+    soups.comparisons = comparing.all(&soups, recipes)?;
+    Ok(soups)
 }
 
 /// Repeats the choices of the greedy soup on resamples, if that is asked for.

@@ -144,7 +144,7 @@ fn a_full_disk_is_told_and_the_run_goes_on_when_there_is_room() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(read("status"), "1\n", "{message}");
     assert!(
-        message.contains(".journal: cannot be written") && message.contains("free some space"),
+        message.contains(": cannot be written") && message.contains("free some space"),
         "{message}"
     );
     assert_eq!(message.matches("error: ").count(), 1, "{message}");

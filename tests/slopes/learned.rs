@@ -31,7 +31,10 @@ fn the_example_has_learned_soups_in_its_table_and_in_its_json() {
     };
     let output = run(&["--table", "markdown"]);
     let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.lines().all(|line| line.starts_with('|')), "{table}");
+    // The table, and below it what its marks mean.
+    let mut rows = table.lines().take_while(|line| !line.is_empty());
+    assert!(rows.all(|line| line.starts_with('|')), "{table}");
+    assert!(table.contains("bold: not separated"), "{table}");
     assert!(table.contains("learned soup (by layer)"), "{table}");
     let rows = folder.rows("soup.csv");
     let losses = losses(&rows);

@@ -46,13 +46,20 @@ impl Report for SoupReport<'_> {
         let table = table(self.soups, self.table);
         let mut lines: Vec<String> = table.lines().map(String::from).collect();
         let said = self.averages.map(|it| format!("every soup is {it}"));
-        let said = said.into_iter().chain([legend(self.soups, self.table)]);
+        let legend = legend(self.soups, self.table);
         match self.table {
-            TableFormat::Text => lines.extend(said),
-            TableFormat::Markdown => lines.extend(said.flat_map(|it| [String::new(), it])),
+            TableFormat::Text => {
+                lines.splice(0..0, said);
+                lines.push(legend);
+            }
+            TableFormat::Markdown => {
+                let notes = said.into_iter().chain([legend]);
+                lines.extend(notes.flat_map(|it| [String::new(), it]));
+            }
             // Comments leave the table as it is.
             TableFormat::Latex => {
-                lines.splice(0..0, said.map(|it| format!("% {it}")));
+                let notes = said.into_iter().chain([legend]);
+                lines.splice(0..0, notes.map(|it| format!("% {it}")));
             }
         }
         lines
