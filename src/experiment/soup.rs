@@ -95,8 +95,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     settings.check(session.settings.has(Role::Val))?;
     session.settings.refuse_limits()?;
     let network = session.network();
-    let learns = settings.learning.is_some();
-    if learns && settings.asked {
+    if settings.learning.is_some() && settings.asked {
         session
             .settings
             .refuse_recalibration("a learned soup needs")?;

@@ -137,7 +137,7 @@ fn a_full_disk_is_told_and_the_run_goes_on_when_there_is_room() {
         "{RUN}; echo $? >status; find out -type f >left; mount -o remount,size=4m out; \
          {RUN} 2>second; cp out/notebooks-data/plane.csv resumed.csv; find out >after;"
     );
-    let Some(output) = on_a_small_disk(&folder, "8k", &script) else {
+    let Some(output) = on_a_small_disk(&folder, "16k", &script) else {
         return;
     };
     let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
