@@ -1,5 +1,8 @@
 //! Averages of a pool of models: fixed, greedy and learned soups, and ensembles for comparison.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::evaluated::{EvaluatedModels, validation};
 use super::made_models::MadeModels;
 use super::save::{self, Save, ToSave};
@@ -11,7 +14,7 @@ use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
-use crate::evaluate::logits::Ensemble;
+use crate::evaluate::logits::{Ensemble, Logits};
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::result::combine::Combine;
@@ -110,13 +113,13 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let ensemble = |of: Ensemble<'_>, set: usize| models.logits.score(of, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
     let set = models.validation().unwrap_or(0);
-    let soups = |mixes: &[Mix]| {
-        // Learning starts from what these cost nothing to know more of: their best β.
+    let on_validation = |mixes: &[Mix]| {
         let sets = models.datasets.iter().enumerate();
         let samples = sets.map(|(of, info)| if of == set { info.samples } else { 0 });
-        let samples: Vec<usize> = samples.collect();
-        engine.logits(mixes, &samples, &session.scratch_folder(), observer)
+        let folder = session.scratch_folder();
+        engine.logits(mixes, &samples.collect::<Vec<_>>(), &folder, observer)
     };
+    let soups = once(&on_validation);
     let starts = StartLogits {
         members: &models.logits,
         validation: set,
@@ -132,6 +135,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let methods: Vec<MethodSpec> = methods.collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
     drop(builder);
+    drop(soups);
     let made = MadeModels::of(session, &engine, &models, &recipes, observer)?;
     let measured = (made.scores(&recipes), made.calibrations(&recipes));
     let mut soups = soup_result::assemble(session, &models, &recipes, measured, &traces);
@@ -143,6 +147,22 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));
     session.conclude(engine, true)?;
     Ok(SoupRun { soups, to_save })
+}
+
+/// Computes logits unless the same mixes were the last ones: both kinds of learned soups start from
+/// the same.
+fn once(
+    compute: &dyn Fn(&[Mix]) -> Result<Logits>,
+) -> impl Fn(&[Mix]) -> Result<Rc<Logits>> + use<'_> {
+    let last: RefCell<Option<(Vec<Mix>, Rc<Logits>)>> = RefCell::default();
+    move |mixes| {
+        if let Some((_, logits)) = last.borrow().as_ref().filter(|(of, _)| of == mixes) {
+            return Ok(Rc::clone(logits));
+        }
+        let logits = Rc::new(compute(mixes)?);
+        *last.borrow_mut() = Some((mixes.to_vec(), Rc::clone(&logits)));
+        Ok(logits)
+    }
 }
 
 /// Returns the reason to leave out learned soups, if there is one.
