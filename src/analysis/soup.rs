@@ -2,6 +2,8 @@
 //!
 //! Selection uses the validation set only; all other data sets are only reported.
 
+use std::rc::Rc;
+
 use super::averages;
 use super::greedy::{GreedyRule, GreedyTrace, greedy, shuffled};
 use super::learned::{Candidate, TrainingStep, hold, learn};
@@ -41,7 +43,7 @@ pub struct StartLogits<'a> {
     /// The place of the validation set among their data sets.
     pub validation: usize,
     /// Computes the logits of soups; the validation set has the same place.
-    pub soups: &'a dyn Fn(&[Mix]) -> Result<Logits>,
+    pub soups: &'a dyn Fn(&[Mix]) -> Result<Rc<Logits>>,
 }
 
 impl Learner<'_> {
@@ -61,7 +63,7 @@ impl Learner<'_> {
         let logits = logits.transpose()?;
         if let (Some(starts), Some(logits)) = (&self.starts, &logits) {
             let soups = soups.iter().cloned().enumerate();
-            let soups = soups.map(|(place, (start, mix))| (start, mix, logits, place));
+            let soups = soups.map(|(place, (start, mix))| (start, mix, &**logits, place));
             let singles = singles.map(|(start, mix)| (start, mix, starts.members));
             let singles = singles.zip(1..);
             let singles = singles.map(|((start, mix, logits), place)| (start, mix, logits, place));

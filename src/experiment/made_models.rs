@@ -50,7 +50,8 @@ impl<'m> MadeModels<'m> {
             }
             let mix = recipe.mix(size);
             if mix.is_unit() {
-                return Place::Members(recipe.weights.clone());
+                // A weight of 0 is not read: logits of a ruined model may be NaN.
+                return Place::Members(vec![(mix.lead(), 1.0)]);
             }
             let bits = |row: &Vec<f64>| row.iter().map(|c| c.to_bits()).collect();
             let rows = mix.rows().iter().map(bits).collect();

@@ -1,5 +1,8 @@
 //! Averages of a pool of models: fixed, greedy and learned soups, and ensembles for comparison.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::evaluated::{EvaluatedModels, validation};
 use super::made_models::MadeModels;
 use super::save::{self, Save, ToSave};
@@ -15,7 +18,7 @@ use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
-use crate::evaluate::logits::Ensemble;
+use crate::evaluate::logits::{Ensemble, Logits};
 use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::result::combine::Combine;
@@ -105,7 +108,6 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     save::probe(&settings.saves, session, &network)?;
     let data = session.load_data()?;
     let engine = session.engine(&network, &data, observer)?;
-    // Knowing the operators is not enough: some are differentiable only for some uses.
     let left_out = no_gradients(&engine, settings)?;
     let engine = session.keep(engine, &data)?;
     let models = EvaluatedModels::of(session, &network, &data, &engine, observer)?;
@@ -113,13 +115,13 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     let ensemble = |of: Ensemble<'_>, set: usize| models.logits.score(of, set);
     let learning = settings.learning.as_ref().filter(|_| left_out.is_none());
     let set = models.validation().unwrap_or(0);
-    let soups = |mixes: &[Mix]| {
-        // Learning starts from what these cost nothing to know more of: their best β.
+    let on_validation = |mixes: &[Mix]| {
         let sets = models.datasets.iter().enumerate();
         let samples = sets.map(|(of, info)| if of == set { info.samples } else { 0 });
-        let samples: Vec<usize> = samples.collect();
-        engine.logits(mixes, &samples, &session.scratch_folder(), observer)
+        let folder = session.scratch_folder();
+        engine.logits(mixes, &samples.collect::<Vec<_>>(), &folder, observer)
     };
+    let soups = once(&on_validation);
     let starts = StartLogits {
         members: &models.logits,
         validation: set,
@@ -131,10 +133,11 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
         ..builder((session, &engine, &models), settings, &ensemble, observer)
     };
     let is_possible = |wanted: &&MethodSpec| left_out.is_none() || !wanted.learns();
-    let methods = settings.methods.iter().filter(is_possible).copied();
-    let methods: Vec<MethodSpec> = methods.collect();
+    let possible = settings.methods.iter().filter(is_possible);
+    let methods: Vec<MethodSpec> = possible.copied().collect();
     let (recipes, traces) = chosen(&builder, session, &models, &methods)?;
     drop(builder);
+    drop(soups);
     let comparing = Compare {
         engine: &engine,
         models: &models,
@@ -191,7 +194,24 @@ fn resampled(
     soup_resample::of_greedy(comparing, recipes, &wanted, observer)
 }
 
-/// Returns the reason to leave out learned soups, if there is one.
+/// Computes logits unless the same mixes were the last ones: both kinds of learned soups start from
+/// the same.
+fn once(
+    compute: &dyn Fn(&[Mix]) -> Result<Logits>,
+) -> impl Fn(&[Mix]) -> Result<Rc<Logits>> + use<'_> {
+    let last: RefCell<Option<(Vec<Mix>, Rc<Logits>)>> = RefCell::default();
+    move |mixes| {
+        if let Some((_, logits)) = last.borrow().as_ref().filter(|(of, _)| of == mixes) {
+            return Ok(Rc::clone(logits));
+        }
+        let logits = Rc::new(compute(mixes)?);
+        *last.borrow_mut() = Some((mixes.to_vec(), Rc::clone(&logits)));
+        Ok(logits)
+    }
+}
+
+/// Returns the reason to leave out learned soups, if there is one. Knowing the operators is not
+/// enough: some are differentiable only for some uses.
 fn no_gradients(engine: &Engine<'_>, settings: &SoupSettings) -> Result<Option<String>> {
     let Some(learning) = &settings.learning else {
         return Ok(None);

@@ -44,11 +44,13 @@ fn a_saved_soup_is_the_model_of_its_row() {
     soup(again.path(), &["--models", &models, "--methods", "best"])
         .assert()
         .success()
-        // wise-ft:0.5 lies on the way from θ0 to the soup; nothing else is told.
+        // wise-ft:0.5 lies on the way from θ0 to the soup, and its logits are smaller; nothing else
+        // is told.
         .stderr(
             contains("warning")
-                .count(1)
-                .and(contains("nearly parallel")),
+                .count(2)
+                .and(contains("nearly parallel"))
+                .and(contains("differ in scale")),
         );
     let read = rows(result(again.path(), "soup.models.csv"));
     for (read, row) in read.iter().zip([row("greedy"), row("wise-ft:0.5"), random]) {
