@@ -12,7 +12,9 @@ use crate::common::{Row, example, number, program};
 const LEARNED: &str = "--methods uniform,learned,learned-by-layer";
 
 fn losses(rows: &[Row]) -> Vec<f64> {
-    rows.iter().map(|row| number(row, "val_loss")).collect()
+    rows.iter()
+        .map(|row| number(row, "val_loss_calibrated"))
+        .collect()
 }
 
 #[test]
