@@ -135,6 +135,20 @@ pub fn write(session: &Session, models: &[ToSave]) -> Result<Vec<SavedModel>> {
     models.iter().map(save).collect()
 }
 
+/// Why a written file cannot be evaluated in the origin's network, if it cannot.
+fn unchecked(session: &Session, model: &ToSave) -> Option<String> {
+    let is_onnx = model.path.extension().is_some_and(|it| it == "onnx");
+    if !session.settings.matching.fixed.is_empty() {
+        // The network that the file fits is no file.
+        Some("--fixed changed the network".to_string())
+    } else if !session.inputs.unfolding.explained.is_empty() && is_onnx {
+        let why = "its graph computes what the exporter had folded; --origin takes it";
+        Some(why.to_string())
+    } else {
+        None
+    }
+}
+
 /// Evaluates a written file on the validation set, or else on the first.
 fn read_back(session: &Session, model: &ToSave) -> Result<SavedModel> {
     let data = &session.settings.data;
@@ -153,9 +167,8 @@ fn read_back(session: &Session, model: &ToSave) -> Result<SavedModel> {
         table: model.made.scores[set],
         unchecked: None,
     };
-    if !session.settings.matching.fixed.is_empty() {
-        // The network that the file fits is no file.
-        saved.unchecked = Some("--fixed changed the network".to_string());
+    saved.unchecked = unchecked(session, model);
+    if saved.unchecked.is_some() {
         return Ok(saved);
     }
     let settings = SessionSettings {
