@@ -95,7 +95,7 @@ impl CheckpointPath {
         let samples = ends.first().map_or(0, Outcomes::len);
         let mut rises = points(quantity, samples);
         let ends: Vec<Vec<f64>> = ends.iter().map(|of| values(quantity, of)).collect();
-        let mut places = Vec::new();
+        let (mut places, mut sums) = (Vec::new(), Vec::new());
         for (index, &alpha) in self.alphas.iter().enumerate() {
             if !self.is_inside(alpha) {
                 continue;
@@ -111,6 +111,7 @@ impl CheckpointPath {
                 (-weights[0], &ends[from]),
                 (-weights[1], &ends[to]),
             ];
+            sums.push((contrast_values(&terms).sum(), alpha));
             rises.push(contrast_values(&terms));
             places.push(Place::Between(index));
         }
@@ -137,7 +138,8 @@ impl CheckpointPath {
             }
         }
         let of_ends = ends.iter().map(|end| mean(end.iter().copied()).value);
-        let barrier = self.barrier(&band, &places, &of_ends.collect::<Vec<f64>>());
+        let of_ends: Vec<f64> = of_ends.collect();
+        let barrier = infinite(&sums).unwrap_or_else(|| self.barrier(&band, &places, &of_ends));
         Rises {
             barrier,
             points: of_soups,
@@ -182,6 +184,21 @@ impl CheckpointPath {
     }
 }
 
+/// The barrier at the first α whose sum of rises is infinite, unless one is no number: a soup with
+/// an infinite loss between ends of finite loss needs no interval.
+fn infinite(sums: &[(f64, f64)]) -> Option<Barrier> {
+    if sums.iter().any(|(sum, _)| sum.is_nan()) {
+        return None;
+    }
+    let highest = sums.iter().find(|(sum, _)| *sum == f64::INFINITY);
+    highest.map(|(height, alpha)| Barrier {
+        height: *height,
+        alpha: *alpha,
+        verdict: Verdict::Barrier,
+        ..Barrier::UNMEASURED
+    })
+}
+
 /// Where a rise was measured.
 enum Place {
     /// At a soup between two checkpoints, by the index of its α.
@@ -202,10 +219,16 @@ mod tests {
     /// Losses of 400 samples around a mean, which differ by sample alike in all models, and a little
     /// by model.
     fn outcomes(loss: f64) -> Outcomes {
+        // The sine of an infinity is no number.
+        let own = |s: usize| {
+            if loss.is_finite() {
+                ((s as f64) * loss).sin()
+            } else {
+                0.0
+            }
+        };
         let sample = |s: usize| Outcome {
-            loss: loss
-                + if s.is_multiple_of(2) { 0.5 } else { -0.5 }
-                + 0.01 * ((s as f64) * loss).sin(),
+            loss: loss + if s.is_multiple_of(2) { 0.5 } else { -0.5 } + 0.01 * own(s),
             correct: (s as f64) >= 40.0 * loss,
         };
         (0..400).map(sample).collect()
@@ -344,15 +367,22 @@ mod tests {
             alphas: vec![0.25, 0.5, 0.75],
         };
         for base in [Base::Chord, Base::Mean] {
-            for broken in [f64::NAN, f64::INFINITY] {
-                let barrier = rises(&path, &[1.0, broken, 9.0], &[1.0, 3.0], base).barrier;
-                assert!(barrier.height.is_nan() && barrier.verdict == Verdict::Undecided);
-            }
+            let barrier = rises(&path, &[1.0, f64::NAN, 9.0], &[1.0, 3.0], base).barrier;
+            assert!(barrier.height.is_nan() && barrier.alpha == 0.5);
+            assert_eq!(barrier.verdict, Verdict::Undecided);
+            // An infinite end leaves nothing to compare with.
+            let ends = [1.0, f64::INFINITY];
+            let barrier = rises(&path, &[1.0, f64::INFINITY, 9.0], &ends, base).barrier;
+            assert!(barrier.height.is_nan() && barrier.verdict == Verdict::Undecided);
         }
+        let soups = [1.0, f64::INFINITY, 9.0];
+        let barrier = rises(&path, &soups, &[1.0, 3.0], Base::Chord).barrier;
+        assert_eq!((barrier.height, barrier.alpha), (f64::INFINITY, 0.5));
+        assert!(barrier.verdict == Verdict::Barrier && barrier.low.is_nan());
     }
 
     #[test]
-    fn a_quadratic_loss_bends_as_its_formula() {
+    fn a_quadratic_loss_has_no_barrier_and_bends_as_its_formula() {
         let pool = pool(&[&[0.0, 0.0], &[2.0, 1.0], &[-1.0, 3.0]]);
         let evaluator = Quadratic::new(&pool, vec![0.5, 0.5], vec![2.0, 1.0], 0.1);
         let path = CheckpointPath {
@@ -362,6 +392,16 @@ mod tests {
         let answers = evaluator.evaluate(&path.mixes(3), &()).unwrap();
         let losses: Vec<f64> = answers.scores.iter().map(|sets| sets[0].loss).collect();
         let (soups, ends) = losses.split_at(9);
+        let outcomes = path.mixes(3).into_iter();
+        let outcomes = outcomes.map(|mix| evaluator.outcomes(&mix, 0, 1).unwrap().unwrap());
+        let outcomes: Vec<Outcomes> = outcomes.collect();
+        let chord = (Base::Chord, Quantity::Loss);
+        let barrier = path
+            .rises(outcomes.split_at(9), chord, &Draws::new(0))
+            .barrier;
+        // −α(1−α)/2·δᵀHδ at the points next to the ends, α = ⅛ and ⅞; losses are stored as f32.
+        assert!((barrier.height + 7.0 / 128.0 * 22.0).abs() < 1e-5);
+        assert!([0.125, 0.875].contains(&barrier.alpha));
         // L(α) = chord − α(1−α)/2·δᵀHδ, δ = (−3, 2).
         for (alpha, soup) in path.alphas.iter().zip(soups) {
             let chord = (1.0 - alpha) * ends[0] + alpha * ends[1];

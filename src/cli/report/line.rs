@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::columns::aligned;
 use super::{Report, figures, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
@@ -82,7 +83,8 @@ fn rises(barriers: &[Barriers]) -> Vec<String> {
         };
         rows.push([vec![of.dataset.clone()], loss, error, vec![over_mean]].concat());
     }
-    let mut lines = aligned(&rows);
+    // Names and words; all other cells are numbers.
+    let mut lines = aligned(&rows, &[0, 4, 8], "  ");
     lines.push(
         "barrier: the largest rise of a soup above the straight line between the ends, on the same samples; its interval \
          holds for all α together"
@@ -123,29 +125,13 @@ fn rise(of: &Barrier, unit: f64, digits: usize) -> Vec<String> {
     };
     vec![
         number(of.height),
-        format!("{} to {}", number(of.low), number(of.high)),
+        match of.low.is_nan() && of.height.is_infinite() {
+            true => "–".to_string(),
+            false => format!("{} to {}", number(of.low), number(of.high)),
+        },
         format!("{:.2}", of.alpha),
         words,
     ]
-}
-
-/// Pads the cells of each column to one width; text is aligned left, numbers right.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, &width))| match column {
-            0 | 4 | 8 => format!("{cell:width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

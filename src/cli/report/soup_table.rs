@@ -4,6 +4,7 @@
 //! their accuracies. So each row stands beside its difference from the best individual model, and
 //! every value is marked that is not separated from the highest of its column.
 
+use super::columns::aligned;
 use crate::analysis::inference::multiple::holm;
 use crate::analysis::inference::{LEVEL, normal_p};
 use crate::cli::args::TableFormat;
@@ -98,7 +99,10 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
     };
     let cells: Vec<Vec<String>> = rows.iter().enumerate().map(cells).collect();
     match kind {
-        TableFormat::Text => text(&header, &cells),
+        TableFormat::Text => {
+            let all = [vec![header], cells].concat();
+            aligned(&all, &[0], "   ").join("\n")
+        }
         TableFormat::Markdown => markdown(&header, &cells),
         TableFormat::Latex => latex(&header, &cells),
     }
@@ -259,26 +263,6 @@ fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
         (Some(count), _) => count.to_string(),
         _ => String::new(),
     }
-}
-
-fn text(header: &[String], rows: &[Vec<String>]) -> String {
-    let all: Vec<&[String]> = std::iter::once(header)
-        .chain(rows.iter().map(Vec::as_slice))
-        .collect();
-    let width = |column: usize| {
-        let widths = all.iter().map(|row| row[column].trim_end().chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |row: &&[String]| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, &width))| match column {
-            0 => format!("{cell:width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("   ").trim_end().to_string()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn markdown(header: &[String], rows: &[Vec<String>]) -> String {
