@@ -5,7 +5,7 @@ use super::inference::paired::{Discordant, difference};
 use super::inference::{Estimate, Interval};
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::comparison::Comparison;
-use crate::result::score::{DatasetInfo, MEANS, Role};
+use crate::result::score::{DatasetInfo, MEANS, in_roles};
 
 /// A model to compare.
 #[derive(Debug, Clone, Copy)]
@@ -91,21 +91,11 @@ pub fn compare(
     rows
 }
 
-/// The differences on the data sets with one of these roles.
-fn in_roles<'d>(
-    datasets: &[DatasetInfo],
-    found: &'d [Differences],
-    roles: &[Role],
-) -> Vec<&'d Differences> {
-    let sets = datasets.iter().zip(found);
-    let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
-    sets.map(|(_, differences)| differences).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::evaluate::metrics::Outcome;
+    use crate::result::score::Role;
 
     fn outcomes(of: &[(f64, bool)]) -> Outcomes {
         let outcomes = of.iter();

@@ -1,7 +1,7 @@
 //! How differently two models err: the more, the more an ensemble of them gains.
 
 use crate::result::pairs::PairRow;
-use crate::result::score::{ALL, DatasetInfo, Role, SHIFTS};
+use crate::result::score::{DatasetInfo, MEANS, Role, in_roles};
 
 /// How differently two models err on a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,11 +40,7 @@ pub fn diversity(a: &[Option<u32>], b: &[Option<u32>], labels: &[usize]) -> Dive
 /// then the means.
 pub fn fill(rows: &mut [PairRow], datasets: &[DatasetInfo], found: &[Diversity]) {
     let mean = |roles: &[Role]| {
-        let sets = datasets.iter().zip(found);
-        let sets: Vec<&Diversity> = sets
-            .filter(|(set, _)| roles.contains(&set.role))
-            .map(|(_, found)| found)
-            .collect();
+        let sets = in_roles(datasets, found, roles);
         let n = sets.len() as f64;
         Diversity {
             disagreement: sets.iter().map(|of| of.disagreement).sum::<f64>() / n,
@@ -53,9 +49,9 @@ pub fn fill(rows: &mut [PairRow], datasets: &[DatasetInfo], found: &[Diversity])
     };
     for row in rows {
         let set = datasets.iter().position(|set| set.name == row.dataset);
-        let of = match (row.role.as_str(), row.dataset.as_str(), set) {
-            ("mean", SHIFTS, _) => mean(&[Role::Shift]),
-            ("mean", ALL, _) => mean(&[Role::Test, Role::Shift]),
+        let means = MEANS.into_iter().find(|(name, _)| *name == row.dataset);
+        let of = match (row.role.as_str(), means, set) {
+            ("mean", Some((_, roles)), _) => mean(roles),
             (_, _, Some(set)) => found[set],
             _ => continue,
         };

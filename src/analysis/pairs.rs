@@ -12,11 +12,11 @@ use super::inference::dyadic::{self, PairValue};
 use super::inference::mantel::{self, Kind, ModelEffects};
 use super::inference::means::over_sets;
 use super::inference::multiple::benjamini_hochberg;
-use super::inference::paired::contrast;
+use super::inference::paired::{contrast, difference};
 use super::inference::{Draws, Estimate, LEVEL, normal_p};
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::pairs::{Correlation, MeanAdvantage, Pair, PairRow, PairSummary};
-use crate::result::score::{DatasetInfo, MEANS, Role, SHIFTS, Score};
+use crate::result::score::{DatasetInfo, MEANS, Role, SHIFTS, Score, in_roles};
 use crate::space::gram::Gram;
 
 /// All pairs of `models`, each once, as (smaller, larger).
@@ -60,11 +60,8 @@ struct Measured {
 impl Measured {
     fn on(set: usize, dataset: &DatasetInfo, models: PairModels<'_>) -> Self {
         let of = [models.a, models.b, models.soup].map(|outcomes| &outcomes[set]);
-        let right = of.map(|outcomes| {
-            let right = outcomes.correctness().map(u8::from).map(f64::from);
-            right.collect::<Vec<f64>>()
-        });
-        let [a, b, soup] = right.each_ref().map(Vec::as_slice);
+        let errors = of.map(Outcomes::errors);
+        let [a, b, soup] = errors.each_ref().map(Vec::as_slice);
         let ensemble = dataset.accuracy(models.ensemble[set].error);
         let share = |of: &Outcomes| of.correct().count_ones(..) as f64 / of.len() as f64;
         let [first, second, mixed] = of.map(share);
@@ -72,9 +69,9 @@ impl Measured {
             samples: dataset.samples,
             accuracies: [first, second, mixed, ensemble],
             over: [
-                contrast(&[(1.0, soup), (-0.5, a), (-0.5, b)]),
-                contrast(&[(1.0, soup), (-1.0, a)]),
-                contrast(&[(1.0, soup), (-1.0, b)]),
+                contrast(&[(-1.0, soup), (0.5, a), (0.5, b)]),
+                difference(a, soup),
+                difference(b, soup),
             ],
         }
     }
@@ -137,9 +134,7 @@ pub fn rows(datasets: &[DatasetInfo], models: PairModels<'_>) -> Vec<PairRow> {
     let rows = datasets.iter().zip(&measured);
     let rows = rows.map(|(dataset, of)| of.row(&dataset.name, dataset.role.name()));
     let means = MEANS.into_iter().filter_map(|(name, roles)| {
-        let sets = datasets.iter().zip(&measured);
-        let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
-        let sets: Vec<&Measured> = sets.map(|(_, of)| of).collect();
+        let sets = in_roles(datasets, &measured, roles);
         (!sets.is_empty()).then(|| Measured::mean(&sets).row(name, "mean"))
     });
     rows.chain(means).collect()

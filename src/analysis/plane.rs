@@ -4,7 +4,7 @@ use super::adaptive::Refinement;
 use crate::evaluate::Answers;
 use crate::result::grid::Grid;
 use crate::result::plane::{GridValue, Minimum, PlacedModel};
-use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
+use crate::result::score::{DatasetInfo, NamedScore, Role, SHIFTS, Score, in_roles};
 use crate::space::mix::Mix;
 use crate::space::plane::PlaneBasis;
 
@@ -142,14 +142,9 @@ fn minima(
         .zip(scores)
         .map(|(dataset, scores)| of(&dataset.name, &[scores]))
         .collect();
-    let shifts: Vec<&Vec<Score>> = datasets
-        .iter()
-        .zip(scores)
-        .filter(|(dataset, _)| dataset.role == Role::Shift)
-        .map(|(_, scores)| scores)
-        .collect();
+    let shifts = in_roles(datasets, scores, &[Role::Shift]);
     if !shifts.is_empty() {
-        minima.push(of("shifts", &shifts));
+        minima.push(of(SHIFTS, &shifts));
     }
     minima
 }

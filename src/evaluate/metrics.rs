@@ -1,7 +1,7 @@
 //! Computes loss and error from logits: for one sample, and mean and standard error over many. Only
 //! this file defines loss and error.
 
-use crate::result::score::Score;
+use crate::result::score::{Score, cautious_se};
 
 /// Loss and error of a model on one sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,12 +80,9 @@ impl Tally {
         }
     }
 
-    /// A standard error of the error that is never 0: that of p = (x + 2)/(n + 4), x of n samples being
-    /// wrong (Agresti and Coull 1998). No error among few samples is no proof of none.
+    /// A standard error of the error that is never 0: no error among few samples is no proof of none.
     pub fn cautious_error_se(&self) -> f64 {
-        let n = self.n as f64 + 4.0;
-        let share = (self.wrong as f64 + 2.0) / n;
-        (share * (1.0 - share) / n).sqrt()
+        cautious_se(self.wrong as usize, self.n as usize)
     }
 
     /// The tally as words, without loss of a bit.

@@ -24,7 +24,7 @@ pub mod signature;
 pub mod work;
 
 use self::outcomes::Outcomes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
@@ -67,6 +67,18 @@ pub trait Evaluator {
     /// # Errors
     /// Fails when kept outcomes cannot be read.
     fn outcomes(&self, mix: &Mix, set: usize, samples: usize) -> Result<Option<Outcomes>>;
+
+    /// The outcomes of a mix, which a comparison needs.
+    ///
+    /// # Errors
+    /// Fails as [`Evaluator::outcomes`] does, and when they were too many to keep.
+    fn kept_outcomes(&self, mix: &Mix, set: usize, samples: usize) -> Result<Outcomes> {
+        self.outcomes(mix, set, samples)?.ok_or_else(|| {
+            let problem = "has too many models and samples to compare them one by one";
+            Error::runtime("the run", problem)
+                .help("take fewer points or pairs (--steps, --pairs), or fewer samples (--limit)")
+        })
+    }
 
     /// Scores of all mixes on every data set.
     ///

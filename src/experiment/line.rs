@@ -157,16 +157,8 @@ fn rises(
     let mixes = path.mixes(session.members());
     let draws = Draws::new(session.seed());
     let on_set = |(set, dataset): (usize, &DatasetInfo)| {
-        let outcomes = mixes.iter().map(|mix| {
-            let known = engine.outcomes(mix, set, dataset.samples)?;
-            known.ok_or_else(|| {
-                Error::runtime(
-                    "the path",
-                    "has too many points and samples to compare them",
-                )
-                .help("take fewer with --steps or --limit")
-            })
-        });
+        let outcomes = mixes.iter();
+        let outcomes = outcomes.map(|mix| engine.kept_outcomes(mix, set, dataset.samples));
         let outcomes = outcomes.collect::<Result<Vec<Outcomes>>>()?;
         let both = outcomes.split_at(path.alphas.len());
         let three = [

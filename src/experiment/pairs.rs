@@ -10,7 +10,7 @@ use super::theory::compared;
 use crate::analysis::diversity::{self, diversity};
 use crate::analysis::pairs::{self as analysis, PairModels};
 use crate::analysis::theory::agreements;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
@@ -193,13 +193,8 @@ fn measured(
     let predictions = predictions(logits, session.members());
     let members: Vec<Vec<Outcomes>> = (0..session.members()).map(of_member).collect();
     let rows = |(&(a, b), midpoint): (&(usize, usize), &Mix)| {
-        let soup = sets.clone().map(|set| {
-            let known = engine.outcomes(midpoint, set, datasets[set].samples)?;
-            known.ok_or_else(|| {
-                Error::runtime("pairs", "are too many to compare them sample by sample")
-                    .help("take fewer with --pairs, or fewer samples with --limit")
-            })
-        });
+        let soup = sets.clone();
+        let soup = soup.map(|set| engine.kept_outcomes(midpoint, set, datasets[set].samples));
         let soup = soup.collect::<Result<Vec<Outcomes>>>()?;
         let ensemble = sets.clone();
         let ensemble = ensemble.map(|set| evaluated.logits.ensemble(&halves((a, b)), set));

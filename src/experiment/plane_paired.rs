@@ -9,7 +9,7 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::panels::Quantity;
-use crate::result::plane::{Lowest, Plane};
+use crate::result::plane::{GridValue, Lowest, Plane};
 use crate::space::mix::Mix;
 
 /// Number of models on the plane: θ0, θ1, θ2 and the soup.
@@ -46,14 +46,9 @@ pub fn add(engine: &Engine<'_>, run: &PlaneRun<'_>, plane: &mut Plane, seed: u64
     add_comparisons(plane, &outcomes);
     for set in 0..samples.len() {
         let on_set: Vec<&Outcomes> = outcomes.iter().map(|of| &of[set]).collect();
-        for quantity in [Quantity::Loss, Quantity::Error] {
-            let found = kept.lowest(plane, (set, quantity), &on_set, seed)?;
-            let minimum = &mut plane.summary.minimum[set];
-            match quantity {
-                Quantity::Loss => minimum.lowest_loss = found,
-                Quantity::Error => minimum.lowest_error = found,
-            }
-        }
+        let [loss, error] = kept.lowest(plane, set, &on_set, seed)?;
+        let minimum = &mut plane.summary.minimum[set];
+        (minimum.lowest_loss, minimum.lowest_error) = (loss, error);
     }
     Ok(())
 }
@@ -94,34 +89,36 @@ impl Kept<'_> {
         self.engine.outcomes(mix, set, self.samples[set])
     }
 
-    /// What the samples of a data set say of its lowest point; `models` are those of the plane.
+    /// What the samples of a data set say of the points with its lowest loss and its lowest error;
+    /// `models` are those of the plane.
     fn lowest(
         &self,
         plane: &Plane,
-        (set, quantity): (usize, Quantity),
+        set: usize,
         models: &[&Outcomes],
         seed: u64,
-    ) -> Result<Option<Lowest>> {
+    ) -> Result<[Option<Lowest>; 2]> {
         let minimum = &plane.summary.minimum[set];
-        let value = match quantity {
-            Quantity::Loss => minimum.loss,
-            Quantity::Error => minimum.error,
+        let start = |quantity, value: Option<GridValue>| {
+            let at = value.map(|value| plane.grid.index(value.i, value.j));
+            let at = self.indices.iter().position(|index| Some(*index) == at);
+            let lowest = at.map(|at| self.of(&self.points[at], set)).transpose()?;
+            Ok(lowest.flatten().map(|it| LowPoints::new(quantity, &it)))
         };
-        let at = value.map(|value| plane.grid.index(value.i, value.j));
-        let at = self.indices.iter().position(|index| Some(*index) == at);
-        let lowest = at.map(|at| self.of(&self.points[at], set)).transpose()?;
-        let Some(lowest) = lowest.flatten() else {
-            return Ok(None);
-        };
-        let mut low = LowPoints::new(quantity, &lowest);
+        let mut both: [Option<LowPoints>; 2] = [
+            start(Quantity::Loss, minimum.loss)?,
+            start(Quantity::Error, minimum.error)?,
+        ];
         for (index, point) in self.indices.iter().zip(self.points) {
             let Some(outcomes) = self.of(point, set)? else {
-                return Ok(None);
+                return Ok([None, None]);
             };
-            low.add(*index, &outcomes);
+            let low = both.iter_mut().flatten();
+            low.for_each(|low| low.add(*index, &outcomes));
         }
         let checkpoints = plane.summary.checkpoints.iter().zip(models).skip(1);
         let named = checkpoints.map(|(model, outcomes)| (model.name.as_str(), *outcomes));
-        Ok(low.lowest(&named.collect::<Vec<_>>(), seed))
+        let named: Vec<(&str, &Outcomes)> = named.collect();
+        Ok(both.map(|low| low?.lowest(&named, seed)))
     }
 }

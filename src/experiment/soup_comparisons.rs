@@ -9,7 +9,7 @@ use crate::analysis::comparison::{Compared, compare};
 use crate::analysis::greedy::{GreedyTrace, Trial};
 use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{Recipe, mean};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::Engine;
@@ -51,8 +51,7 @@ impl Compare<'_> {
             return Ok(logits.outcomes_of(mix.lead(), set));
         }
         let samples = self.models.datasets[set].samples;
-        let known = self.engine.outcomes(mix, set, samples)?;
-        known.ok_or_else(|| Error::runtime("comparisons", "a soup has no outcomes of its samples"))
+        self.engine.kept_outcomes(mix, set, samples)
     }
 
     /// Which samples of a data set the mean of each set of members has right. Those not seen yet are

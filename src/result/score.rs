@@ -42,6 +42,13 @@ pub const SHIFTS: &str = "shifts";
 /// The mean over the test set and the shift sets.
 pub const ALL: &str = "all";
 
+/// Of what is known of each data set, `all[data set]`, the part on data sets with one of these roles.
+pub fn in_roles<'a, T>(datasets: &[DatasetInfo], all: &'a [T], roles: &[Role]) -> Vec<&'a T> {
+    let sets = datasets.iter().zip(all);
+    let sets = sets.filter(|(dataset, _)| roles.contains(&dataset.role));
+    sets.map(|(_, of)| of).collect()
+}
+
 /// Description of a data set in a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {
@@ -79,6 +86,15 @@ pub struct Score {
     pub error_se: f64,
     /// Number of samples whose loss is NaN or infinite.
     pub nonfinite: usize,
+}
+
+/// A standard error of a share that is never 0: √(p̃(1−p̃)/(n+4)) with p̃ = (x+2)/(n+4), for x of n
+/// samples: with two more on either side (Agresti and Coull, "Approximate is better than 'exact'",
+/// The American Statistician 52, 1998).
+pub fn cautious_se(count: usize, samples: usize) -> f64 {
+    let n = samples as f64 + 4.0;
+    let share = (count as f64 + 2.0) / n;
+    (share * (1.0 - share) / n).sqrt()
 }
 
 /// A score with the data set it belongs to.

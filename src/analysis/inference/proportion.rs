@@ -4,6 +4,7 @@
 //! are in 0..1. For n = 0 intervals are 0..1 or NaN as said.
 
 use super::{Interval, normal_quantile};
+pub use crate::result::score::cautious_se as standard_error;
 
 /// Wilson's interval: the p for which (x/n − p)² ≤ z²·p(1−p)/n; 0..1 for n = 0.
 ///
@@ -41,14 +42,6 @@ pub fn agresti_coull(count: usize, samples: usize) -> Interval {
         low: (share - half).max(0.0),
         high: (share + half).min(1.0),
     }
-}
-
-/// A standard error that is never 0: √(p̃(1−p̃)/(n+4)) with p̃ = (x+2)/(n+4), Agresti and Coull's
-/// two errors and two correct samples more.
-pub fn standard_error(count: usize, samples: usize) -> f64 {
-    let n = samples as f64 + 4.0;
-    let share = (count as f64 + 2.0) / n;
-    (share * (1.0 - share) / n).sqrt()
 }
 
 /// The largest share that is compatible with *no* error among n samples, 3/n, at most 1: with a larger
