@@ -92,6 +92,21 @@ impl LowPoints {
     }
 }
 
+/// Paired standard error of the difference between a point and its neighbours, as the root mean
+/// square over them; `None` without a neighbour whose difference has one.
+pub fn neighbor_se(quantity: Quantity, point: &Outcomes, neighbors: &[Outcomes]) -> Option<f64> {
+    let here = values(quantity, point);
+    let mut above = points(quantity, point.len());
+    for neighbor in neighbors {
+        let there = values(quantity, neighbor);
+        above.push(there.iter().zip(&here).map(|(there, here)| there - here));
+    }
+    let squares = above.estimates().iter().map(|of| of.se.powi(2));
+    let squares: Vec<f64> = squares.filter(|square| square.is_finite()).collect();
+    let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+    (!squares.is_empty()).then(|| mean.sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +123,27 @@ mod tests {
             }
         };
         (0..600).map(sample).collect()
+    }
+
+    #[test]
+    fn the_noise_of_a_shape_is_paired_and_never_0_for_errors() {
+        // The neighbour is wrong on 4 samples more of 600, nothing else differs: with two imaginary
+        // samples, variance (4·(1 − 4/600) + 2)/(601·602).
+        let (here, there) = (outcomes(1.0, 60, 1), outcomes(1.0, 64, 1));
+        let se = neighbor_se(Quantity::Error, &here, std::slice::from_ref(&there)).unwrap();
+        let squares = 4.0_f64 - 16.0 / 600.0;
+        assert!(
+            (se - ((squares + 2.0) / (601.0 * 602.0)).sqrt()).abs() < 1e-9,
+            "{se}"
+        );
+        let equal = [here.clone()];
+        assert!(neighbor_se(Quantity::Error, &here, &equal).unwrap() > 0.0);
+        assert_eq!(neighbor_se(Quantity::Loss, &here, &equal), None);
+        assert_eq!(neighbor_se(Quantity::Error, &here, &[]), None);
+        // A loss that is higher by the same on all samples has a height with noise, and a shape
+        // without.
+        let shifted = neighbor_se(Quantity::Loss, &here, &[outcomes(1.5, 60, 1)]);
+        assert!(shifted.is_none_or(|se| se < 1e-7), "{shifted:?}");
     }
 
     #[test]

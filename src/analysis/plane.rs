@@ -135,6 +135,8 @@ fn minima(
             error: smallest(|score| score.error),
             lowest_loss: None,
             lowest_error: None,
+            neighbor_loss_se: None,
+            neighbor_error_se: None,
         }
     };
     let mut minima: Vec<Minimum> = datasets

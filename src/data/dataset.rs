@@ -63,6 +63,8 @@ pub struct ReadOptions {
 pub struct Dataset {
     source: Source,
     sha256: String,
+    /// Number of samples in the file.
+    file_samples: usize,
     /// File indices of the samples kept, ascending; `None` if all are kept.
     rows: Option<Vec<usize>>,
     labels: Vec<i64>,
@@ -146,6 +148,7 @@ impl Dataset {
         Ok(Self {
             source: source.clone(),
             sha256: hash::sha256(&bytes),
+            file_samples: n,
             rows,
             order: subset::order(labels.len(), options.seed),
             labels,
@@ -218,6 +221,11 @@ impl Dataset {
     /// Number of samples kept, at least 1.
     pub fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Number of samples in the file, kept or not.
+    pub fn file_samples(&self) -> usize {
+        self.file_samples
     }
 
     /// Whether there is no sample; never true, since [`Dataset::read`] refuses empty data.

@@ -100,6 +100,17 @@ impl LoadedData {
         self.datasets.iter().map(Dataset::info).collect()
     }
 
+    /// Number of samples in the file of each data set that was drawn from it in part.
+    pub(super) fn drawn_from(&self) -> BTreeMap<String, usize> {
+        let parts = self
+            .datasets
+            .iter()
+            .filter(|set| set.len() < set.file_samples());
+        parts
+            .map(|set| (set.name().to_string(), set.file_samples()))
+            .collect()
+    }
+
     /// Warns if a limit stopped the run before all samples were evaluated.
     pub(super) fn cut(&self, evaluated: &[DatasetInfo]) -> Option<String> {
         let whole: usize = self.datasets.iter().map(Dataset::len).sum();

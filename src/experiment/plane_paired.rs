@@ -3,14 +3,18 @@
 
 use super::plane_run::PlaneRun;
 use crate::analysis::comparison::{Compared, compare};
-use crate::analysis::lowest::LowPoints;
+use crate::analysis::lowest::{LowPoints, neighbor_se};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
+use crate::result::grid::Grid;
 use crate::result::panels::Quantity;
 use crate::result::plane::{GridValue, Lowest, Plane};
 use crate::space::mix::Mix;
+
+/// What is said of a minimum: its loss and its error.
+const QUANTITIES: [Quantity; 2] = [Quantity::Loss, Quantity::Error];
 
 /// Number of models on the plane: θ0, θ1, θ2 and the soup.
 const MODELS: usize = 4;
@@ -49,6 +53,10 @@ pub fn add(engine: &Engine<'_>, run: &PlaneRun<'_>, plane: &mut Plane, seed: u64
         let [loss, error] = kept.lowest(plane, set, &on_set, seed)?;
         let minimum = &mut plane.summary.minimum[set];
         (minimum.lowest_loss, minimum.lowest_error) = (loss, error);
+        let at = [minimum.loss, minimum.error];
+        let [loss, error] = kept.neighbor_ses(&plane.grid, set, at)?;
+        let minimum = &mut plane.summary.minimum[set];
+        (minimum.neighbor_loss_se, minimum.neighbor_error_se) = (loss, error);
     }
     Ok(())
 }
@@ -87,6 +95,35 @@ struct Kept<'k> {
 impl Kept<'_> {
     fn of(&self, mix: &Mix, set: usize) -> Result<Option<Outcomes>> {
         self.engine.outcomes(mix, set, self.samples[set])
+    }
+
+    /// The outcomes of a point of the grid, if it was measured.
+    fn at(&self, index: usize, set: usize) -> Result<Option<Outcomes>> {
+        let place = self.indices.iter().position(|it| *it == index);
+        let found = place.map(|place| self.of(&self.points[place], set));
+        Ok(found.transpose()?.flatten())
+    }
+
+    /// The noise of the surface's shape at the smallest loss and at the smallest error.
+    fn neighbor_ses(
+        &self,
+        grid: &Grid,
+        set: usize,
+        smallest: [Option<GridValue>; 2],
+    ) -> Result<[Option<f64>; 2]> {
+        let mut both = [None, None];
+        for (se, (quantity, value)) in both.iter_mut().zip(QUANTITIES.iter().zip(smallest)) {
+            let Some(value) = value else { continue };
+            let Some(here) = self.at(grid.index(value.i, value.j), set)? else {
+                continue;
+            };
+            let mut neighbors = Vec::new();
+            for index in grid.neighbors(value.i, value.j) {
+                neighbors.extend(self.at(index, set)?);
+            }
+            *se = neighbor_se(*quantity, &here, &neighbors);
+        }
+        Ok(both)
     }
 
     /// What the samples of a data set say of the points with its lowest loss and its lowest error;

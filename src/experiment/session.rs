@@ -293,6 +293,7 @@ impl Session {
             command: self.settings.command.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             files: files.cloned().collect(),
+            drawn_from: data.drawn_from(),
             settings,
             onnxruntime: self.runtime.version().to_string(),
             provider: self.settings.options.device.provider().to_string(),

@@ -29,7 +29,10 @@ pub struct Compare<'c> {
 
 impl Compare<'_> {
     /// The outcomes of a recipe on every data set; it was evaluated before.
-    fn outcomes(&self, recipe: &Recipe) -> Result<Vec<Outcomes>> {
+    ///
+    /// # Errors
+    /// When kept outcomes cannot be read.
+    pub fn outcomes(&self, recipe: &Recipe) -> Result<Vec<Outcomes>> {
         let sets = 0..self.models.datasets.len();
         let ensemble = Ensemble {
             combine: recipe.combine,
@@ -38,6 +41,16 @@ impl Compare<'_> {
         let mix = (!recipe.method.is_ensemble()).then(|| recipe.mix(self.members));
         sets.map(|set| self.on_set(ensemble, mix.as_ref(), set))
             .collect()
+    }
+
+    /// The outcomes of a mix on every data set; it was evaluated before.
+    ///
+    /// # Errors
+    /// When kept outcomes cannot be read.
+    pub fn of_mix(&self, mix: &Mix) -> Result<Vec<Outcomes>> {
+        let none = Ensemble::of_logits(&[]);
+        let sets = 0..self.models.datasets.len();
+        sets.map(|set| self.on_set(none, Some(mix), set)).collect()
     }
 
     /// The outcomes of a soup on a data set, or of an ensemble.

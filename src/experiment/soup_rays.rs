@@ -4,11 +4,13 @@
 use super::Observer;
 use super::soup_comparisons::Compare;
 use crate::analysis::averages;
+use crate::analysis::comparison::{Compared, compare};
 use crate::analysis::recipe::Recipe;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
+use crate::evaluate::outcomes::Outcomes;
 use crate::result::method::Method;
-use crate::result::soup::{Ray, RayPoint, Soups};
+use crate::result::soup::{MinusBest, Ray, RayPoint, Soups};
 use crate::space::mix::Mix;
 
 /// How many mixes a ray has, both ends included.
@@ -80,11 +82,48 @@ pub fn evaluated(
     let rays = models.iter().map(|model| averages::ray(model, count));
     let (alphas, mixes): (Vec<f64>, Vec<Mix>) = rays.flatten().unzip();
     let answers = comparing.engine.evaluate(&mixes, observer)?;
-    let points = alphas.into_iter().zip(answers.scores);
-    let points = points.map(|(alpha, scores)| RayPoint { alpha, scores });
-    let points: Vec<RayPoint> = points.collect();
+    let best = ends.iter().find(|end| end.method == Method::Best);
+    let best = best.map(|best| comparing.outcomes(best)).transpose()?;
+    let points = alphas.into_iter().zip(&mixes).zip(answers.scores);
+    let points = points.map(|((alpha, mix), scores)| {
+        Ok(RayPoint {
+            alpha,
+            scores,
+            minus_best: minus_best(comparing, mix, best.as_deref())?,
+        })
+    });
+    let points = points.collect::<Result<Vec<RayPoint>>>()?;
     let rays = ends.iter().zip(points.chunks(count));
     Ok(rays.map(|(end, points)| ray(end, points)).collect())
+}
+
+/// A mix, which was evaluated, minus the best model: data set by data set, and in the means. Empty
+/// where no model is known to be the best.
+fn minus_best(
+    comparing: &Compare<'_>,
+    mix: &Mix,
+    best: Option<&[Outcomes]>,
+) -> Result<Vec<MinusBest>> {
+    let Some(best) = best else {
+        return Ok(Vec::new());
+    };
+    let outcomes = comparing.of_mix(mix)?;
+    let compared = |outcomes| Compared {
+        name: "",
+        seed: None,
+        outcomes,
+    };
+    let rows = compare(
+        &comparing.models.datasets,
+        compared(&outcomes),
+        compared(best),
+    );
+    let differences = rows.into_iter().map(|row| MinusBest {
+        dataset: row.dataset,
+        delta_accuracy: row.delta_accuracy,
+        delta_accuracy_se: row.delta_accuracy_se,
+    });
+    Ok(differences.collect())
 }
 
 fn ray(end: &Recipe, points: &[RayPoint]) -> Ray {

@@ -129,6 +129,7 @@ pub fn ray_point(alpha: f64, test: f64, shifts: f64) -> RayPoint {
     RayPoint {
         alpha,
         scores: scores(test, shifts),
+        minus_best: Vec::new(),
     }
 }
 

@@ -33,6 +33,7 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
                 datasets,
                 scores,
                 measured: &[],
+                minima: &[],
             },
             panels,
         )

@@ -24,7 +24,7 @@ const BASIN: f64 = 0.06;
 const FIRST: f64 = 1e-3;
 
 impl ContourLevels {
-    /// Makes levels for these values, whose standard error at the minimum is `noise`. Returns
+    /// Makes levels for these values, whose noise near the minimum is `noise`. Returns
     /// `None` if no value is finite.
     ///
     /// Levels are spaced as in Garipov et al. 2018, levelₖ = min + exp(a + k·γ), the first around

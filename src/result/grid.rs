@@ -36,6 +36,15 @@ impl Grid {
         (index % self.xs.len(), index / self.xs.len())
     }
 
+    /// Storage indices of the points beside grid point (i, j) along either axis, at most four.
+    pub fn neighbors(&self, i: usize, j: usize) -> impl Iterator<Item = usize> + '_ {
+        let beside = |k: usize, n: usize| [k.checked_sub(1), Some(k + 1).filter(|&k| k < n)];
+        let along_x = beside(i, self.xs.len()).into_iter().flatten();
+        let along_y = beside(j, self.ys.len()).into_iter().flatten();
+        let along_x = along_x.map(move |i| self.index(i, j));
+        along_x.chain(along_y.map(move |j| self.index(i, j)))
+    }
+
     /// Coordinates (x_i, y_j) of a storage index.
     pub fn point(&self, index: usize) -> (f64, f64) {
         let (i, j) = self.ij(index);
@@ -78,6 +87,8 @@ mod tests {
             let (i, j) = grid.ij(index);
             assert_eq!(grid.index(i, j), index);
         }
+        let neighbors: Vec<usize> = grid.neighbors(1, 0).collect();
+        assert_eq!(neighbors, [0, 2, 4]);
     }
 
     #[test]

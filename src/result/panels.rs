@@ -4,7 +4,7 @@
 //! A figure draws them, and an adaptive grid is refined where their contours pass.
 
 use super::contour_levels::ContourLevels;
-use super::plane::Plane;
+use super::plane::{Minimum, Plane};
 use super::score::{DatasetInfo, Role, Score};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -30,6 +30,9 @@ pub struct Scored<'a> {
     /// `measured[point]`: whether the point was evaluated rather than interpolated. Points beyond
     /// the end of this list count as measured.
     pub measured: &'a [bool],
+    /// What the samples say of each data set's minima, in the order of `datasets`; empty where that is
+    /// not known.
+    pub minima: &'a [Minimum],
 }
 
 impl<'a> From<&'a Plane> for Scored<'a> {
@@ -38,6 +41,12 @@ impl<'a> From<&'a Plane> for Scored<'a> {
             datasets: &plane.datasets,
             scores: &plane.scores,
             measured: &plane.measured,
+            // A grid that was refined along its contours keeps the levels along which it was.
+            minima: if plane.measured.iter().all(|measured| *measured) {
+                plane.summary.minimum.as_slice()
+            } else {
+                &[]
+            },
         }
     }
 }
@@ -73,7 +82,8 @@ pub struct Panel {
     pub values: Vec<f64>,
     /// `errors[point]`: standard errors of the values.
     pub errors: Vec<f64>,
-    /// Standard error at the smallest value; 0 if no value is finite.
+    /// Standard error of the difference between the smallest value and its neighbours on the grid,
+    /// or of the value itself where that is not known; 0 if no value is finite.
     pub noise: f64,
 }
 
@@ -117,10 +127,11 @@ impl Panel {
         values: Vec<f64>,
         errors: Vec<f64>,
     ) -> Self {
+        let of_height = || lowest(scored, &values).map_or(0.0, |point| errors[point]);
         Self {
             quantity,
+            noise: of_shape(scored.minima, quantity, &datasets).unwrap_or_else(of_height),
             datasets,
-            noise: lowest(scored, &values).map_or(0.0, |point| errors[point]),
             values,
             errors,
         }
@@ -130,6 +141,18 @@ impl Panel {
     pub fn levels(&self) -> Option<ContourLevels> {
         ContourLevels::new(&self.values, self.noise)
     }
+}
+
+/// Standard error of the differences between a panel's smallest value and its neighbours, in the unit
+/// of the quantity; `None` unless it is known of each data set.
+fn of_shape(minima: &[Minimum], quantity: Quantity, datasets: &[usize]) -> Option<f64> {
+    let of = |set: &usize| match (quantity, minima.get(*set)?) {
+        (Quantity::Loss, minimum) => minimum.neighbor_loss_se,
+        (Quantity::Error, minimum) => minimum.neighbor_error_se.map(|se| 100.0 * se),
+    };
+    let squares = datasets.iter().map(|set| of(set).map(|se| se.powi(2)));
+    let sum: f64 = squares.sum::<Option<f64>>()?;
+    Some(sum.sqrt() / datasets.len() as f64)
 }
 
 /// Makes the panels, in the order of the paper.
@@ -198,6 +221,7 @@ mod tests {
             datasets: &datasets,
             scores: &vec![vec![score; 2]; roles.len()],
             measured: &[],
+            minima: &[],
         };
         let chosen = choose(scored, panels).into_iter();
         chosen
@@ -254,10 +278,33 @@ mod tests {
                 vec![score(0.3, 0.04, 0), score(0.4, 0.02, 0)],
             ],
             measured: &[],
+            minima: &[],
         };
         let panel = Panel::error(scored, vec![0, 1]);
         assert!((panel.values[0] - 20.0).abs() < 1e-12 && panel.values[1].is_nan());
         assert!((panel.errors[0] - 2.5).abs() < 1e-12);
         assert_eq!(panel.noise, panel.errors[0]);
+        // With what the samples say of the minima, the noise is that of the shape.
+        let minimum = |se: Option<f64>| Minimum {
+            dataset: String::new(),
+            loss: None,
+            error: None,
+            lowest_loss: None,
+            lowest_error: None,
+            neighbor_loss_se: None,
+            neighbor_error_se: se,
+        };
+        let minima = [minimum(Some(0.006)), minimum(Some(0.008))];
+        let minima = Scored {
+            minima: &minima,
+            ..scored
+        };
+        assert!((Panel::error(minima, vec![0, 1]).noise - 0.5).abs() < 1e-12);
+        let half = [minimum(Some(0.006)), minimum(None)];
+        let half = Scored {
+            minima: &half,
+            ..scored
+        };
+        assert_eq!(Panel::error(half, vec![0, 1]).noise, panel.errors[0]);
     }
 }

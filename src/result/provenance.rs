@@ -13,6 +13,10 @@ pub struct Provenance {
     pub version: String,
     /// SHA-256 of each input file, by its path as given.
     pub files: BTreeMap<String, String>,
+    /// Number of samples in the file of each data set that was drawn from it in part, by the data
+    /// set's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drawn_from: BTreeMap<String, usize>,
     /// The settings that the values depend on.
     pub settings: BTreeMap<String, String>,
     /// Version of ONNX Runtime.

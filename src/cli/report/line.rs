@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::result::line::{Barrier, Barriers, Line, Verdict, file};
 use crate::result::panels::Panels;
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 
 /// A path and how to present it.
 pub struct LineReport<'r> {
@@ -27,6 +28,10 @@ impl Report for LineReport<'_> {
 
     fn provenance(&self) -> &Provenance {
         &self.line.summary.provenance
+    }
+
+    fn datasets(&self) -> &[DatasetInfo] {
+        &self.line.datasets
     }
 
     fn write(&self, csv: &Path) -> Result<()> {

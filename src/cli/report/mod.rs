@@ -6,6 +6,7 @@ pub mod inspection;
 mod line;
 mod pairs;
 mod plane;
+mod population;
 mod self_check;
 mod soup;
 mod soup_table;
@@ -24,6 +25,7 @@ use super::terminal::{note, print, warn};
 use crate::error::Result;
 use crate::experiment::session::Session;
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 
 /// A result that can be written, drawn and printed.
 pub trait Report {
@@ -32,6 +34,9 @@ pub trait Report {
 
     /// Where the result comes from.
     fn provenance(&self) -> &Provenance;
+
+    /// The data sets, with the number of samples that the values are from.
+    fn datasets(&self) -> &[DatasetInfo];
 
     /// Writes the CSV and the files beside it.
     ///
@@ -86,6 +91,9 @@ pub fn finish(
     report.result().iter().for_each(|line| print(line));
     let say = if report.stands_alone() { note } else { print };
     verified::line(report.provenance())
+        .iter()
+        .for_each(|line| say(line));
+    population::line(report.datasets(), &report.provenance().drawn_from)
         .iter()
         .for_each(|line| say(line));
     report.remarks(rate).iter().for_each(|line| say(line));

@@ -7,6 +7,7 @@ use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::pairs::{Correlation, MeanAdvantage, PairSummary, Pairs, TheoryAgreement, file};
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 use crate::result::score::Role;
 
 /// Pairs of models and how to present them.
@@ -24,6 +25,10 @@ impl Report for PairsReport<'_> {
 
     fn provenance(&self) -> &Provenance {
         &self.pairs.provenance
+    }
+
+    fn datasets(&self) -> &[DatasetInfo] {
+        &self.pairs.datasets
     }
 
     fn write(&self, csv: &Path) -> Result<()> {

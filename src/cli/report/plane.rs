@@ -9,6 +9,7 @@ use crate::experiment::output::Output;
 use crate::result::panels::Panels;
 use crate::result::plane::{Minimum, Plane, PlaneSummary, file};
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 use crate::result::score::NamedScore;
 
 /// A plane and how to present it.
@@ -39,6 +40,10 @@ impl Report for PlaneReport<'_> {
 
     fn provenance(&self) -> &Provenance {
         &self.plane.summary.provenance
+    }
+
+    fn datasets(&self) -> &[DatasetInfo] {
+        &self.plane.datasets
     }
 
     fn write(&self, csv: &Path) -> Result<()> {

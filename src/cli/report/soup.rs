@@ -8,6 +8,7 @@ use crate::cli::args::TableFormat;
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 use crate::result::score::Score;
 use crate::result::soup::{Evaluations, Inclusion, Resampling, SavedModel, Soups, Spread, file};
 
@@ -28,6 +29,10 @@ impl Report for SoupReport<'_> {
 
     fn provenance(&self) -> &Provenance {
         &self.soups.provenance
+    }
+
+    fn datasets(&self) -> &[DatasetInfo] {
+        &self.soups.datasets
     }
 
     fn write(&self, csv: &Path) -> Result<()> {

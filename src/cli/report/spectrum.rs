@@ -6,6 +6,7 @@ use super::{Report, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::provenance::Provenance;
+use crate::result::score::DatasetInfo;
 use crate::result::spectrum::{End, Spectrum, Trace, file};
 
 /// A spectrum and how to present it.
@@ -23,6 +24,11 @@ impl Report for SpectrumReport<'_> {
 
     fn provenance(&self) -> &Provenance {
         &self.spectrum.provenance
+    }
+
+    // Its errors are between batches, and say themselves of which samples they are.
+    fn datasets(&self) -> &[DatasetInfo] {
+        &[]
     }
 
     fn write(&self, csv: &Path) -> Result<()> {

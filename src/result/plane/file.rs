@@ -266,6 +266,7 @@ mod tests {
                     command: vec!["landscape".into()],
                     version: "0".into(),
                     files: [("a".to_string(), "b".to_string())].into(),
+                    drawn_from: [("test".to_string(), 9)].into(),
                     settings: Default::default(),
                     onnxruntime: "1".into(),
                     provider: "CPU".into(),

@@ -155,6 +155,15 @@ pub struct Minimum {
     /// What they say of the smallest error.
     #[serde(default)]
     pub lowest_error: Option<Lowest>,
+    /// Paired standard error of the difference between the smallest loss and its neighbours on the
+    /// grid, in nats (root mean square over them): the noise of the surface's shape there, smaller
+    /// than that of its height. Absent where [`lowest_loss`](Self::lowest_loss) is, and without a
+    /// neighbour that was measured.
+    #[serde(default)]
+    pub neighbor_loss_se: Option<f64>,
+    /// The same of the smallest error, as a fraction; never 0.
+    #[serde(default)]
+    pub neighbor_error_se: Option<f64>,
 }
 
 /// What the samples of a data set say of the lowest of the measured points. Losses in nats, errors as

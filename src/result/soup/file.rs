@@ -68,12 +68,27 @@ fn table_if(is_there: bool, path: &Path, rows: impl FnOnce() -> Rows) -> Result<
 /// Makes one row per mix of each ray.
 fn rays(soups: &Soups) -> Rows {
     let names = ["method", "seed", "alpha"].map(String::from).to_vec();
-    let mut rows = vec![[names, Accuracies::header(&soups.datasets)].concat()];
+    let points = soups.rays.iter().flat_map(|ray| &ray.points);
+    let differences = points.take(1).flat_map(|point| &point.minus_best);
+    let differences = differences.flat_map(|of| {
+        let column = format!("minus_best_{}", of.dataset);
+        [format!("{column}_se"), column].into_iter().rev()
+    });
+    let differences: Vec<String> = differences.collect();
+    let mut rows = vec![[names, Accuracies::header(&soups.datasets), differences].concat()];
     for ray in &soups.rays {
         rows.extend(ray.points.iter().map(|point| {
             let names = [ray.to_string(), seed(ray.seed), point.alpha.to_string()];
             let accuracies = Accuracies::of(&soups.datasets, &point.scores);
-            [names.to_vec(), accuracies.record(&soups.datasets)].concat()
+            let differences = point.minus_best.iter();
+            let differences = differences.flat_map(|of| [of.delta_accuracy, of.delta_accuracy_se]);
+            let differences = differences.map(|value| value.to_string()).collect();
+            [
+                names.to_vec(),
+                accuracies.record(&soups.datasets),
+                differences,
+            ]
+            .concat()
         }));
     }
     rows

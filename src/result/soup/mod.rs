@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::ray::{Ray, RayPoint};
+pub use self::ray::{MinusBest, Ray, RayPoint};
 pub use self::resampling::{Inclusion, Resampling, Spread};
 use crate::result::calibration::Calibration;
 use crate::result::combine::Combine;

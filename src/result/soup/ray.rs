@@ -30,6 +30,23 @@ pub struct RayPoint {
     pub alpha: f64,
     /// `scores[data set]`. All losses are those of the logits themselves (β = 1).
     pub scores: Vec<Score>,
+    /// The mix minus the best individual model on the same samples: one entry per data set, then the
+    /// means over several.
+    #[serde(default)]
+    pub minus_best: Vec<MinusBest>,
+}
+
+/// A difference of accuracies from the best individual model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MinusBest {
+    /// Name of the data set, or of the mean over several.
+    pub dataset: String,
+    /// The difference, a fraction.
+    #[serde(with = "crate::base::number")]
+    pub delta_accuracy: f64,
+    /// Its paired standard error.
+    #[serde(with = "crate::base::number")]
+    pub delta_accuracy_se: f64,
 }
 
 impl fmt::Display for Ray {
