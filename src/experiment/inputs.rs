@@ -144,7 +144,8 @@ impl Inputs {
         let network = Network::of(&self.model);
         let aligned = matching::pool(&network, &self.origin_name, checkpoints, weights, options);
         let mut aligned = aligned.map_err(|error| self.unfolding.explain(error))?;
-        aligned.warnings.extend(self.warnings.iter().cloned());
+        let own = self.warnings.iter().chain(&self.unfolding.warning);
+        aligned.warnings.extend(own.cloned());
         if self.is_altered {
             aligned.warnings.push(format!(
                 "{}: --fixed gave it tensors of another model, so its values are not those of its file",

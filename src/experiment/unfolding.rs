@@ -7,6 +7,7 @@ use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
 use crate::space::matching::Options;
 use crate::space::matching::unfold::unfold;
+use crate::space::matching::unproven;
 
 /// Maximum number of unexplained tensors in an error.
 const SHOWN: usize = 8;
@@ -18,6 +19,8 @@ pub struct Unfolding {
     pub explained: BTreeMap<String, String>,
     /// Tensors without an explanation, each with the nearest candidate.
     pub unexplained: Vec<String>,
+    /// The warning about explained tensors for which only equal values at θ0 speak.
+    pub warning: Option<String>,
 }
 
 impl Unfolding {
@@ -59,5 +62,6 @@ pub fn of(
     Ok(Unfolding {
         explained: found.explained,
         unexplained: found.unexplained,
+        warning: unproven::warning(found.unproven),
     })
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::names::bodies;
 use super::network::Place;
-use super::record::{CALL, CONSTANT, LAYOUT, Record, UNFOLDED, is_unfolded, operator};
+use super::record::{CALL, CONSTANT, LAYOUT, LOOKUP, Record, UNFOLDED, is_unfolded, operator};
 use crate::checkpoint::onnx::proto::NodeProto;
 
 impl<'n> Record<'n> {
@@ -23,6 +23,13 @@ impl<'n> Record<'n> {
             placeholder.is_some_and(|it| it == flat)
         };
         Some(arguments(call).any(is_it))
+    }
+
+    /// Whether the recorded call of the node at `place` has a tensor among its arguments that no state
+    /// dict has.
+    pub fn calls_transient(&self, place: Place) -> bool {
+        let call = call(&self.network().nodes()[place.node]);
+        call.is_some_and(|call| arguments(call).any(|it| self.is_transient_placeholder(it)))
     }
 
     /// The operators through which an initializer was folded, its own last, each as often as it was
@@ -43,6 +50,12 @@ impl<'n> Record<'n> {
                 && !CONSTANT.contains(it)
         };
         operators.filter(counts).map(String::from).collect()
+    }
+
+    /// Whether the last operator of a folded initializer only looks up or lays out, by its name.
+    pub fn ends_laid_out(&self, initializer: &str) -> bool {
+        let last = operator(initializer);
+        LAYOUT.contains(&last) || LOOKUP.contains(&last)
     }
 
     /// The parameters and buffers from which an initializer was folded, without buffers that no state

@@ -64,6 +64,23 @@ pub(super) const LAYOUT: [&str; 32] = [
     "view_as",
 ];
 
+/// Those of them that may turn a tensor.
+pub const TURNING: [&str; 7] = [
+    "mT",
+    "movedim",
+    "numpy_t",
+    "permute",
+    "swapaxes",
+    "t",
+    "transpose",
+];
+
+/// Those of them that may change the type.
+pub const CASTING: [&str; 4] = ["_to_copy", "convert_element_type", "to", "type_as"];
+
+/// Operators that look rows of a table up.
+pub const LOOKUP: [&str; 4] = ["embedding", "gather", "index", "index_select"];
+
 /// Operators that make constants: indices, shapes, scales.
 pub(super) const CONSTANT: [&str; 13] = [
     "_tensor_constant",
@@ -79,6 +96,15 @@ pub(super) const CONSTANT: [&str; 13] = [
     "scalar_tensor_default",
     "sym_size_int",
     "zeros",
+];
+
+/// Calls whose product reads a weight that is only transposed on the way.
+const PRODUCTS: [&str; 5] = [
+    "aten.addmm.",
+    "aten.bmm.",
+    "aten.linear.",
+    "aten.matmul.",
+    "aten.mm.",
 ];
 
 /// Operators that are affine in the parameters: the average of their results is their result for
@@ -223,6 +249,15 @@ impl<'n> Record<'n> {
         self.transient.contains(initializer)
     }
 
+    /// Whether calls mean a tensor that no state dict has by a name.
+    pub(super) fn is_transient_placeholder(&self, name: &str) -> bool {
+        let mut lines = self.lines.iter();
+        lines.any(|line| {
+            let own = line.split(':').next().is_some_and(|it| it.trim() == name);
+            own && transient(line).is_some()
+        })
+    }
+
     /// Whether unchanged initializers are marked as such.
     pub fn is_marked(&self) -> bool {
         self.marks
@@ -276,18 +311,21 @@ impl<'n> Record<'n> {
         let mut operators: Vec<&str> = values.map(|name| operator(name)).collect();
         // Within a linear layer the weight is only transposed.
         let within = operator(initializer) == "val";
-        if within && !self.multiplies(place) {
+        if within && !(self.multiplies(place) && self.is_plain_product(place)) {
             return computed(vec![initializer.to_string()], false);
         }
         operators.push(operator(initializer));
+        // What only turns the parameter may be in a product beside it: W·Wᵀ.
+        let has_layout = operators.iter().any(|it| LAYOUT.contains(it));
         operators.retain(|it| *it != "val" && !LAYOUT.contains(it) && !CONSTANT.contains(it));
         operators.sort_unstable();
-        operators.dedup();
         if operators.is_empty() && parameters <= 1 {
             return History::Layout;
         }
         // A product of the parameter with one constant.
-        let scaled = operators == ["mul"] && parameters == 1 && sources.len() == 2;
+        let is_one = operators == ["mul"] && parameters == 1;
+        let scaled = is_one && sources.len() == 2 && !has_layout;
+        operators.dedup();
         let linear = operators.iter().all(|it| LINEAR.contains(it)) || scaled;
         computed(operators.into_iter().map(String::from).collect(), linear)
     }
@@ -304,6 +342,22 @@ impl<'n> Record<'n> {
             linear: false,
             by_name: true,
         })
+    }
+
+    /// Whether the recorded call of a node, if there is one, is that of a product and nothing else, as
+    /// attention is.
+    fn is_plain_product(&self, place: Place) -> bool {
+        let mut metadata = self.network.nodes()[place.node].metadata_props.iter();
+        let call = metadata.find(|entry| entry.key() == CALL);
+        let is_product = |call: &str| PRODUCTS.iter().any(|it| call.contains(it));
+        call.is_none_or(|call| is_product(call.value()))
+    }
+
+    /// Whether what an initializer was folded through turned it or changed its type, by the record.
+    pub fn moves(&self, initializer: &str, operators: &[&str]) -> bool {
+        let sources = self.network.folded_from(initializer).unwrap_or_default();
+        let mut values = sources.iter().map(String::as_str).chain([initializer]);
+        values.any(|value| operators.contains(&operator(value)))
     }
 
     fn multiplies(&self, place: Place) -> bool {
@@ -359,9 +413,12 @@ fn target(line: &str) -> Option<&str> {
     named(line).filter(|_| !line.ends_with(TRANSIENT))
 }
 
-/// Extracts the target of a line of the signature, if no state dict contains it.
+/// Extracts the target of a line of the signature, if no state dict contains it: a buffer that is
+/// not persistent, or a tensor that is a plain attribute of a module.
 fn transient(line: &str) -> Option<&str> {
-    named(line).filter(|_| line.ends_with(TRANSIENT))
+    let is_attribute = line.contains(": CONSTANT_TENSOR ");
+    let buffer = || named(line).filter(|_| line.ends_with(TRANSIENT));
+    attribute(line).filter(|_| is_attribute).or_else(buffer)
 }
 
 /// Ends the line of a buffer that no state dict has.
@@ -370,8 +427,13 @@ const TRANSIENT: &str = "persistent=False";
 /// The parameter or buffer that a line of the signature is about.
 fn named(line: &str) -> Option<&str> {
     let is_state = line.contains(": PARAMETER ") || line.contains(": BUFFER ");
+    attribute(line).filter(|_| is_state)
+}
+
+/// The module's attribute that a line of the signature is about.
+fn attribute(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("target='")?;
-    is_state.then(|| rest.split('\'').next())?
+    rest.split('\'').next()
 }
 
 #[cfg(test)]
@@ -388,6 +450,8 @@ mod tests {
         let rope = "b_r: BUFFER target='rope' persistent=False";
         assert_eq!((target(rope), transient(rope)), (None, Some("rope")));
         assert_eq!(transient(buffer), None);
+        let mask = "c_m: CONSTANT_TENSOR target='a.m'";
+        assert_eq!((target(mask), transient(mask)), (None, Some("a.m")));
         assert_eq!(target("x: USER_INPUT"), None);
     }
 

@@ -32,7 +32,7 @@ pub struct RayPoint {
     pub scores: Vec<Score>,
     /// The mix minus the best individual model on the same samples: one entry per data set, then the
     /// means over several.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minus_best: Vec<MinusBest>,
 }
 

@@ -159,7 +159,7 @@ fn traceless<'a>(
     let found = unknown.iter().filter(|(_, stored, _)| {
         let own = weights.get(*stored).filter(|own| own.dtype.is_float());
         own.is_some_and(|own| match is_wide(own) {
-            true => known.of_tensor(own).is_some(),
+            true => known.of_tensor(own).is_some() || is_idle(own),
             false => is_idle(own),
         })
     });

@@ -28,6 +28,7 @@ mod refusal;
 mod rules;
 mod tables;
 pub mod unfold;
+pub mod unproven;
 mod unused;
 mod values;
 mod verify;

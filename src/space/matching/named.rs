@@ -19,7 +19,7 @@ use super::matches::{Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
 use super::origin::Origin;
-use super::proof::Telling;
+use super::proof::{self, Telling};
 use super::refusal::refuse;
 use super::rules;
 use super::tables::{self, Evidence};
@@ -27,7 +27,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::network::{Place, Use};
-use crate::graph::record::{Computed, History};
+use crate::graph::record::{CASTING, Computed, History, TURNING};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
@@ -68,6 +68,9 @@ pub fn match_named(
     })
 }
 
+/// Last names of counters, which no network reads when it is evaluated.
+const COUNTERS: [&str; 4] = ["num_batches_tracked", "n_averaged", "step", "num_updates"];
+
 /// Refuses integers that differ from θ0's: they are not averaged, and every model would have θ0's.
 fn refuse_other_integers(
     names: &Names<'_>,
@@ -78,8 +81,8 @@ fn refuse_other_integers(
     let other = names.tensors.iter().find(|(key, (stored, tensor))| {
         let weights = names.weights.as_ref();
         let own = network.tensor(key).or_else(|| weights?.get(*key).copied());
-        // Counters are single numbers.
-        let differs = own.filter(|own| own.len() > 1).is_some_and(|own| {
+        let counts = COUNTERS.contains(&key.rsplit('.').next().unwrap_or(key));
+        let differs = own.filter(|_| !counts).is_some_and(|own| {
             let is_alike = own.dtype == tensor.dtype && own.shape == tensor.shape;
             !own.dtype.is_float() && is_alike && own != *tensor
         });
@@ -175,15 +178,17 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
             path.is_none_or(|it| it == module(&r#use.initializer))
         });
     let tensor = network.tensor(&r#use.initializer).filter(|_| !own);
-    tensor.is_some_and(Telling::is_uniform)
+    tensor.is_some_and(|it| it.is_uniform() || record.calls_transient(r#use.place))
 }
 
 /// A computation between a checkpoint's tensor and the graph's, if the exporter's record shows one.
 ///
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
-/// suspected only by name, and linear ones (a product with 1); others, such as |w| or a clamp, may
-/// be equal at θ0 by chance. So may all where the elements are alike: 0 times anything is 0. A name
-/// that the exporter made up has its reason if the tensor is the transpose.
+/// suspected only by name (see [`super::unproven`] for the doubt that stays). Recorded ones may be equal
+/// at θ0 by chance: a sum with a parameter that is 0 there, a product with one that is 1. So may all
+/// where the elements are alike: 0 times anything is 0. A name that the exporter made up has its reason
+/// if the tensor is the transpose. A transposition does not show in a symmetric tensor, nor a rounding in
+/// whole numbers.
 pub(super) fn computation_between(
     origin: &Origin<'_>,
     initializer: &str,
@@ -197,15 +202,30 @@ pub(super) fn computation_between(
         _ => !it.is_uniform(),
     });
     match origin.record.history(initializer, place) {
-        History::Computed(computed)
-            if ((computed.linear && tells) || (computed.by_name && (tells || transposed)))
-                && equal() =>
-        {
-            None
-        }
+        History::Computed(computed) if computed.by_name && (tells || transposed) && equal() => None,
         History::Computed(computed) => Some(computed),
+        History::Layout => hidden(origin, initializer, tensor?).map(|by| Computed {
+            by: vec![by.to_string()],
+            linear: true,
+            by_name: false,
+        }),
         _ => None,
     }
+}
+
+/// What the record says was done to an initializer or a tensor that it was made of, if the values of
+/// that tensor at θ0 do not show it.
+pub(super) fn hidden(
+    origin: &Origin<'_>,
+    initializer: &str,
+    tensor: &Tensor,
+) -> Option<&'static str> {
+    let record = &origin.record;
+    if record.moves(initializer, &TURNING) && tensor.is_symmetric() {
+        return Some("a transposition, which its values do not show");
+    }
+    let is_cast = record.moves(initializer, &CASTING) && proof::is_whole(tensor);
+    is_cast.then_some("a change of type, which its values do not show")
 }
 
 /// Whether the exporter's record says that a tensor was folded from one of the state dict.

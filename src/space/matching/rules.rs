@@ -6,6 +6,7 @@ use super::known::leaf;
 use super::matches::{Match, MatchRule, Matches};
 use super::names::{Names, Orientation};
 use super::proof::Telling;
+use super::tables;
 use crate::checkpoint::tensor::Tensor;
 use crate::graph::network::Use;
 use crate::space::decode;
@@ -34,6 +35,10 @@ fn by_name(names: &Names<'_>, r#use: &Use) -> Option<Match> {
 }
 
 fn find_one(names: &Names<'_>, r#use: &Use) -> Option<Match> {
+    // A table of the network may equal a parameter of its module at θ0.
+    if tables::by_itself(names.origin, r#use).is_some() {
+        return by_name(names, r#use);
+    }
     let merged = names.is_shared(&r#use.initializer) && r#use.alias == r#use.initializer;
     if merged {
         // Its name is that of one of several merged tensors; the place tells which one it reads.
@@ -185,7 +190,9 @@ fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: MatchRule) ->
 /// matched one, value by value, is the same tensor.
 fn by_tie(names: &Names<'_>, matches: &mut Matches) {
     let network = names.origin.network;
-    let open = |r#use: &&Use| !matches.contains_key(&r#use.place);
+    let open = |r#use: &&Use| {
+        !matches.contains_key(&r#use.place) && tables::by_itself(names.origin, r#use).is_none()
+    };
     let mut found = Vec::new();
     for r#use in network.uses.iter().filter(open) {
         let matrix = |tensor: &&Tensor| tensor.shape.len() == 2 && tensor.len() > 1;
@@ -217,7 +224,7 @@ fn by_value(names: &Names<'_>, matches: &mut Matches) {
     let origin = names.origin;
     let taken = taken(matches);
     for r#use in &origin.network.uses {
-        if matches.contains_key(&r#use.place) {
+        if matches.contains_key(&r#use.place) || tables::by_itself(origin, r#use).is_some() {
             continue;
         }
         let Some(tensor) = origin.network.tensor(&r#use.initializer) else {

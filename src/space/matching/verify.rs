@@ -12,6 +12,7 @@ use super::findings::some;
 use super::matches::Verified;
 use super::origin::Origin;
 use super::proof::Telling;
+use super::unproven;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::file_name;
@@ -37,6 +38,10 @@ pub(super) fn doubts(origin: &Origin<'_>, aligned: &Aligned, checkpoints: &[Chec
         .warnings
         .extend(by_value(origin, aligned, checkpoints));
     doubts.warnings.extend(may_be_two(origin, aligned));
+    let unproven = unproven::matched(origin, aligned);
+    doubts.warnings.extend(unproven::warning(unproven));
+    let merged = unproven::merged(origin, aligned);
+    doubts.warnings.extend(unproven::warning_of_merged(merged));
     let folded = folded(origin, aligned, checkpoints);
     if folded.is_certain() {
         let averages = "an average of folded tensors, not of the models' parameters";

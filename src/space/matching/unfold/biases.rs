@@ -9,6 +9,7 @@ use crate::graph::unfold::Expression;
 use crate::graph::unfold::rewrite::Plan;
 use crate::space::matching::named::reads_foreign_constant;
 use crate::space::matching::names::module;
+use crate::space::matching::proof::Telling;
 
 /// Biases of zero that the exporter left out of convolutions and Gemms: node, slot, name. The node's
 /// weight must be the tensor of the same module, and the bias used nowhere else.
@@ -70,6 +71,9 @@ pub fn foreign(context: &Context<'_>, r#use: &Use, tensor: &Tensor) -> Option<Ex
     let is_parent = r#use.initializer.starts_with(&format!("{path}."));
     let sure = !path.is_empty() && !is_parent && context.of_module(&path).is_empty();
     if called.is_none() && !sure {
+        return None;
+    }
+    if !tensor.is_uniform() {
         return None;
     }
     let value = *Target::of(tensor).array.data.first()?;

@@ -52,9 +52,9 @@ pub fn functions(
     // of several functions, each of which is recorded once.
     let several = chains.iter().any(|chain| chain.len() > 1);
     // 0, 1 and −1 alone are what many functions give.
-    let is_trivial = target.array.is_uniform() && target.array.is_trivial();
-    let must_tell = operators.is_none() && is_trivial;
-    if must_tell || (operators.is_some() && several && target.array.is_uniform()) {
+    let (is_uniform, is_trivial) = (target.array.is_uniform(), target.array.is_trivial());
+    let must_tell = operators.is_none() && is_uniform && is_trivial;
+    if must_tell || (operators.is_some() && several && (is_uniform || is_trivial)) {
         return None;
     }
     let mut fitting = all.filter(|it| target.fits(context, it));
@@ -127,7 +127,8 @@ fn shifted_by(context: &Context<'_>, base: Expression, target: &Target) -> Optio
 
 /// Whether a tensor has enough to tell a constant from chance.
 fn tells(value: &Array, target: &Target) -> bool {
-    value.shape == target.array.shape && value.len() >= TELLING && !value.is_uniform()
+    let is_telling = !value.is_uniform() && !value.is_trivial();
+    value.shape == target.array.shape && value.len() >= TELLING && is_telling
 }
 
 /// Which of two tensors' sum and product are asked for.

@@ -7,6 +7,7 @@ use super::{gates, joined, layouts, weights};
 use crate::graph::network::{Place, Use};
 use crate::graph::record::{Computed, History};
 use crate::graph::unfold::{Expression, Function};
+use crate::space::matching::named::hidden;
 use crate::space::matching::names::module;
 use crate::space::matching::proof::Telling;
 
@@ -42,6 +43,29 @@ const KNOWN: [&str; 33] = [
     "sum",
     "unbind",
     "unsafe_split",
+    "var",
+    "var_mean",
+    "vdot",
+];
+
+/// Operators of which a normalized weight has at least one: its length or its spread is measured.
+const MEASURES: [&str; 19] = [
+    "batch_norm",
+    "dot",
+    "einsum",
+    "getitem",
+    "linalg_vector_norm",
+    "matmul",
+    "mv",
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "norm",
+    "rsqrt",
+    "sqrt",
+    "std",
+    "std_mean",
+    "square",
     "var",
     "var_mean",
     "vdot",
@@ -133,7 +157,10 @@ fn evidence<'a>(context: &Context<'a>, r#use: &Use) -> Evidence<'a> {
     // Indices of embeddings.
     let counts = |it: &String| made(it) && !["zeros_like", "ones_like"].contains(&it.as_str());
     let operators = match origin.record.history(&r#use.initializer, r#use.place) {
-        History::Computed(Computed { by, .. }) => by.into_iter().filter(counts).collect(),
+        History::Computed(Computed { by, .. }) if by.iter().any(counts) => {
+            let all = origin.record.operators(&r#use.initializer).into_iter();
+            all.filter(|it| counts(it) && it != "embedding").collect()
+        }
         _ => Vec::new(),
     };
     // Merged tensors have the record of the first of them.
@@ -156,6 +183,11 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
         });
     }
     let evidence = evidence(context, r#use);
+    let made_of = evidence.names.iter().filter_map(|it| context.tensor(it));
+    let mut hidden = made_of.filter_map(|it| hidden(context.names.origin, &r#use.initializer, it));
+    if hidden.next().is_some() {
+        return None;
+    }
     if evidence.is_beyond() {
         return looked_up(context, r#use, target, &evidence).map(Explanation::from);
     }
@@ -166,7 +198,7 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
         .or_else(|| {
             let names = &evidence.names;
             let inner = |it: &Function| INNER.contains(it);
-            let allowed = evidence.functions().iter().all(inner) && !evidence.is_empty();
+            let allowed = evidence.functions().iter().all(inner) && evidence.has(&MEASURES);
             let unrecorded = evidence.operators.is_none();
             let found = (allowed || unrecorded)
                 .then(|| weights::normalized(context, names, target, !unrecorded))
@@ -189,6 +221,9 @@ fn looked_up(
 ) -> Option<Expression> {
     let record = &context.names.origin.record;
     if evidence.operators.is_some() {
+        if !record.ends_laid_out(&r#use.initializer) {
+            return None;
+        }
         let is_float = |name: &&String| {
             let tensor = context.tensor(name);
             tensor.is_none_or(|tensor| tensor.dtype.is_float())
@@ -346,9 +381,9 @@ fn of_constants(
         _ => Vec::new(),
     };
     let both = [(Pairing::Sum, "add"), (Pairing::Product, "mul")];
-    // a·(1 + b) is a + b where b is 0: the record must have nothing else.
+    // a·(1 + b) is a + b where b is 0, and a·b·b is a·b where b is 1: the record must have nothing else.
     let is_whole = |operator: &str| match &evidence.operators {
-        Some(recorded) => recorded.iter().all(|it| it == operator),
+        Some(recorded) => *recorded == [operator],
         None => !target.array.is_uniform(),
     };
     let both = both.into_iter().filter(|(_, operator)| is_whole(operator));

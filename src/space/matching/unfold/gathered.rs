@@ -4,7 +4,8 @@
 //! The exporter folds the lookup, and with it the arithmetic that made the indices. Each row of the
 //! folded tensor must be exactly one row of the table, bit by bit. What the record has besides the
 //! lookup must not change numbers that are rows of the table at θ0 only by chance: sums and products
-//! with constants that leave several numbers alone leave all alone, and a minimum or a choice counts
+//! with constants that leave several numbers alone leave all alone (so the table must have no row of
+//! zeros or ones itself, and the last operator must be no arithmetic), and a minimum or a choice counts
 //! only if the indices need it ([`buckets`]).
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,10 +13,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::buckets;
 use super::context::{Context, Target};
 use super::layouts::fit_shape;
+use crate::graph::record::LOOKUP;
 use crate::graph::unfold::{Array, Expression};
-
-/// Operators that look rows up.
-const LOOKUP: [&str; 4] = ["embedding", "gather", "index", "index_select"];
 
 /// Operators that change all numbers or none.
 const ARITHMETIC: [&str; 6] = ["add", "div", "mul", "neg", "rsub", "sub"];
@@ -53,7 +52,10 @@ pub fn gathered(
         return None;
     }
     let sound = match recorded {
-        Recorded::Operators(operators) => is_sound(operators, &indices, count, &moved),
+        Recorded::Operators(operators) => {
+            let is_telling = operators.len() == 1 || !has_trivial_row(&table, width);
+            is_telling && is_sound(operators, &indices, count, &moved)
+        }
         // Of a magnitude or a positive part there is no trace.
         Recorded::Nothing => has_both_signs(&target.array),
     };
@@ -90,10 +92,6 @@ fn indices(table: &Array, turned: &Array) -> Option<Vec<usize>> {
         let place = places.entry(bits(row));
         place.and_modify(|it| *it = None).or_insert(Some(index));
     }
-    let is_trivial = |row: &[f64]| match row {
-        [x] => [0.0, 1.0].contains(&x.abs()),
-        _ => row.windows(2).all(|pair| pair[0] == pair[1]),
-    };
     let rows = turned.data.chunks(width.max(1)).map(|row| {
         let index = places.get(&bits(row)).copied().flatten();
         index.filter(|_| !is_trivial(row))
@@ -101,6 +99,17 @@ fn indices(table: &Array, turned: &Array) -> Option<Vec<usize>> {
     let found = rows.collect::<Option<Vec<usize>>>()?;
     let distinct: BTreeSet<usize> = found.iter().copied().collect();
     (distinct.len() * width >= TELLING).then_some(found)
+}
+
+/// Whether a row has nothing to tell: equal elements, or 0, 1 and −1 alone.
+fn is_trivial(row: &[f64]) -> bool {
+    let is_uniform = row.len() > 1 && row.windows(2).all(|pair| pair[0] == pair[1]);
+    is_uniform || row.iter().all(|x| [0.0, 1.0].contains(&x.abs()))
+}
+
+/// Whether a table has a row that leaves others alone in a sum or a product with it.
+fn has_trivial_row(table: &Array, width: usize) -> bool {
+    table.data.chunks(width.max(1)).any(is_trivial)
 }
 
 /// Whether the recorded operators look the rows up and change nothing else.

@@ -36,6 +36,7 @@ use super::origin::Origin;
 use super::proof::Telling;
 use super::rules;
 use super::tables;
+use super::unproven::is_unproven;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::onnx::Model;
 use crate::checkpoint::tensor::Tensor;
@@ -53,6 +54,8 @@ pub struct Unfolded {
     pub explained: BTreeMap<String, String>,
     /// Tensors without an explanation, each with the nearest candidate.
     pub unexplained: Vec<String>,
+    /// Those of the explained tensors for which only equal values at θ0 speak.
+    pub unproven: Vec<String>,
 }
 
 /// Explains the tensors of a model by θ0's state dict and unfolds it.
@@ -154,6 +157,7 @@ fn search(context: &mut Context<'_>) -> Unfolded {
     unfolded.model = model.flatten();
     if unfolded.model.is_none() {
         unfolded.explained.clear();
+        unfolded.unproven.clear();
     }
     unfolded
 }
@@ -188,6 +192,9 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             continue;
         };
         note(context, r#use, &expression);
+        if kind.is_none() && is_unproven(context.names.origin, &r#use.initializer, r#use.place) {
+            unfolded.unproven.push(format!("`{}`", r#use.initializer));
+        }
         if key.1.is_some() {
             known.insert(key, expression.clone());
         }

@@ -1,0 +1,104 @@
+//! Tensors for which nothing speaks but equal values at θ0.
+//!
+//! TorchScript keeps no record of what it folded, and calls what it made after the operator that reads
+//! it (`onnx::Add_12`). A sum with a parameter that is 0 at θ0, or a product with one that is 1, leaves
+//! no trace there.
+
+use std::collections::BTreeMap;
+
+use super::aligned::Aligned;
+use super::findings::some;
+use super::matches::Verified;
+use super::names::module;
+use super::origin::Origin;
+use super::proof::{self, Telling};
+use crate::graph::network::Place;
+use crate::graph::record::History;
+
+/// Whether nothing but equal values at θ0 shows that the exporter stored a tensor as it is. A name with
+/// `MatMul` or `Gemm` is that of a transposed weight, which may hide a mask or a rounding only if its
+/// values are special; any other may be a sum or a product.
+pub(super) fn is_unproven(origin: &Origin<'_>, initializer: &str, place: Place) -> bool {
+    if origin.record.is_marked() || !initializer.starts_with("onnx::") {
+        return false;
+    }
+    let history = origin.record.history(initializer, place);
+    let tensor = origin.network.tensor(initializer);
+    matches!(history, History::Computed(_)) || !tensor.is_some_and(proof::is_telling)
+}
+
+/// The names of such tensors that were matched as they are, and that move.
+pub(super) fn matched(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
+    if !aligned.verified.contains(&Verified::Value) {
+        return Vec::new();
+    }
+    let parameters = aligned.pool.parameters.iter().zip(&aligned.places);
+    let graph = &aligned.pool.members[0].sources;
+    let unproven = parameters.zip(graph).filter(|((parameter, places), own)| {
+        !parameter.frozen && is_unproven(origin, &own.name, places[0])
+    });
+    let names = unproven.map(|((parameter, _), own)| match parameter.name == own.name {
+        true => format!("`{}`", own.name),
+        false => format!("`{}` (`{}`)", own.name, parameter.name),
+    });
+    names.collect()
+}
+
+/// The names of tensors that move and are read at several places of a graph without a record, where
+/// the exporter may have merged a parameter with a buffer that equals it at θ0. A tensor that the state
+/// dict has twice is tied, and a module that is called several times reads all its tensors as often.
+pub(super) fn merged(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
+    if origin.record.is_marked() || !aligned.verified.contains(&Verified::Value) {
+        return Vec::new();
+    }
+    let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
+    for r#use in &origin.network.uses {
+        *readers.entry(&r#use.initializer).or_default() += 1;
+    }
+    let often = |name: &str| readers.get(name).copied().unwrap_or(0);
+    let is_called_often = |name: &str| {
+        let own = module(name);
+        let mut others = readers
+            .iter()
+            .filter(|(it, _)| **it != name && module(it) == own);
+        let first = others.next();
+        first.is_some_and(|it| *it.1 == often(name)) && others.all(|it| *it.1 == often(name))
+    };
+    let is_tied = |name: &str| {
+        let mut copies = aligned.copies.iter().flat_map(BTreeMap::values);
+        copies.any(|of| of == name)
+    };
+    let parameters = aligned.pool.parameters.iter();
+    let graph = &aligned.pool.members[0].sources;
+    let found = parameters.zip(graph).filter(|(parameter, own)| {
+        let name = own.name.as_str();
+        let may_be = !parameter.frozen && often(name) > 1 && !own.tensor.is_uniform();
+        may_be && !is_called_often(name) && !is_tied(&parameter.name) && !is_tied(name)
+    });
+    found.map(|(_, own)| format!("`{}`", own.name)).collect()
+}
+
+/// The warning about merged tensors.
+pub(super) fn warning_of_merged(names: Vec<String>) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: read at several places; TorchScript merges tensors that are equal: had it merged a \
+             buffer that equals the parameter only at θ0, values would be wrong; \
+             torch.onnx.export(..., dynamo=True, optimize=False) keeps both",
+            some(names)
+        )
+    })
+}
+
+/// The warning about tensors that are not proven.
+pub fn warning(names: Vec<String>) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: only equal values at θ0 show that TorchScript stored parameters there as they are; had \
+             it folded a sum with 0 or a product with 1 into them, values would be wrong; \
+             torch.onnx.export(..., dynamo=True, optimize=False) keeps such computations, and so does \
+             do_constant_folding=False",
+            some(names)
+        )
+    })
+}
