@@ -111,6 +111,7 @@ pub fn pool(
     aligned.warnings.extend(doubts.warnings);
     aligned.caveats = doubts.caveats;
     aligned.averages = doubts.averages;
+    aligned.notes.extend(unproven::note(&origin));
     factors::tell(&mut aligned);
     Ok(aligned)
 }

@@ -4,7 +4,7 @@
 //! it (`onnx::Add_12`). A sum with a parameter that is 0 at θ0, or a product with one that is 1, leaves
 //! no trace there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::aligned::Aligned;
 use super::findings::some;
@@ -68,24 +68,53 @@ pub(super) fn merged(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
         let mut copies = aligned.copies.iter().flat_map(BTreeMap::values);
         copies.any(|of| of == name)
     };
-    let parameters = aligned.pool.parameters.iter();
+    let lifted = &origin.network.model.lifted;
+    let parameters = &aligned.pool.parameters;
     let graph = &aligned.pool.members[0].sources;
-    let found = parameters.zip(graph).filter(|(parameter, own)| {
-        let name = own.name.as_str();
-        let may_be = !parameter.frozen && often(name) > 1 && !own.tensor.is_uniform();
-        may_be && !is_called_often(name) && !is_tied(&parameter.name) && !is_tied(name)
+    let is_constant = |index: usize| {
+        let mut uses = origin.network.uses.iter();
+        let own = uses.find(|it| aligned.places[index].contains(&it.place));
+        own.is_some_and(|it| lifted.contains(&it.initializer))
+    };
+    let found = (0..parameters.len()).filter(|&index| {
+        let (parameter, name) = (&parameters[index], graph[index].name.as_str());
+        // A buffer becomes a `Constant` node, which may equal a parameter.
+        let tied = parameter.tied_to;
+        let is_mixed = tied.is_some_and(|other| is_constant(index) != is_constant(other));
+        let is_shared = often(name) > 1 && !is_called_often(name);
+        let may_be = !parameter.frozen && !graph[index].tensor.is_uniform();
+        may_be && (is_mixed || (is_shared && !is_tied(&parameter.name) && !is_tied(name)))
     });
-    found.map(|(_, own)| format!("`{}`", own.name)).collect()
+    found
+        .map(|index| format!("`{}`", parameters[index].name))
+        .collect()
 }
 
 /// The warning about merged tensors.
 pub(super) fn warning_of_merged(names: Vec<String>) -> Option<String> {
     (!names.is_empty()).then(|| {
         format!(
-            "{}: read at several places; TorchScript merges tensors that are equal: had it merged a \
-             buffer that equals the parameter only at θ0, values would be wrong; \
+            "{}: at several places of the graph, which has no record; had one of them been a buffer that \
+             equals the parameter only at θ0, values would be wrong; \
              torch.onnx.export(..., dynamo=True, optimize=False) keeps both",
             some(names)
+        )
+    })
+}
+
+/// A note for graphs without a record: what values at θ0 cannot show of any tensor.
+pub(super) fn note(origin: &Origin<'_>) -> Option<String> {
+    if origin.record.is_marked() || origin.weights.is_none() {
+        return None;
+    }
+    let uses = origin.network.uses.iter();
+    let made = uses.filter(|it| it.initializer.starts_with("onnx::"));
+    let names: BTreeSet<String> = made.map(|it| format!("`{}`", it.initializer)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "TorchScript keeps no record of what it folded; by their values at θ0, {} hold parameters of \
+             its state dict, and a computation that changes nothing there would not show",
+            some(names.into_iter().collect())
         )
     })
 }

@@ -74,7 +74,10 @@ fn chains(functions: &[Function]) -> Vec<Vec<Function>> {
         rest.remove(index);
         for mut chain in chains(&rest) {
             chain.insert(0, *first);
-            all.push(chain);
+            // A function that is recorded twice gives the same order twice.
+            if !all.contains(&chain) {
+                all.push(chain);
+            }
         }
     }
     all
