@@ -89,7 +89,12 @@ pub fn of_tensors(given: &Path) -> PathBuf {
     let other = found
         .filter(is_bare)
         .and_then(|it| it.others.into_iter().next());
-    other.unwrap_or_else(|| given.to_path_buf())
+    let other = other.unwrap_or_else(|| given.to_path_buf());
+    match other.is_dir() {
+        // The slash says that the folder is meant, and no file with an ending.
+        true => other.join(""),
+        false => other,
+    }
 }
 
 /// Whether a name refers to a file or folder that exists.
@@ -137,4 +142,22 @@ pub fn state_dict_beside(model: &Path) -> Option<PathBuf> {
     folders
         .filter_map(folder::hugging_face)
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_tensors_are_meant_a_folder_comes_before_a_network_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let bare = folder.path().join("zs");
+        std::fs::write(folder.path().join("zs.onnx"), "").unwrap();
+        assert_eq!(of_tensors(&bare), bare);
+        std::fs::create_dir(&bare).unwrap();
+        let found = find(&of_tensors(&bare)).unwrap().path;
+        assert!(found.is_dir(), "{}", found.display());
+        std::fs::write(folder.path().join("zs.pt"), "").unwrap();
+        assert_eq!(of_tensors(&bare), folder.path().join("zs.pt"));
+    }
 }
