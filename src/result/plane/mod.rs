@@ -159,10 +159,10 @@ pub struct Minimum {
     /// grid, in nats (root mean square over them): the noise of the surface's shape there, smaller
     /// than that of its height. Absent where [`lowest_loss`](Self::lowest_loss) is, and without a
     /// neighbour that was measured.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neighbor_loss_se: Option<f64>,
     /// The same of the smallest error, as a fraction; never 0.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neighbor_error_se: Option<f64>,
 }
 
