@@ -96,6 +96,14 @@ def masked():
 
 
 @network("opt")
+def joined():
+    """Two weights put together, one of them plus a shift of 0 that is read elsewhere, too."""
+    core = Core(lambda s, x: F.linear(x * s.shift.exp(), torch.cat([s.a + s.shift, s.b])), a=sequence(3, WIDTH),
+                b=sequence(5, WIDTH), shift=torch.zeros(WIDTH))
+    return Net(core, vector=True)
+
+
+@network("opt")
 def orthogonal():
     """An orthogonal weight times a gain of 1: rows of length 1, as weight norm makes them."""
     weight = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0].contiguous()

@@ -33,9 +33,8 @@ pub fn is_telling(tensor: &Tensor) -> bool {
         .iter()
         .filter(|x| [0.0, 1.0].contains(&x.abs()))
         .count();
-    let is_whole = values.iter().all(|x| x.fract() == 0.0);
     let few = special as f64 <= SPECIAL * values.len() as f64;
-    few && !is_whole && !tensor.is_uniform() && !tensor.is_symmetric()
+    few && !are_whole(&values) && !tensor.is_uniform() && !tensor.is_symmetric()
 }
 
 /// Share of elements that are 0 or ±1 up to which a tensor counts as random: some are rounded to them
@@ -44,7 +43,10 @@ const SPECIAL: f64 = 0.005;
 
 /// Whether all elements are whole numbers, which a rounding leaves alone.
 pub fn is_whole(tensor: &Tensor) -> bool {
-    let values = decode::values(&StoredTensor::nameless(tensor, false));
+    are_whole(&decode::values(&StoredTensor::nameless(tensor, false)))
+}
+
+fn are_whole(values: &[f64]) -> bool {
     values.iter().all(|x| x.fract() == 0.0)
 }
 
@@ -112,17 +114,18 @@ mod tests {
     use super::*;
     use crate::checkpoint::tensor::Dtype;
 
-    /// What is told of a tensor and of the same values as an array.
-    fn judged(shape: &[usize], values: &[f32]) -> [bool; 3] {
-        let tensor = Tensor {
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes());
+        Tensor {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
-            bytes: values
-                .iter()
-                .flat_map(|x| x.to_le_bytes())
-                .collect::<Vec<u8>>()
-                .into(),
-        };
+            bytes: bytes.collect::<Vec<u8>>().into(),
+        }
+    }
+
+    /// What is told of a tensor and of the same values as an array.
+    fn judged(shape: &[usize], values: &[f32]) -> [bool; 3] {
+        let tensor = tensor(shape, values);
         let data = values.iter().map(|x| f64::from(*x)).collect();
         let array = Array::exact(shape.to_vec(), data);
         let all: [&dyn Telling; 2] = [&tensor, &array];
@@ -133,22 +136,16 @@ mod tests {
 
     #[test]
     fn what_a_mask_a_rounding_or_a_factor_leaves_alone_tells_nothing() {
-        let of = |shape: &[usize], values: &[f32]| Tensor {
-            dtype: Dtype::F32,
-            shape: shape.to_vec(),
-            bytes: values
-                .iter()
-                .flat_map(|x| x.to_le_bytes())
-                .collect::<Vec<u8>>()
-                .into(),
-        };
-        assert!(is_telling(&of(&[2, 3], &[0.1, -0.7, 1.3, 0.2, 2.5, -0.4])));
+        assert!(is_telling(&tensor(
+            &[2, 3],
+            &[0.1, -0.7, 1.3, 0.2, 2.5, -0.4]
+        )));
         // A triangle, an identity, whole numbers, a symmetric matrix.
-        assert!(!is_telling(&of(&[2, 2], &[0.3, 0.0, 0.7, -0.2])));
-        assert!(!is_telling(&of(&[2, 2], &[1.0, 0.0, 0.0, 1.0])));
-        assert!(!is_telling(&of(&[3], &[3.0, -5.0, 2.0])));
-        assert!(is_whole(&of(&[3], &[3.0, -5.0, 2.0])));
-        assert!(!is_telling(&of(&[2, 2], &[0.3, 0.5, 0.5, -0.2])));
+        assert!(!is_telling(&tensor(&[2, 2], &[0.3, 0.0, 0.7, -0.2])));
+        assert!(!is_telling(&tensor(&[2, 2], &[1.0, 0.0, 0.0, 1.0])));
+        assert!(!is_telling(&tensor(&[3], &[3.0, -5.0, 2.0])));
+        assert!(is_whole(&tensor(&[3], &[3.0, -5.0, 2.0])));
+        assert!(!is_telling(&tensor(&[2, 2], &[0.3, 0.5, 0.5, -0.2])));
     }
 
     #[test]

@@ -2,74 +2,14 @@
 
 use super::computed::{self, Pairing};
 use super::context::{Context, Target};
+use super::evidence::{Evidence, JOINING, MEASURES, is_known};
 use super::gathered::{Recorded, gathered};
 use super::{gates, joined, layouts, weights};
 use crate::graph::network::{Place, Use};
-use crate::graph::record::{Computed, History};
 use crate::graph::unfold::{Expression, Function};
 use crate::space::matching::named::hidden;
 use crate::space::matching::names::module;
 use crate::space::matching::proof::Telling;
-
-/// Operators of the exporter's record, besides functions, that the expressions here are made of.
-const KNOWN: [&str; 33] = [
-    "add",
-    "batch_norm",
-    "broadcast_in_dim",
-    "cat",
-    "div",
-    "dot",
-    "einsum",
-    "getitem",
-    "linalg_vector_norm",
-    "matmul",
-    "mean",
-    "mul",
-    "mv",
-    "native_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "norm",
-    "pow",
-    "rsqrt",
-    "rsub",
-    "split",
-    "split_with_sizes",
-    "square",
-    "stack",
-    "std",
-    "std_mean",
-    "sub",
-    "sum",
-    "unbind",
-    "unsafe_split",
-    "var",
-    "var_mean",
-    "vdot",
-];
-
-/// Operators of which a normalized weight has at least one: its length or its spread is measured.
-const MEASURES: [&str; 19] = [
-    "batch_norm",
-    "dot",
-    "einsum",
-    "getitem",
-    "linalg_vector_norm",
-    "matmul",
-    "mv",
-    "native_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "norm",
-    "rsqrt",
-    "sqrt",
-    "std",
-    "std_mean",
-    "square",
-    "var",
-    "var_mean",
-    "vdot",
-];
 
 /// Functions that normalized weights are made of.
 const INNER: [Function; 3] = [Function::Sqrt, Function::Neg, Function::Reciprocal];
@@ -91,87 +31,6 @@ impl From<Expression> for Explanation {
     }
 }
 
-/// What speaks for an expression of a tensor, before values are looked at.
-struct Evidence<'a> {
-    /// Tensors that it is made of, by the record, the names or the module.
-    names: Vec<&'a str>,
-    /// Other tensors that nothing uses.
-    others: Vec<&'a str>,
-    /// The operators of the exporter's record.
-    operators: Option<Vec<String>>,
-}
-
-impl Evidence<'_> {
-    /// The functions among the recorded operators.
-    fn functions(&self) -> Vec<Function> {
-        let recorded = self.operators.iter().flatten();
-        recorded.filter_map(|it| computed::function(it)).collect()
-    }
-
-    fn has(&self, operators: &[&str]) -> bool {
-        let recorded = self.operators.as_ref();
-        recorded.is_none_or(|all| all.iter().any(|it| operators.contains(&it.as_str())))
-    }
-
-    /// Whether the record has an operator that no expression here is made of.
-    fn is_beyond(&self) -> bool {
-        let known = |operator: &String| {
-            KNOWN.contains(&operator.as_str()) || computed::function(operator).is_some()
-        };
-        self.operators.iter().flatten().any(|it| !known(it))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.operators.as_ref().is_none_or(Vec::is_empty)
-    }
-}
-
-fn evidence<'a>(context: &Context<'a>, r#use: &Use) -> Evidence<'a> {
-    let origin = context.names.origin;
-    let network = origin.network;
-    let folded = network.folded_from(&r#use.initializer);
-    let tensors = &context.names.tensors;
-    let recorded = folded.iter().flatten().filter_map(|name| {
-        let (name, _) = tensors.get_key_value(name.as_str())?;
-        Some(name.as_str())
-    });
-    let recorded: Vec<&str> = recorded.collect();
-    let node = r#use.place.node;
-    let module = context.module_of(node);
-    let of_module = module.map_or_else(Vec::new, |path| context.of_module(&path));
-    if recorded.is_empty() {
-        let mut names: Vec<&str> = context.matched(r#use.place).into_iter().collect();
-        let more = of_module.iter().filter(|name| !names.contains(*name));
-        names.extend(more.copied().collect::<Vec<_>>());
-        let unused = context.unused.iter().copied();
-        return Evidence {
-            others: unused.filter(|name| !names.contains(name)).collect(),
-            names,
-            operators: None,
-        };
-    }
-    let made = |it: &String| {
-        it.strip_prefix("val_")
-            .is_none_or(|it| it.parse::<u64>().is_err())
-    };
-    // Indices of embeddings.
-    let counts = |it: &String| made(it) && !["zeros_like", "ones_like"].contains(&it.as_str());
-    let operators = match origin.record.history(&r#use.initializer, r#use.place) {
-        History::Computed(Computed { by, .. }) if by.iter().any(counts) => {
-            let all = origin.record.operators(&r#use.initializer).into_iter();
-            all.filter(|it| counts(it) && it != "embedding").collect()
-        }
-        _ => Vec::new(),
-    };
-    // Merged tensors have the record of the first of them.
-    let shared = context.names.is_shared(&r#use.initializer) && !of_module.is_empty();
-    Evidence {
-        names: if shared { of_module } else { recorded },
-        others: Vec::new(),
-        operators: Some(operators),
-    }
-}
-
 /// The expression of the tensor at a place, if exactly one is found.
 pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Explanation> {
     let network = context.names.origin.network;
@@ -182,19 +41,28 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
             kind: Some("gates reordered"),
         });
     }
-    let evidence = evidence(context, r#use);
-    let made_of = evidence.names.iter().filter_map(|it| context.tensor(it));
-    let mut hidden = made_of.filter_map(|it| hidden(context.names.origin, &r#use.initializer, it));
-    if hidden.next().is_some() {
+    let evidence = Evidence::of(context, r#use);
+    let mut made_of = evidence.floats(context);
+    if made_of.any(|it| hidden(context.names.origin, &r#use.initializer, it).is_some()) {
         return None;
     }
-    if evidence.is_beyond() {
-        return looked_up(context, r#use, target, &evidence).map(Explanation::from);
-    }
-    rearranged(context, r#use.place, target, &evidence)
-        .or_else(|| looked_up(context, r#use, target, &evidence))
+    let found = match evidence.is_beyond() {
+        true => looked_up(context, r#use, target, &evidence).map(Explanation::from),
+        false => computed_from(context, r#use, target, &evidence),
+    };
+    found.filter(|found| !evidence.has_more(context, &found.expression))
+}
+
+fn computed_from(
+    context: &Context<'_>,
+    r#use: &Use,
+    target: &Target,
+    evidence: &Evidence<'_>,
+) -> Option<Explanation> {
+    rearranged(context, r#use.place, target, evidence)
+        .or_else(|| looked_up(context, r#use, target, evidence))
         .map(Explanation::from)
-        .or_else(|| of_functions(context, target, &evidence).map(Explanation::from))
+        .or_else(|| of_functions(context, target, evidence).map(Explanation::from))
         .or_else(|| {
             let names = &evidence.names;
             let inner = |it: &Function| INNER.contains(it);
@@ -208,7 +76,7 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
                 kind: Some(kind),
             })
         })
-        .or_else(|| of_constants(context, target, &evidence).map(Explanation::from))
+        .or_else(|| of_constants(context, target, evidence).map(Explanation::from))
 }
 
 /// Rows of a table. With a record, it must be the only parameter there; without, a table of the
@@ -293,7 +161,7 @@ fn rearranged(
             }
         }
     }
-    if !evidence.has(&["cat", "stack"]) {
+    if !evidence.has(&["cat", "stack"]) || !evidence.only_has(&JOINING) {
         return None;
     }
     beside(context, place, target).or_else(|| {
@@ -335,7 +203,7 @@ fn of_functions(
 ) -> Option<Expression> {
     let arithmetic = |operators: &[String]| {
         let mut others = operators.iter();
-        others.any(|it| KNOWN.contains(&it.as_str()))
+        others.any(|it| is_known(it))
     };
     if evidence.operators.as_deref().is_some_and(arithmetic) {
         return None;
@@ -420,7 +288,7 @@ fn pairs<'a>(
 
 /// The nearest tensor of the state dict, for a refusal.
 pub fn nearest(context: &Context<'_>, r#use: &Use, target: &Target) -> String {
-    let evidence = evidence(context, r#use);
+    let evidence = Evidence::of(context, r#use);
     let names = evidence.names.iter().chain(&evidence.others);
     let measured = names.flat_map(|name| {
         let forms = layouts::shaped(context, name, &target.array.shape);

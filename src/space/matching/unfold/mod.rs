@@ -15,6 +15,7 @@ mod biases;
 mod buckets;
 mod computed;
 mod context;
+mod evidence;
 mod explain;
 mod gates;
 mod gathered;
