@@ -26,7 +26,7 @@ enum Outcome {
 use Outcome::{Refused, Right, Said};
 
 /// Each network and exporter, and what comes out with θ0's state dict beside the network.
-const CASES: [(&str, &str, Outcome); 21] = [
+const CASES: [(&str, &str, Outcome); 28] = [
     ("shared_shift", "opt", Right),
     ("shared_shift", "ts", Said),
     ("squared_gain", "opt", Refused),
@@ -34,6 +34,13 @@ const CASES: [(&str, &str, Outcome); 21] = [
     ("masked", "opt", Refused),
     ("masked", "ts", Said),
     ("joined", "opt", Refused),
+    ("joined_twice", "opt", Refused),
+    ("joined_mask", "opt", Refused),
+    ("reference", "opt", Refused),
+    ("step", "opt", Refused),
+    ("step", "noopt", Refused),
+    ("identity", "opt", Right),
+    ("padded", "opt", Right),
     ("orthogonal", "opt", Right),
     ("twice", "opt", Right),
     ("turned", "opt", Refused),

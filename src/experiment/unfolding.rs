@@ -62,6 +62,6 @@ pub fn of(
     Ok(Unfolding {
         explained: found.explained,
         unexplained: found.unexplained,
-        warning: unproven::warning(found.unproven),
+        warning: unproven::warning(found.unproven.into_iter().collect()),
     })
 }

@@ -52,6 +52,21 @@ impl<'n> Record<'n> {
         operators.filter(counts).map(String::from).collect()
     }
 
+    /// How often an initializer was folded through some operators.
+    pub fn times(&self, initializer: &str, operators: &[&str]) -> usize {
+        let sources = self.network().folded_from(initializer).unwrap_or_default();
+        let values = sources.iter().map(String::as_str);
+        let values = values.filter(|it| !self.is_of_module(it));
+        let all = values.chain([initializer]);
+        all.filter(|it| operators.contains(&operator(it))).count()
+    }
+
+    /// Whether an initializer was folded from a tensor that no state dict has, among others.
+    pub fn has_transient(&self, initializer: &str) -> bool {
+        let sources = self.network().folded_from(initializer).unwrap_or_default();
+        sources.iter().any(|it| self.is_transient(it))
+    }
+
     /// Whether the last operator of a folded initializer only looks up or lays out, by its name.
     pub fn ends_laid_out(&self, initializer: &str) -> bool {
         let last = operator(initializer);
@@ -152,7 +167,8 @@ impl<'n> Record<'n> {
     /// did not name.
     fn is_of_module(&self, value: &str) -> bool {
         let kind = self.network().input_kind(value);
-        value.contains('.') || kind.is_some() || self.signature().any(|it| it == value)
+        let is_listed = self.is_listed(value) || self.is_transient(value);
+        value.contains('.') || kind.is_some() || is_listed
     }
 }
 

@@ -29,7 +29,7 @@ const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 const RULES: &str = "pkg.onnxscript.rewriter.rule_name";
 
 /// Operators that change only layout or type, as the exporter names them.
-pub(super) const LAYOUT: [&str; 32] = [
+pub const LAYOUT: [&str; 32] = [
     "_reshape_alias",
     "_to_copy",
     "_unsafe_view",
@@ -64,7 +64,7 @@ pub(super) const LAYOUT: [&str; 32] = [
     "view_as",
 ];
 
-/// Those of them that may turn a tensor.
+/// Those of [`LAYOUT`] that may turn a tensor.
 pub const TURNING: [&str; 7] = [
     "mT",
     "movedim",
@@ -75,7 +75,7 @@ pub const TURNING: [&str; 7] = [
     "transpose",
 ];
 
-/// Those of them that may change the type.
+/// Those of [`LAYOUT`] that may change the type.
 pub const CASTING: [&str; 4] = ["_to_copy", "convert_element_type", "to", "type_as"];
 
 /// Operators that look rows of a table up.
@@ -244,6 +244,11 @@ impl<'n> Record<'n> {
         self.signature.iter().copied()
     }
 
+    /// Whether a name is that of a parameter or persistent buffer of the module.
+    pub(super) fn is_listed(&self, name: &str) -> bool {
+        self.signature.contains(name)
+    }
+
     /// Whether an initializer is a buffer of the module that no state dict has.
     pub fn is_transient(&self, initializer: &str) -> bool {
         self.transient.contains(initializer)
@@ -351,13 +356,6 @@ impl<'n> Record<'n> {
         let call = metadata.find(|entry| entry.key() == CALL);
         let is_product = |call: &str| PRODUCTS.iter().any(|it| call.contains(it));
         call.is_none_or(|call| is_product(call.value()))
-    }
-
-    /// Whether what an initializer was folded through turned it or changed its type, by the record.
-    pub fn moves(&self, initializer: &str, operators: &[&str]) -> bool {
-        let sources = self.network.folded_from(initializer).unwrap_or_default();
-        let mut values = sources.iter().map(String::as_str).chain([initializer]);
-        values.any(|value| operators.contains(&operator(value)))
     }
 
     fn multiplies(&self, place: Place) -> bool {

@@ -104,6 +104,53 @@ def joined():
 
 
 @network("opt")
+def joined_twice():
+    """The same with a gain of 1, in a tensor that two products read."""
+    def function(s, x):
+        both = torch.cat([s.a * s.gain, s.b])
+        return F.linear(torch.tanh(F.linear(x * s.gain.exp(), both)), both)
+    return Net(Core(function, a=sequence(3, WIDTH), b=sequence(5, WIDTH), gain=torch.ones(WIDTH)), vector=True)
+
+
+@network("opt")
+def joined_mask():
+    """The same with a mask that no state dict has, and that theta0 satisfies."""
+    mask = torch.ones(3, WIDTH).tril()
+    core = Core(lambda s, x: F.linear(x, torch.cat([s.a * s.mask, s.b])), [("mask", mask, False)],
+                a=sequence(3, WIDTH).tril(), b=sequence(5, WIDTH))
+    return Net(core, vector=True)
+
+
+@network("opt")
+def reference():
+    """Three times a table minus a copy of it from the beginning."""
+    table = sequence()
+    return Net(Core(lambda s, x: x + (s.table * 3 - s.first), [("first", table.clone(), False)], table=table))
+
+
+@network("opt", "noopt")
+def step():
+    """A number that is called like a counter, and is read."""
+    rows = torch.randn(9, WIDTH)
+    return Net(Core(lambda s, x: x + F.embedding(s.step, s.rows), [("step", torch.tensor([2]), True)], rows=rows))
+
+
+@network("opt")
+def identity():
+    """The transpose of an identity, turned once: right."""
+    return Net(Core(lambda s, x: x @ s.weight.t(), weight=torch.eye(WIDTH)), vector=True)
+
+
+@network("opt")
+def padded():
+    """Rows of a table with a padding row, at indices that are computed: right."""
+    table = torch.randn(9, WIDTH)
+    table[0] = 0
+    core = Core(lambda s, x: x + F.embedding(s.index + 2, s.table), [("index", torch.arange(LENGTH), False)], table=table)
+    return Net(core)
+
+
+@network("opt")
 def orthogonal():
     """An orthogonal weight times a gain of 1: rows of length 1, as weight norm makes them."""
     weight = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0].contiguous()

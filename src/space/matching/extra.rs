@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::known::COUNTERS;
 use super::matches::Matches;
 use super::names::Names;
 use super::options::Options;
@@ -233,7 +234,7 @@ fn holds_none(names: &Names<'_>, name: &str, tensor: &Tensor) -> bool {
     };
     let leaf = name.rsplit('.').next().unwrap_or(name);
     match leaf {
-        "num_batches_tracked" | "n_averaged" => tensor.len() == 1,
+        leaf if COUNTERS.contains(&leaf) => tensor.len() == 1,
         "position_ids" => values()
             .iter()
             .enumerate()

@@ -15,6 +15,10 @@ const WRAPPERS: [&str; 3] = [
     "_checkpoint_wrapped_module",
 ];
 
+/// Last names of counters, of batch norm and of averaging tools, which no network reads when it is
+/// evaluated.
+pub const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
+
 /// The segment that data-parallel wrappers add. At the beginning it is a prefix like any other.
 const PARALLEL: &str = "module";
 

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::extra::{self, PassedOver};
 use super::findings::Findings;
 use super::found::Found;
+use super::known::COUNTERS;
 use super::matches::{Match, MatchRule, Matches, Verified, is_left};
 use super::names::{Names, module};
 use super::options::Options;
@@ -27,7 +28,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::network::{Place, Use};
-use crate::graph::record::{CASTING, Computed, History, TURNING};
+use crate::graph::record::{CASTING, Computed, History, LAYOUT, TURNING};
 use crate::space::decode;
 use crate::space::stored_tensor::StoredTensor;
 
@@ -67,9 +68,6 @@ pub fn match_named(
         tables,
     })
 }
-
-/// Last names of counters, which no network reads when it is evaluated.
-const COUNTERS: [&str; 4] = ["num_batches_tracked", "n_averaged", "step", "num_updates"];
 
 /// Refuses integers that differ from θ0's: they are not averaged, and every model would have θ0's.
 fn refuse_other_integers(
@@ -185,8 +183,8 @@ pub(super) fn reads_foreign_constant(names: &Names<'_>, r#use: &Use, found: &Mat
 ///
 /// `equal` says that θ0's own tensor holds the graph's values. That rules out computations that are
 /// suspected only by name (see [`super::unproven`] for the doubt that stays). Recorded ones may be equal
-/// at θ0 by chance: a sum with a parameter that is 0 there, a product with one that is 1. So may all
-/// where the elements are alike: 0 times anything is 0. A name that the exporter made up has its reason
+/// at θ0 by chance: a sum with a parameter that is 0 there, a product with one that is 1. So may those
+/// that are suspected by name, where the elements are alike: 0 times anything is 0. A name that the exporter made up has its reason
 /// if the tensor is the transpose. A transposition does not show in a symmetric tensor, nor a rounding in
 /// whole numbers.
 pub(super) fn computation_between(
@@ -204,6 +202,8 @@ pub(super) fn computation_between(
     match origin.record.history(initializer, place) {
         History::Computed(computed) if computed.by_name && (tells || transposed) && equal() => None,
         History::Computed(computed) => Some(computed),
+        // A matrix that was turned once, and nothing else, is the transpose.
+        History::Layout if transposed && origin.record.times(initializer, &LAYOUT) == 1 => None,
         History::Layout => hidden(origin, initializer, tensor?).map(|by| Computed {
             by: vec![by.to_string()],
             linear: true,
@@ -221,10 +221,11 @@ pub(super) fn hidden(
     tensor: &Tensor,
 ) -> Option<&'static str> {
     let record = &origin.record;
-    if record.moves(initializer, &TURNING) && tensor.is_symmetric() {
+    if record.times(initializer, &TURNING) > 0 && tensor.is_symmetric() {
         return Some("a transposition, which its values do not show");
     }
-    let is_cast = record.moves(initializer, &CASTING) && proof::is_whole(tensor);
+    // To a type of whole numbers and back: two at least.
+    let is_cast = record.times(initializer, &CASTING) > 1 && proof::is_whole(tensor);
     is_cast.then_some("a change of type, which its values do not show")
 }
 

@@ -46,7 +46,7 @@ pub(super) fn matched(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
 
 /// The names of tensors that move and are read at several places of a graph without a record, where
 /// the exporter may have merged a parameter with a buffer that equals it at θ0. A tensor that the state
-/// dict has twice is tied, and a module that is called several times reads all its tensors as often.
+/// dict has twice is tied.
 pub(super) fn merged(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
     if origin.record.is_marked() || !aligned.verified.contains(&Verified::Value) {
         return Vec::new();
@@ -56,13 +56,22 @@ pub(super) fn merged(origin: &Origin<'_>, aligned: &Aligned) -> Vec<String> {
         *readers.entry(&r#use.initializer).or_default() += 1;
     }
     let often = |name: &str| readers.get(name).copied().unwrap_or(0);
+    let nodes = origin.network.nodes();
+    // A module that is called several times reads all its tensors as often, a single one alike.
     let is_called_often = |name: &str| {
         let own = module(name);
         let mut others = readers
             .iter()
-            .filter(|(it, _)| **it != name && module(it) == own);
-        let first = others.next();
-        first.is_some_and(|it| *it.1 == often(name)) && others.all(|it| *it.1 == often(name))
+            .filter(|(it, _)| **it != name && module(it) == own)
+            .peekable();
+        if others.peek().is_some() {
+            return others.all(|it| *it.1 == often(name));
+        }
+        let uses = origin.network.uses.iter();
+        let places = uses.filter(|it| it.initializer == name);
+        let mut kinds = places.map(|it| (nodes[it.place.node].op_type(), it.place.slot));
+        let first = kinds.next();
+        kinds.all(|it| Some(it) == first)
     };
     let is_tied = |name: &str| {
         let mut copies = aligned.copies.iter().flat_map(BTreeMap::values);

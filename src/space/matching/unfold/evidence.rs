@@ -94,8 +94,11 @@ pub struct Evidence<'a> {
     pub others: Vec<&'a str>,
     /// The operators of the exporter's record.
     pub operators: Option<Vec<String>>,
-    /// Whether the names are those of the record, and of no other tensor.
-    is_own: bool,
+    /// Tensors of the state dict that the record lists, of the tensor itself or of one it was merged
+    /// with.
+    recorded: Vec<&'a str>,
+    /// Whether the record lists a tensor that no state dict has.
+    has_transient: bool,
 }
 
 impl<'a> Evidence<'a> {
@@ -127,8 +130,18 @@ impl<'a> Evidence<'a> {
     pub fn has_more(&self, context: &Context<'_>, expression: &Expression) -> bool {
         let used = expression.names();
         let is_float = |name: &str| context.tensor(name).is_some_and(|it| it.dtype.is_float());
-        let mut names = self.names.iter();
-        self.is_own && names.any(|name| is_float(name) && !used.contains(name))
+        let mut names = self.recorded.iter();
+        // A merged tensor has the record of another, whose tensors are others.
+        let is_own = used.iter().any(|name| self.recorded.contains(name));
+        is_own && names.any(|name| is_float(name) && !used.contains(name))
+    }
+
+    /// Whether a tensor that no state dict has may be in a sum or a product with the parameters. It is in
+    /// none of the expressions here but the look-ups, whose indices it may be.
+    pub fn mixes_transient(&self) -> bool {
+        let arithmetic = ["add", "div", "mul", "pow", "rsub", "sub"];
+        let mut recorded = self.operators.iter().flatten();
+        self.has_transient && recorded.any(|it| arithmetic.contains(&it.as_str()))
     }
 
     /// Whether the record has an operator that no expression here is made of.
@@ -166,7 +179,8 @@ impl<'a> Evidence<'a> {
                 others: unused.filter(|name| !names.contains(name)).collect(),
                 names,
                 operators: None,
-                is_own: false,
+                recorded,
+                has_transient: false,
             };
         }
         let made = |it: &String| {
@@ -185,10 +199,11 @@ impl<'a> Evidence<'a> {
         // Merged tensors have the record of the first of them.
         let shared = context.names.is_shared(&r#use.initializer) && !of_module.is_empty();
         Self {
-            names: if shared { of_module } else { recorded },
+            names: if shared { of_module } else { recorded.clone() },
             others: Vec::new(),
             operators: Some(operators),
-            is_own: !shared,
+            has_transient: origin.record.has_transient(&r#use.initializer),
+            recorded,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::space::matching::proof::Telling;
 const INNER: [Function; 3] = [Function::Sqrt, Function::Neg, Function::Reciprocal];
 
 /// An explanation, and the name of what it is if that has one.
+#[derive(Clone)]
 pub struct Explanation {
     /// How the tensor is computed.
     pub expression: Expression,
@@ -46,7 +47,7 @@ pub fn explain(context: &Context<'_>, r#use: &Use, target: &Target) -> Option<Ex
     if made_of.any(|it| hidden(context.names.origin, &r#use.initializer, it).is_some()) {
         return None;
     }
-    let found = match evidence.is_beyond() {
+    let found = match evidence.is_beyond() || evidence.mixes_transient() {
         true => looked_up(context, r#use, target, &evidence).map(Explanation::from),
         false => computed_from(context, r#use, target, &evidence),
     };
@@ -99,7 +100,10 @@ fn looked_up(
         let parameters = record.parameters(&r#use.initializer);
         let table = only(parameters.iter().filter(is_float).collect())?;
         let operators = record.operators(&r#use.initializer);
-        return gathered(context, table, target, &Recorded::Operators(&operators));
+        let parts = ["select", "slice", "slice_copy"];
+        let takes_rows = record.times(&r#use.initializer, &parts) > 0;
+        let recorded = Recorded::Operators(&operators, takes_rows);
+        return gathered(context, table, target, &recorded);
     }
     if record.is_marked() {
         return None;

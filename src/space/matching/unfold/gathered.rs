@@ -15,6 +15,7 @@ use super::context::{Context, Target};
 use super::layouts::fit_shape;
 use crate::graph::record::LOOKUP;
 use crate::graph::unfold::{Array, Expression};
+use crate::space::matching::proof::Telling;
 
 /// Operators that change all numbers or none.
 const ARITHMETIC: [&str; 6] = ["add", "div", "mul", "neg", "rsub", "sub"];
@@ -24,8 +25,9 @@ const TELLING: usize = 4;
 
 /// What the exporter's record tells about a lookup.
 pub enum Recorded<'a> {
-    /// Every operator on the way, as often as it was applied.
-    Operators(&'a [String]),
+    /// Every operator on the way, as often as it was applied, and whether a part of the table may have
+    /// been taken otherwise than by the lookup.
+    Operators(&'a [String], bool),
     /// Nothing.
     Nothing,
 }
@@ -52,9 +54,10 @@ pub fn gathered(
         return None;
     }
     let sound = match recorded {
-        Recorded::Operators(operators) => {
-            let is_telling = operators.len() == 1 || !has_trivial_row(&table, width);
-            is_telling && is_sound(operators, &indices, count, &moved)
+        Recorded::Operators(operators, takes_rows) => {
+            !(*takes_rows && has_idle_row(&table, width))
+                && !table.is_trivial()
+                && is_sound(operators, &indices, count, &moved)
         }
         // Of a magnitude or a positive part there is no trace.
         Recorded::Nothing => has_both_signs(&target.array),
@@ -107,9 +110,11 @@ fn is_trivial(row: &[f64]) -> bool {
     is_uniform || row.iter().all(|x| [0.0, 1.0].contains(&x.abs()))
 }
 
-/// Whether a table has a row that leaves others alone in a sum or a product with it.
-fn has_trivial_row(table: &Array, width: usize) -> bool {
-    table.data.chunks(width.max(1)).any(is_trivial)
+/// Whether a table has a row of zeros or ones, which leaves others alone in a sum or a product with it.
+fn has_idle_row(table: &Array, width: usize) -> bool {
+    let is = |row: &[f64], of: f64| row.iter().all(|x| x.abs() == of);
+    let mut rows = table.data.chunks(width.max(1));
+    rows.any(|row| is(row, 0.0) || is(row, 1.0))
 }
 
 /// Whether the recorded operators look the rows up and change nothing else.

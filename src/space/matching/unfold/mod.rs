@@ -25,7 +25,7 @@ mod norms;
 mod raws;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::context::{Context, Target};
 use self::explain::Explanation;
@@ -56,7 +56,7 @@ pub struct Unfolded {
     /// Tensors without an explanation, each with the nearest candidate.
     pub unexplained: Vec<String>,
     /// Those of the explained tensors for which only equal values at θ0 speak.
-    pub unproven: Vec<String>,
+    pub unproven: BTreeSet<String>,
 }
 
 /// Explains the tensors of a model by θ0's state dict and unfolds it.
@@ -165,7 +165,7 @@ fn search(context: &mut Context<'_>) -> Unfolded {
 
 /// Explains what is open besides batch norms, use by use.
 fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfolded) {
-    let mut known: BTreeMap<(String, Option<String>), Expression> = BTreeMap::new();
+    let mut known: BTreeMap<(String, Option<String>), Explanation> = BTreeMap::new();
     let network = context.names.origin.network;
     for r#use in &network.uses {
         if !context.open.contains(&r#use.place) {
@@ -179,7 +179,7 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
             network.module_path(r#use.place.node),
         );
         let found = match known.get(&key) {
-            Some(expression) => Some(Explanation::from(expression.clone())),
+            Some(explanation) => Some(explanation.clone()),
             None => of_use(context, r#use, tensor),
         };
         // σ(p) and 1 − σ(p) are equal at p = 0, and exporters merge what is equal.
@@ -194,10 +194,11 @@ fn explain_rest(context: &mut Context<'_>, plan: &mut Plan, unfolded: &mut Unfol
         };
         note(context, r#use, &expression);
         if kind.is_none() && is_unproven(context.names.origin, &r#use.initializer, r#use.place) {
-            unfolded.unproven.push(format!("`{}`", r#use.initializer));
+            unfolded.unproven.insert(format!("`{}`", r#use.initializer));
         }
         if key.1.is_some() {
-            known.insert(key, expression.clone());
+            let expression = expression.clone();
+            known.insert(key, Explanation { expression, kind });
         }
         let words = match kind {
             Some(kind) => format!("{} ({kind})", expression.names().join(", ")),
