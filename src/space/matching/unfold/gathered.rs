@@ -55,9 +55,8 @@ pub fn gathered(
     }
     let sound = match recorded {
         Recorded::Operators(operators, takes_rows) => {
-            !(*takes_rows && has_idle_row(&table, width))
-                && !table.is_trivial()
-                && is_sound(operators, &indices, count, &moved)
+            let hides = table.is_trivial() || (*takes_rows && has_idle_row(&table, width));
+            !hides && is_sound(operators, &indices, count, &moved)
         }
         // Of a magnitude or a positive part there is no trace.
         Recorded::Nothing => has_both_signs(&target.array),
