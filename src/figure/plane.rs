@@ -103,7 +103,9 @@ impl PlaneFigure<'_> {
                 let free = self.obstacles(panel, axes);
                 field::draw(canvas, grid, &panel.values, &levels, axes, free)?;
                 let bar = (axes.right() + field::BAR_GAP, axes.top);
-                field::color_bar(canvas, &levels, &panel.axis(), bar, self.plot_height())?;
+                // The title says what the losses are; the bar has no room for it.
+                let unit = panel.quantity.unit();
+                field::color_bar(canvas, &levels, unit, bar, self.plot_height())?;
             }
             None => field::hatch(canvas, grid, &panel.values, axes)?,
         }
