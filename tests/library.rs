@@ -4,7 +4,7 @@
 
 mod common;
 
-use landscape::data::Source;
+use landscape::data::{Preprocess, Source};
 use landscape::error::{Error, Result};
 use landscape::evaluate::onnx::Losses;
 use landscape::experiment::candidates::{Candidate, Candidates};
@@ -82,6 +82,8 @@ fn calibrated_losses_need_a_validation_set_and_logits_and_have_no_arrows() {
     let session = Session::open(with.clone(), &()).unwrap();
     refused(line::run(&session, &of_line, &()), "computed from logits");
     with.options.losses = Losses::Host;
+    let pixels = Preprocess::new(1.0 / 255.0, vec![0.1307], vec![0.3081], 1);
+    with.preprocess = Some(pixels.unwrap());
     let session = Session::open(with, &()).unwrap();
     refused(
         plane::run(&session, &of_plane(Some(3)), &()),
