@@ -28,6 +28,7 @@
 //! use landscape::data::Source;
 //! use landscape::experiment::candidates::{Candidate, Candidates};
 //! use landscape::experiment::{line, session::Session, settings::SessionSettings};
+//! use landscape::result::loss::LossKind;
 //! use landscape::result::score::Role;
 //!
 //! # fn main() -> landscape::error::Result<()> {
@@ -37,6 +38,7 @@
 //! let settings = line::LineSettings {
 //!     from_origin: false,
 //!     alphas: line::Alphas::Steps(11),
+//!     loss: LossKind::Plain,
 //! };
 //! let line = line::run(&session, &settings, &())?;
 //! for barrier in &line.summary.barriers {

@@ -4,13 +4,15 @@
 
 mod common;
 
-use landscape::data::Source;
+use landscape::data::{Preprocess, Source};
 use landscape::error::{Error, Result};
+use landscape::evaluate::onnx::Losses;
 use landscape::experiment::candidates::{Candidate, Candidates};
 use landscape::experiment::session::Session;
 use landscape::experiment::settings::SessionSettings;
 use landscape::experiment::{line, pairs, plane, soup, spectrum};
 use landscape::result::combine::Combine;
+use landscape::result::loss::LossKind;
 use landscape::result::score::Role;
 
 /// The example's network with some of its checkpoints, and 20 samples of its test set.
@@ -40,6 +42,7 @@ fn sessions_without_data_and_experiments_without_models_are_errors() {
     let of_line = |from_origin, alphas| line::LineSettings {
         from_origin,
         alphas,
+        loss: LossKind::Plain,
     };
     for settings in [
         of_line(false, line::Alphas::Steps(5)),
@@ -50,6 +53,45 @@ fn sessions_without_data_and_experiments_without_models_are_errors() {
     }
     let of_pairs = pairs::PairsSettings::default();
     refused(pairs::run(&session, &of_pairs, &()), "two models");
+}
+
+#[test]
+fn calibrated_losses_need_a_validation_set_and_logits_and_have_no_arrows() {
+    let calibrated = LossKind::Calibrated;
+    let of_line = line::LineSettings {
+        from_origin: true,
+        alphas: line::Alphas::Steps(3),
+        loss: calibrated,
+    };
+    let of_plane = |arrows| plane::PlaneSettings {
+        loss: calibrated,
+        arrows,
+        ..plane::PlaneSettings::with_steps(3)
+    };
+    let models = ["ft1", "ft2"];
+    let session = Session::open(settings(&models), &()).unwrap();
+    refused(line::run(&session, &of_line, &()), "no validation set");
+    refused(
+        plane::run(&session, &of_plane(None), &()),
+        "no validation set",
+    );
+    let mut with = settings(&models);
+    let val = common::example().join("val.npz");
+    with.data.push(Source::new("val", Role::Val, val));
+    with.options.losses = Losses::Graph;
+    let session = Session::open(with.clone(), &()).unwrap();
+    refused(line::run(&session, &of_line, &()), "computed from logits");
+    with.options.losses = Losses::Host;
+    let pixels = Preprocess::new(1.0 / 255.0, vec![0.1307], vec![0.3081], 1);
+    with.preprocess = Some(pixels.unwrap());
+    let session = Session::open(with, &()).unwrap();
+    refused(
+        plane::run(&session, &of_plane(Some(3)), &()),
+        "leave one of the two out",
+    );
+    let line = line::run(&session, &of_line, &()).unwrap();
+    assert!(line.soup_beta.iter().all(|beta| beta.value > 0.0));
+    assert_eq!(line.summary.calibration.unwrap().samples, 20);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `landscape line` on the bundled example: against PyTorch (`oracle/line.py`), and its refusals.
+//! `landscape line` on the bundled example: against PyTorch and SciPy (`oracle/line.py`,
+//! `oracle/calibrated.py`), and its refusals.
 //!
 //! Tolerances: losses to 1e-5 relative, as of the plane (float32 forward passes); errors to the
 //! sample.
@@ -60,6 +61,126 @@ fn soups_and_ensembles_are_those_of_pytorch() {
             assert_eq!(Some(wrong as i64), point[format!("{kind}_wrong")].as_i64());
         }
     }
+}
+
+#[test]
+fn calibrated_soups_and_ensembles_are_those_of_scipy() {
+    let out = tempfile::tempdir().unwrap();
+    let sets = ["--val", "val.npz", "--test", "test.npz"];
+    let shift = ["--shift", "pendigits=pendigits.npz"];
+    let path = [
+        "--a",
+        "ft1",
+        "--b",
+        "ft2",
+        "--steps",
+        "3",
+        "--limit",
+        "0",
+        "--loss",
+        "calibrated",
+    ];
+    line(out.path(), &[&path[..], &sets, &shift].concat())
+        .assert()
+        .success()
+        .stdout(contains("calibrated loss (nats)"))
+        .stdout(contains("the loss on val is in-sample"))
+        .stdout(contains("β: ft1 1.101, ft2 "))
+        .stdout(contains("self-check: 9 of 9"));
+    let expected = json(oracle("calibrated.json"));
+    let rows = rows(out.path());
+    assert_eq!(rows.len(), 9);
+    for row in &rows {
+        let alpha = number(row, "alpha");
+        let mut points = expected.as_array().unwrap().iter();
+        let point = points
+            .find(|point| point["alpha"].as_f64() == Some(alpha))
+            .unwrap();
+        for kind in ["soup", "ensemble"] {
+            let of = &point[kind];
+            let set = row["dataset"].as_str();
+            let number = |key: &str| number(row, &format!("{kind}_{key}"));
+            let off = number("beta") / of["beta"].as_f64().unwrap() - 1.0;
+            assert!(off.abs() < 1e-6, "{kind} {alpha}: β is off by {off}");
+            assert_eq!(row[&format!("{kind}_beta_fit")], "minimum");
+            let loss = of["loss"][set].as_f64().unwrap();
+            let off = number("loss_calibrated") - loss;
+            assert!(off.abs() < 1e-6, "{kind} {alpha} {set}: {loss} {off}");
+            let wrong = number("error") * row["samples"].parse::<f64>().unwrap();
+            assert_eq!(Some(wrong.round() as i64), of["wrong"][set].as_i64());
+        }
+    }
+    let summary = json(result(out.path(), "line.json"));
+    assert_eq!(summary["provenance"]["settings"]["loss"], "calibrated");
+    assert_eq!(summary["calibration"]["samples"], 5000);
+    let svg = fs::read_to_string(out.path().join("plots/line.svg")).unwrap();
+    assert!(svg.contains("test calibrated loss (nats)") && svg.contains("in-sample"));
+    // Drawn again from the files alone, it is the same.
+    let again = tempfile::tempdir().unwrap();
+    draw(result(out.path(), "line.csv"), again.path())
+        .assert()
+        .success();
+    assert_eq!(
+        svg,
+        fs::read_to_string(again.path().join("line.svg")).unwrap()
+    );
+}
+
+#[test]
+fn a_beta_at_its_bound_is_told_where_its_losses_stand() {
+    let out = tempfile::tempdir().unwrap();
+    // Both ends and their soup have these twelve images right.
+    let path = [
+        "--a",
+        "ft1",
+        "--b",
+        "ft2",
+        "--steps",
+        "3",
+        "--limit",
+        "12",
+        "--loss",
+        "calibrated",
+        "--val",
+        "val.npz",
+        "--test",
+        "test.npz",
+    ];
+    line(out.path(), &path)
+        .assert()
+        .success()
+        .stdout(contains("ft1 1000.000 (its upper bound)"))
+        .stderr(contains(
+            "β is at its upper bound 1000 for 6 (no error on val",
+        ));
+    for row in rows(out.path()) {
+        assert_eq!(row["soup_beta_fit"], "upper-bound");
+        assert_eq!(row["ensemble_beta_fit"], "upper-bound");
+    }
+    let summary = json(result(out.path(), "line.json"));
+    assert_eq!(summary["calibration"]["at_upper_bound"], 6);
+    let svg = fs::read_to_string(out.path().join("plots/line.svg")).unwrap();
+    assert!(svg.contains("upper bound 1000"));
+}
+
+#[test]
+fn a_calibrated_loss_without_a_validation_set_is_refused_with_the_cure() {
+    let out = tempfile::tempdir().unwrap();
+    let path = [
+        "--a",
+        "ft1",
+        "--b",
+        "ft2",
+        "--loss",
+        "calibrated",
+        "--test",
+        "test.npz",
+    ];
+    line(out.path(), &path)
+        .assert()
+        .code(2)
+        .stderr(contains("no validation set to calibrate on"))
+        .stderr(contains("--val FILE names it"));
 }
 
 #[test]

@@ -121,6 +121,64 @@ fn a_limit_ends_the_run_with_honest_counts_and_more_time_goes_on() {
 }
 
 #[test]
+fn calibrated_losses_end_with_the_same_bytes_and_are_not_mixed_with_plain_ones() {
+    let calibrated = ["--steps", "4", "--loss", "calibrated"];
+    let whole = tempfile::tempdir().unwrap();
+    finish(whole.path(), &calibrated);
+    // In several chunks, β is of all validation samples from the first chunk on.
+    let other = tempfile::tempdir().unwrap();
+    let chunks = ["--workers", "3", "--memory", "4M"];
+    let message = finish(other.path(), &[&calibrated[..], &chunks].concat());
+    assert!(
+        message.contains("the whole map appears after 1/"),
+        "{message}"
+    );
+    assert_eq!(csv(other.path()), csv(whole.path()));
+    // A limit ends runs of both kinds of loss in one folder; neither takes what the other did.
+    let out = tempfile::tempdir().unwrap();
+    let limit = ["--tolerance", "3%"];
+    finish(out.path(), &[&["--steps", "4"][..], &limit].concat());
+    let message = finish(out.path(), &[&calibrated[..], &limit].concat());
+    assert!(message.contains("stopped by a limit after"), "{message}");
+    assert!(!message.contains("were done before"), "{message}");
+    let stopped = table(&csv(out.path()));
+    let of_whole = table(&csv(whole.path()));
+    for (stopped, whole) in stopped.iter().zip(&of_whole) {
+        assert!(number(stopped, "samples") < 300.0);
+        assert_eq!(stopped["beta"], whole["beta"]);
+    }
+    let message = finish(out.path(), &calibrated);
+    assert!(message.contains("were done before"), "{message}");
+    assert_eq!(csv(out.path()), csv(whole.path()));
+}
+
+#[test]
+fn a_calibrated_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one() {
+    let calibrated = ["--steps", "8", "--loss", "calibrated"];
+    let whole = tempfile::tempdir().unwrap();
+    finish(whole.path(), &calibrated);
+    let killed = tempfile::tempdir().unwrap();
+    let mut before = 0;
+    for _ in 0..5 {
+        let mut run = plane(killed.path(), &calibrated).spawn().unwrap();
+        let start = Instant::now();
+        while lines(killed.path()) <= before + 4 && run.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        run.kill().unwrap();
+        if run.wait().unwrap().success() {
+            break;
+        }
+        before = lines(killed.path());
+    }
+    assert!(before > 8, "only {before} lines were kept");
+    let message = finish(killed.path(), &calibrated);
+    assert!(message.contains("were done before"), "{message}");
+    assert_eq!(csv(killed.path()), csv(whole.path()));
+}
+
+#[test]
 fn a_frozen_part_is_run_once_and_gives_what_the_whole_files_give() {
     let vit = ["zs.safetensors", "zs_noopt.onnx", "data.npz", "head"];
     let digits = ["zs.safetensors", "zs.onnx", "test.npz", "fc"];

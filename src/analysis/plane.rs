@@ -3,6 +3,7 @@
 use super::adaptive::Refinement;
 use crate::evaluate::Answers;
 use crate::result::grid::Grid;
+use crate::result::loss::Beta;
 use crate::result::plane::{GridValue, Minimum, PlacedModel};
 use crate::result::score::{DatasetInfo, NamedScore, Role, SHIFTS, Score, in_roles};
 use crate::space::mix::Mix;
@@ -21,6 +22,10 @@ pub struct Surface {
     pub on_plane: Vec<Vec<Score>>,
     /// `others[member][data set]`: further members of the pool, evaluated unchanged.
     pub others: Vec<Vec<Score>>,
+    /// `betas[grid index]`, if losses are calibrated; otherwise empty.
+    pub betas: Vec<Beta>,
+    /// `others_betas[member]` of the further members.
+    pub others_betas: Vec<Beta>,
     /// The grid minimum for each data set; `shifts` is the mean over the shift sets.
     pub minimum: Vec<Minimum>,
 }
@@ -61,16 +66,18 @@ pub fn arrange(
         .collect();
     let points = [[0.0, 0.0], a, b, middle];
     let labels = names[..3].iter().map(String::as_str).chain(["soup"]);
-    let checkpoints = labels
-        .zip(points)
-        .zip(rest)
-        .map(|((name, [x, y]), scores)| PlacedModel {
-            name: name.to_string(),
-            x,
-            y,
-            scores: NamedScore::all(datasets, scores),
-        });
+    let checkpoints = labels.zip(points).zip(rest).enumerate();
+    let checkpoints = checkpoints.map(|(model, ((name, [x, y]), scores))| PlacedModel {
+        name: name.to_string(),
+        x,
+        y,
+        beta: answers.betas.get(on_grid.len() + model).copied(),
+        scores: NamedScore::all(datasets, scores),
+    });
+    let others_betas = answers.betas.iter().skip(on_grid.len() + 6);
     Surface {
+        betas: spread_betas(&answers.betas, refinement),
+        others_betas: others_betas.copied().collect(),
         coefficients: grid
             .points()
             .map(|(x, y)| basis.coefficients(x, y))
@@ -110,6 +117,18 @@ fn spread(measured: impl Iterator<Item = Score>, refinement: &Refinement) -> Vec
         }
     }
     scores
+}
+
+/// Puts the β of measured points into the grid's order; empty if there are none.
+fn spread_betas(measured: &[Beta], refinement: &Refinement) -> Vec<Beta> {
+    if measured.is_empty() {
+        return Vec::new();
+    }
+    let mut betas = vec![Beta::UNMEASURED; refinement.measured().len()];
+    for (index, beta) in refinement.points().zip(measured) {
+        betas[index] = *beta;
+    }
+    betas
 }
 
 fn minima(

@@ -9,7 +9,10 @@
 //! ```text
 //! 8f3c21aa landscape journal 4 <key> <data sets> <layout>
 //! 0b77d1c4 <model's key> <words of tally 0> <words of tally 1> …
+//! 5e02aa93 <model's key> beta <β> <whether it is a minimum>
 //! ```
+//!
+//! The last kind stands only in runs whose losses are calibrated, before the model's first tallies.
 //!
 //! A line begins with the CRC-32 of the rest, in hexadecimal. Lines are only appended; the last
 //! line of a model counts. The first line with a wrong checksum, truncated by a kill or a full
@@ -30,6 +33,7 @@ use super::output_lock;
 use crate::base::files;
 use crate::base::lock::lock;
 use crate::error::{Error, Result};
+use crate::result::loss::{Beta, BetaFit};
 
 /// The folder of journals within the output folder.
 const FOLDER: &str = ".landscape";
@@ -63,6 +67,8 @@ impl LogitsOf {
 #[derive(Debug, Default)]
 pub struct Journal {
     finished: Mutex<HashMap<ModelKey, Vec<Tally>>>,
+    /// The β of models whose losses are calibrated.
+    betas: Mutex<HashMap<ModelKey, Beta>>,
     /// The layout recorded in the file's header, once it is written.
     layout: OnceLock<String>,
     kept: Mutex<Option<Kept>>,
@@ -107,14 +113,15 @@ impl Journal {
         let header = format!("landscape journal 4 {key} {sets} ");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
-        let (layout, finished, good) = parse(&bytes, &header, sets);
+        let (content, good) = Content::parse(&bytes, &header, sets);
         file.set_len(good as u64).map_err(fail)?;
         file.seek(SeekFrom::Start(good as u64)).map_err(fail)?;
         let outcomes = OutcomeFile::open(out, &path.with_extension("outcomes"), fresh)?;
         Ok(Self {
-            finished: Mutex::new(finished),
+            finished: Mutex::new(content.finished),
+            betas: Mutex::new(content.betas),
             outcomes: Mutex::new(Some(outcomes)),
-            layout: layout.map_or_else(OnceLock::new, OnceLock::from),
+            layout: content.layout.map_or_else(OnceLock::new, OnceLock::from),
             kept: Mutex::new(Some(Kept {
                 path,
                 lock,
@@ -166,6 +173,28 @@ impl Journal {
             kept.write(&text)?;
         }
         lock(&self.finished).insert(model, tallies.to_vec());
+        Ok(())
+    }
+
+    /// The β that calibrates a model, if it was found.
+    pub fn beta(&self, model: ModelKey) -> Option<Beta> {
+        lock(&self.betas).get(&model).copied()
+    }
+
+    /// Keeps the β that calibrates a model. Workers that share the model may all have found it.
+    ///
+    /// # Errors
+    /// Fails when the disk is full or fails.
+    pub fn keep_beta(&self, model: ModelKey, beta: Beta) -> Result<()> {
+        let mut betas = lock(&self.betas);
+        if betas.contains_key(&model) {
+            return Ok(());
+        }
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            let bits = beta.value.to_bits();
+            kept.write(&format!("{model:032x} {BETA} {bits:x} {}", beta.fit.name()))?;
+        }
+        betas.insert(model, beta);
         Ok(())
     }
 
@@ -294,30 +323,51 @@ fn line(text: &str) -> String {
     format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
 }
 
-/// Parses the bytes of a journal: the layout, the tallies, and the number of valid bytes.
-fn parse(
-    bytes: &[u8],
-    header: &str,
-    sets: usize,
-) -> (Option<String>, HashMap<ModelKey, Vec<Tally>>, usize) {
-    let mut layout = None;
-    let mut finished = HashMap::new();
-    let mut good = 0;
-    for bytes in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let Some(text) = checked(bytes) else { break };
-        if layout.is_none() {
-            let Some(rest) = text.strip_prefix(header) else {
+/// What a journal's file holds.
+#[derive(Default)]
+struct Content {
+    layout: Option<String>,
+    finished: HashMap<ModelKey, Vec<Tally>>,
+    betas: HashMap<ModelKey, Beta>,
+}
+
+impl Content {
+    /// Parses the bytes of a journal; also returns the number of valid bytes.
+    fn parse(bytes: &[u8], header: &str, sets: usize) -> (Self, usize) {
+        let mut content = Self::default();
+        let mut good = 0;
+        for bytes in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(text) = checked(bytes) else { break };
+            if content.layout.is_none() {
+                let Some(rest) = text.strip_prefix(header) else {
+                    break;
+                };
+                content.layout = Some(rest.to_string());
+            } else if let Some((model, tallies)) = entry(text, sets) {
+                content.finished.insert(model, tallies);
+            } else if let Some((model, beta)) = beta(text) {
+                content.betas.insert(model, beta);
+            } else {
                 break;
-            };
-            layout = Some(rest.to_string());
-        } else if let Some((model, tallies)) = entry(text, sets) {
-            finished.insert(model, tallies);
-        } else {
-            break;
+            }
+            good += bytes.len();
         }
-        good += bytes.len();
+        (content, good)
     }
-    (layout, finished, good)
+}
+
+/// The word that marks a line with a β.
+const BETA: &str = "beta";
+
+/// Parses a line with a model's β.
+fn beta(text: &str) -> Option<(ModelKey, Beta)> {
+    let [model, BETA, bits, fit] = text.split(' ').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let value = f64::from_bits(u64::from_str_radix(bits, 16).ok()?);
+    let fit = BetaFit::parse(fit)?;
+    let model = ModelKey::from_str_radix(model, 16).ok()?;
+    Some((model, Beta { value, fit }))
 }
 
 /// The text of a complete line, if its checksum is right.
@@ -360,6 +410,29 @@ mod tests {
         let journal = Journal::open(folder, "plane", key, 2, false).unwrap();
         journal.begin("some layout").unwrap();
         journal
+    }
+
+    #[test]
+    fn a_models_beta_is_found_again_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path(), "aa");
+        let beta = |value, fit| Beta { value, fit };
+        let minimum = beta(1.0 / 3.0, BetaFit::Minimum);
+        journal.keep_beta(3, minimum).unwrap();
+        // Another worker found the same.
+        journal.keep_beta(3, minimum).unwrap();
+        journal.append(3, &[tally(4), tally(1)]).unwrap();
+        journal
+            .keep_beta(5, beta(1e3, BetaFit::UpperBound))
+            .unwrap();
+        drop(journal);
+        let path = file(folder.path(), "aa");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
+        let journal = open(folder.path(), "aa");
+        assert_eq!(journal.beta(3), Some(minimum));
+        assert_eq!(journal.beta(5), Some(beta(1e3, BetaFit::UpperBound)));
+        assert_eq!((journal.beta(4), journal.tallies(5)), (None, None));
+        assert_eq!(journal.tallies(3).unwrap(), [tally(4), tally(1)]);
     }
 
     fn count(journal: &Journal) -> usize {

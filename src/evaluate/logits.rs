@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::beta::calibrate;
 use super::metrics::{Outcome, Tally, arg_max};
 use super::outcomes::Outcomes;
 use crate::base::files;
@@ -16,6 +17,7 @@ use crate::base::lock::lock;
 use crate::base::map;
 use crate::error::{Error, Result};
 use crate::result::combine::Combine;
+use crate::result::loss::Beta;
 use crate::result::score::Score;
 
 /// A scratch file that is being filled. It holds f32 rows [models, samples, classes]; the data sets
@@ -176,6 +178,14 @@ fn log_add(a: f64, b: f64) -> f64 {
     high + (low - high).exp().ln_1p()
 }
 
+/// Adds outcomes in the order of the samples, whichever thread computed them.
+fn tally(blocks: Vec<Vec<Outcome>>) -> Tally {
+    let mut tally = Tally::default();
+    let outcomes = blocks.into_iter().flatten();
+    outcomes.for_each(|outcome| tally.add(outcome));
+    tally
+}
+
 /// Number of samples that one thread processes at a time.
 const BLOCK: usize = 1024;
 
@@ -213,6 +223,29 @@ impl Logits {
             .score()
     }
 
+    /// The β that calibrates an ensemble on all samples of the data set at index `validation`, and the
+    /// scores of β·logits on the first `samples[data set]` samples of each.
+    ///
+    /// # Panics
+    /// Panics when there is no such model or data set.
+    pub fn calibrated(
+        &self,
+        ensemble: Ensemble<'_>,
+        validation: usize,
+        samples: &[usize],
+    ) -> (Beta, Vec<Score>) {
+        let read = self.reader(ensemble, validation);
+        let beta = calibrate(self.labels(validation), self.classes(), read);
+        let sets = samples.iter().enumerate();
+        let scores = sets.map(|(set, &samples)| {
+            let outcomes = self.of_samples(ensemble, set, samples, |logits, label| {
+                Outcome::calibrated(logits, beta.value, label)
+            });
+            tally(outcomes).score()
+        });
+        (beta, scores.collect())
+    }
+
     /// Outcomes of one model on every sample of a data set.
     ///
     /// # Panics
@@ -227,26 +260,23 @@ impl Logits {
     /// # Panics
     /// Panics when there is no such model or data set.
     pub fn outcomes(&self, ensemble: Ensemble<'_>, dataset: usize) -> Outcomes {
-        let outcomes = self.of_samples(ensemble, dataset, usize::MAX);
+        let outcomes = self.of_samples(ensemble, dataset, usize::MAX, Outcome::of);
         outcomes.into_iter().flatten().collect()
     }
 
     /// A tally over the first samples, at most `samples`.
     fn tally(&self, ensemble: Ensemble<'_>, dataset: usize, samples: usize) -> Tally {
-        let mut tally = Tally::default();
-        // Adds in the order of the samples, whichever thread computed them.
-        let outcomes = self.of_samples(ensemble, dataset, samples);
-        let outcomes = outcomes.into_iter().flatten();
-        outcomes.for_each(|outcome| tally.add(outcome));
-        tally
+        tally(self.of_samples(ensemble, dataset, samples, Outcome::of))
     }
 
-    /// Outcomes on the first samples, at most `samples`, in consecutive blocks.
+    /// Outcomes on the first samples, at most `samples`, in consecutive blocks; `judge` makes them from
+    /// logits and a label.
     fn of_samples(
         &self,
         ensemble: Ensemble<'_>,
         dataset: usize,
         samples: usize,
+        judge: impl Fn(&[f64], usize) -> Outcome + Sync,
     ) -> Vec<Vec<Outcome>> {
         let labels = &self.labels[dataset];
         let labels = &labels[..samples.min(labels.len())];
@@ -255,7 +285,7 @@ impl Logits {
             let mut logits = vec![0.0; self.shape.classes];
             let outcome = |(row, &label): (usize, &usize)| {
                 read(block * BLOCK + row, &mut logits);
-                Outcome::of(&logits, label)
+                judge(&logits, label)
             };
             labels.iter().enumerate().map(outcome).collect()
         };

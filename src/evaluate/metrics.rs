@@ -21,6 +21,15 @@ impl Outcome {
             correct: arg_max(logits) == Some(label),
         }
     }
+
+    /// The outcome of β·logits. As β is positive, the largest logit stays the same.
+    pub fn calibrated<T: Copy + Into<f64>>(logits: &[T], beta: f64, label: usize) -> Self {
+        let scaled: Vec<f64> = logits.iter().map(|&logit| beta * logit.into()).collect();
+        Self {
+            loss: cross_entropy(&scaled, label),
+            correct: arg_max(logits) == Some(label),
+        }
+    }
 }
 
 /// Running sums over samples in a fixed order (mean and spread of the losses by Welford's

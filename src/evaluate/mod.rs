@@ -5,6 +5,7 @@
 //! chunks of data, and [`journal`] keeps finished work. [`differentiable_loss`] and
 //! [`linear_operator`] are the interfaces for gradients and for Hessian-vector products.
 
+pub mod beta;
 mod chunk_run;
 pub mod differentiable_loss;
 pub mod doctor;
@@ -25,6 +26,7 @@ pub mod work;
 
 use self::outcomes::Outcomes;
 use crate::error::{Error, Result};
+use crate::result::loss::Beta;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
@@ -99,6 +101,8 @@ pub struct Answers {
     pub scores: Vec<Vec<Score>>,
     /// `originals[model][data set]`: scores of the original models, if the evaluator has any.
     pub originals: Vec<Vec<Score>>,
+    /// `betas[mix]`, if losses are calibrated; otherwise empty.
+    pub betas: Vec<Beta>,
 }
 
 /// Observes the progress of a long evaluation.

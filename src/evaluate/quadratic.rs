@@ -163,6 +163,7 @@ impl Evaluator for Quadratic {
             }]
         };
         Ok(Answers {
+            betas: Vec::new(),
             datasets: self.datasets.clone(),
             scores: mixes.iter().map(score).collect(),
             originals: Vec::new(),

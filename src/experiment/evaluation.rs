@@ -7,8 +7,11 @@ use super::session::Session;
 use super::{Observer, identity};
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::evaluate::Evaluator;
 use crate::evaluate::onnx::{Engine, JournalOptions, StatisticsData};
 use crate::graph::network::Network;
+use crate::result::loss::{Beta, CalibratedOn, LossKind};
+use crate::result::score::Role;
 use crate::space::statistics::BatchNorm;
 
 impl Session {
@@ -51,6 +54,28 @@ impl Session {
         let warnings = engine.warnings().iter();
         warnings.for_each(|warning| observer.warn(warning));
         Ok(engine)
+    }
+
+    /// Makes the engine compute losses of this kind; the settings must allow it
+    /// ([`SessionSettings::check_loss`]).
+    ///
+    /// [`SessionSettings::check_loss`]: super::settings::SessionSettings::check_loss
+    pub(super) fn with_loss<'e>(&self, engine: Engine<'e>, loss: LossKind) -> Engine<'e> {
+        let mut sets = self.settings.data.iter();
+        let validation = sets.position(|set| set.role == Role::Val);
+        match validation.filter(|_| loss == LossKind::Calibrated) {
+            Some(set) => engine.calibrated(set),
+            None => engine,
+        }
+    }
+
+    /// How the losses of an engine are calibrated, if they are; `betas` are those of its models.
+    pub(super) fn calibrated_on<'b>(
+        engine: &Engine<'_>,
+        betas: impl IntoIterator<Item = &'b Beta>,
+    ) -> Option<CalibratedOn> {
+        let set = engine.datasets().swap_remove(engine.calibrated_on()?);
+        Some(CalibratedOn::new((&set.name, set.samples), betas))
     }
 
     /// Tells how an unusual file is run.

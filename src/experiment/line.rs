@@ -6,12 +6,14 @@ use crate::analysis::inference::Draws;
 use crate::analysis::line::{Base, CheckpointPath, Rises};
 use crate::analysis::self_check::against_files;
 use crate::error::{Error, Result};
+use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
 use crate::evaluate::{Answers, Evaluator};
 use crate::graph::network::Network;
 use crate::result::grid::linspace;
 use crate::result::line::{Barriers, Line, LineSummary, Node};
+use crate::result::loss::{Beta, CalibratedOn, LossKind};
 use crate::result::panels::Quantity;
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
@@ -32,6 +34,8 @@ pub struct LineSettings {
     pub from_origin: bool,
     /// The points.
     pub alphas: Alphas,
+    /// What losses are computed from.
+    pub loss: LossKind,
 }
 
 impl LineSettings {
@@ -77,12 +81,14 @@ impl LineSettings {
 pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) -> Result<Line> {
     let members = session.members();
     let path = settings.path(members)?;
+    session.settings.check_loss(settings.loss)?;
     let network = session.network();
     let data = session.load_data()?;
     let files = session.originals(&network);
     let engine = session
         .engine(&network, &data, observer)?
         .with_originals(files);
+    let engine = session.with_loss(engine, settings.loss);
     let engine = session.keep(engine, &data)?;
     let mut mixes = path.mixes(members);
     mixes.extend(Mix::units(members));
@@ -99,6 +105,10 @@ pub fn run(session: &Session, settings: &LineSettings, observer: &dyn Observer) 
     };
     let names = session.names();
     let mut line = arrange(&path, &answers, (ensemble, rises), (&names, &differing));
+    let betas = line.soup_beta.iter().chain(&line.ensemble_beta);
+    line.summary.calibration = Session::calibrated_on(&engine, betas);
+    let calibration = line.summary.calibration.iter();
+    warnings.extend(calibration.filter_map(CalibratedOn::exceptions));
     line.summary.warnings.splice(0..0, warnings);
     let warnings = &mut line.summary.warnings;
     warnings.extend(of_batch_norm(session, &network, &path));
@@ -120,27 +130,52 @@ fn of_batch_norm(session: &Session, network: &Network<'_>, path: &CheckpointPath
     batch_norm::warnings(session, network, points, words, place)
 }
 
-/// Scores of the ensembles, `scores[data set][α]`, on as many samples as the soups were evaluated
-/// on.
+/// The ensembles of a path.
+struct Ensembles {
+    /// `scores[data set][α]`, on as many samples as the soups were evaluated on.
+    scores: Vec<Vec<Score>>,
+    /// `betas[α]`, if losses are calibrated; otherwise empty.
+    betas: Vec<Beta>,
+}
+
+/// Forms and evaluates the ensembles.
 fn ensembles(
     session: &Session,
     engine: &Engine<'_>,
     path: &CheckpointPath,
     datasets: &[DatasetInfo],
     observer: &dyn Observer,
-) -> Result<Vec<Vec<Score>>> {
+) -> Result<Ensembles> {
     let members = session.members();
     let models = path.nodes.iter().map(|&node| Mix::unit(node, members));
-    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
     let models: Vec<Mix> = models.collect();
-    let logits = engine.logits(&models, &samples, &session.scratch_folder(), observer)?;
-    let score = |set: usize| {
-        let alphas = path.alphas.iter();
-        alphas
-            .map(|alpha| logits.ensemble(&path.weights(*alpha), set))
-            .collect()
-    };
-    Ok((0..samples.len()).map(score).collect())
+    let samples: Vec<usize> = datasets.iter().map(|set| set.samples).collect();
+    let mut run = samples.clone();
+    if let Some(validation) = engine.calibrated_on() {
+        // A limit may have stopped the soups earlier, but not what calibrates them.
+        run[validation] = engine.datasets()[validation].samples;
+    }
+    let logits = engine.logits(&models, &run, &session.scratch_folder(), observer)?;
+    let (mut betas, mut scores) = (Vec::new(), Vec::new());
+    for alpha in &path.alphas {
+        let weights = path.weights(*alpha);
+        scores.push(match engine.calibrated_on() {
+            Some(validation) => {
+                let ensemble = Ensemble::of_logits(&weights);
+                let (beta, scores) = logits.calibrated(ensemble, validation, &samples);
+                betas.push(beta);
+                scores
+            }
+            None => {
+                let sets = 0..samples.len();
+                sets.map(|set| logits.ensemble(&weights, set)).collect()
+            }
+        });
+    }
+    Ok(Ensembles {
+        scores: (0..samples.len()).map(|set| on_set(&scores, set)).collect(),
+        betas,
+    })
 }
 
 /// The rises on a data set: of the loss and of the error over the straight line, and of the error
@@ -175,7 +210,7 @@ fn rises(
 fn arrange(
     path: &CheckpointPath,
     answers: &Answers,
-    (ensemble, rises): (Vec<Vec<Score>>, Vec<ThreeRises>),
+    (ensemble, rises): (Ensembles, Vec<ThreeRises>),
     (names, differing): (&[String], &dyn Fn(usize, usize) -> Option<usize>),
 ) -> Line {
     let datasets = &answers.datasets;
@@ -197,6 +232,7 @@ fn arrange(
         name: names[member].clone(),
         origin: member == 0,
         alpha: place as f64,
+        beta: answers.betas.get(path.alphas.len() + place).copied(),
         scores: NamedScore::all(datasets, scores),
     };
     Line {
@@ -204,8 +240,16 @@ fn arrange(
         soup: (0..datasets.len()).map(|set| on_set(points, set)).collect(),
         rise_loss: rises.iter().map(|three| three[0].points.clone()).collect(),
         rise_error: rises.iter().map(|three| three[1].points.clone()).collect(),
-        ensemble,
+        ensemble: ensemble.scores,
+        soup_beta: answers
+            .betas
+            .iter()
+            .copied()
+            .take(path.alphas.len())
+            .collect(),
+        ensemble_beta: ensemble.betas,
         summary: LineSummary {
+            calibration: None,
             checkpoints: path.nodes.iter().zip(nodes).enumerate().map(node).collect(),
             barriers: barriers.collect(),
             warnings: disagreeing.collect(),

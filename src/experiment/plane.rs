@@ -12,6 +12,7 @@ use crate::evaluate::onnx::gradient::Precision;
 use crate::evaluate::onnx::{Engine, check_gradient};
 use crate::graph::network::Network;
 use crate::result::grid::Grid;
+use crate::result::loss::LossKind;
 use crate::result::panels::Panels;
 use crate::result::plane::{Arrow, Plane};
 use crate::result::score::DatasetInfo;
@@ -88,6 +89,8 @@ pub struct PlaneSettings {
     pub adaptive: Option<Panels>,
     /// If set, compute descent arrows on a grid with this many points along the longer side.
     pub arrows: Option<usize>,
+    /// What losses are computed from.
+    pub loss: LossKind,
 }
 
 impl PlaneSettings {
@@ -101,8 +104,10 @@ impl PlaneSettings {
             let problem = "refined points would be evaluated on other samples under a limit";
             return Err(Error::flag("adaptive", problem));
         }
+        session.settings.check_loss(self.loss)?;
         if self.arrows.is_some() {
             session.settings.refuse_recalibration("--arrows needs")?;
+            refuse_calibrated_arrows(self.loss)?;
         }
         match &self.grid {
             GridSpec::Axes { xs, ys } if xs.len() < 2 || ys.len() < 2 => {
@@ -123,6 +128,18 @@ impl PlaneSettings {
             ..Self::default()
         }
     }
+}
+
+/// Refuses arrows of calibrated losses.
+///
+/// # Errors
+/// When losses are calibrated.
+pub fn refuse_calibrated_arrows(loss: LossKind) -> Result<()> {
+    if loss == LossKind::Plain {
+        return Ok(());
+    }
+    let problem = "are the gradient of the loss at a fixed β, and with --loss calibrated β moves with the point";
+    Err(Error::flag("--arrows", problem).help("leave one of the two out"))
 }
 
 /// Measures the plane through θ0 and the session's first two checkpoints; further checkpoints are
@@ -150,6 +167,7 @@ pub fn run(session: &Session, settings: &PlaneSettings, observer: &dyn Observer)
     if settings.arrows.is_some() {
         check_gradients(&engine)?;
     }
+    let engine = session.with_loss(engine, settings.loss);
     let engine = session.keep(engine, &data)?;
     let refinement = match settings.adaptive {
         Some(_) => Refinement::coarse(&grid),

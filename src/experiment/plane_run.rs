@@ -14,6 +14,7 @@ use crate::evaluate::onnx::Engine;
 use crate::evaluate::{Answers, EvaluationObserver, RunEstimate};
 use crate::result::check::Check;
 use crate::result::grid::Grid;
+use crate::result::loss::CalibratedOn;
 use crate::result::plane::{Plane, PlaneSummary, Projected};
 use crate::result::score::{DatasetInfo, NamedScore, Score};
 use crate::space::mix::Mix;
@@ -104,13 +105,17 @@ impl<'r> PlaneRun<'r> {
         let mut warnings = self.session.aligned().warnings.clone();
         warnings.extend(disagreeing(&checks));
         warnings.extend(nonfinite(&surface));
-        let marks = self.marks(datasets, &surface.others);
+        let marks = self.marks(datasets, &surface);
+        let calibration = self.calibration(&surface);
+        warnings.extend(calibration.as_ref().and_then(CalibratedOn::exceptions));
         warnings.extend(marks.iter().filter_map(|mark| self.outside(mark)));
         Plane {
             coefficients: surface.coefficients,
             datasets: datasets.clone(),
             scores: surface.scores,
+            betas: surface.betas,
             summary: PlaneSummary {
+                calibration,
                 geometry: self.basis.geometry,
                 checkpoints: surface.checkpoints,
                 marks,
@@ -142,9 +147,17 @@ impl<'r> PlaneRun<'r> {
         )
     }
 
+    /// How the losses of the grid's points and of the models are calibrated, if they are.
+    fn calibration(&self, surface: &Surface) -> Option<CalibratedOn> {
+        let models = surface.checkpoints.iter();
+        let models = models.filter_map(|model| model.beta.as_ref());
+        let betas = surface.betas.iter().chain(models);
+        Session::calibrated_on(self.engine, betas.chain(&surface.others_betas))
+    }
+
     /// The marked models, projected onto the plane.
-    fn marks(&self, datasets: &[DatasetInfo], scores: &[Vec<Score>]) -> Vec<Projected> {
-        let names = self.names[3..].iter().zip(scores).enumerate();
+    fn marks(&self, datasets: &[DatasetInfo], surface: &Surface) -> Vec<Projected> {
+        let names = self.names[3..].iter().zip(&surface.others).enumerate();
         let mark = |(index, (name, scores)): (usize, (&String, &Vec<Score>))| {
             let (x, y, distance) = self.basis.project(self.session.gram(), index + 2);
             Projected {
@@ -152,6 +165,7 @@ impl<'r> PlaneRun<'r> {
                 x,
                 y,
                 distance,
+                beta: surface.others_betas.get(index).copied(),
                 scores: NamedScore::all(datasets, scores),
             }
         };

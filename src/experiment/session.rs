@@ -277,6 +277,9 @@ impl Session {
         if !statistics::matters(policy, &self.network(), &self.aligned) {
             settings.remove("bn");
         }
+        if engine.and_then(Engine::calibrated_on).is_some() {
+            settings.insert("loss".to_string(), "calibrated".to_string());
+        }
         if let Some(layout) = engine.and_then(Engine::layout) {
             settings.insert("layout".to_string(), layout);
         }

@@ -8,7 +8,8 @@ use super::candidates::Candidates;
 use super::output::Output;
 use crate::data::{Preprocess, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::onnx::EvaluationOptions;
+use crate::evaluate::onnx::{EvaluationOptions, Losses};
+use crate::result::loss::LossKind;
 use crate::result::score::Role;
 use crate::space::matching::Options;
 use crate::space::statistics::BatchNorm;
@@ -122,6 +123,27 @@ impl SessionSettings {
         );
         Err(Error::flag("--bn", problem)
             .help("use --bn interpolate or --bn origin where a gradient is needed"))
+    }
+
+    /// Checks that losses of this kind can be computed. Calibrated ones need a validation set, and
+    /// logits.
+    ///
+    /// # Errors
+    /// When one of the two is missing.
+    pub fn check_loss(&self, loss: LossKind) -> Result<()> {
+        if loss == LossKind::Plain {
+            return Ok(());
+        }
+        if !self.has(Role::Val) {
+            let problem = "is `calibrated`, and there is no validation set to calibrate on";
+            return Err(Error::flag("--loss", problem)
+                .help("--val FILE names it: each model has the β that is best there"));
+        }
+        if self.options.losses == Losses::Graph {
+            let problem = "is `graph`, but calibrated losses are computed from logits";
+            return Err(Error::flag("--losses", problem).help("use --losses host"));
+        }
+        Ok(())
     }
 
     /// Refuses limits that would leave the models of an experiment with different samples.

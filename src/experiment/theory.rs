@@ -4,9 +4,9 @@
 use super::Observer;
 use super::evaluated::EvaluatedModels;
 use super::session::Session;
-use crate::analysis::calibration::calibrate;
 use crate::analysis::theory::{Comparison, InterpolationPoint, PathModel, compare};
 use crate::error::Result;
+use crate::evaluate::beta::calibrate;
 use crate::evaluate::logits::Logits;
 use crate::evaluate::onnx::Engine;
 use crate::result::pairs::TheoryPoint;
@@ -113,9 +113,10 @@ impl PairLogits<'_> {
     /// The β that calibrates the soup on a data set.
     fn calibrated(&self, index: usize, set: usize) -> f64 {
         let soup = self.soup(index);
-        calibrate(self.ends.labels(set), self.ends.classes(), |sample, row| {
+        let beta = calibrate(self.ends.labels(set), self.ends.classes(), |sample, row| {
             widen_into(row, self.soups.row(soup, set, sample));
-        })
+        });
+        beta.value
     }
 
     fn compared(&self, index: usize, step: usize, set: usize, beta: f64) -> Comparison {

@@ -1,11 +1,21 @@
 //! The captions that stand below every figure of a result: what holds for all its values.
 
+use crate::result::loss::CalibratedOn;
 use crate::result::provenance::Provenance;
 
 /// The caveats of a result, and what became of batch norm's running statistics in its mixes.
 pub fn of(provenance: &Provenance) -> Vec<String> {
     let caveats = provenance.caveats.iter().cloned();
     caveats.chain(batch_norm(provenance)).collect()
+}
+
+/// The captions of a result whose losses may be calibrated: how they are, and of how many models β is no
+/// minimum.
+pub fn with(calibration: Option<&CalibratedOn>, provenance: &Provenance) -> Vec<String> {
+    let calibrated = calibration.into_iter();
+    let calibrated =
+        calibrated.flat_map(|on| std::iter::once(on.described()).chain(on.exceptions()));
+    calibrated.chain(of(provenance)).collect()
 }
 
 /// What became of the running statistics; `None` if the network has none, or the result does not

@@ -224,6 +224,7 @@ pub fn plane(nx: usize, ny: usize, loss: impl Fn(f64, f64) -> f64) -> Plane {
         samples: 1000,
     };
     Plane {
+        betas: Vec::new(),
         measured: vec![true; grid.len()],
         coefficients: vec![[0.0; 3]; grid.len()],
         datasets,
@@ -239,9 +240,11 @@ fn summary() -> PlaneSummary {
         name: name.into(),
         x,
         y,
+        beta: None,
         scores: Vec::new(),
     };
     PlaneSummary {
+        calibration: None,
         geometry: Geometry {
             norm_a: 5.0,
             norm_b: 5.0,

@@ -34,6 +34,7 @@ pub fn draw(line: &Line, panels: Panels) -> Result<Drawing> {
                 scores,
                 measured: &[],
                 minima: &[],
+                loss: line.summary.loss(),
             },
             panels,
         )
@@ -129,7 +130,8 @@ impl LineFigure<'_> {
                 ..Margins::default()
             },
         };
-        let captions = captions::of(&self.line.summary.provenance);
+        let summary = &self.line.summary;
+        let captions = captions::with(summary.calibration.as_ref(), &summary.provenance);
         Sheet::new(grid, self.legend(grid.width())).captioned(&captions)
     }
 
@@ -159,7 +161,8 @@ impl LineFigure<'_> {
                 }
             }
         }
-        let names = ["position α on the path", soup.quantity.unit()];
+        let axis = soup.axis();
+        let names = ["position α on the path", axis.as_str()];
         axes.frame(canvas, &title(soup, &self.line.datasets), names)?;
         for (index, point) in ends.iter().enumerate() {
             if axes.holds(*point) {

@@ -77,7 +77,8 @@ impl PlaneFigure<'_> {
                 ..Margins::default()
             },
         };
-        let captions = captions::of(&self.plane.summary.provenance);
+        let summary = &self.plane.summary;
+        let captions = captions::with(summary.calibration.as_ref(), &summary.provenance);
         Sheet::new(grid, self.legend(grid.text_width())).captioned(&captions)
     }
 
@@ -102,13 +103,9 @@ impl PlaneFigure<'_> {
                 let free = self.obstacles(panel, axes);
                 field::draw(canvas, grid, &panel.values, &levels, axes, free)?;
                 let bar = (axes.right() + field::BAR_GAP, axes.top);
-                field::color_bar(
-                    canvas,
-                    &levels,
-                    panel.quantity.unit(),
-                    bar,
-                    self.plot_height(),
-                )?;
+                // The title says what the losses are; the bar has no room for it.
+                let unit = panel.quantity.unit();
+                field::color_bar(canvas, &levels, unit, bar, self.plot_height())?;
             }
             None => field::hatch(canvas, grid, &panel.values, axes)?,
         }
@@ -348,6 +345,7 @@ mod tests {
         let mut plane = plane(21, 16, bowl);
         plane.summary.marks = [(3.0, 2.0), (-40.0, 1.0), (-40.0, 1.2)]
             .map(|(x, y)| Projected {
+                beta: None,
                 name: format!("m{x}"),
                 x,
                 y,

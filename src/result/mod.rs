@@ -13,6 +13,7 @@ pub mod grid;
 pub mod kind;
 pub mod learned;
 pub mod line;
+pub mod loss;
 pub mod method;
 pub mod models;
 pub mod pairs;

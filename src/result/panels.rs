@@ -4,6 +4,7 @@
 //! A figure draws them, and an adaptive grid is refined where their contours pass.
 
 use super::contour_levels::ContourLevels;
+use super::loss::LossKind;
 use super::plane::{Minimum, Plane};
 use super::score::{DatasetInfo, Role, Score};
 use clap::ValueEnum;
@@ -33,6 +34,8 @@ pub struct Scored<'a> {
     /// What the samples say of each data set's minima, in the order of `datasets`; empty where that is
     /// not known.
     pub minima: &'a [Minimum],
+    /// What the losses are computed from.
+    pub loss: LossKind,
 }
 
 impl<'a> From<&'a Plane> for Scored<'a> {
@@ -41,6 +44,7 @@ impl<'a> From<&'a Plane> for Scored<'a> {
             datasets: &plane.datasets,
             scores: &plane.scores,
             measured: &plane.measured,
+            loss: plane.summary.loss(),
             // A grid that was refined along its contours keeps the levels along which it was.
             minima: if plane.measured.iter().all(|measured| *measured) {
                 plane.summary.minimum.as_slice()
@@ -75,6 +79,8 @@ impl Quantity {
 pub struct Panel {
     /// The quantity shown.
     pub quantity: Quantity,
+    /// What losses are computed from.
+    pub loss: LossKind,
     /// Indices of its data sets; with several, the panel shows their unweighted mean.
     pub datasets: Vec<usize>,
     /// `values[point]`, in the unit of the quantity; NaN if the error was counted from logits that
@@ -130,10 +136,27 @@ impl Panel {
         let of_height = || lowest(scored, &values).map_or(0.0, |point| errors[point]);
         Self {
             quantity,
+            loss: scored.loss,
             noise: of_shape(scored.minima, quantity, &datasets).unwrap_or_else(of_height),
             datasets,
             values,
             errors,
+        }
+    }
+
+    /// The name of the quantity.
+    pub fn words(&self) -> &'static str {
+        match self.quantity {
+            Quantity::Loss => self.loss.words(),
+            Quantity::Error => "error",
+        }
+    }
+
+    /// The name of an axis of the values: their unit, and of calibrated losses what they are.
+    pub fn axis(&self) -> String {
+        match (self.quantity, self.loss) {
+            (Quantity::Loss, LossKind::Calibrated) => "calibrated loss (nats)".to_string(),
+            _ => self.quantity.unit().to_string(),
         }
     }
 
@@ -222,6 +245,7 @@ mod tests {
             scores: &vec![vec![score; 2]; roles.len()],
             measured: &[],
             minima: &[],
+            loss: LossKind::Plain,
         };
         let chosen = choose(scored, panels).into_iter();
         chosen
@@ -279,6 +303,7 @@ mod tests {
             ],
             measured: &[],
             minima: &[],
+            loss: LossKind::Plain,
         };
         let panel = Panel::error(scored, vec![0, 1]);
         assert!((panel.values[0] - 20.0).abs() < 1e-12 && panel.values[1].is_nan());

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::analysis::calibration::{calibrate, reliability};
+use crate::analysis::calibration::reliability;
+use crate::evaluate::beta::calibrate;
 use crate::evaluate::logits::Logits;
 use crate::result::learned::Start;
 
@@ -85,6 +86,7 @@ impl Candidate<'_> {
         calibrate(&labels, self.logits.classes(), |k, row| {
             self.read(samples[k], row);
         })
+        .value
     }
 
     fn loss(&self, beta: f64, samples: &[usize]) -> f64 {

@@ -11,7 +11,7 @@
 //!
 //! If it is positive, the ensemble is better. Everything is computed in f64, sample by sample.
 
-use super::calibration::{softmax, variance};
+use crate::evaluate::beta::{softmax, variance};
 use crate::evaluate::metrics::{Outcome, Tally, cross_entropy};
 use crate::result::score::Score;
 

@@ -23,6 +23,7 @@ the ends. `undecided`: neither; more samples narrow it.
 Examples:
   landscape line --origin zs.onnx --b ft1 --test test.npz
   landscape line --origin zs.onnx --a ft1 --b ft2 --steps 41
+  landscape line --origin zs.onnx --a ft1 --b ft2 --val val.npz --test test.npz --loss calibrated
   landscape line --origin zs.onnx --a ft1 --through soup --b ft2 --alpha=-0.5:2.5:61";
 
 /// Arguments of `landscape line`.
@@ -69,6 +70,7 @@ impl LineArgs {
             Some(alpha) => Alphas::Values(range("--alpha", &alpha)?),
             None => Alphas::Steps(steps),
         };
+        let loss = typed.loss.or(configured.loss).unwrap_or_default();
         let panels = typed.panels.or(configured.panels).unwrap_or_default();
         let through = self.through.iter().map(|text| ("--through", text));
         let start = self.a.iter().map(|text| ("--a", text));
@@ -76,10 +78,11 @@ impl LineArgs {
         let models = path.map(|(flag, text)| Candidate::parse(flag, text));
         let models = Candidates::Files(models.collect::<Result<_>>()?);
         Ok(LinePlan {
-            session: self.run.session(config, models, "line")?,
+            session: self.run.with_loss(config, models, ("line", loss))?,
             line: LineSettings {
                 from_origin: self.a.is_none(),
                 alphas,
+                loss,
             },
             panels,
         })

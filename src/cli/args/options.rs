@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::learn::LearnOptions;
 use crate::analysis::greedy::GreedyRule;
 use crate::result::combine::Combine;
+use crate::result::loss::LossKind;
 use crate::result::panels::Panels;
 
 /// Section `[plane]` and flags of `landscape plane`.
@@ -41,6 +42,10 @@ pub struct PlaneOptions {
     /// Draw descent arrows on a grid with N points along the longer side [N defaults to 7]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "7", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(super) arrows: Option<u64>,
+    /// What losses are computed from: the logits, or β·logits with the β of each model that is best on
+    /// --val [default: plain]
+    #[arg(long, value_enum)]
+    pub(super) loss: Option<LossKind>,
     /// Which panels the figure shows [default: paper]
     #[arg(long, value_enum, help_heading = "Figure")]
     pub(super) panels: Option<Panels>,
@@ -59,6 +64,7 @@ impl PlaneOptions {
             y: self.y.clone().or_else(|| configured(&config.y)),
             adaptive: self.adaptive || config.adaptive,
             arrows: self.arrows.or(config.arrows),
+            loss: self.loss.or(config.loss),
             panels: self.panels.or(config.panels),
         }
     }
@@ -80,6 +86,10 @@ pub struct LineOptions {
         allow_hyphen_values = true
     )]
     pub(super) alpha: Option<String>,
+    /// What losses are computed from: the logits, or β·logits with the β of each model that is best on
+    /// --val [default: plain]
+    #[arg(long, value_enum)]
+    pub(super) loss: Option<LossKind>,
     /// Which panels the figure shows [default: paper]
     #[arg(long, value_enum, help_heading = "Figure")]
     pub(super) panels: Option<Panels>,

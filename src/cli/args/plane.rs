@@ -10,7 +10,7 @@ use super::options::PlaneOptions;
 use super::run::RunArgs;
 use crate::error::{Error, Result};
 use crate::experiment::candidates::{Candidate, Candidates};
-use crate::experiment::plane::PlaneSettings;
+use crate::experiment::plane::{PlaneSettings, refuse_calibrated_arrows};
 use crate::experiment::settings::SessionSettings;
 use crate::result::panels::Panels;
 
@@ -65,7 +65,9 @@ impl PlaneArgs {
         for text in &self.mark {
             models.push(Candidate::parse("--mark", text)?);
         }
-        let session = self.run.session(config, Candidates::Files(models), name)?;
+        let loss = options.loss.unwrap_or_default();
+        let models = Candidates::Files(models);
+        let session = self.run.with_loss(config, models, (name, loss))?;
         let panels = options.panels.unwrap_or_default();
         let limits = &session.options;
         if options.adaptive && (limits.max_time.is_some() || limits.tolerance.is_some()) {
@@ -75,11 +77,15 @@ impl PlaneArgs {
                  would be evaluated on other samples",
             ));
         }
+        if options.arrows.is_some() {
+            refuse_calibrated_arrows(loss)?;
+        }
         Ok(PlanePlan {
             plane: PlaneSettings {
                 grid: grid::spec(&options)?,
                 adaptive: options.adaptive.then_some(panels),
                 arrows: options.arrows.map(arrows).transpose()?,
+                loss,
             },
             session,
             panels,

@@ -13,6 +13,7 @@ use crate::evaluate::onnx::{Device, EvaluationOptions, Losses};
 use crate::experiment::candidates::Candidates;
 use crate::experiment::output::Output;
 use crate::experiment::settings::SessionSettings;
+use crate::result::loss::LossKind;
 use crate::result::score::Role;
 use crate::space::matching::{Fixed, Options};
 use crate::space::statistics::BatchNorm;
@@ -105,6 +106,26 @@ impl RunArgs {
                 ),
             );
         }
+        Ok(session)
+    }
+
+    /// Makes the settings of a session whose losses are of this kind.
+    ///
+    /// # Errors
+    /// When a value is missing or out of range, or such losses cannot be computed.
+    pub(super) fn with_loss(
+        &self,
+        config: Config,
+        models: Candidates,
+        (name, loss): (&str, LossKind),
+    ) -> Result<SessionSettings> {
+        let asked = self.evaluation.losses.or(config.losses);
+        let mut session = self.session(config, models, name)?;
+        if loss == LossKind::Calibrated && asked.is_none() {
+            // On a GPU, the default has no logits.
+            session.options.losses = Losses::Host;
+        }
+        session.check_loss(loss)?;
         Ok(session)
     }
 

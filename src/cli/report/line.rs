@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::columns::aligned;
-use super::{Report, figures, self_check};
+use super::{Report, calibration, figures, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
-use crate::result::line::{Barrier, Barriers, Line, Verdict, file};
+use crate::result::line::{Barrier, Barriers, Line, LineSummary, Verdict, file};
+use crate::result::loss::LossKind;
 use crate::result::panels::Panels;
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
+use crate::result::table::named;
 
 /// A path and how to present it.
 pub struct LineReport<'r> {
@@ -43,13 +45,19 @@ impl Report for LineReport<'_> {
     }
 
     fn print_json(&self) -> Result<()> {
-        print_json(&self.line.summary)
+        let summary = &self.line.summary;
+        print_json(&named(summary.loss(), summary)?)
     }
 
     fn result(&self) -> Vec<String> {
         let averages = self.averages.iter();
         let said = averages.map(|it| format!("every soup between the ends is {it}"));
-        said.chain(rises(&self.line.summary.barriers)).collect()
+        let summary = &self.line.summary;
+        let mut lines: Vec<String> = said
+            .chain(rises(&summary.barriers, summary.loss()))
+            .collect();
+        lines.extend(calibrated(summary));
+        lines
     }
 
     fn remarks(&self, rate: f64) -> Vec<String> {
@@ -63,11 +71,19 @@ impl Report for LineReport<'_> {
     }
 }
 
+/// Says what the losses are if they are calibrated, with the β of the checkpoints.
+fn calibrated(summary: &LineSummary) -> Vec<String> {
+    let nodes = summary.checkpoints.iter();
+    let betas = nodes.filter_map(|node| Some((node.name.as_str(), node.beta?)));
+    calibration::described(summary.calibration.as_ref(), betas)
+}
+
 /// Describes the barriers with their intervals, and what these say.
-fn rises(barriers: &[Barriers]) -> Vec<String> {
+fn rises(barriers: &[Barriers], loss: LossKind) -> Vec<String> {
+    let loss = format!("{} (nats)", loss.words());
     let header = [
         "barrier",
-        "loss (nats)",
+        &loss,
         "95 % interval",
         "at α",
         "",

@@ -1,5 +1,6 @@
 //! Reports of results: files, figures, and text on the terminal.
 
+mod calibration;
 mod columns;
 pub mod figures;
 pub mod inspection;

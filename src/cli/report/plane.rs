@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Report, figures, self_check};
+use super::{Report, calibration, figures, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::experiment::output::Output;
+use crate::result::loss::LossKind;
 use crate::result::panels::Panels;
 use crate::result::plane::{Minimum, Plane, PlaneSummary, file};
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
 use crate::result::score::NamedScore;
+use crate::result::table::named;
 
 /// A plane and how to present it.
 pub struct PlaneReport<'r> {
@@ -55,7 +57,8 @@ impl Report for PlaneReport<'_> {
     }
 
     fn print_json(&self) -> Result<()> {
-        print_json(&self.plane.summary)
+        let summary = &self.plane.summary;
+        print_json(&named(summary.loss(), summary)?)
     }
 
     fn result(&self) -> Vec<String> {
@@ -63,17 +66,18 @@ impl Report for PlaneReport<'_> {
         let mut lines: Vec<String> = summary
             .checkpoints
             .iter()
-            .map(|model| row(&model.name, &model.scores))
+            .map(|model| row(&model.name, &model.scores, summary.loss()))
             .collect();
         // The last checkpoint is the soup.
         if let (Some(soup), Some(averages)) = (lines.last_mut(), self.averages) {
             soup.push_str(&format!("  ({averages})"));
         }
         lines.extend(summary.marks.iter().map(|mark| {
-            let row = row(&mark.name, &mark.scores);
+            let row = row(&mark.name, &mark.scores, summary.loss());
             format!("{row}  {:.3} off the plane", mark.distance)
         }));
         lines.extend(lowest(&self.plane.summary));
+        lines.extend(calibrated(&self.plane.summary));
         lines
     }
 
@@ -92,6 +96,15 @@ impl Report for PlaneReport<'_> {
         lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
         lines
     }
+}
+
+/// Says what the losses are if they are calibrated, with the β of the models.
+fn calibrated(summary: &PlaneSummary) -> Vec<String> {
+    let models = summary.checkpoints.iter();
+    let models = models.filter_map(|model| Some((model.name.as_str(), model.beta?)));
+    let marks = summary.marks.iter();
+    let marks = marks.filter_map(|mark| Some((mark.name.as_str(), mark.beta?)));
+    calibration::described(summary.calibration.as_ref(), models.chain(marks))
 }
 
 /// Describes the points with the smallest error, data set by data set.
@@ -124,11 +137,18 @@ fn lowest(summary: &PlaneSummary) -> Vec<String> {
 }
 
 /// Loss and error of a model on every data set.
-fn row(name: &str, scores: &[NamedScore]) -> String {
+fn row(name: &str, scores: &[NamedScore], loss: LossKind) -> String {
+    let unit = match loss {
+        LossKind::Plain => "nats",
+        LossKind::Calibrated => "nats (calibrated)",
+    };
     let mut line = format!("{name:12}");
     for score in scores {
         let (loss, error) = (score.score.loss, 100.0 * score.score.error);
-        line.push_str(&format!("  {} {loss:.4} nats {error:.2} %", score.dataset));
+        line.push_str(&format!(
+            "  {} {loss:.4} {unit} {error:.2} %",
+            score.dataset
+        ));
     }
     line
 }

@@ -38,6 +38,19 @@ pub struct Context<'a> {
     pub graphs: Graphs,
     /// What re-estimates batch norm's statistics for each mix, if they are re-estimated.
     pub statistics: Option<Statistics>,
+    /// What calibrates every model's losses, if they are calibrated.
+    pub calibration: Option<CalibrationData>,
+}
+
+/// The data set that calibrates every model.
+#[derive(Debug, Clone, Copy)]
+pub struct CalibrationData {
+    /// Its index.
+    pub set: usize,
+    /// Number of its samples.
+    pub samples: usize,
+    /// Number of logits per sample.
+    pub classes: usize,
 }
 
 /// Names of the moving tensors that are buffers. No graph mixes them: a buffer may be no sum over the
@@ -81,6 +94,7 @@ impl<'a> Context<'a> {
             moving,
             graphs: Graphs::new(graph, slots, buffers, members, inside),
             statistics: None,
+            calibration: None,
         };
         let binding = context.setup.options.binding.fixed();
         if binding == Some(Binding::InGraph) && !context.can_mix_in_graph() {

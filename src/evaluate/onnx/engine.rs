@@ -11,7 +11,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::chunk_cache::ChunkCache;
-use super::context::Context;
+use super::context::{CalibrationData, Context};
 use super::counts::{Counters, Counts};
 use super::layout::{Layout, Timing};
 use super::light_model::readable;
@@ -142,6 +142,24 @@ impl<'a> Engine<'a> {
         Ok(self)
     }
 
+    /// Calibrates the losses of every model, the original ones, too: they are those of β·logits, with the
+    /// β that has the least loss on all samples of the data set at index `set`. They are computed from
+    /// logits, also if the options ask for losses in the graph.
+    #[must_use]
+    pub fn calibrated(mut self, set: usize) -> Self {
+        self.context.calibration = Some(CalibrationData {
+            set,
+            samples: self.context.setup.datasets[set].len(),
+            classes: self.classes,
+        });
+        self
+    }
+
+    /// The data set that calibrates the losses, if they are calibrated.
+    pub fn calibrated_on(&self) -> Option<usize> {
+        self.context.calibration.map(|of| of.set)
+    }
+
     /// The mix with the statistics that are re-estimated for it, if they are.
     ///
     /// # Errors
@@ -175,6 +193,9 @@ impl<'a> Engine<'a> {
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(setup.options.identity());
         hash.update(&setup.signature.output_name);
+        if let Some(calibration) = self.context.calibration {
+            hash.update(format!("loss=calibrated on={}", calibration.set));
+        }
         hex(&hash.finalize())
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::calibration::Calibration;
 use super::chunk_cache::Shards;
 use super::engine::Engine;
 use super::keys::{file_key, mix_key};
@@ -23,6 +24,7 @@ use crate::evaluate::outcomes::Outcomes;
 use crate::evaluate::schedule::{Limits, Schedule, ends};
 use crate::evaluate::work::Work;
 use crate::evaluate::{Answers, EvaluationObserver, Evaluator, RunEstimate};
+use crate::result::loss::Beta;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::mix::Mix;
 
@@ -66,15 +68,16 @@ impl Engine<'_> {
         let mut sizes = vec![0; datasets.len()];
         sizes[0] = samples.min(datasets[0].len());
         let schedule = self.schedule((0..files.len()).map(file_key).collect(), &sizes, &layout);
+        let nothing = Journal::default();
         let run = EvaluationRun {
             engine: self,
             sources: files.iter().map(ModelSource::Original).collect(),
+            calibration: Calibration::new(&self.context, &nothing, &schedule)?,
             ends: sizes,
             layout,
             observer: &(),
             keeps: vec![true; files.len()],
         };
-        let nothing = Journal::default();
         let tallies = schedule.run(&run, &nothing, |_| Ok(()))?;
         let found = tallies.iter().enumerate().map(|(file, sets)| {
             let outcomes = nothing.outcomes(file_key(file), 0, sets[0].samples())?;
@@ -142,7 +145,10 @@ impl Engine<'_> {
         let chunks = schedule.ends.len();
         let _ = self.first_layout.set(layout.to_string());
         let context = &self.context;
-        let extra = context.samples_of_mix() - context.setup.samples();
+        // Of several chunks, none holds all samples that calibrate: these run once more.
+        let calibrating = context.calibration.filter(|_| chunks > 1);
+        let extra = context.samples_of_mix() - context.setup.samples()
+            + calibrating.map_or(0, |of| of.samples);
         let seconds = timing.seconds(models, samples + extra, layout)
             + timing.frozen_seconds(context.setup.samples(), self.originals.len(), layout);
         RunEstimate {
@@ -153,10 +159,23 @@ impl Engine<'_> {
             seconds: seconds * (all - done.min(all)) as f64 / all.max(1) as f64,
             memory: memory::session_bytes(context, layout)
                 + memory::statistics_bytes(context)
+                + memory::calibration_bytes(context, layout)
                 + memory::data_bytes(context) / chunks.max(1) as u64,
             disk: outcome_file::bytes(models, &whole).min(outcome_file::BUDGET),
             frozen_nodes: self.frozen_nodes(),
         }
+    }
+
+    /// The β of mixes that were evaluated; empty unless losses are calibrated.
+    fn betas(&self, mixes: &[Mix]) -> Vec<Beta> {
+        if self.context.calibration.is_none() {
+            return Vec::new();
+        }
+        let beta = |mix| self.journal.beta(mix_key(mix));
+        let betas = mixes
+            .iter()
+            .map(|mix| beta(mix).unwrap_or(Beta::UNMEASURED));
+        betas.collect()
     }
 
     /// Looks up the scores of files and mixes in the tallies of the evaluated models.
@@ -175,6 +194,7 @@ impl Engine<'_> {
         Answers {
             datasets: infos.collect(),
             scores: mixes.iter().map(|mix| score(mix_key(mix))).collect(),
+            betas: self.betas(mixes),
             originals: (0..self.originals.len())
                 .map(|file| score(file_key(file)))
                 .collect(),
@@ -241,6 +261,7 @@ impl Evaluator for Engine<'_> {
         observer.begins(&self.estimate(&schedule, journal, (&layout, &timing)));
         let run = EvaluationRun {
             engine: self,
+            calibration: Calibration::new(&self.context, journal, &schedule)?,
             sources,
             ends: sizes.clone(),
             layout,
@@ -268,6 +289,8 @@ fn kept(sources: &[ModelSource<'_>], sizes: &[usize]) -> Vec<bool> {
 /// One evaluation, as the schedule sees it.
 pub struct EvaluationRun<'r> {
     pub engine: &'r Engine<'r>,
+    /// What calibrates the losses, if they are calibrated.
+    pub calibration: Option<Calibration<'r>>,
     /// `sources[model]`.
     pub sources: Vec<ModelSource<'r>>,
     /// How many samples of each data set to evaluate.
@@ -311,6 +334,11 @@ impl<'r> Work for EvaluationRun<'r> {
                 (&mut original, None)
             }
         };
+        if let Some(calibration) = &self.calibration {
+            let outcomes = calibration.outcomes(index, (model, mix), chunk, places)?;
+            self.evaluated(outcomes.iter().map(Vec::len).sum());
+            return Ok(outcomes);
+        }
         let shards = chunk.iter().zip(places);
         let outcomes = shards.map(|(shard, places)| {
             let batch = self.layout.batch;

@@ -118,6 +118,8 @@ impl Engine<'_> {
         let writing = Writing {
             run: EvaluationRun {
                 engine: self,
+                // Logits are kept as they are.
+                calibration: None,
                 sources: mixes.iter().map(ModelSource::Mix).collect(),
                 ends: schedule.whole(),
                 layout,

@@ -99,13 +99,24 @@ pub fn statistics_bytes(context: &Context<'_>) -> u64 {
     samples as u64 * sample_bytes(context)
 }
 
+/// Bytes of what calibrates the models: the samples, beside those of a chunk, and each worker's logits
+/// on them.
+pub fn calibration_bytes(context: &Context<'_>, layout: &Layout) -> u64 {
+    context.calibration.map_or(0, |of| {
+        let logits = 4 * of.classes * layout.workers;
+        of.samples as u64 * (sample_bytes(context) + logits as u64)
+    })
+}
+
 /// Bytes that the budget leaves for samples.
 ///
 /// # Errors
 /// Fails when the sessions leave no room for a batch.
 pub fn room(context: &Context<'_>, layout: &Layout) -> Result<u64> {
     let budget = budget(context);
-    let sessions = session_bytes(context, layout) + statistics_bytes(context);
+    let sessions = session_bytes(context, layout)
+        + statistics_bytes(context)
+        + calibration_bytes(context, layout);
     let least = sample_bytes(context) * layout.batch as u64;
     if budget < sessions + least {
         return Err(Error::flag(

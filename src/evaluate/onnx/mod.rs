@@ -13,12 +13,14 @@
 //! Files, lowest first: values (`options`, `binding`, `layout`, `feed`, `keys`), a model as it is
 //! handed over (`light_model`), the given inputs (`setup`), prepared data (`shard`), mixed tensors
 //! (`weights`), batch norm's statistics (`statistics`), the frozen part (`prefix`, `independence`,
-//! `frozen`), the immutable `context` of a run, models in sessions (`model`, `worker`), the
+//! `frozen`), the immutable `context` of a run, models in sessions (`model`, `worker`), what
+//! calibrates their losses (`calibration`), the
 //! experiment that chooses a layout (`tuning`), the check of θ0 (`origin_check`), and the `engine`
 //! that answers. No file uses one above it.
 
 mod binding;
 mod buffer;
+mod calibration;
 mod chunk_cache;
 mod context;
 mod counts;

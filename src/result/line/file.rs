@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Line, LineSummary, Rise};
 use crate::error::{Error, Result};
+use crate::result::loss::BetaFit;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::table::{enter_dataset, read_both, write_json, write_rows};
+use crate::result::table::{betas, enter_dataset, named, read_both, write_json, write_losses};
 
 /// One row of the CSV: a point of the path on a data set.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +31,15 @@ struct Row {
     rise_error: f64,
     rise_error_low: f64,
     rise_error_high: f64,
+    // The following stand only in files of calibrated losses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soup_beta: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soup_beta_fit: Option<BetaFit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ensemble_beta: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ensemble_beta_fit: Option<BetaFit>,
 }
 
 /// Writes the CSV (by point, then data set) and the JSON.
@@ -37,8 +47,9 @@ struct Row {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(line: &Line, csv: &Path) -> Result<()> {
-    write_rows(csv, rows(line))?;
-    write_json(csv, &line.summary)
+    let loss = line.summary.loss();
+    write_losses(csv, loss, rows(line))?;
+    write_json(csv, &named(loss, &line.summary)?)
 }
 
 fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
@@ -49,6 +60,7 @@ fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
             line.datasets.iter().enumerate().map(move |(set, dataset)| {
                 let (soup, ensemble) = (&line.soup[set][point], &line.ensemble[set][point]);
                 let (loss, error) = (line.rise_loss[set][point], line.rise_error[set][point]);
+                let betas = (line.soup_beta.get(point), line.ensemble_beta.get(point));
                 Row {
                     alpha: *alpha,
                     dataset: dataset.name.clone(),
@@ -68,6 +80,10 @@ fn rows(line: &Line) -> impl Iterator<Item = Row> + '_ {
                     rise_error: error.value,
                     rise_error_low: error.low,
                     rise_error_high: error.high,
+                    soup_beta: betas.0.map(|beta| beta.value),
+                    soup_beta_fit: betas.0.map(|beta| beta.fit),
+                    ensemble_beta: betas.1.map(|beta| beta.value),
+                    ensemble_beta_fit: betas.1.map(|beta| beta.fit),
                 }
             })
         })
@@ -128,7 +144,10 @@ fn assemble(rows: &[Row], summary: LineSummary) -> std::result::Result<Line, Str
         score(loss, row.ensemble_loss_se, error, row.ensemble_error_se)
     });
     let rise = |value, low, high| Rise { value, low, high };
+    let first = || rows.iter().step_by(datasets.len());
     Ok(Line {
+        soup_beta: betas(first().map(|row| (row.soup_beta, row.soup_beta_fit))),
+        ensemble_beta: betas(first().map(|row| (row.ensemble_beta, row.ensemble_beta_fit))),
         rise_loss: by_set(rows, datasets.len(), |row| {
             rise(row.rise_loss, row.rise_loss_low, row.rise_loss_high)
         }),

@@ -5,6 +5,7 @@ pub mod file;
 use serde::{Deserialize, Serialize};
 
 use crate::result::check::Check;
+use crate::result::loss::{Beta, CalibratedOn, LossKind};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 
@@ -19,6 +20,10 @@ pub struct Line {
     pub soup: Vec<Vec<Score>>,
     /// `ensemble[data set][α]`: scores of the same mix of the checkpoints' logits.
     pub ensemble: Vec<Vec<Score>>,
+    /// `soup_beta[α]`: the β of each soup, if losses are calibrated; otherwise empty.
+    pub soup_beta: Vec<Beta>,
+    /// `ensemble_beta[α]`: the same of each ensemble.
+    pub ensemble_beta: Vec<Beta>,
     /// `rise_loss[data set][α]`: how far the soups' loss lies above the straight line.
     pub rise_loss: Vec<Vec<Rise>>,
     /// `rise_error[data set][α]`: the same for the error.
@@ -30,6 +35,10 @@ pub struct Line {
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LineSummary {
+    /// How the losses are calibrated; absent if they are those of the logits as they are. The names of
+    /// all keys and columns that hold calibrated losses say so: `loss_calibrated` instead of `loss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibratedOn>,
     /// The checkpoints along the path.
     pub checkpoints: Vec<Node>,
     /// One entry per data set.
@@ -42,6 +51,13 @@ pub struct LineSummary {
     pub provenance: Provenance,
 }
 
+impl LineSummary {
+    /// What the losses are computed from.
+    pub fn loss(&self) -> LossKind {
+        LossKind::of(self.calibration.as_ref())
+    }
+}
+
 /// A checkpoint on the path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -52,6 +68,9 @@ pub struct Node {
     /// Position on the path: 0 for the first, 1 for the second, …
     #[serde(with = "crate::base::number")]
     pub alpha: f64,
+    /// Its β, if losses are calibrated.
+    #[serde(flatten)]
+    pub beta: Option<Beta>,
     /// One score per data set.
     pub scores: Vec<NamedScore>,
 }

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{Plane, PlaneSummary};
 use crate::error::{Error, Result};
 use crate::result::grid::Grid;
+use crate::result::loss::BetaFit;
 use crate::result::score::{DatasetInfo, Role, Score};
-use crate::result::table::{enter_dataset, read_both, write_json, write_rows, write_rows_if_any};
+use crate::result::table::{
+    self, enter_dataset, named, read_both, write_json, write_losses, write_losses_if_any,
+};
 
 /// One row of the CSV: a grid point on a data set.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +34,11 @@ struct Row {
     /// Whether the point was evaluated; otherwise it is interpolated and has no samples of its own.
     #[serde(default = "always")]
     measured: bool,
+    // The following stand only in files of calibrated losses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beta: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beta_fit: Option<BetaFit>,
 }
 
 /// Files of earlier versions hold only measured points.
@@ -44,13 +52,12 @@ fn always() -> bool {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(plane: &Plane, csv: &Path) -> Result<()> {
-    write_rows(csv, rows(plane))?;
-    write_rows_if_any(&csv.with_extension("arrows.csv"), &plane.summary.arrows)?;
-    write_rows_if_any(
-        &csv.with_extension("comparisons.csv"),
-        &plane.summary.comparisons,
-    )?;
-    write_json(csv, &plane.summary)
+    let (loss, summary) = (plane.summary.loss(), &plane.summary);
+    write_losses(csv, loss, rows(plane))?;
+    write_losses_if_any(&csv.with_extension("arrows.csv"), loss, &summary.arrows)?;
+    let comparisons = csv.with_extension("comparisons.csv");
+    write_losses_if_any(&comparisons, loss, &summary.comparisons)?;
+    write_json(csv, &named(loss, summary)?)
 }
 
 fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
@@ -78,6 +85,8 @@ fn rows(plane: &Plane) -> impl Iterator<Item = Row> + '_ {
                 error_se: score.error_se,
                 nonfinite: score.nonfinite,
                 measured,
+                beta: plane.betas.get(index).map(|beta| beta.value),
+                beta_fit: plane.betas.get(index).map(|beta| beta.fit),
             }
         })
     })
@@ -98,9 +107,11 @@ fn assemble(rows: Vec<Row>, summary: PlaneSummary) -> std::result::Result<Plane,
     let mut coefficients = vec![None; points];
     let mut scores = vec![vec![None; points]; datasets.len()];
     let mut measured = vec![true; points];
+    let mut betas = vec![(None, None); points];
     for row in rows {
         let index = grid.index(row.i, row.j);
         measured[index] &= row.measured;
+        betas[index] = (row.beta, row.beta_fit);
         coefficients[index] = Some([row.c_origin, row.c_a, row.c_b]);
         let dataset = datasets
             .iter()
@@ -131,6 +142,7 @@ fn assemble(rows: Vec<Row>, summary: PlaneSummary) -> std::result::Result<Plane,
         datasets,
         scores,
         measured,
+        betas: table::betas(betas.into_iter()),
         summary,
     })
 }
@@ -234,7 +246,9 @@ mod tests {
             datasets: vec![info("test", Role::Test), info("s,1", Role::Shift)],
             scores: vec![(0..6).map(score).collect(), (6..12).map(score).collect()],
             measured: (0..6).map(|index| index != 4).collect(),
+            betas: Vec::new(),
             summary: PlaneSummary {
+                calibration: None,
                 geometry: Geometry {
                     norm_a: 1.0,
                     // Only a parser that rounds correctly reads this back exactly.
@@ -250,6 +264,7 @@ mod tests {
                     ("b", 1.0, 3.0_f64.sqrt()),
                 ]
                 .map(|(name, x, y)| PlacedModel {
+                    beta: None,
                     name: name.into(),
                     x,
                     y,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::result::check::Check;
 use crate::result::comparison::Comparison;
 use crate::result::grid::Grid;
+use crate::result::loss::{Beta, CalibratedOn, LossKind};
 use crate::result::provenance::Provenance;
 use crate::result::score::{DatasetInfo, NamedScore, Role, Score};
 
@@ -24,6 +25,8 @@ pub struct Plane {
     /// `measured[grid index]`: whether the point was evaluated; loss and error of others are
     /// interpolated.
     pub measured: Vec<bool>,
+    /// `betas[grid index]`: the β of each point, if losses are calibrated; otherwise empty.
+    pub betas: Vec<Beta>,
     /// The contents of `NAME.json`.
     pub summary: PlaneSummary,
 }
@@ -31,6 +34,10 @@ pub struct Plane {
 /// The contents of `NAME.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlaneSummary {
+    /// How the losses are calibrated; absent if they are those of the logits as they are. The names of
+    /// all keys and columns that hold calibrated losses say so: `loss_calibrated` instead of `loss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibratedOn>,
     /// Geometry of the three checkpoints.
     pub geometry: Geometry,
     /// θ0, θ1, θ2 and the midpoint soup, in that order, each evaluated directly.
@@ -53,6 +60,13 @@ pub struct PlaneSummary {
     pub warnings: Vec<String>,
     /// Provenance of the numbers.
     pub provenance: Provenance,
+}
+
+impl PlaneSummary {
+    /// What the losses are computed from.
+    pub fn loss(&self) -> LossKind {
+        LossKind::of(self.calibration.as_ref())
+    }
 }
 
 /// Lengths and angle of δ1 = θ1−θ0 and δ2 = θ2−θ0 over trainable tensors (without batch-norm
@@ -90,6 +104,9 @@ pub struct PlacedModel {
     /// Coordinate along u2.
     #[serde(with = "crate::base::number")]
     pub y: f64,
+    /// Its β, if losses are calibrated.
+    #[serde(flatten)]
+    pub beta: Option<Beta>,
     /// One score per data set.
     pub scores: Vec<NamedScore>,
 }
@@ -109,6 +126,9 @@ pub struct Projected {
     /// model's distance from θ0 it is rounding error.
     #[serde(with = "crate::base::number")]
     pub distance: f64,
+    /// Its β, if losses are calibrated.
+    #[serde(flatten)]
+    pub beta: Option<Beta>,
     /// Scores of the model itself, one per data set.
     pub scores: Vec<NamedScore>,
 }
