@@ -432,6 +432,43 @@ fn a_written_network_is_read_as_checkpoint_and_as_origin() {
     }
 }
 
+#[test]
+fn a_soup_of_checkpoints_with_tensors_of_no_use_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |file: &str| folder.path().join(file);
+    let mut command = program();
+    for (k, name) in ["ft1", "ft2"].iter().enumerate() {
+        let mut tensors = read(&example().join(format!("{name}.safetensors")));
+        let weight = tensors["fc2.bias"].clone();
+        tensors.insert("criterion.weight".to_string(), weight);
+        let path = at(&format!("{k}.safetensors"));
+        write(&path, &tensors);
+        if k == 0 {
+            command.current_dir(example()).args(["soup", "--models"]);
+        }
+        command.arg(path);
+    }
+    let save = |of: &str, file: &str| format!("{of}={}", at(file).display());
+    command
+        .args(["--origin", "zs.onnx", "--val", "val.npz", "--limit", "100"])
+        .args(["--ignore", "criterion.*", "--methods", "uniform,greedy"])
+        .args(["--save", &save("uniform", "soup.safetensors")])
+        .args(["--save", &save("greedy", "soup.onnx")])
+        .arg("--out")
+        .arg(at("out"))
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("read back").count(2));
+    // It is a slip where nothing was written with the pattern.
+    program()
+        .current_dir(example())
+        .args(["soup", "--models", "ft1", "ft2", "--origin", "zs.onnx"])
+        .args(["--val", "val.npz", "--ignore", "criterion.*"])
+        .assert()
+        .code(2)
+        .stderr(predicates::str::contains("matches no tensor"));
+}
+
 /// The soup's loss on the line between two models, and at the end of a line from its own file.
 #[test]
 fn a_written_soup_is_evaluated_as_the_mix_was() {

@@ -192,9 +192,10 @@ fn parallel(pool: &Pool, gram: &Gram) -> Option<String> {
     let common = mean(gram, pairs(&moved));
     let name = &pool.members[0].name;
     Some(format!(
-        "were the checkpoints fine-tuned from {name}? All δ are nearly parallel (cosines {:.2} to \
-         {:.2}, median angle {:.0}°), as if the checkpoints had begun about {:.3} away from {name}. \
-         Checkpoints of one training run look the same",
+        "all δ are nearly parallel (cosines {:.2} to {:.2}, median angle {:.0}°). That is as it should be \
+         for checkpoints of one training run, and for short runs on the same data. If they were \
+         fine-tuned from something else than {name}, about {:.3} away, angles and norms are wrong: \
+         then export what they began from, and name it as --origin",
         cosines[0],
         cosines[cosines.len() - 1],
         median.clamp(-1.0, 1.0).acos().to_degrees(),

@@ -1,6 +1,7 @@
 //! Small tools independent of networks: files, hashes, text for people, the machine.
 
 pub mod atomic;
+pub mod download;
 pub mod dtype;
 pub mod files;
 pub mod hash;

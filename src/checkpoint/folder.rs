@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::onnx::EXPORT;
 use super::shards;
 use crate::error::{Error, Result, file_name};
 
@@ -74,11 +75,20 @@ pub fn locate(folder: &Path, endings: &[&str]) -> Result<Located> {
             notes: there[1..].iter().map(note).collect(),
         });
     }
-    single(folder, endings)
+    match files(folder, endings)?.as_slice() {
+        [] => Err(
+            Error::input(folder, "is a folder without a checkpoint file")
+                .help("name the file or the folder that holds it"),
+        ),
+        found => only(folder, found).map(|path| Located {
+            path,
+            notes: Vec::new(),
+        }),
+    }
 }
 
-/// Finds the only checkpoint file in a folder.
-fn single(folder: &Path, endings: &[&str]) -> Result<Located> {
+/// The checkpoint files in a folder, in the order of their names.
+fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::read(folder, &error))?;
     let is_checkpoint = |path: &PathBuf| {
         let name = file_name(path);
@@ -93,34 +103,37 @@ fn single(folder: &Path, endings: &[&str]) -> Result<Located> {
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let mut paths: Vec<PathBuf> = paths.filter(is_checkpoint).collect();
     paths.sort();
-    match paths.as_slice() {
-        [path] => Ok(Located {
-            path: path.clone(),
-            notes: Vec::new(),
-        }),
-        [] => Err(
-            Error::input(folder, "is a folder without a checkpoint file")
-                .help("name the file or the folder that holds it"),
-        ),
-        _ => {
-            let names = paths.iter().take(LISTED).map(|path| file_name(path));
-            Err(
-                Error::input(folder, format!("holds {} checkpoint files:", paths.len()))
-                    .lines(names)
-                    .help("name one of them; for all: --models with a pattern, in quotation marks"),
-            )
-        }
+    Ok(paths)
+}
+
+/// The only one of a folder's files.
+fn only(folder: &Path, files: &[PathBuf]) -> Result<PathBuf> {
+    if let [path] = files {
+        return Ok(path.clone());
     }
+    let names = files.iter().take(LISTED).map(|path| file_name(path));
+    Err(
+        Error::input(folder, format!("holds {} checkpoint files:", files.len()))
+            .lines(names)
+            .help("name one of them; for all: --models with a pattern, in quotation marks"),
+    )
 }
 
 /// The network in a folder: `model.onnx`, or the only `.onnx` file.
 ///
 /// # Errors
-/// When it is not clear which file is meant.
+/// When there is none, or it is not clear which file is meant.
 pub fn network(folder: &Path) -> Result<PathBuf> {
     let usual = ["model.onnx", "onnx/model.onnx"].map(|name| folder.join(name));
-    match usual.into_iter().find(|path| path.is_file()) {
-        Some(path) => Ok(path),
-        None => single(folder, &["onnx"]).map(|found| found.path),
+    if let Some(path) = usual.into_iter().find(|path| path.is_file()) {
+        return Ok(path);
+    }
+    match files(folder, &["onnx"])?.as_slice() {
+        [] => Err(
+            Error::input(folder, "is a folder without a network (.onnx)").help(format!(
+                "θ0 is given as the network that it was exported to: {EXPORT}"
+            )),
+        ),
+        found => only(folder, found),
     }
 }

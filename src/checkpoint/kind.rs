@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::download;
 use crate::error::Error;
 
 /// A kind of file that is read.
@@ -16,13 +17,7 @@ pub enum Kind {
 }
 
 /// Beginnings of files of other programs: bytes, where they stand, what they are, and the cure.
-const OTHERS: [(&[u8], usize, &str, &str); 9] = [
-    (
-        b"version https://git-lfs",
-        0,
-        "is a pointer of Git LFS: the file itself was not downloaded",
-        "run: git lfs pull",
-    ),
+const OTHERS: [(&[u8], usize, &str, &str); 8] = [
     (
         b"GGUF",
         0,
@@ -78,20 +73,8 @@ const OTHERS: [(&[u8], usize, &str, &str); 9] = [
 /// # Errors
 /// When it is a file of another program, a failed download, or a pointer to the file.
 pub fn of(path: &Path, bytes: &[u8]) -> Result<Option<Kind>, Error> {
-    for (beginning, at, what, cure) in OTHERS {
-        if bytes
-            .get(at..)
-            .is_some_and(|rest| rest.starts_with(beginning))
-        {
-            return Err(Error::input(path, what).help(cure));
-        }
-    }
-    if is_page(bytes) {
-        return Err(
-            Error::input(path, "is a web page, as a failed download leaves it")
-                .help("download the file itself; a token may be needed"),
-        );
-    }
+    download::refuse_failed(path, bytes)?;
+    refuse_other(path, bytes)?;
     Ok(if is_safetensors(bytes) {
         Some(Kind::Safetensors)
     } else if super::pytorch::is_pytorch(bytes) {
@@ -104,6 +87,19 @@ pub fn of(path: &Path, bytes: &[u8]) -> Result<Option<Kind>, Error> {
     })
 }
 
+/// Refuses files of other programs, by their first bytes.
+fn refuse_other(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    for (beginning, at, what, cure) in OTHERS {
+        if bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(beginning))
+        {
+            return Err(Error::input(path, what).help(cure));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a file begins with the length of a header and the header's brace.
 fn is_safetensors(bytes: &[u8]) -> bool {
     let Some((len, rest)) = bytes.split_first_chunk() else {
@@ -111,16 +107,6 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     };
     // Ours may be cut short; a header is never longer than this.
     rest.first() == Some(&b'{') && u64::from_le_bytes(*len) < 1 << 30
-}
-
-/// Whether a file is HTML or XML.
-fn is_page(bytes: &[u8]) -> bool {
-    let text = bytes.trim_ascii_start();
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let start = text.get(..9).unwrap_or(text).to_ascii_lowercase();
-    [&b"<!doctype"[..], b"<html", b"<?xml", b"<head"]
-        .iter()
-        .any(|tag| start.starts_with(tag))
 }
 
 #[cfg(test)]

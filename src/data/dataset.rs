@@ -14,7 +14,7 @@ use super::safetensors::SafetensorsFile;
 use super::spec::{InputDtype, InputSpec};
 use super::{labels, subset};
 use crate::base::dtype::Dtype;
-use crate::base::{files, hash, map};
+use crate::base::{download, files, hash, human, map};
 use crate::error::{Error, Result};
 use crate::result::score::{DatasetInfo, Role};
 
@@ -122,6 +122,7 @@ impl Dataset {
     ) -> Result<Self> {
         let path = &source.path;
         let bytes = map::map_open(&files::open(path)?, path)?;
+        download::refuse_failed(path, &bytes)?;
         let mut container = open(path, &bytes)?;
         let container = container.as_mut();
         let (element, n) = labels::shape(path, container)?;
@@ -140,11 +141,12 @@ impl Dataset {
             rows: rows.as_deref(),
             preprocess: options.preprocess.as_ref(),
         };
-        let columns = inputs.iter().map(|spec| {
-            let name = reader.name(spec, inputs.len())?;
-            reader.column(spec, &name)
-        });
+        let names = inputs.iter().map(|spec| reader.name(spec, inputs.len()));
+        let names = names.collect::<Result<Vec<String>>>()?;
+        let columns = inputs.iter().zip(&names);
+        let columns = columns.map(|(spec, name)| reader.column(spec, name));
         let columns = columns.collect::<Result<_>>()?;
+        let notes = unread(path, container, &names);
         Ok(Self {
             source: source.clone(),
             sha256: hash::sha256(&bytes),
@@ -154,7 +156,7 @@ impl Dataset {
             labels,
             columns,
             warnings: Vec::new(),
-            notes: Vec::new(),
+            notes: notes.into_iter().collect(),
         })
     }
 
@@ -305,8 +307,14 @@ impl Dataset {
         let Some(sample) = wrong else {
             return Ok(());
         };
+        let bounds = (self.labels.iter().min(), self.labels.iter().max());
+        let last = i64::try_from(classes).unwrap_or(i64::MAX);
+        let from_one = match bounds == (Some(&1), Some(&last)) {
+            true => "; these seem to begin at 1: write `labels - 1` instead",
+            false => "",
+        };
         let problem = format!(
-            "labels[{}] is {}; the model has {classes} classes, so that labels go from 0 to {}",
+            "labels[{}] is {}; the model has {classes} classes, so that labels go from 0 to {}{from_one}",
             self.file_index(sample),
             self.labels[sample],
             classes.saturating_sub(1)
@@ -342,7 +350,14 @@ impl Reader<'_> {
             _ => format!("has both `x` and `inputs` for the graph's one input `{input}`"),
         };
         let problem = format!("{problem}; there is {}", list(self.container));
-        Err(Error::input(self.path, problem).help(format!("name the array `{input}`")))
+        let alias = match inputs == 1 && input != ALIASES[0] {
+            true => " or `x`",
+            false => "",
+        };
+        Err(Error::input(self.path, problem).help(format!(
+            "name the array `{input}`{alias}, or export the network with input_names=[\"NAME\", …], which \
+             gives its inputs these names"
+        )))
     }
 
     fn column(&mut self, spec: &InputSpec, name: &str) -> Result<Column> {
@@ -399,6 +414,20 @@ impl Reader<'_> {
             ])
     }
 }
+
+/// Tells which arrays of a file are neither labels nor fed to the graph.
+fn unread(path: &Path, container: &dyn Container, fed: &[String]) -> Option<String> {
+    let names = container.names().into_iter();
+    let unread = names.filter(|name| name != labels::NAME && !fed.contains(name));
+    let unread: Vec<String> = unread.map(|name| format!("`{name}`")).collect();
+    (!unread.is_empty()).then(|| {
+        let arrays = human::list(&unread, NAMED);
+        format!("{}: not read: {arrays}", path.display())
+    })
+}
+
+/// Maximum number of arrays named in a note.
+const NAMED: usize = 4;
 
 /// Opens a data file; its extension gives the format.
 fn open(path: &Path, bytes: &Bytes) -> Result<Box<dyn Container>> {

@@ -13,7 +13,7 @@ use super::unfolding::{self, Unfolding};
 use crate::base::files::Stamp;
 use crate::base::hash::sha256;
 use crate::base::map::map_file;
-use crate::checkpoint::onnx::Model;
+use crate::checkpoint::onnx::{EXPORT, Model};
 use crate::checkpoint::{Checkpoint, Content, names, network_in, of_tensors, state_dict_beside};
 use crate::error::{Error, Result};
 use crate::graph::network::Network;
@@ -247,14 +247,11 @@ pub fn open_origin(path: &Path) -> Result<OpenedOrigin> {
             model: *model,
             files: checkpoint.files,
         }),
-        Content::StateDict(_) => Err(Error::flag(
-            "--origin",
-            format!(
-                "{} holds tensors but no network; an .onnx file is needed",
-                checkpoint.path.display()
-            ),
+        Content::StateDict(_) => Err(Error::input(
+            &checkpoint.path,
+            "holds tensors but no network; θ0 is given as an .onnx file",
         )
-        .help("torch.onnx.export(model.eval(), args, \"zs.onnx\", dynamo=True, optimize=False)")),
+        .help(EXPORT)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::angle_tensors::{AngleTensors, Chosen, parameter_groups};
 use super::candidates::Candidate;
 use super::inputs::Inputs;
 use super::unfolding::Unfolding;
+use crate::analysis::{common_start, origin};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
@@ -93,13 +94,19 @@ pub fn run(
             }));
         }
     }
-    let candidates: Vec<Candidate> = others.iter().map(Candidate::file).collect();
+    let candidates = others.iter().map(|it| Candidate::parse("FILE", it));
+    let candidates = candidates.collect::<Result<Vec<Candidate>>>()?;
     let weights = origin_weights.as_deref();
     let inputs = Inputs::read(first, weights, key, &candidates, options)?;
-    let aligned = inputs.align(options)?;
+    let mut aligned = inputs.align(options)?;
     let network = Network::of(&inputs.model);
     let chosen = tensors.chosen(&aligned.pool)?;
     let gram = Gram::of(&aligned.pool);
+    let of_start = common_start::warnings(&aligned.pool, &gram);
+    let of_origin = origin::warnings(&aligned.pool, &gram, (&[], &[]), &[]);
+    aligned
+        .warnings
+        .extend(of_start.into_iter().chain(of_origin));
     Ok(Inspection::Network(Box::new(InspectedNetwork {
         angles: gram.over(&chosen.parameters),
         gram,

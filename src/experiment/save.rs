@@ -16,6 +16,7 @@ use crate::graph::network::Network;
 use crate::result::models::Accuracies;
 use crate::result::score::Role;
 use crate::result::soup::{MethodResult, SavedModel, Soups};
+use crate::space::matching::Options;
 use crate::space::mix::Mix;
 use crate::space::save::{self, SaveType};
 use crate::space::statistics::BatchNorm;
@@ -171,7 +172,12 @@ fn read_back(session: &Session, model: &ToSave) -> Result<SavedModel> {
     if saved.unchecked.is_some() {
         return Ok(saved);
     }
+    let matching = Options {
+        may_be_idle: true,
+        ..session.settings.matching.clone()
+    };
     let settings = SessionSettings {
+        matching,
         candidates: Candidates::Files(vec![Candidate::file(&model.path)]),
         weights: None,
         data: vec![data[set].clone()],

@@ -173,8 +173,9 @@ impl SessionSettings {
         let Options {
             ignore,
             fixed,
-            // It changes no value: it decides what is refused.
+            // They change no value: they decide what is refused.
             ignore_unused: _,
+            may_be_idle: _,
         } = &self.matching;
         let fixed = fixed
             .iter()

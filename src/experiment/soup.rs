@@ -169,7 +169,7 @@ fn measured(
     let mut soups = soup_result::assemble(session, models, recipes, scores, (traces, &counts));
     soups.rays = soup_rays::evaluated(comparing, settings.rays, (&soups, recipes), observer)?;
     soups.resampling = resampled((session, settings), comparing, recipes, observer)?;
-    soups.comparisons = comparing.all(&soups, recipes)?;
+    comparing.add_all(&mut soups, recipes)?;
     Ok(soups)
 }
 

@@ -14,7 +14,6 @@ use crate::evaluate::Evaluator;
 use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
-use crate::result::comparison::Comparison;
 use crate::result::method::Method;
 use crate::result::soup::Soups;
 use crate::space::mix::Mix;
@@ -96,36 +95,49 @@ impl Compare<'_> {
         mixes.iter().map(correct).collect()
     }
 
-    /// Compares the recipes with the references: the best individual model and each method that
-    /// the table shows as one row.
+    /// Adds comparisons of the recipes, and of θ0, with the references: the best individual model and
+    /// each method that the table shows as one row.
     ///
     /// # Errors
     /// When kept outcomes cannot be read.
-    pub fn all(&self, soups: &Soups, recipes: &[Recipe]) -> Result<Vec<Comparison>> {
-        let outcomes = recipes.iter().map(|recipe| self.outcomes(recipe));
-        let outcomes = outcomes.collect::<Result<Vec<Vec<Outcomes>>>>()?;
+    pub fn add_all(&self, soups: &mut Soups, recipes: &[Recipe]) -> Result<()> {
+        let outcomes_of = recipes.iter().map(|recipe| self.outcomes(recipe));
+        let outcomes_of = outcomes_of.collect::<Result<Vec<Vec<Outcomes>>>>()?;
+        let sets = 0..self.models.datasets.len();
+        let origin = sets.map(|set| self.models.logits.outcomes_of(0, set));
+        let origin: Vec<Outcomes> = origin.collect();
         let names: Vec<String> = soups.methods.iter().map(ToString::to_string).collect();
         let shown: Vec<usize> = soups.rows().iter().filter_map(|row| row.single()).collect();
-        let mut comparisons = Vec::new();
-        for &reference in &shown {
+        let (mut of_methods, mut of_origin) = (Vec::new(), Vec::new());
+        for reference in shown {
             let method = &soups.methods[reference];
             let of_model = method.method == Method::Best;
-            let reference_name = match method.members.first() {
+            let named = match method.members.first() {
                 Some(model) if of_model => model,
                 _ => &names[reference],
             };
-            let compared = |index: usize, name| Compared {
-                name,
-                seed: soups.methods[index].seed,
-                outcomes: &outcomes[index],
+            let compared = |name: &str, seed, outcomes: &[Outcomes]| {
+                let reference = Compared {
+                    name: named,
+                    seed: method.seed,
+                    outcomes: &outcomes_of[reference],
+                };
+                let model = Compared {
+                    name,
+                    seed,
+                    outcomes,
+                };
+                compare(&soups.datasets, model, reference)
             };
             let others = (0..recipes.len()).filter(|&index| index != reference);
-            comparisons.extend(others.flat_map(|index| {
-                let model = compared(index, names[index].as_str());
-                compare(&soups.datasets, model, compared(reference, reference_name))
+            of_methods.extend(others.flat_map(|index| {
+                let seed = soups.methods[index].seed;
+                compared(names[index].as_str(), seed, &outcomes_of[index])
             }));
+            of_origin.extend(compared(soups.origin.name.as_str(), None, &origin));
         }
-        Ok(comparisons)
+        (soups.comparisons, soups.origin_comparisons) = (of_methods, of_origin);
+        Ok(())
     }
 
     /// For each decision of the greedy methods, the validation samples that only one of two

@@ -40,6 +40,7 @@ pub fn assemble(
         rays: Vec::new(),
         resampling: None,
         comparisons: Vec::new(),
+        origin_comparisons: Vec::new(),
         learned: learned.cloned().collect(),
         saved: Vec::new(),
         evaluations: Evaluations::default(),

@@ -115,6 +115,7 @@ pub fn soups() -> Soups {
         rays: Vec::new(),
         resampling: None,
         comparisons: Vec::new(),
+        origin_comparisons: Vec::new(),
         decisions: Vec::new(),
         learned: Vec::new(),
         saved: Vec::new(),

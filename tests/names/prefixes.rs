@@ -134,4 +134,25 @@ fn a_checkpoint_of_another_network_is_told() {
         ],
     );
     assert!(!message.contains("optimize=False"), "{message}");
+    has(
+        &message,
+        &["0 of the network's 4 tensors agree", "is --origin"],
+    );
+    // A few tensors that agree by chance, under several prefixes, are no sets of the network's.
+    let mut other: Vec<_> = (0..30)
+        .map(|k| some(&format!("encoder.{k}.q"), &[7, 7]))
+        .collect();
+    let net = Net::new(
+        Export::Unoptimized,
+        &["body", "neck", "head", "a", "b", "c", "d"],
+    );
+    let files = Files::of(&net);
+    let state = net.state("", "", 1);
+    let (name, shape, values) = &state[0];
+    for prefix in ["x", "y", "z"] {
+        other.push((format!("{prefix}.{name}"), shape.clone(), values.clone()));
+    }
+    let message = files.refused(&[other], &Options::default());
+    assert!(!message.contains("full sets"), "{message}");
+    has(&message, &["looks like a checkpoint of another network"]);
 }

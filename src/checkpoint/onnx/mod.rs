@@ -17,6 +17,10 @@ use crate::base::files::Stamp;
 use crate::base::map;
 use crate::error::{Error, Result};
 
+/// The export of a network that keeps every tensor under its name, with a batch of any size.
+pub const EXPORT: &str = "torch.onnx.export(model.eval(), (example,), \"zs.onnx\", dynamo=True, optimize=False, \
+                          dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))";
+
 /// Maximum size of a protobuf message in bytes: its lengths are signed 32-bit integers.
 pub const MESSAGE: usize = i32::MAX as usize;
 

@@ -27,7 +27,8 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Models")]
 pub struct ModelArgs {
-    /// Network with the initialization θ0 [required, here or in landscape.toml]
+    /// Network with the initialization θ0, as torch.onnx.export(..., dynamo=True, optimize=False)
+    /// writes it [required, here or in landscape.toml]
     #[arg(long, value_name = "FILE.onnx")]
     pub(super) origin: Option<PathBuf>,
     /// State dict of θ0, to match and verify tensors by value [default: the one beside the network]

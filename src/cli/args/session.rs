@@ -50,6 +50,7 @@ impl RunArgs {
                 ignore,
                 ignore_unused: models.ignore_unused || config.ignore_unused,
                 fixed: fixed_tensors(&fixed)?,
+                ..Options::default()
             },
             every_tensor_moves: false,
             onnxruntime: self.library(&config)?,

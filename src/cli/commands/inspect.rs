@@ -14,6 +14,7 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
         ignore: arguments.ignore.clone(),
         ignore_unused: arguments.ignore_unused,
         fixed: fixed_tensors(&arguments.fixed)?,
+        ..Options::default()
     };
     let weights = arguments.origin_weights.clone();
     let key = arguments.weights.as_deref();
@@ -27,8 +28,8 @@ pub fn run(arguments: &InspectArgs) -> Result<()> {
             if let Some(key) = held.dictionary {
                 note(&format!("the tensors of `{key}`:"));
             }
-            let tensors = held.tensors.iter();
-            tensors.for_each(|(name, tensor, norm)| print(&report::tensor(name, tensor, *norm)));
+            let lines = report::tensors(&held.tensors);
+            lines.iter().for_each(|line| print(line));
         }
         Inspection::Network(network) => {
             network.notes.iter().for_each(|text| note(text));

@@ -13,7 +13,7 @@ use crate::result::soup::file;
 /// Makes the soups, prints the table and saves the models that were asked for.
 pub fn run(arguments: &SoupArgs) -> Result<()> {
     let (session, settings) = arguments.plan()?;
-    let progress = Progress::default();
+    let progress = Progress::beginning("the soups, whose number depends on the models");
     let session = Session::open(session, &progress)?;
     let mut made = soup::run(&session, &settings, &progress)?;
     // The results are on disk before a file could fail.

@@ -37,6 +37,8 @@ pub struct Progress<'p> {
     learning: Mutex<Option<LearningProgress>>,
     steps: Mutex<Option<StepProgress>>,
     on_partial: Option<&'p OnPartial<'p>>,
+    /// What comes after the evaluations that are announced, and is not in their time.
+    later: Option<&'static str>,
 }
 
 impl<'p> Progress<'p> {
@@ -44,6 +46,15 @@ impl<'p> Progress<'p> {
     pub fn showing(on_partial: &'p OnPartial<'p>) -> Self {
         Self {
             on_partial: Some(on_partial),
+            ..Self::default()
+        }
+    }
+
+    /// Progress of a run that begins with a part of its evaluations; the number of the others follows
+    /// from what these find.
+    pub fn beginning(later: &'static str) -> Self {
+        Self {
+            later: Some(later),
             ..Self::default()
         }
     }
@@ -82,6 +93,9 @@ impl<'p> Progress<'p> {
             line.push_str(&format!(
                 "; the whole map appears after 1/{chunks} of the samples"
             ));
+        }
+        if let Some(later) = self.later {
+            line.push_str(&format!("; then {later}"));
         }
         if *done > 0 {
             let part = 100.0 * *done as f64 / (models * samples) as f64;

@@ -2,32 +2,33 @@
 
 use std::fmt::Write as _;
 
+use super::columns::aligned;
 use crate::checkpoint::tensor::Tensor;
 use crate::experiment::angle_tensors::members_of_groups;
 use crate::experiment::inspection::InspectedNetwork;
 use crate::space::matching::Verified;
 
-/// Describes a tensor of a state dict: name, shape, type, norm.
-pub fn tensor(name: &str, tensor: &Tensor, norm: Option<f64>) -> String {
-    let norm = norm.map_or("-".to_string(), |norm| format!("{norm:.6}"));
-    let shape = format!("{:?}", tensor.shape);
-    let dtype = tensor.dtype.name();
-    format!("{name:<44} {shape:<18} {dtype:<5} {norm:>12}")
+/// Describes the tensors of a state dict: name, shape, type, norm.
+pub fn tensors(held: &[(String, Tensor, Option<f64>)]) -> Vec<String> {
+    let row = |(name, tensor, norm): &(String, Tensor, Option<f64>)| {
+        vec![
+            name.clone(),
+            format!("{:?}", tensor.shape),
+            tensor.dtype.name().to_string(),
+            norm.map_or(NONE.to_string(), |norm| format!("{norm:.6}")),
+        ]
+    };
+    let rows: Vec<Vec<String>> = held.iter().map(row).collect();
+    aligned(&rows, &[0, 1, 2], "  ")
 }
+
+/// What stands in the place of a norm that there is none of.
+const NONE: &str = "–";
 
 /// Describes a network: its parameters, then its checkpoints.
 pub fn network(of: &InspectedNetwork) -> Vec<String> {
     let members = &of.aligned.pool.members[1..];
-    let mut header = format!(
-        "{:<44} {:<18} {:<5} {:>12}",
-        "parameter", "shape", "dtype", "‖θ0‖"
-    );
-    for member in members {
-        let _ = write!(header, "  ‖δ {}‖ (found by)", member.name);
-    }
-    let mut lines = vec![header];
-    let parameters = 0..of.aligned.pool.parameters.len();
-    lines.extend(parameters.map(|index| parameter(of, index)));
+    let mut lines = parameters(of);
     if let Some(said) = &of.chosen.said {
         lines.push(format!("norms and angles are of {said}"));
     }
@@ -55,25 +56,37 @@ pub fn network(of: &InspectedNetwork) -> Vec<String> {
     lines
 }
 
+/// Describes the parameters, one a line.
+fn parameters(of: &InspectedNetwork) -> Vec<String> {
+    let members = &of.aligned.pool.members[1..];
+    let header = ["parameter", "shape", "dtype", "‖θ0‖"].map(String::from);
+    let distances = members
+        .iter()
+        .map(|it| format!("‖δ {}‖ (found by)", it.name));
+    let mut rows: Vec<Vec<String>> = vec![header.into_iter().chain(distances).collect()];
+    let parameters = 0..of.aligned.pool.parameters.len();
+    rows.extend(parameters.map(|index| parameter(of, index)));
+    // Remarks stand behind the last column.
+    let left = (0..=rows[0].len()).filter(|column| *column != 3);
+    aligned(&rows, &left.collect::<Vec<_>>(), "  ")
+}
+
 /// Describes the groups of tensors: their sizes, ‖θ0‖, and ‖δ‖ of each checkpoint.
 fn groups(of: &InspectedNetwork) -> Vec<String> {
     let members = &of.aligned.pool.members[1..];
-    let mut header = format!("{:<10} {:>7} {:>12}", "group", "tensors", "‖θ0‖");
-    for member in members {
-        let _ = write!(header, "  ‖δ {}‖", member.name);
-    }
-    let mut lines = vec![header];
+    let header = ["group", "tensors", "‖θ0‖"].map(String::from);
+    let distances = members.iter().map(|it| format!("‖δ {}‖", it.name));
+    let mut rows: Vec<Vec<String>> = vec![header.into_iter().chain(distances).collect()];
     for (group, parameters) in members_of_groups(&of.groups, &of.chosen.parameters) {
         let gram = of.gram.over(&parameters);
         let count = parameters.iter().filter(|chosen| **chosen).count();
-        let (name, origin) = (group.name(), gram.norm_origin());
-        let mut line = format!("{name:<10} {count:>7} {origin:>12.6}");
-        for k in 0..members.len() {
-            let _ = write!(line, "  {:.6}", gram.norm(k));
-        }
-        lines.push(line);
+        let norms = (0..members.len()).map(|k| gram.norm(k));
+        let norms = std::iter::once(gram.norm_origin()).chain(norms);
+        let norms = norms.map(|norm| format!("{norm:.6}"));
+        let cells = [group.name().to_string(), count.to_string()];
+        rows.push(cells.into_iter().chain(norms).collect());
     }
-    lines
+    aligned(&rows, &[0], "  ")
 }
 
 /// Number of checkpoints up to which the angle of every pair is shown.
@@ -126,41 +139,53 @@ fn degrees(angle: f64) -> String {
     format!("{angle:.2}°")
 }
 
-/// Describes a parameter: name, shape, type, norm in θ0, and for each checkpoint the distance from
+/// The cells of a parameter: name, shape, type, norm in θ0, and for each checkpoint the distance from
 /// θ0 and how its tensor was found.
-fn parameter(of: &InspectedNetwork, index: usize) -> String {
+fn parameter(of: &InspectedNetwork, index: usize) -> Vec<String> {
     let (aligned, pool) = (&of.aligned, &of.aligned.pool);
     let parameter = &pool.parameters[index];
-    let mut line = format!(
-        "{:<44} {:<18} {:<5} {:>12.6}",
-        parameter.name,
+    let norm = match parameter.is_buffer() {
+        true => NONE.to_string(),
+        false => format!("{:.6}", of.gram.squared_origin[index].sqrt()),
+    };
+    let mut row = vec![
+        parameter.name.clone(),
         format!("{:?}", parameter.shape),
-        parameter.dtype.name(),
-        of.gram.squared_origin[index].sqrt()
-    );
+        parameter.dtype.name().to_string(),
+        norm,
+    ];
     for (k, method) in aligned.methods[index].iter().enumerate() {
         let source = &pool.members[k + 1].sources[index];
-        let norm = of.gram.parameter_norm(index, k);
-        let _ = write!(line, "  {norm:.6} ({}", method.name());
+        let mut found = method.name().to_string();
         if source.name != parameter.name {
-            let _ = write!(line, " {}", source.name);
+            let _ = write!(found, " {}", source.name);
         }
-        line.push_str(if source.transposed {
-            ", transposed)"
-        } else {
-            ")"
+        if source.transposed {
+            found.push_str(", transposed");
+        }
+        let norm = of.gram.parameter_norm(index, k);
+        if let Some(floor) = of.rounding.as_ref().map(|it| it.floors[index][k].sqrt())
+            && floor > 0.0
+        {
+            let _ = write!(found, ", ‖δ‖/ε = {:.1}", norm / floor);
+        }
+        row.push(match parameter.is_buffer() {
+            true => format!("{NONE} ({found})"),
+            false => format!("{norm:.6} ({found})"),
         });
     }
+    let mut remarks = Vec::new();
     if parameter.is_buffer() {
-        line.push_str("  running statistic: moves with the mix, not part of norms");
+        remarks.push("running statistic: moves with the mix, not part of norms".to_string());
     }
     if let Some(other) = parameter.tied_to {
-        let _ = write!(line, "  tied to {}", pool.parameters[other].name);
+        remarks.push(format!("tied to {}", pool.parameters[other].name));
     }
     if parameter.frozen && !aligned.methods[index].is_empty() {
-        line.push_str("  frozen");
+        remarks.push("frozen".to_string());
     }
-    line
+    row.extend((!remarks.is_empty()).then(|| remarks.join(", ")));
+    row
 }
 
 /// Tells how the tensors that the exporter computed are computed from the state dict's.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::columns::aligned;
-use super::{Report, calibration, figures, self_check};
+use super::{Report, calibration, effort, figures, scores, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::line::{Barrier, Barriers, Line, LineSummary, Verdict, file};
@@ -54,6 +54,7 @@ impl Report for LineReport<'_> {
         let said = averages.map(|it| format!("every soup between the ends is {it}"));
         let summary = &self.line.summary;
         let mut lines: Vec<String> = said
+            .chain(models(self.line))
             .chain(rises(&summary.barriers, summary.loss()))
             .collect();
         lines.extend(calibrated(summary));
@@ -66,7 +67,7 @@ impl Report for LineReport<'_> {
         let seconds = provenance.wall_seconds;
         vec![
             self_check::described(checks, provenance, "the path"),
-            format!("{rate:.0} samples/s, {seconds:.1} s"),
+            effort(rate, seconds),
         ]
     }
 }
@@ -78,16 +79,38 @@ fn calibrated(summary: &LineSummary) -> Vec<String> {
     calibration::described(summary.calibration.as_ref(), betas)
 }
 
+/// Loss and error of the checkpoints, and of the soup and the ensemble half way between each two.
+fn models(line: &Line) -> Vec<String> {
+    let nodes = &line.summary.checkpoints;
+    let mut models: Vec<scores::Row<'_>> = Vec::new();
+    for (k, node) in nodes.iter().enumerate() {
+        models.push(scores::Row {
+            name: node.name.clone(),
+            scores: node.scores.iter().map(|it| &it.score).collect(),
+        });
+        let half = k as f64 + 0.5;
+        if let Some(at) = line.alphas.iter().position(|alpha| *alpha == half) {
+            let made = [("soup", &line.soup), ("ensemble", &line.ensemble)];
+            models.extend(made.map(|(name, scores)| scores::Row {
+                name: format!("{name} at {half}"),
+                scores: scores.iter().map(|of| &of[at]).collect(),
+            }));
+        }
+    }
+    let datasets: Vec<String> = line.datasets.iter().map(|set| set.name.clone()).collect();
+    scores::tables(&datasets, &models, line.summary.loss())
+}
+
 /// Describes the barriers with their intervals, and what these say.
 fn rises(barriers: &[Barriers], loss: LossKind) -> Vec<String> {
-    let loss = format!("{} (nats)", loss.words());
+    let loss = scores::title(loss);
     let header = [
         "barrier",
         &loss,
         "95 % interval",
         "at α",
         "",
-        "error (%)",
+        scores::ERROR,
         "95 % interval",
         "at α",
         "",
@@ -108,13 +131,19 @@ fn rises(barriers: &[Barriers], loss: LossKind) -> Vec<String> {
     let mut lines = aligned(&rows, &[0, 4, 8], "  ");
     lines.push(
         "barrier: the largest rise of a soup above the straight line between the ends, on the same samples; its interval \
-         holds for all α together"
+         holds for all α together; over the mean: the highest error minus the mean of the ends' (Frankle et al. 2020)"
             .to_string(),
     );
     let verdict = |which: Verdict| {
         let mut all = barriers.iter().flat_map(|of| [of.loss(), of.error()]);
         all.any(|rise| rise.verdict == which && !rise.alpha.is_nan())
     };
+    if verdict(Verdict::NoneLarger) {
+        lines.push(
+            "none: the interval lies below 0; none larger than H: it ends at H, at most a tenth of the ends' mean"
+                .to_string(),
+        );
+    }
     if verdict(Verdict::Undecided) {
         lines.push(
             "undecided: neither a barrier nor its absence is shown; more samples narrow the interval"

@@ -8,6 +8,7 @@ mod line;
 mod pairs;
 mod plane;
 mod population;
+mod scores;
 mod self_check;
 mod soup;
 mod soup_table;
@@ -27,6 +28,15 @@ use crate::error::Result;
 use crate::experiment::session::Session;
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
+
+/// Describes the effort of a run: its rate in samples per second, if any went through the network,
+/// and its time.
+fn effort(rate: f64, seconds: f64) -> String {
+    match rate > 0.0 {
+        true => format!("{rate:.0} samples/s, {seconds:.1} s"),
+        false => format!("all values were kept from an earlier run, {seconds:.1} s"),
+    }
+}
 
 /// A result that can be written, drawn and printed.
 pub trait Report {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Report, figures};
+use super::columns::aligned;
+use super::{Report, effort, figures};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::result::pairs::{Correlation, MeanAdvantage, PairSummary, Pairs, TheoryAgreement, file};
@@ -65,16 +66,30 @@ impl Report for PairsReport<'_> {
             described(&pairs.angle_advantage, "pairs")
         )];
         lines.extend(zoom);
-        lines.push(format!(
-            "soup and ensemble: Pearson {} on test, {} on the shifts",
-            described(&pairs.soup_ensemble_test, "pairs"),
-            described(&pairs.soup_ensemble_shifts, "pairs")
-        ));
+        let on = [
+            (Role::Test, "test", &pairs.soup_ensemble_test),
+            (Role::Shift, "the shifts", &pairs.soup_ensemble_shifts),
+        ];
+        let has = |role: Role| pairs.datasets.iter().any(|set| set.role == role);
+        let on = on.iter().filter(|(role, ..)| has(*role));
+        let on = on.map(|(_, name, of)| format!("{} on {name}", described(of, "pairs")));
+        let on: Vec<String> = on.collect();
+        if !on.is_empty() {
+            lines.push(format!("soup and ensemble: Pearson {}", on.join(", ")));
+        }
+        let has_test = |of: &Correlation| !of.p.is_nan();
+        if has_test(&pairs.angle_advantage) || has_test(&pairs.soup_ensemble_test) {
+            lines.push(MANTEL.to_string());
+        }
         lines.extend(pairs.theory_agreement.iter().map(agreement));
-        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
+        lines.push(effort(rate, seconds));
         lines
     }
 }
+
+/// What the words beside a correlation mean.
+const MANTEL: &str = "intervals resample models; Mantel: the share of permutations of the models with a correlation as \
+                      strong; model effects: what each model adds to all its pairs";
 
 /// Number of pairs shown at each end.
 const SHOWN: usize = 3;
@@ -92,29 +107,36 @@ fn extremes(pairs: &Pairs) -> Vec<String> {
         "all" => "mean of test and shifts",
         name => name,
     };
-    let mut lines = vec![
-        format!("accuracies: {of}; ±: paired standard error over samples"),
-        "pair                 angle   soup (%)   ensemble (%)   over the mean of the ends   over the better end"
-            .to_string(),
+    let header = [
+        "pair",
+        "angle",
+        "soup (%)",
+        "ensemble (%)",
+        "over the mean of the ends",
+        "over the better end",
     ];
+    let mut table = vec![header.map(String::from).to_vec()];
     let ends = rows.len().saturating_sub(SHOWN).max(SHOWN);
     for (index, (pair, row)) in rows.iter().enumerate() {
         if index >= SHOWN && index < ends {
             continue;
         }
         if index == ends && ends > SHOWN {
-            lines.push("…".to_string());
+            table.push(vec!["…".to_string()]);
         }
-        lines.push(format!(
-            "{:18}  {:5.1}°   {:8.2}   {:12.2}   {:>25}   {:>19}",
+        table.push(vec![
             format!("{} {}", pair.a, pair.b),
-            pair.angle_deg,
-            100.0 * row.accuracy_soup,
-            100.0 * row.accuracy_ensemble,
+            format!("{:.1}°", pair.angle_deg),
+            format!("{:.2}", 100.0 * row.accuracy_soup),
+            format!("{:.2}", 100.0 * row.accuracy_ensemble),
             points(row.advantage, row.advantage_se),
-            points(row.advantage_best, row.advantage_best_se)
-        ));
+            points(row.advantage_best, row.advantage_best_se),
+        ]);
     }
+    let mut lines = vec![format!(
+        "accuracies: {of}; ±: paired standard error over samples"
+    )];
+    lines.extend(aligned(&table, &[0], "   "));
     lines
 }
 
@@ -127,10 +149,14 @@ fn points(value: f64, se: f64) -> String {
 /// these.
 fn summary(pairs: &Pairs) -> Vec<String> {
     let roles = [Role::Test, Role::Shift].map(Role::name);
+    let has_shifts = pairs.datasets.iter().any(|set| set.role == Role::Shift);
     let is_told = |of: &&PairSummary| {
         let mut sets = pairs.datasets.iter();
-        let set = sets.find(|set| set.name == of.dataset);
-        set.is_none_or(|set| roles.contains(&set.role.name()))
+        match sets.find(|set| set.name == of.dataset) {
+            Some(set) => roles.contains(&set.role.name()),
+            // A mean, which without shifts is that of the test set alone.
+            None => has_shifts,
+        }
     };
     let mut told: Vec<&PairSummary> = pairs.summaries.iter().filter(is_told).collect();
     if told.is_empty() {

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Report, calibration, figures, self_check};
+use super::columns::aligned;
+use super::{Report, calibration, effort, figures, scores, self_check};
 use crate::cli::terminal::print_json;
 use crate::error::Result;
 use crate::experiment::output::Output;
-use crate::result::loss::LossKind;
 use crate::result::panels::Panels;
-use crate::result::plane::{Minimum, Plane, PlaneSummary, file};
+use crate::result::plane::{GridValue, Lowest, Minimum, Plane, PlaneSummary, Projected, file};
 use crate::result::provenance::Provenance;
 use crate::result::score::DatasetInfo;
-use crate::result::score::NamedScore;
 use crate::result::table::named;
 
 /// A plane and how to present it.
@@ -63,20 +62,12 @@ impl Report for PlaneReport<'_> {
 
     fn result(&self) -> Vec<String> {
         let summary = &self.plane.summary;
-        let mut lines: Vec<String> = summary
-            .checkpoints
-            .iter()
-            .map(|model| row(&model.name, &model.scores, summary.loss()))
-            .collect();
+        let mut lines = models(summary, &self.plane.datasets);
         // The last checkpoint is the soup.
-        if let (Some(soup), Some(averages)) = (lines.last_mut(), self.averages) {
-            soup.push_str(&format!("  ({averages})"));
+        if let (Some(soup), Some(averages)) = (summary.checkpoints.last(), self.averages) {
+            lines.push(format!("{}: {averages}", soup.name));
         }
-        lines.extend(summary.marks.iter().map(|mark| {
-            let row = row(&mark.name, &mark.scores, summary.loss());
-            format!("{row}  {:.3} off the plane", mark.distance)
-        }));
-        lines.extend(lowest(&self.plane.summary));
+        lines.extend(lowest(summary));
         lines.extend(calibrated(&self.plane.summary));
         lines
     }
@@ -93,7 +84,7 @@ impl Report for PlaneReport<'_> {
             ));
         }
         let seconds = provenance.wall_seconds;
-        lines.push(format!("{rate:.0} samples/s, {seconds:.1} s"));
+        lines.push(effort(rate, seconds));
         lines
     }
 }
@@ -107,48 +98,80 @@ fn calibrated(summary: &PlaneSummary) -> Vec<String> {
     calibration::described(summary.calibration.as_ref(), models.chain(marks))
 }
 
-/// Describes the points with the smallest error, data set by data set.
-fn lowest(summary: &PlaneSummary) -> Vec<String> {
-    let line = |minimum: &Minimum| {
-        let (at, known) = (minimum.error?, minimum.lowest_error.as_ref()?);
-        let percent = |value: f64| 100.0 * value;
-        let below = known.below.iter().map(|of| {
-            let (delta, se) = (percent(of.delta), percent(of.delta_se));
-            format!("{delta:+.2} ± {se:.2} from {}", of.model).replace('-', "−")
-        });
-        let ties = match known.tied.len() {
-            1 => String::new(),
-            ties => format!(" ({ties} points tied)"),
-        };
-        Some(format!(
-            "lowest error on {}: {:.2} % at ({:.2}, {:.2}){ties}, {:.2} ± {:.2} % cross-fitted: {}; {} points are \
-             not separated from it",
-            minimum.dataset,
-            percent(at.value),
-            at.x,
-            at.y,
-            percent(known.cross_fitted),
-            percent(known.cross_fitted_se),
-            below.collect::<Vec<_>>().join(", "),
-            known.not_separated.len()
-        ))
-    };
-    summary.minimum.iter().filter_map(line).collect()
+/// Loss and error of the checkpoints, the soup and the marked models.
+fn models(summary: &PlaneSummary, datasets: &[DatasetInfo]) -> Vec<String> {
+    let checkpoints = summary.checkpoints.iter();
+    let checkpoints = checkpoints.map(|model| (&model.name, &model.scores));
+    let marks = summary.marks.iter().map(|mark| (&mark.name, &mark.scores));
+    let models = checkpoints.chain(marks).map(|(name, scores)| scores::Row {
+        name: name.clone(),
+        scores: scores.iter().map(|it| &it.score).collect(),
+    });
+    let models: Vec<scores::Row<'_>> = models.collect();
+    let datasets: Vec<String> = datasets.iter().map(|set| set.name.clone()).collect();
+    let mut lines = scores::tables(&datasets, &models, summary.loss());
+    let distance = |mark: &Projected| format!("{} is {:.3}", mark.name, mark.distance);
+    let distances: Vec<String> = summary.marks.iter().map(distance).collect();
+    if !distances.is_empty() {
+        lines.push(format!("distance from the plane: {}", distances.join(", ")));
+    }
+    lines
 }
 
-/// Loss and error of a model on every data set.
-fn row(name: &str, scores: &[NamedScore], loss: LossKind) -> String {
-    let unit = match loss {
-        LossKind::Plain => "nats",
-        LossKind::Calibrated => "nats (calibrated)",
-    };
-    let mut line = format!("{name:12}");
-    for score in scores {
-        let (loss, error) = (score.score.loss, 100.0 * score.score.error);
-        line.push_str(&format!(
-            "  {} {loss:.4} {unit} {error:.2} %",
-            score.dataset
-        ));
+/// Describes the points with the smallest loss and the smallest error of each data set.
+fn lowest(summary: &PlaneSummary) -> Vec<String> {
+    let loss = |it: &'_ Minimum| Some((it.loss?, it.lowest_loss.clone()?));
+    let error = |it: &'_ Minimum| Some((it.error?, it.lowest_error.clone()?));
+    let title = format!("lowest {}", scores::title(summary.loss()));
+    let of_loss = lowest_of(&title, summary, &loss, |nats| minus(format!("{nats:.4}")));
+    let title = format!("lowest {}", scores::ERROR);
+    let of_error = lowest_of(&title, summary, &error, |share| {
+        minus(format!("{:.2}", 100.0 * share))
+    });
+    let mut lines = [of_loss, of_error].concat();
+    if !lines.is_empty() {
+        lines.push(LOWEST.to_string());
     }
-    line
+    lines
+}
+
+/// What the columns of the lowest points are.
+const LOWEST: &str = "lowest: the smallest value on the grid, and where; cross-fitted: its value on samples that did \
+                      not choose the place; − NAME: that value minus the model's on the same samples, below 0 where \
+                      the point is better; ± is one standard error over samples; as low: points that the samples do \
+                      not tell from the lowest (95 % for all together)";
+
+/// The lowest points of one quantity, data set by data set; nothing where none is known.
+fn lowest_of(
+    title: &str,
+    summary: &PlaneSummary,
+    of: &dyn Fn(&Minimum) -> Option<(GridValue, Lowest)>,
+    number: impl Fn(f64) -> String,
+) -> Vec<String> {
+    let known = summary.minimum.iter();
+    let known: Vec<_> = known
+        .filter_map(|it| Some((&it.dataset, of(it)?)))
+        .collect();
+    let Some((_, (_, first))) = known.first() else {
+        return Vec::new();
+    };
+    let with_se = |value: f64, se: f64| format!("{} ± {}", number(value), number(se));
+    let differences = first.below.iter().map(|of| format!("− {}", of.model));
+    let header = [title, "", "at", "cross-fitted"].map(String::from);
+    let header = header.into_iter().chain(differences);
+    let mut rows = vec![header.chain(["as low".to_string()]).collect()];
+    rows.extend(known.iter().map(|(dataset, (at, known))| {
+        let place = minus(format!("({:.2}, {:.2})", at.x, at.y));
+        let fitted = with_se(known.cross_fitted, known.cross_fitted_se);
+        let cells = [(*dataset).clone(), number(at.value), place, fitted];
+        let below = known.below.iter().map(|of| with_se(of.delta, of.delta_se));
+        let as_low = known.not_separated.len().to_string();
+        cells.into_iter().chain(below).chain([as_low]).collect()
+    }));
+    aligned(&rows, &[0], "  ")
+}
+
+/// A number with a minus sign instead of a hyphen.
+fn minus(number: String) -> String {
+    number.replace('-', "−")
 }

@@ -133,14 +133,17 @@ fn effort(soups: &Soups, rate: f64) -> String {
         learning,
     } = soups.evaluations;
     let seconds = soups.provenance.wall_seconds;
-    let learned = match learning {
-        0 => format!(", {rate:.0} samples/s"),
-        // The rate covers both.
-        _ => format!(" and {learning} to learn soups"),
+    // The rate covers both.
+    let (learned, effort) = match learning {
+        0 => (String::new(), super::effort(rate, seconds)),
+        _ => (
+            format!(" and {learning} to learn soups"),
+            format!("{seconds:.1} s"),
+        ),
     };
     format!(
         "{logits} models and {tried} soups evaluated, {remembered} soups reused; {samples} samples \
-         through the network{learned}, {seconds:.1} s"
+         through the network{learned}, {effort}"
     )
 }
 

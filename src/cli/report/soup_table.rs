@@ -10,9 +10,9 @@ use crate::analysis::inference::{LEVEL, normal_p};
 use crate::cli::args::TableFormat;
 use crate::result::comparison::Comparison;
 use crate::result::method::Method;
-use crate::result::models::Accuracies;
-use crate::result::score::{Role, SHIFTS};
-use crate::result::soup::{Soups, TableRow};
+use crate::result::models::{Accuracies, Individual};
+use crate::result::score::{DatasetInfo, Role, SHIFTS};
+use crate::result::soup::{MethodResult, Soups};
 
 /// A column of accuracies: the test set, the mean over the shift sets, or a set of θ0's own domain.
 struct Column {
@@ -20,6 +20,106 @@ struct Column {
     /// The name of its data set or mean in comparisons; none without such data.
     dataset: Option<String>,
     value: Box<dyn Fn(&Accuracies) -> f64>,
+}
+
+/// A row of the table.
+enum Row<'s> {
+    /// θ0.
+    Origin(&'s Individual),
+    /// The result of a method, or its results in several random orders.
+    Made(Vec<&'s MethodResult>),
+}
+
+impl<'s> Row<'s> {
+    /// θ0, then the methods.
+    fn all(soups: &'s Soups) -> Vec<Self> {
+        let made = soups.rows().into_iter().map(|row| {
+            let results = row.0.iter().map(|&at| &soups.methods[at]);
+            Self::Made(results.collect())
+        });
+        std::iter::once(Self::Origin(&soups.origin))
+            .chain(made)
+            .collect()
+    }
+
+    fn title(&self) -> String {
+        let first = match self {
+            Self::Origin(origin) => return format!("θ0 ({})", origin.name),
+            Self::Made(results) => results[0],
+        };
+        let setting = match (first.method, first.setting) {
+            (_, None) => String::new(),
+            (Method::TaskArithmetic, Some(setting)) => format!(" (s = {setting})"),
+            // Shortened to nothing.
+            (Method::WiseFt, Some(0.0)) => " (α = 0, θ0 itself)".to_string(),
+            (Method::WiseFt, Some(setting)) => format!(" (α = {setting})"),
+            (_, Some(setting)) => format!(" ({setting})"),
+        };
+        first.label() + &setting
+    }
+
+    fn accuracies(&self, datasets: &[DatasetInfo]) -> Vec<Accuracies> {
+        match self {
+            Self::Origin(origin) => vec![Accuracies::of(datasets, &origin.scores)],
+            Self::Made(results) => {
+                let all = results
+                    .iter()
+                    .map(|it| Accuracies::of(datasets, &it.scores));
+                all.collect()
+            }
+        }
+    }
+
+    /// The name and the seed under which it is compared with others, unless it is of several orders.
+    fn compared(&self) -> Option<(String, Option<u64>)> {
+        match self {
+            Self::Origin(origin) => Some((origin.name.clone(), None)),
+            Self::Made(results) => match results.as_slice() {
+                [one] => Some((one.to_string(), one.seed)),
+                _ => None,
+            },
+        }
+    }
+
+    /// The name under which others are compared with it, if they are.
+    fn reference(&self) -> Option<String> {
+        match self {
+            Self::Origin(_) => None,
+            Self::Made(results) => match results.as_slice() {
+                [one] if one.method == Method::Best => one.members.first().cloned(),
+                [one] => Some(one.to_string()),
+                _ => None,
+            },
+        }
+    }
+
+    /// The comparison with another row on a data set or a mean, in one direction or the other.
+    fn comparison<'c>(
+        &self,
+        other: &Self,
+        soups: &'c Soups,
+        dataset: &str,
+    ) -> Option<&'c Comparison> {
+        let of = |model: &Self, reference: &Self| {
+            let (name, seed) = model.compared()?;
+            soups.comparison((&name, seed), &reference.reference()?, dataset)
+        };
+        of(self, other).or_else(|| of(other, self))
+    }
+
+    fn cost(&self) -> &'static str {
+        match self {
+            Self::Made(results) if results[0].method.is_ensemble() => "O(k)",
+            _ => "O(1)",
+        }
+    }
+
+    fn members(&self) -> Vec<usize> {
+        match self {
+            Self::Origin(_) => vec![1],
+            Self::Made(results) => results.iter().map(|it| it.members.len()).collect(),
+        }
+    }
 }
 
 /// An accuracy in percent, the median where a method was run in several random orders.
@@ -56,12 +156,12 @@ impl Cell {
 /// Formats the table.
 pub fn table(soups: &Soups, kind: TableFormat) -> String {
     let columns = columns(soups);
-    let rows = soups.rows();
-    let compares = rows.iter().any(|row| against_best(soups, row).is_some());
+    let rows = Row::all(soups);
+    let best = best(soups, &rows);
     let mut header = vec!["method".to_string()];
     for column in &columns {
         header.push(format!("{} (%)", column.title));
-        if compares {
+        if best.is_some() {
             header.push("− best".to_string());
         }
     }
@@ -70,31 +170,17 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
         .iter()
         .map(|column| marked(soups, &rows, column))
         .collect();
-    let cells = |(index, row): (usize, &TableRow)| -> Vec<String> {
-        let first = &soups.methods[row.0[0]];
-        let mut cells = vec![match (first.method, first.setting) {
-            (Method::TaskArithmetic, Some(setting)) => {
-                format!("{} (s = {setting})", first.label())
-            }
-            (Method::WiseFt, Some(setting)) => format!("{} (α = {setting})", first.label()),
-            (_, Some(setting)) => format!("{} ({setting})", first.label()),
-            (_, None) => first.label(),
-        }];
+    let cells = |(index, row): (usize, &Row<'_>)| -> Vec<String> {
+        let mut cells = vec![row.title()];
         for (column, marks) in columns.iter().zip(&marks) {
-            cells.push(with_mark(
-                &cell(soups, row, column).text(),
-                marks[index],
-                kind,
-            ));
-            if compares {
-                cells.push(difference(soups, row, column, kind));
+            let text = cell(soups, row, column).text();
+            cells.push(with_mark(&text, marks[index], kind));
+            if let Some(best) = &best {
+                cells.push(difference(soups, row, best, column, kind));
             }
         }
-        let is_ensemble = first.method.is_ensemble();
-        cells.push(if is_ensemble { "O(k)" } else { "O(1)" }.to_string());
-        cells.push(range(
-            row.0.iter().map(|&at| soups.methods[at].members.len()),
-        ));
+        cells.push(row.cost().to_string());
+        cells.push(range(row.members().into_iter()));
         cells
     };
     let cells: Vec<Vec<String>> = rows.iter().enumerate().map(cells).collect();
@@ -110,32 +196,32 @@ pub fn table(soups: &Soups, kind: TableFormat) -> String {
 
 /// What the marks, brackets and differences of the table mean.
 pub fn legend(soups: &Soups, kind: TableFormat) -> String {
-    let rows = soups.rows();
+    let rows = Row::all(soups);
     let mark = match kind {
         TableFormat::Text => "*",
         TableFormat::Markdown | TableFormat::Latex => "bold",
     };
     let mut parts = Vec::new();
-    if let Some(best) = rows.iter().find_map(|row| against_best(soups, row)) {
+    if let Some(best) = best(soups, &rows) {
         parts.push(format!(
             "{mark}: not separated from the highest value of its column (paired test on the same \
              samples, Holm's correction, {:.0} %)",
             100.0 * (1.0 - LEVEL)
         ));
         parts.push(format!(
-            "− best: points above {}, ± the paired standard error over samples, given these models",
-            best.reference
+            "− best: points above {best}, ± the paired standard error over samples, given these models"
         ));
     } else {
         parts.push(format!("{mark}: the highest value of its column"));
     }
-    let mut shown = rows.iter().map(|row| soups.methods[row.0[0]].method);
-    if shown.any(|method| method == Method::WiseFt) {
+    if soups.methods.iter().any(|it| it.method == Method::WiseFt) {
         parts.push("shortened: θ0 + α·(θ − θ0), WiSE-FT".to_string());
     }
-    let orders = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
-    if orders > 1 {
-        parts.push(format!("[,]: median and range of {orders} random orders"));
+    let orders = rows.iter().map(|row| row.members().len()).max();
+    if let Some(orders) = orders.filter(|orders| *orders > 1) {
+        parts.push(format!(
+            "[,]: median and range of {orders} random orders, which no test compares"
+        ));
     }
     parts.join("; ")
 }
@@ -174,34 +260,34 @@ fn columns(soups: &Soups) -> Vec<Column> {
     columns
 }
 
-fn cell(soups: &Soups, row: &TableRow, column: &Column) -> Cell {
-    let results = row.0.iter().map(|&at| &soups.methods[at]);
-    let percent = results
-        .map(|result| 100.0 * (column.value)(&Accuracies::of(&soups.datasets, &result.scores)));
+fn cell(soups: &Soups, row: &Row<'_>, column: &Column) -> Cell {
+    let all = row.accuracies(&soups.datasets);
+    let percent = all.iter().map(|of| 100.0 * (column.value)(of));
     Cell::of(percent.collect())
 }
 
-/// The name of the best individual model, to which rows are compared.
-fn best(soups: &Soups) -> Option<&str> {
-    let mut methods = soups.methods.iter();
-    let best = methods.find(|made| made.method == Method::Best)?;
-    best.members.first().map(String::as_str)
-}
-
-/// Any comparison of a row with the best individual model.
-fn against_best<'s>(soups: &'s Soups, row: &TableRow) -> Option<&'s Comparison> {
-    let result = &soups.methods[row.single()?];
-    let best = best(soups)?;
-    let name = result.to_string();
-    let mut all = soups.comparisons.iter();
-    all.find(|it| it.method == name && it.reference == best)
+/// The name of the best individual model, if rows are compared with it.
+fn best(soups: &Soups, rows: &[Row<'_>]) -> Option<String> {
+    let of_best = |row: &&Row<'_>| match row {
+        Row::Made(results) => results[0].method == Method::Best,
+        Row::Origin(_) => false,
+    };
+    let name = rows.iter().find(of_best)?.reference()?;
+    let mut comparisons = soups.comparisons.iter();
+    comparisons.any(|it| it.reference == name).then_some(name)
 }
 
 /// The difference of a row from the best individual model, in points.
-fn difference(soups: &Soups, row: &TableRow, column: &Column, kind: TableFormat) -> String {
+fn difference(
+    soups: &Soups,
+    row: &Row<'_>,
+    best: &str,
+    column: &Column,
+    kind: TableFormat,
+) -> String {
     let found = || {
-        let result = &soups.methods[row.single()?];
-        soups.comparison(result, best(soups)?, column.dataset.as_deref()?)
+        let (name, seed) = row.compared()?;
+        soups.comparison((&name, seed), best, column.dataset.as_deref()?)
     };
     let plus_minus = match kind {
         TableFormat::Text | TableFormat::Markdown => "±",
@@ -218,31 +304,26 @@ fn difference(soups: &Soups, row: &TableRow, column: &Column, kind: TableFormat)
 }
 
 /// Which rows of a column are marked: the highest value, and those that a paired test does not
-/// separate from it. A row of several orders is marked only where it prints as high.
-fn marked(soups: &Soups, rows: &[TableRow], column: &Column) -> Vec<bool> {
-    let cells: Vec<Cell> = rows.iter().map(|row| cell(soups, row, column)).collect();
-    let printed = |cell: &Cell| {
-        let hundredths = 100.0 * cell.value;
-        hundredths.is_finite().then_some(hundredths.round() as i64)
+/// separate from it. Rows of several orders are neither: no test compares a median of models.
+fn marked(soups: &Soups, rows: &[Row<'_>], column: &Column) -> Vec<bool> {
+    let printed = |row: &Row<'_>| {
+        let hundredths = 100.0 * cell(soups, row, column).value;
+        let is_one = row.compared().is_some() && hundredths.is_finite();
+        is_one.then_some(hundredths.round() as i64)
     };
-    let highest = cells.iter().filter_map(printed).max();
-    let is_highest = |at: &usize| highest.is_some() && printed(&cells[*at]) == highest;
-    let top = (0..rows.len()).find(|at| rows[*at].single().is_some() && is_highest(at));
-    let p = |row: &TableRow| -> Option<f64> {
-        let reference = &soups.methods[rows[top?].single()?];
-        let reference = match (reference.method, reference.members.first()) {
-            (Method::Best, Some(model)) => model.clone(),
-            _ => reference.to_string(),
-        };
-        let result = &soups.methods[row.single()?];
-        let it = soups.comparison(result, &reference, column.dataset.as_deref()?)?;
+    let printed: Vec<Option<i64>> = rows.iter().map(printed).collect();
+    let highest = printed.iter().flatten().max();
+    let is_highest = |at: usize| highest.is_some() && printed[at].as_ref() == highest;
+    let top = (0..rows.len()).find(|&at| is_highest(at));
+    let p = |row: &Row<'_>| -> Option<f64> {
+        let it = row.comparison(&rows[top?], soups, column.dataset.as_deref()?)?;
         let by_spread = normal_p(it.delta_accuracy, it.delta_accuracy_se);
         Some(it.mcnemar_p.unwrap_or(by_spread))
     };
     let ps: Vec<f64> = rows.iter().map(|row| p(row).unwrap_or(f64::NAN)).collect();
     let adjusted = holm(&ps);
     (0..rows.len())
-        .map(|at| is_highest(&at) || adjusted[at] > 1.0 - LEVEL)
+        .map(|at| is_highest(at) || adjusted[at] > 1.0 - LEVEL)
         .collect()
 }
 
@@ -291,4 +372,136 @@ fn latex(header: &[String], rows: &[Vec<String>]) -> String {
     lines.extend(rows.iter().map(|row| line(row)));
     lines.extend(["\\hline".to_string(), "\\end{tabular}".to_string()]);
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::combine::Combine;
+    use crate::result::provenance::Provenance;
+    use crate::result::score::Score;
+    use crate::result::soup::Evaluations;
+
+    /// A result with this number of right samples of 1000.
+    fn made(method: Method, seed: Option<u64>, right: f64) -> MethodResult {
+        MethodResult {
+            method,
+            base: None,
+            setting: None,
+            seed,
+            members: vec!["ft1".to_string()],
+            coefficients: Vec::new(),
+            combine: Combine::Logits,
+            beta: None,
+            val_in_sample: false,
+            scores: scores(right),
+            calibration: None,
+        }
+    }
+
+    fn scores(right: f64) -> Vec<Score> {
+        vec![Score {
+            loss: 0.1,
+            loss_se: 0.01,
+            error: 1.0 - right / 1000.0,
+            error_se: 0.01,
+            nonfinite: 0,
+        }]
+    }
+
+    /// A comparison of a method with a reference on the test set, with this p.
+    fn compared(method: &str, reference: &str, p: f64) -> Comparison {
+        Comparison {
+            method: method.to_string(),
+            seed: None,
+            reference: reference.to_string(),
+            dataset: "test".to_string(),
+            role: "test".to_string(),
+            samples: 1000,
+            delta_accuracy: 0.0,
+            delta_accuracy_se: 0.01,
+            only_method: None,
+            only_reference: None,
+            mcnemar_p: Some(p),
+            delta_loss: 0.0,
+            delta_loss_se: 0.0,
+            without_one_low: None,
+            without_one_high: None,
+        }
+    }
+
+    fn soups() -> Soups {
+        Soups {
+            datasets: vec![DatasetInfo {
+                name: "test".to_string(),
+                role: Role::Test,
+                samples: 1000,
+            }],
+            origin: Individual {
+                name: "zs".to_string(),
+                path: "zs.onnx".to_string(),
+                hyperparameters: Default::default(),
+                scores: scores(700.0),
+                calibration: None,
+            },
+            models: Vec::new(),
+            methods: vec![
+                made(Method::Best, None, 950.0),
+                made(Method::Uniform, None, 960.0),
+                made(Method::GreedyRandom, Some(0), 970.0),
+                made(Method::GreedyRandom, Some(1), 980.0),
+                made(Method::Ensemble, None, 800.0),
+            ],
+            decisions: Vec::new(),
+            rays: Vec::new(),
+            resampling: None,
+            comparisons: vec![
+                compared("uniform", "ft1", 0.3),
+                compared("ensemble", "ft1", 1e-9),
+                compared("best", "uniform", 0.3),
+                compared("ensemble", "uniform", 1e-9),
+            ],
+            origin_comparisons: vec![compared("zs", "ft1", 1e-9), compared("zs", "uniform", 1e-9)],
+            learned: Vec::new(),
+            saved: Vec::new(),
+            evaluations: Evaluations::default(),
+            warnings: Vec::new(),
+            provenance: Provenance::default(),
+        }
+    }
+
+    #[test]
+    fn a_median_over_orders_takes_no_mark_from_the_others() {
+        let table = table(&soups(), TableFormat::Text);
+        let marks: Vec<(&str, bool)> = table
+            .lines()
+            .skip(1)
+            .map(|line| {
+                (
+                    line.split("   ").next().unwrap_or_default(),
+                    line.contains('*'),
+                )
+            })
+            .collect();
+        let expected = [
+            ("θ0 (zs)", false),
+            ("best individual model", true),
+            ("uniform soup", true),
+            ("greedy soup (random order)", false),
+            ("ensemble", false),
+        ];
+        assert_eq!(marks, expected, "{table}");
+    }
+
+    #[test]
+    fn theta_0_may_be_the_highest_row() {
+        let mut soups = soups();
+        soups.origin.scores = scores(990.0);
+        for comparison in &mut soups.origin_comparisons {
+            comparison.mcnemar_p = Some(1e-4);
+        }
+        let table = table(&soups, TableFormat::Text);
+        let marked: Vec<&str> = table.lines().filter(|line| line.contains('*')).collect();
+        assert!(marked.len() == 1 && marked[0].starts_with("θ0"), "{table}");
+    }
 }

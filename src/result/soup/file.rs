@@ -334,6 +334,7 @@ mod tests {
             rays: Vec::new(),
             resampling: None,
             comparisons: Vec::new(),
+            origin_comparisons: Vec::new(),
             decisions: Vec::new(),
             learned: vec![learning],
             saved: Vec::new(),

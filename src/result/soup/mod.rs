@@ -43,6 +43,9 @@ pub struct Soups {
     /// every method that is one row of the table.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
+    /// The same of θ0, which is no method; `method` is its name.
+    #[serde(default)]
+    pub origin_comparisons: Vec<Comparison>,
     /// The course of each learned soup.
     #[serde(default)]
     pub learned: Vec<Learning>,
@@ -104,17 +107,18 @@ impl Soups {
         })
     }
 
-    /// The comparison of a result with a reference on a data set or a mean, if there is one.
+    /// The comparison of a model, by its name and its seed, with a reference on a data set or a mean,
+    /// if there is one.
     pub fn comparison(
         &self,
-        result: &MethodResult,
+        (name, seed): (&str, Option<u64>),
         reference: &str,
         dataset: &str,
     ) -> Option<&Comparison> {
-        let name = result.to_string();
-        self.comparisons.iter().find(|it| {
+        let mut all = self.comparisons.iter().chain(&self.origin_comparisons);
+        all.find(|it| {
             it.method == name
-                && it.seed == result.seed
+                && it.seed == seed
                 && it.reference == reference
                 && it.dataset == dataset
         })

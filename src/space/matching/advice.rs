@@ -7,12 +7,10 @@ use super::findings::{Findings, SHOWN, some};
 use super::names::module;
 use super::origin::Origin;
 use crate::base::human;
-
-/// The export that keeps every tensor.
-const EXPORT: &str = "torch.onnx.export(model.eval(), args, file, dynamo=True, optimize=False)";
+use crate::checkpoint::onnx::EXPORT;
 
 /// Share of the graph's tensors below which a checkpoint looks like that of another network.
-const FOREIGN: f64 = 0.1;
+const FOREIGN: f64 = 0.25;
 
 /// Returns advice about what was found; `name` is the checkpoint's, and `matched` the
 /// number of places that have a tensor.
@@ -21,9 +19,11 @@ pub(super) fn of(findings: &Findings, name: &str, origin: &Origin<'_>, matched: 
     let keeps_all = origin.record.is_unoptimized();
     let places = origin.network.uses.iter();
     let places = places.filter(|it| !origin.record.is_constant(&it.initializer));
-    let is_foreign = (matched as f64) < FOREIGN * places.count() as f64;
+    let agreeing = (matched, places.count());
+    let is_foreign = (matched as f64) < FOREIGN * agreeing.1 as f64;
     if is_foreign && !findings.missing.is_empty() && !findings.extra.is_empty() {
-        return on_another_network(findings, keeps_all || origin.weights.is_some());
+        let is_named = keeps_all || origin.weights.is_some();
+        return on_another_network(findings, agreeing, is_named);
     }
     let norms = findings
         .extra
@@ -80,7 +80,11 @@ fn own_weights(origin: &Origin<'_>) -> &'static str {
 }
 
 /// Advice about a checkpoint of which (almost) nothing is in the graph.
-fn on_another_network(findings: &Findings, is_named: bool) -> String {
+fn on_another_network(
+    findings: &Findings,
+    (agreeing, all): (usize, usize),
+    is_named: bool,
+) -> String {
     let graph = some(findings.missing.keys().cloned().collect());
     let own = some(findings.extra.keys().cloned().collect());
     let named = match is_named {
@@ -91,8 +95,9 @@ fn on_another_network(findings: &Findings, is_named: bool) -> String {
         ),
     };
     format!(
-        "this looks like a checkpoint of another network: the graph has {graph}, and the \
-         checkpoint {own}{named}"
+        "{agreeing} of the network's {all} tensors agree in name and shape, so this looks like a \
+         checkpoint of another network: the graph has {graph}, and the checkpoint {own}; is --origin \
+         the right one?{named}"
     )
 }
 

@@ -1,7 +1,7 @@
 //! The names that the graph has for its tensors, and the shapes that belong to them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::origin::Origin;
 use crate::checkpoint::tensor::Tensor;
@@ -47,6 +47,8 @@ impl Form {
 pub struct Known {
     /// The form behind each name, and the graph's own spelling; `None` if two names share one.
     names: BTreeMap<String, Option<(String, Form)>>,
+    /// Number of the graph's tensors of floating-point numbers.
+    pub tensors: usize,
 }
 
 impl Known {
@@ -54,8 +56,13 @@ impl Known {
     /// from, of the tensors that its modules would have, and of the exporter's record.
     pub fn of(origin: &Origin<'_>) -> Self {
         let network = origin.network;
+        let floats = network.uses.iter().map(|it| it.initializer.as_str());
+        let floats: BTreeSet<&str> = floats
+            .filter(|name| network.tensor(name).is_some_and(|it| it.dtype.is_float()))
+            .collect();
         let mut known = Self {
             names: BTreeMap::new(),
+            tensors: floats.len(),
         };
         for r#use in &network.uses {
             let Some(tensor) = network.tensor(&r#use.initializer) else {

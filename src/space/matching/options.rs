@@ -12,6 +12,9 @@ pub struct Options {
     pub ignore_unused: bool,
     /// Tensors that are taken from one model for all mixes.
     pub fixed: Vec<Fixed>,
+    /// Whether a pattern may match nothing: a file that was written with them may hold none of what
+    /// they left out.
+    pub may_be_idle: bool,
 }
 
 /// Tensors that are taken from one model for all mixes.

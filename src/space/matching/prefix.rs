@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 /// Share of the best prefix's tensors from which another prefix is a rival.
 const RIVAL: f64 = 0.9;
 
+/// Share of the graph's tensors from which those that agree are a set.
+const SET: f64 = 0.25;
+
 /// Maximum number of the graph's names that one tensor votes for, and of prefixes that are tried.
 const VOTES: usize = 16;
 const TRIED: usize = 64;
@@ -93,9 +96,11 @@ pub fn find(
     let Some(best) = candidates.first() else {
         return Ok(Renaming::default());
     };
-    // What has the graph's names needs no renaming, and nothing else is taken for it.
-    if best.renaming == Renaming::default() {
-        return Ok(Renaming::default());
+    // What has the graph's names needs no renaming, and nothing else is taken for it. A few tensors
+    // that agree are no set: they are found in other networks, too.
+    let is_set = best.hits.len() as f64 >= SET * known.tensors as f64;
+    if best.renaming == Renaming::default() || !is_set {
+        return Ok(best.renaming.clone());
     }
     let taken: HashSet<&str> = best.hits.iter().copied().collect();
     let rival = |it: &&Candidate<'_>| {

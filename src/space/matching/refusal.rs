@@ -29,7 +29,6 @@ pub(super) fn refuse(
         return Ok(());
     }
     let network = names.origin.network.model.path.display();
-    let problem = format!("does not fit the network of {network}");
     let mut lines = Vec::new();
     lines.extend(names.renaming.told());
     let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
@@ -62,7 +61,18 @@ pub(super) fn refuse(
         unlike.iter().cloned(),
     );
     let help = advice::of(findings, &checkpoint.name, names.origin, matched);
-    let error = Error::input(&checkpoint.path, problem);
+    // The checkpoint fits, and θ0's own state dict does not hold θ0.
+    let weights = names.origin.weights_path;
+    let error = match weights.filter(|_| is_fine && computed.is_empty()) {
+        Some(weights) => {
+            let problem = format!("does not hold the values that the network of {network} holds");
+            Error::input(weights, problem)
+        }
+        None => {
+            let problem = format!("does not fit the network of {network}");
+            Error::input(&checkpoint.path, problem)
+        }
+    };
     Err(error.lines(lines).help(help))
 }
 
