@@ -28,7 +28,6 @@ pub(super) fn refuse(
     if is_fine && computed.is_empty() && unlike.is_empty() {
         return Ok(());
     }
-    let network = names.origin.network.model.path.display();
     let mut lines = Vec::new();
     lines.extend(names.renaming.told());
     let plain = |(name, shape): (&String, &Vec<usize>)| format!("{name} {shape:?}");
@@ -61,9 +60,15 @@ pub(super) fn refuse(
         unlike.iter().cloned(),
     );
     let help = advice::of(findings, &checkpoint.name, names.origin, matched);
-    // The checkpoint fits, and θ0's own state dict does not hold θ0.
-    let weights = names.origin.weights_path;
-    let error = match weights.filter(|_| is_fine && computed.is_empty()) {
+    let error = error_of(checkpoint, names, is_fine && computed.is_empty());
+    Err(error.lines(lines).help(help))
+}
+
+/// The error about a checkpoint; about θ0's own state dict if the checkpoint fits, but that state dict
+/// does not hold θ0.
+fn error_of(checkpoint: &Checkpoint, names: &Names<'_>, fits: bool) -> Error {
+    let network = names.origin.network.model.path.display();
+    match names.origin.weights_path.filter(|_| fits) {
         Some(weights) => {
             let problem = format!("does not hold the values that the network of {network} holds");
             Error::input(weights, problem)
@@ -72,8 +77,7 @@ pub(super) fn refuse(
             let problem = format!("does not fit the network of {network}");
             Error::input(&checkpoint.path, problem)
         }
-    };
-    Err(error.lines(lines).help(help))
+    }
 }
 
 /// Adds a title and the first few items under it.
