@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 
-use crate::common::{example, json, program, result, root};
+use crate::common::{example, json, program, result, root, warnings};
 
 /// `cargo test` builds the examples into a folder beside that of the tests.
 fn built() -> PathBuf {
@@ -78,4 +78,31 @@ fn the_example_prints_the_minimum_of_the_command_line() {
 fn the_example_fits_on_a_page() {
     let lines = include_str!("../examples/plane.rs").lines().count();
     assert!(lines < 40, "{lines} lines");
+}
+
+/// Without room for the outcomes of every point, the models are still compared, and the lowest points
+/// are said not to be.
+#[test]
+fn a_plane_beyond_the_disk_compares_its_models_and_says_what_is_missing() {
+    let out = tempfile::tempdir().unwrap();
+    let plane = |disk: &str| {
+        program()
+            .current_dir(example())
+            .args(["plane", "--origin", "zs.onnx", "--a", "ft1", "--b", "ft2"])
+            .args(["--test", "test.npz", "--limit", "100", "--steps", "3"])
+            .args(["--fresh", "--disk", disk, "--out"])
+            .arg(out.path())
+            .assert()
+            .success();
+        json(result(out.path(), "plane.json"))
+    };
+    let whole = plane("1M");
+    assert!(warnings(&whole).is_empty(), "{:?}", warnings(&whole));
+    assert!(whole["minimum"][0]["lowest_error"].is_object());
+    // Room for five models of 100 samples, about 450 bytes each.
+    let few = plane("2500");
+    assert_eq!(few["comparisons"], whole["comparisons"]);
+    assert!(few["minimum"][0]["lowest_error"].is_null());
+    let told = warnings(&few);
+    assert!(told.len() == 1 && told[0].contains("--disk"), "{told:?}");
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::common::{json, list, number, oracle, program, result, rows, warnings};
 
-const ADAPTERS: [&str; 5] = ["plain", "stable", "dora", "half", "biased"];
+const ADAPTERS: [&str; 6] = ["plain", "stable", "dora", "half", "biased", "mixed"];
 
 /// A folder with the base's network, the adapters and the data; with the base's state dict beside
 /// the network where that is asked for.
@@ -75,7 +75,12 @@ fn adapters_and_their_averages_are_those_of_pefts_merged_models() {
     let expected = json(oracle("lora/expected.json"));
     for beside in [true, false] {
         let folder = folder(beside);
-        for (a, b) in [("plain", "stable"), ("dora", "half"), ("biased", "plain")] {
+        for (a, b) in [
+            ("plain", "stable"),
+            ("dora", "half"),
+            ("biased", "plain"),
+            ("mixed", "half"),
+        ] {
             // The folder or the file names an adapter.
             let file = format!("{b}/adapter_model.safetensors");
             let output = line(folder.path(), a, &file);

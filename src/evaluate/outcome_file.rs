@@ -31,8 +31,8 @@ pub const FREE_SPACE: &str = "free some space and run the same command again (wi
 /// Bytes of a record before its losses.
 const HEADER: usize = 40;
 
-/// Most bytes that the outcomes of one evaluation may take on disk: 10⁴ mixes on 10⁵ samples.
-/// Beyond that, only those of the members are kept.
+/// Most bytes that the outcomes of one evaluation take on disk unless more is allowed: 10⁴ mixes on
+/// 10⁵ samples.
 pub const BUDGET: u64 = 4 << 30;
 
 /// Bytes on disk of the outcomes of `models` models on `samples[data set]` samples.

@@ -63,12 +63,15 @@ fn apply(
     if adapters.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
+    let network = Network::of(model);
+    let network = Some(&network);
     let own;
     let base = match weights.and_then(|weights| Some((weights, weights.state_dict()?))) {
         Some((weights, tensors)) => Base {
             tensors,
             path: &weights.path,
             is_network: false,
+            network,
         },
         None => {
             own = named(model);
@@ -76,6 +79,7 @@ fn apply(
                 tensors: &own,
                 path: &model.path,
                 is_network: true,
+                network,
             }
         }
     };

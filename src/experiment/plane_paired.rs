@@ -16,11 +16,15 @@ use crate::space::mix::Mix;
 /// What is said of a minimum: its loss and its error.
 const QUANTITIES: [Quantity; 2] = [Quantity::Loss, Quantity::Error];
 
+/// The warning where points cannot be compared.
+const NOT_KEPT: &str = "the loss and correctness of every sample at every point take more disk than --disk allows: the \
+                        lowest points are not compared with others, and have no standard errors";
+
 /// Number of models on the plane: θ0, θ1, θ2 and the soup.
 const MODELS: usize = 4;
 
 /// Fills in the comparisons of the models, and what is known of each data set's minima beside their
-/// values. Where the outcomes of the points were too many to keep, they stay empty.
+/// values. Where the outcomes of the points were too many to keep, they stay empty, and a warning says so.
 ///
 /// # Errors
 /// When kept outcomes cannot be read.
@@ -42,6 +46,7 @@ pub fn add(engine: &Engine<'_>, run: &PlaneRun<'_>, plane: &mut Plane, seed: u64
     for set in 0..samples.len() {
         for (of, model) in outcomes.iter_mut().zip(models) {
             let Some(found) = kept.of(model, set)? else {
+                plane.summary.warnings.push(NOT_KEPT.to_string());
                 return Ok(());
             };
             of.push(found);
@@ -50,7 +55,10 @@ pub fn add(engine: &Engine<'_>, run: &PlaneRun<'_>, plane: &mut Plane, seed: u64
     add_comparisons(plane, &outcomes);
     for set in 0..samples.len() {
         let on_set: Vec<&Outcomes> = outcomes.iter().map(|of| &of[set]).collect();
-        let [loss, error] = kept.lowest(plane, set, &on_set, seed)?;
+        let Some([loss, error]) = kept.lowest(plane, set, &on_set, seed)? else {
+            plane.summary.warnings.push(NOT_KEPT.to_string());
+            return Ok(());
+        };
         let minimum = &mut plane.summary.minimum[set];
         (minimum.lowest_loss, minimum.lowest_error) = (loss, error);
         let at = [minimum.loss, minimum.error];
@@ -127,14 +135,14 @@ impl Kept<'_> {
     }
 
     /// What the samples of a data set say of the points with its lowest loss and its lowest error;
-    /// `models` are those of the plane.
+    /// `models` are those of the plane. `None` if the outcomes of some point were not kept.
     fn lowest(
         &self,
         plane: &Plane,
         set: usize,
         models: &[&Outcomes],
         seed: u64,
-    ) -> Result<[Option<Lowest>; 2]> {
+    ) -> Result<Option<[Option<Lowest>; 2]>> {
         let minimum = &plane.summary.minimum[set];
         let start = |quantity, value: Option<GridValue>| {
             let at = value.map(|value| plane.grid.index(value.i, value.j));
@@ -148,7 +156,7 @@ impl Kept<'_> {
         ];
         for (index, point) in self.indices.iter().zip(self.points) {
             let Some(outcomes) = self.of(point, set)? else {
-                return Ok([None, None]);
+                return Ok(None);
             };
             let low = both.iter_mut().flatten();
             low.for_each(|low| low.add(*index, &outcomes));
@@ -156,6 +164,6 @@ impl Kept<'_> {
         let checkpoints = plane.summary.checkpoints.iter().zip(models).skip(1);
         let named = checkpoints.map(|(model, outcomes)| (model.name.as_str(), *outcomes));
         let named: Vec<(&str, &Outcomes)> = named.collect();
-        Ok(both.map(|low| low?.lowest(&named, seed)))
+        Ok(Some(both.map(|low| low?.lowest(&named, seed))))
     }
 }

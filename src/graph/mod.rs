@@ -20,6 +20,7 @@ pub mod groups;
 pub mod in_graph;
 mod lineage;
 pub mod loss_outputs;
+pub mod matrix;
 pub mod names;
 pub mod network;
 pub mod random;

@@ -131,6 +131,7 @@ fn soups_without_a_finite_number_are_read_back() {
             "method": "greedy-ensemble", "combine": "probabilities", "seed": null, "step": 1, "model": "a", "val_accuracy": "NaN",
             "added": false, "members": 0, "gained": 1, "lost": 2, "mcnemar_p": "NaN",
         }],
+        "origin_comparisons": [],
         "comparisons": [{
             "method": "wise-ft:0.9", "seed": null, "reference": "a", "dataset": "shifts",
             "role": "mean", "samples": 9, "delta_accuracy": "NaN", "delta_accuracy_se": "inf",

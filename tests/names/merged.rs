@@ -72,8 +72,7 @@ fn pick(graph: &mut GraphProto) {
 fn a_buffer_of_integers_must_be_that_of_the_origin() {
     let net = Net::new(Export::TorchScript, &["a", "b"]);
     let files = Files::edited(&net, pick);
-    let checkpoint = |order: [i64; WIDTH]| {
-        let order = order.map(i64::to_le_bytes).concat();
+    let stored = |name: &str, dtype: Dtype, numbers: Vec<u8>| {
         let path = files.folder.path().join("ft.safetensors");
         let floats = net
             .state("", "", 1)
@@ -82,7 +81,8 @@ fn a_buffer_of_integers_must_be_that_of_the_origin() {
                 let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
                 (name, Dtype::F32, shape, bytes)
             });
-        let integers = ("order".to_string(), Dtype::I64, vec![WIDTH], order);
+        let integers = (name.to_string(), dtype, vec![WIDTH], numbers);
+        let floats = floats.filter(|(of, ..)| of != name);
         let tensors: Vec<_> = floats.chain([integers]).collect();
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             (
@@ -92,6 +92,9 @@ fn a_buffer_of_integers_must_be_that_of_the_origin() {
         });
         fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
         Checkpoint::open(&path).unwrap()
+    };
+    let checkpoint = |order: [i64; WIDTH]| {
+        stored("order", Dtype::I64, order.map(i64::to_le_bytes).concat())
     };
     let same = files.pool(&[checkpoint([0, 1, 2, 3])], None, &Options::default());
     holds(&same.unwrap(), &net, 0, 1);
@@ -104,4 +107,18 @@ fn a_buffer_of_integers_must_be_that_of_the_origin() {
     );
     let left = files.pool(&[other], None, &ignoring(&["order"])).unwrap();
     holds(&left, &net, 0, 1);
+    // In another type, too; and integers are no weights.
+    let short = |order: [u8; WIDTH]| stored("order", Dtype::U8, order.to_vec());
+    let same = files.pool(&[short([0, 1, 2, 3])], None, &Options::default());
+    holds(&same.unwrap(), &net, 0, 1);
+    for (stored, words) in [
+        (short([3, 1, 2, 0]), "`order` (u8) differs from θ0's"),
+        (
+            stored("a.bias", Dtype::I8, vec![0, 1, 2, 3]),
+            "`a.bias` (i8) is of integers, where the network has floating-point numbers",
+        ),
+    ] {
+        let refused = files.pool(&[stored], None, &Options::default());
+        has(&refused.unwrap_err().to_string(), &[words]);
+    }
 }

@@ -65,8 +65,10 @@ ADAPTERS = {
     "dora": dict(r=3, lora_alpha=6, use_dora=True, target_modules=["fc", "wide", "emb", "conv"]),
     "half": dict(r=2, lora_alpha=2, target_modules=["square"], fan_in_fan_out=True, init_lora_weights="gaussian"),
     "biased": dict(r=2, lora_alpha=4, target_modules=["fc", "narrow", "conv"], lora_bias=True, bias="lora_only"),
+    # PEFT's configuration says of the last layer whether it holds [in, out]; `square` does, `fc` does not.
+    "mixed": dict(r=2, lora_alpha=4, target_modules=["square", "fc"]),
 }
-PAIRS = [("plain", "stable"), ("dora", "half"), ("biased", "plain")]
+PAIRS = [("plain", "stable"), ("dora", "half"), ("biased", "plain"), ("mixed", "half")]
 
 
 def make(net, name, seed):

@@ -45,6 +45,7 @@ pub struct Config {
     pub binding: Option<BindingChoice>,
     pub bn: Option<String>,
     pub memory: Option<String>,
+    pub disk: Option<String>,
     pub max_time: Option<String>,
     pub tolerance: Option<String>,
     #[serde(default)]

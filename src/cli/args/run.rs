@@ -133,6 +133,9 @@ pub struct LimitArgs {
     /// Approximate upper bound on memory, e.g. 8G [default: half of what is free]
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
+    /// Disk for the loss and correctness of every sample, from which models are compared [default: 4G]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) disk: Option<String>,
     /// plane, line: stop after the last chunk of data that fits into this time, e.g. 10m
     #[arg(long, value_name = "TIME")]
     pub(super) max_time: Option<String>,

@@ -337,6 +337,7 @@ fn options(run: &EvaluationArgs, limits: &LimitArgs, config: &Config) -> Result<
     } else {
         Losses::Host
     };
+    let default_disk = EvaluationOptions::default().disk;
     let options = EvaluationOptions {
         device,
         losses: run.losses.or(config.losses).unwrap_or(default),
@@ -346,6 +347,7 @@ fn options(run: &EvaluationArgs, limits: &LimitArgs, config: &Config) -> Result<
         batch: run.batch.or(config.batch),
         binding: run.binding.or(config.binding).unwrap_or_default(),
         memory: quantity(&limits.memory, &config.memory, "--memory", units::bytes)?,
+        disk: quantity(&limits.disk, &config.disk, "--disk", units::bytes)?.unwrap_or(default_disk),
         max_time: quantity(
             &limits.max_time,
             &config.max_time,

@@ -161,7 +161,7 @@ impl Engine<'_> {
                 + memory::statistics_bytes(context)
                 + memory::calibration_bytes(context, layout)
                 + memory::data_bytes(context) / chunks.max(1) as u64,
-            disk: outcome_file::bytes(models, &whole).min(outcome_file::BUDGET),
+            disk: outcome_file::bytes(models, &whole).min(context.setup.options.disk),
             frozen_nodes: self.frozen_nodes(),
         }
     }
@@ -242,7 +242,7 @@ impl Evaluator for Engine<'_> {
             ..self.schedule(models, &sizes, &layout)
         };
         let models = &schedule.models;
-        let keeps = kept(&sources, &sizes);
+        let keeps = kept(&sources, &sizes, options.disk);
         let is_known = |(index, model): &(usize, &ModelKey)| {
             let known = journal.tallies(**model);
             known.is_some_and(|tallies| {
@@ -275,15 +275,24 @@ impl Evaluator for Engine<'_> {
     }
 }
 
-/// Which models' outcomes are kept, if each is evaluated on `sizes[data set]` samples: all, or
-/// those of the members and the untouched files where all would take too much disk.
-fn kept(sources: &[ModelSource<'_>], sizes: &[usize]) -> Vec<bool> {
-    let fits = outcome_file::bytes(sources.len(), sizes) <= outcome_file::BUDGET;
-    let keeps = |source: &ModelSource<'_>| match source {
-        ModelSource::Original(_) => true,
-        ModelSource::Mix(mix) => fits || mix.is_unit(),
+/// Which models' outcomes are kept, if each is evaluated on `sizes[data set]` samples: those of the
+/// members and the untouched files, and of as many other mixes as the disk has room for. The last of
+/// these come first: a plane's grid is asked for before its models.
+fn kept(sources: &[ModelSource<'_>], sizes: &[usize], disk: u64) -> Vec<bool> {
+    let one = outcome_file::bytes(1, sizes).max(1);
+    let mut room = disk / one;
+    let mut take = |always: bool| {
+        let keeps = always || room > 0;
+        room = room.saturating_sub(1);
+        keeps
     };
-    sources.iter().map(keeps).collect()
+    let is_member = |source: &ModelSource<'_>| match source {
+        ModelSource::Original(_) => true,
+        ModelSource::Mix(mix) => mix.is_unit(),
+    };
+    let mut keeps: Vec<bool> = sources.iter().rev().map(|it| take(is_member(it))).collect();
+    keeps.reverse();
+    keeps
 }
 
 /// One evaluation, as the schedule sees it.

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::binding::Binding;
+use crate::evaluate::outcome_file;
 use crate::graph::apart;
 
 /// How mixed weights enter the network: the value of `--binding`.
@@ -141,6 +142,9 @@ pub struct EvaluationOptions {
     pub binding: BindingChoice,
     /// Approximate limit of memory, in bytes.
     pub memory: Option<u64>,
+    /// Most bytes that the outcomes of every sample may take on disk; beyond it, those of some mixes
+    /// are not kept.
+    pub disk: u64,
     /// Time limit for the whole run.
     pub max_time: Option<Duration>,
     /// Target: the largest acceptable standard error of an error rate.
@@ -161,6 +165,7 @@ impl Default for EvaluationOptions {
             losses: Losses::default(),
             binding: BindingChoice::default(),
             memory: None,
+            disk: outcome_file::BUDGET,
             max_time: None,
             tolerance: None,
             inside: apart::INSIDE,
@@ -182,6 +187,7 @@ impl EvaluationOptions {
             binding,
             workers: _,
             memory: _,
+            disk: _,
             max_time: _,
             tolerance: _,
             inside: _,

@@ -4,6 +4,7 @@
 //! and B by themselves gives other weights. Tensors that an adapter leaves alone are the base's own,
 //! without a copy.
 
+mod held;
 mod naming;
 mod product;
 
@@ -19,6 +20,7 @@ use crate::checkpoint::adapter::{Adapter, MERGE, Update};
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::{Checkpoint, Content};
 use crate::error::{Error, Result};
+use crate::graph::network::Network;
 
 /// Most names that an error lists.
 const LISTED: usize = 5;
@@ -31,6 +33,8 @@ pub struct Base<'a> {
     pub path: &'a Path,
     /// Whether they are the network's, whose exporter may have renamed some.
     pub is_network: bool,
+    /// The network that reads them, if there is one.
+    pub network: Option<&'a Network<'a>>,
 }
 
 /// What an adapter does to its base, worked out before anything is computed.
@@ -49,6 +53,8 @@ struct Planned<'a> {
     update: &'a Update,
     /// `None` for the bias of the layer.
     layout: Option<Layout>,
+    /// Whether the network shows the layout.
+    is_shown: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -77,10 +83,15 @@ impl<'a> Plan<'a> {
         for update in &adapter.updates {
             let name = resolved(&naming, &weight_name(update), &names);
             let tensor = whole.get(&name).copied().unwrap_or(&base.tensors[&name]);
-            let layout = layout(adapter, update, tensor).map_err(|problem| {
+            let held = base.network.filter(|_| is_square(&base.tensors[&name]));
+            let held = held.and_then(|it| held::layout(it, &base.tensors[&name]));
+            let layout = layout(adapter, (update, tensor), held).map_err(|problem| {
                 refuse(format!("cannot update `{name}`: {problem}")).help(MERGE)
             })?;
-            products.push(planned(name, tensor, update, Some(layout)));
+            products.push(Planned {
+                is_shown: held.is_some(),
+                ..planned(name, tensor, update, Some(layout))
+            });
             if let Some(bias) = &update.bias {
                 let name = resolved(&naming, &bias_name(update), &names);
                 let tensor = whole.get(&name).copied().unwrap_or(&base.tensors[&name]);
@@ -94,8 +105,10 @@ impl<'a> Plan<'a> {
             }
         }
         refuse_mixed_layouts(adapter, &products)?;
+        let mut warnings = tied(adapter, &products, base);
+        warnings.extend(assumed(adapter, &products));
         Ok(Self {
-            warnings: tied(adapter, &products, base),
+            warnings,
             adapter,
             whole,
             products,
@@ -164,7 +177,12 @@ fn planned<'a>(
         base,
         update,
         layout,
+        is_shown: false,
     }
+}
+
+fn is_square(tensor: &Tensor) -> bool {
+    tensor.shape.len() == 2 && tensor.shape[0] == tensor.shape[1]
 }
 
 fn weight_name(update: &Update) -> String {
@@ -214,11 +232,12 @@ fn naming(adapter: &Adapter, base: &Base<'_>, names: &BTreeSet<&str>) -> Result<
     })
 }
 
-/// How the base holds the matrix of an update. An error is why it cannot be.
+/// How the base holds the matrix of an update; `held` is what the network shows of it. An error is why
+/// it cannot be.
 fn layout(
     adapter: &Adapter,
-    update: &Update,
-    base: &Tensor,
+    (update, base): (&Update, &Tensor),
+    held: Option<Layout>,
 ) -> std::result::Result<Layout, String> {
     if !base.dtype.is_float() {
         return Err(format!(
@@ -237,9 +256,12 @@ fn layout(
     match (fits(Layout::Outputs), fits(Layout::Inputs)) {
         (true, false) => Ok(Layout::Outputs),
         (false, true) => Ok(Layout::Inputs),
-        // A square matrix fits either way.
-        (true, true) if adapter.fan_in_fan_out => Ok(Layout::Inputs),
-        (true, true) => Ok(Layout::Outputs),
+        // A square matrix fits either way. PEFT updates a layer by what it is, whatever the
+        // configuration says of others.
+        (true, true) => Ok(held.unwrap_or(match adapter.fan_in_fan_out {
+            true => Layout::Inputs,
+            false => Layout::Outputs,
+        })),
         (false, false) => {
             let grouped = !is_matrix && base.shape.len() == outputs.len();
             let hint = if grouped {
@@ -266,12 +288,12 @@ fn refuse_mixed_layouts(adapter: &Adapter, products: &[Planned<'_>]) -> Result<(
     let matrices = products
         .iter()
         .filter(|it| it.layout.is_some() && !it.update.is_embedding && it.base.shape.len() == 2);
-    let is_square = |it: &&&Planned<'_>| it.base.shape[0] == it.base.shape[1];
     let matrices: Vec<&Planned<'_>> = matrices.collect();
-    let square = matrices.iter().find(is_square);
-    let other = matrices
-        .iter()
-        .find(|it| !is_square(it) && it.layout != Some(said));
+    let (unknown, known): (Vec<&Planned<'_>>, Vec<&Planned<'_>>) = matrices
+        .into_iter()
+        .partition(|it| is_square(it.base) && !it.is_shown);
+    let square = unknown.first();
+    let other = known.iter().find(|it| it.layout != Some(said));
     match (square, other) {
         (Some(square), Some(other)) => Err(Error::input(
             &adapter.path,
@@ -284,6 +306,20 @@ fn refuse_mixed_layouts(adapter: &Adapter, products: &[Planned<'_>]) -> Result<(
         .help(MERGE)),
         _ => Ok(()),
     }
+}
+
+/// Warns of square matrices whose layout only the configuration tells: PEFT's may speak of another
+/// layer.
+fn assumed(adapter: &Adapter, products: &[Planned<'_>]) -> Option<String> {
+    let mut matrices = products.iter().filter(|it| it.layout.is_some());
+    let square = matrices.find(|it| {
+        is_square(it.base) && !it.is_shown && !it.update.is_embedding
+    })?;
+    Some(format!(
+        "{}: `{}` is square, and the network does not show whether it is held [in, out] or [out, in]; \
+         `fan_in_fan_out` of the adapter's configuration ({}) decided. To be sure, {MERGE}",
+        adapter.name, square.name, adapter.fan_in_fan_out
+    ))
 }
 
 /// Warns of updated matrices that are tied to others in the base. PEFT's layers change only the

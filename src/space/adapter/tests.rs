@@ -52,6 +52,7 @@ fn applied(adapter: &Adapter, tensors: &[(&str, Tensor)]) -> Result<(Checkpoint,
         tensors: &tensors,
         path: Path::new("zs.safetensors"),
         is_network: false,
+        network: None,
     };
     let plan = Plan::new(adapter, &base)?;
     let mut scratch = Scratch::new(plan.bytes(), Path::new("."))?;

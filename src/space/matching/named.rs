@@ -25,7 +25,7 @@ use super::refusal::refuse;
 use super::rules;
 use super::tables::{self, Evidence};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::tensor::Tensor;
+use crate::checkpoint::tensor::{Dtype, Tensor};
 use crate::error::{Error, Result};
 use crate::graph::network::{Place, Use};
 use crate::graph::record::{CASTING, Computed, History, LAYOUT, TURNING};
@@ -69,32 +69,40 @@ pub fn match_named(
     })
 }
 
-/// Refuses integers that differ from θ0's: they are not averaged, and every model would have θ0's.
+/// Refuses integers that differ from θ0's, in whatever type, and integers in the place of weights: they
+/// are not averaged, and every model would have θ0's.
 fn refuse_other_integers(
     names: &Names<'_>,
     checkpoint: &Checkpoint,
     options: &Options,
 ) -> Result<()> {
     let network = names.origin.network;
-    let other = names.tensors.iter().find(|(key, (stored, tensor))| {
+    let counts = |key: &str| COUNTERS.contains(&key.rsplit('.').next().unwrap_or(key));
+    let found = names.tensors.iter().find_map(|(key, (stored, tensor))| {
         let weights = names.weights.as_ref();
-        let own = network.tensor(key).or_else(|| weights?.get(*key).copied());
-        let counts = COUNTERS.contains(&key.rsplit('.').next().unwrap_or(key));
-        let differs = own.filter(|_| !counts).is_some_and(|own| {
-            let is_alike = own.dtype == tensor.dtype && own.shape == tensor.shape;
-            !own.dtype.is_float() && is_alike && own != *tensor
-        });
-        differs && !options.ignores(stored)
+        let own = network.tensor(key).or_else(|| weights?.get(key).copied())?;
+        let problem = of_integers(own, tensor).filter(|_| !counts(key))?;
+        (!options.ignores(stored)).then_some((*stored, tensor.dtype.name(), problem))
     });
-    let Some((_, (stored, tensor))) = other else {
+    let Some((stored, dtype, problem)) = found else {
         return Ok(());
     };
-    let problem = format!(
-        "`{stored}` ({}) differs from θ0's, and is not averaged: every model would have θ0's",
-        tensor.dtype.name()
-    );
+    let problem = format!("`{stored}` ({dtype}) {problem}: every model would have θ0's");
     Err(Error::input(&checkpoint.path, problem)
         .help(format!("if that is right: --ignore '{stored}'")))
+}
+
+/// What is wrong with a checkpoint's integers in the place of θ0's own tensor, if anything is.
+fn of_integers(own: &Tensor, tensor: &Tensor) -> Option<&'static str> {
+    let is_whole = tensor.dtype.is_integer() || tensor.dtype == Dtype::Bool;
+    if !is_whole {
+        return None;
+    }
+    if own.dtype.is_float() {
+        return Some("is of integers, where the network has floating-point numbers, and is not averaged");
+    }
+    let differs = own.shape == tensor.shape && own.whole_numbers() != tensor.whole_numbers();
+    differs.then_some("differs from θ0's, and is not averaged")
 }
 
 /// Whether every tensor of θ0's state dict is in the graph or holds no weights.
@@ -236,6 +244,15 @@ pub(super) fn is_of_state(names: &Names<'_>, r#use: &Use) -> bool {
     sources.any(|it| names.tensors.contains_key(it.as_str()))
 }
 
+/// Whether θ0's own state dict has a tensor of a use's name, its exporter's record calls it a parameter,
+/// or it was folded from a tensor of the state dict: a checkpoint that lacks it is not whole.
+fn is_of_origin(names: &Names<'_>, r#use: &Use) -> bool {
+    let is_parameter = names.origin.network.input_kind(&r#use.initializer) == Some("PARAMETER");
+    let weights = names.weights.as_ref();
+    let has = |name: &String| weights.is_some_and(|weights| weights.contains_key(name.as_str()));
+    is_parameter || has(&r#use.alias) || has(&r#use.initializer) || is_of_state(names, r#use)
+}
+
 /// Notes initializers that have no match and are not constants; returns those that are tables of the
 /// network, with what shows it.
 ///
@@ -251,7 +268,7 @@ fn note_missing(
     let mut found = BTreeMap::new();
     for r#use in &names.origin.network.uses {
         if matches.contains_key(&r#use.place)
-            || (record.is_constant(&r#use.initializer) && !is_of_state(names, r#use))
+            || (record.is_constant(&r#use.initializer) && !is_of_origin(names, r#use))
             || names.origin.is_lifted(r#use)
             || options.ignores(&r#use.initializer)
             || options.ignores(&r#use.alias)

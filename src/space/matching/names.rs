@@ -12,6 +12,7 @@ use super::prefix::{self, Renaming};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::error::Result;
+use crate::graph::matrix;
 use crate::graph::network::{Use, by_initializer};
 use crate::space::stored_tensor::StoredTensor;
 
@@ -120,21 +121,10 @@ impl<'a> Names<'a> {
         Some(stored.collect())
     }
 
-    /// Whether the reading node takes its matrix as [in, out]: the right operand of a MatMul, or a
-    /// Gemm without transB. PyTorch's Linear holds [out, in].
+    /// Whether the reading node takes its matrix as [in, out], which PyTorch's Linear holds as [out, in].
     fn reads_columns(&self, r#use: &Use) -> bool {
         let node = &self.origin.network.nodes()[r#use.place.node];
-        match node.op_type() {
-            "MatMul" => r#use.place.slot == 1,
-            "Gemm" => {
-                let transposed = |name: &str| {
-                    let mut attributes = node.attribute.iter();
-                    attributes.any(|attribute| attribute.name() == name && attribute.i() != 0)
-                };
-                r#use.place.slot == 1 && !transposed("transB")
-            }
-            _ => false,
-        }
+        r#use.place.slot == 1 && matrix::read_by(node, 1) == Some(true)
     }
 }
 
