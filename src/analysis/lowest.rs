@@ -73,7 +73,7 @@ impl LowPoints {
         let first = *found.tied.first()?;
         let cross_fit = &found.cross_fit;
         let below = models.iter().map(|(name, outcomes)| {
-            let of = difference(&cross_fit.values, &values(self.quantity, outcomes));
+            let of = cross_fit.minus(&values(self.quantity, outcomes), &self.points);
             Below {
                 model: (*name).to_string(),
                 delta: of.value,

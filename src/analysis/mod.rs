@@ -26,3 +26,4 @@ pub mod spectrum;
 #[cfg(test)]
 mod testing;
 pub mod theory;
+pub mod twins;

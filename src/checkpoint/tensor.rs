@@ -76,7 +76,10 @@ mod tests {
         assert_eq!(of(Dtype::Bool, vec![255, 0]), expected);
         assert_eq!(of(Dtype::I8, vec![255, 0]), Some(vec![-1, 0]));
         let u64s = [u64::MAX, 0].iter().flat_map(|it| it.to_le_bytes());
-        assert_eq!(of(Dtype::U64, u64s.collect()), Some(vec![u64::MAX.into(), 0]));
+        assert_eq!(
+            of(Dtype::U64, u64s.collect()),
+            Some(vec![u64::MAX.into(), 0])
+        );
         assert_eq!(of(Dtype::F16, vec![0; 4]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Warnings about the inputs of a result, in addition to those of matching.
 
 use crate::analysis::chance::{self, LabelCoverage};
-use crate::analysis::{common_start, origin};
+use crate::analysis::{common_start, origin, twins};
 use crate::evaluate::onnx::Engine;
 use crate::result::score::{DatasetInfo, Score};
 use crate::space::gram::Gram;
@@ -25,6 +25,9 @@ pub fn of_inputs(
         .map(|named| LabelCoverage { classes, named });
     let labels: Vec<LabelCoverage> = labels.collect();
     let mut warnings = engine.warnings().to_vec();
+    let sets = engine.hashes();
+    let sets: Vec<(&str, &str)> = sets.iter().map(|(name, hash)| (&**name, &**hash)).collect();
+    warnings.extend(twins::same_data(&sets));
     warnings.extend(chance::warnings(datasets, &labels, scores));
     warnings.extend(Rounding::of(pool).and_then(|rounding| rounding.warning(pool)));
     if pool.members.len() > 2 {

@@ -16,6 +16,7 @@ use crate::analysis::inference::Draws;
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
+use crate::analysis::twins;
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::{Ensemble, Logits};
@@ -148,6 +149,7 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
+    soups.warnings.extend(twins::equal_models(session.pool()));
     soup_result::add_warnings(&mut soups, session, &network, &methods, &recipes);
     let made = (&soups, recipes.as_slice());
     let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));
@@ -169,7 +171,7 @@ fn measured(
     let mut soups = soup_result::assemble(session, models, recipes, scores, (traces, &counts));
     soups.rays = soup_rays::evaluated(comparing, settings.rays, (&soups, recipes), observer)?;
     soups.resampling = resampled((session, settings), comparing, recipes, observer)?;
-    comparing.add_all(&mut soups, recipes)?;
+    comparing.add_all(&mut soups, recipes, session.settings.seed)?;
     Ok(soups)
 }
 

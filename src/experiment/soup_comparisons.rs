@@ -1,12 +1,16 @@
 //! Compares the soups and ensembles of a run on the same samples: with the best model, with each
 //! other, and step by step in greedy methods.
 
+use std::collections::BTreeMap;
+
 use fixedbitset::FixedBitSet;
 
 use super::Observer;
 use super::evaluated::EvaluatedModels;
 use crate::analysis::comparison::{Compared, compare};
 use crate::analysis::greedy::{GreedyTrace, Trial};
+use crate::analysis::inference::Draws;
+use crate::analysis::inference::highest::{Right, may_be_highest};
 use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{Recipe, mean};
 use crate::error::Result;
@@ -15,6 +19,7 @@ use crate::evaluate::logits::Ensemble;
 use crate::evaluate::onnx::Engine;
 use crate::evaluate::outcomes::Outcomes;
 use crate::result::method::Method;
+use crate::result::score::{DatasetInfo, MEANS, in_roles};
 use crate::result::soup::Soups;
 use crate::space::mix::Mix;
 
@@ -96,11 +101,11 @@ impl Compare<'_> {
     }
 
     /// Adds comparisons of the recipes, and of θ0, with the references: the best individual model and
-    /// each method that the table shows as one row.
+    /// each method that the table shows as one row; and which rows may be the highest.
     ///
     /// # Errors
     /// When kept outcomes cannot be read.
-    pub fn add_all(&self, soups: &mut Soups, recipes: &[Recipe]) -> Result<()> {
+    pub fn add_all(&self, soups: &mut Soups, recipes: &[Recipe], seed: u64) -> Result<()> {
         let outcomes_of = recipes.iter().map(|recipe| self.outcomes(recipe));
         let outcomes_of = outcomes_of.collect::<Result<Vec<Vec<Outcomes>>>>()?;
         let sets = 0..self.models.datasets.len();
@@ -109,7 +114,7 @@ impl Compare<'_> {
         let names: Vec<String> = soups.methods.iter().map(ToString::to_string).collect();
         let shown: Vec<usize> = soups.rows().iter().filter_map(|row| row.single()).collect();
         let (mut of_methods, mut of_origin) = (Vec::new(), Vec::new());
-        for reference in shown {
+        for &reference in &shown {
             let method = &soups.methods[reference];
             let of_model = method.method == Method::Best;
             let named = match method.members.first() {
@@ -137,6 +142,10 @@ impl Compare<'_> {
             of_origin.extend(compared(soups.origin.name.as_str(), None, &origin));
         }
         (soups.comparisons, soups.origin_comparisons) = (of_methods, of_origin);
+        let rows = shown.iter().map(|&at| (&names[at], &outcomes_of[at]));
+        let rows = std::iter::once((&soups.origin.name, &origin)).chain(rows);
+        let rows: Vec<(&String, &Vec<Outcomes>)> = rows.collect();
+        soups.may_be_highest = highest(&soups.datasets, &rows, seed);
         Ok(())
     }
 
@@ -176,4 +185,34 @@ impl Compare<'_> {
         }
         Ok(all)
     }
+}
+
+/// The rows that may be the highest of each data set and mean: `rows` are names and outcomes by data set.
+fn highest(
+    datasets: &[DatasetInfo],
+    rows: &[(&String, &Vec<Outcomes>)],
+    seed: u64,
+) -> BTreeMap<String, Vec<String>> {
+    let on = |sets: &[usize]| {
+        let right = |&set: &usize| Right {
+            correct: rows.iter().map(|(_, of)| of[set].correct()).collect(),
+            samples: datasets[set].samples,
+        };
+        let right: Vec<Right<'_>> = sets.iter().map(right).collect();
+        let may_be = may_be_highest(&right, &Draws::new(seed));
+        let named = rows.iter().zip(may_be).filter(|(_, may_be)| *may_be);
+        named.map(|((name, _), _)| (*name).clone()).collect()
+    };
+    let indices: Vec<usize> = (0..datasets.len()).collect();
+    let single = indices
+        .iter()
+        .map(|&set| (datasets[set].name.clone(), on(&[set])));
+    let means = MEANS.iter().filter_map(|(name, roles)| {
+        let sets: Vec<usize> = in_roles(datasets, &indices, roles)
+            .into_iter()
+            .copied()
+            .collect();
+        (!sets.is_empty()).then(|| ((*name).to_string(), on(&sets)))
+    });
+    single.chain(means).collect()
 }

@@ -41,6 +41,7 @@ pub fn assemble(
         resampling: None,
         comparisons: Vec::new(),
         origin_comparisons: Vec::new(),
+        may_be_highest: Default::default(),
         learned: learned.cloned().collect(),
         saved: Vec::new(),
         evaluations: Evaluations::default(),

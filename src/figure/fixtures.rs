@@ -116,6 +116,7 @@ pub fn soups() -> Soups {
         resampling: None,
         comparisons: Vec::new(),
         origin_comparisons: Vec::new(),
+        may_be_highest: Default::default(),
         decisions: Vec::new(),
         learned: Vec::new(),
         saved: Vec::new(),

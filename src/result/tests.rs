@@ -132,6 +132,7 @@ fn soups_without_a_finite_number_are_read_back() {
             "added": false, "members": 0, "gained": 1, "lost": 2, "mcnemar_p": "NaN",
         }],
         "origin_comparisons": [],
+        "may_be_highest": {"test": ["greedy"]},
         "comparisons": [{
             "method": "wise-ft:0.9", "seed": null, "reference": "a", "dataset": "shifts",
             "role": "mean", "samples": 9, "delta_accuracy": "NaN", "delta_accuracy_se": "inf",

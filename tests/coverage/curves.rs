@@ -109,6 +109,18 @@ pub const CLAIMS: &[Claim] = &[
         draw: |seed| chosen(&plane(1000, seed), seed),
     },
     Claim {
+        what: "lowest minus the middle point, cross-fitted",
+        setting: "losses, 19 points, 500 samples",
+        limits: [93.0, 99.0],
+        draw: |seed| below_middle(&losses(500, -0.1, seed), seed),
+    },
+    Claim {
+        what: "lowest minus the middle point, cross-fitted",
+        setting: "errors, plane of 121 points, 1000 samples",
+        limits: [93.0, 99.0],
+        draw: |seed| below_middle(&plane(1000, seed), seed),
+    },
+    Claim {
         what: "true minimum, cross-fitted",
         setting: "losses, 19 points, 500 samples",
         limits: EXACT,
@@ -281,6 +293,23 @@ fn chosen(path: &Path, seed: u64) -> f64 {
 fn cross_fitted(path: &Path, seed: u64) -> f64 {
     let found = extremum_of(path, 1, seed).cross_fit;
     so(found.estimate.interval().contains(path.smallest()))
+}
+
+/// Whether the interval of the difference between the cross-fitted lowest point and the middle one holds
+/// the true difference at the places chosen.
+fn below_middle(path: &Path, seed: u64) -> f64 {
+    let middle = path.truth.len() / 2;
+    let found = extremum_of(path, 1, seed).cross_fit;
+    let chosen = found.chosen.iter();
+    let truth: f64 = chosen.map(|(at, share)| share * path.truth[*at]).sum();
+    let other: Vec<f64> = path
+        .values
+        .values(middle)
+        .iter()
+        .map(|it| f64::from(*it))
+        .collect();
+    let minus = found.minus(&other, &path.values);
+    so(minus.interval().contains(truth - path.truth[middle]))
 }
 
 fn from_band(path: &Path, seed: u64) -> f64 {

@@ -3,6 +3,10 @@
 use landscape::analysis::inference::paired::{Discordant, contrast, difference};
 use landscape::analysis::inference::{Estimate, means, proportion};
 
+use fixedbitset::FixedBitSet;
+use landscape::analysis::inference::Draws;
+use landscape::analysis::inference::highest::{Right, may_be_highest};
+
 use crate::random::{Random, so};
 use crate::{Claim, EXACT};
 
@@ -51,6 +55,18 @@ pub const CLAIMS: &[Claim] = &[
         setting: "equal models, 1000 samples, 3 % and 3 % discordant",
         limits: crate::ALARM,
         draw: |seed| so(discordant(1000, 0.03, 0.03, seed).p() < 0.05),
+    },
+    Claim {
+        what: "all rows that are the highest are marked",
+        setting: "10 equal models, errors of 5 %, 1000 samples",
+        limits: crate::AT_LEAST,
+        draw: |seed| highest(&[0.0; 10], &[1000], seed),
+    },
+    Claim {
+        what: "all rows that are the highest are marked",
+        setting: "6 models, 4 of them equal, mean of sets of 200 and 1000",
+        limits: crate::AT_LEAST,
+        draw: |seed| highest(&[0.0, 0.0, 0.0, 0.0, 0.02, 0.05], &[200, 1000], seed),
     },
     Claim {
         what: "soup above its ends",
@@ -133,4 +149,30 @@ fn finite(seed: u64) -> f64 {
     }
     let found = difference(&set[..600], &[0.0; 600]).within(1000);
     so(found.interval().contains(truth))
+}
+
+/// Whether all models without a worse error are left as possibly the highest: `worse[model]` is added to
+/// an error of 5 %, half of which all models have in common.
+fn highest(worse: &[f64], samples: &[usize], seed: u64) -> f64 {
+    let mut random = Random::new(seed);
+    let sets = samples.iter().map(|&samples| {
+        let mut correct = vec![FixedBitSet::with_capacity(samples); worse.len()];
+        for sample in 0..samples {
+            let is_hard = random.uniform() < 0.025;
+            for (model, worse) in worse.iter().enumerate() {
+                let own = random.uniform() < 0.025 + worse;
+                correct[model].set(sample, !(is_hard || own));
+            }
+        }
+        correct
+    });
+    let sets: Vec<Vec<FixedBitSet>> = sets.collect();
+    let right = sets.iter().zip(samples).map(|(correct, &samples)| Right {
+        correct: correct.iter().collect(),
+        samples,
+    });
+    let right: Vec<Right<'_>> = right.collect();
+    let may_be = may_be_highest(&right, &Draws { count: 500, seed });
+    let mut best = may_be.iter().zip(worse).filter(|(_, worse)| **worse == 0.0);
+    so(best.all(|(may_be, _)| *may_be))
 }

@@ -93,9 +93,8 @@ fn a_buffer_of_integers_must_be_that_of_the_origin() {
         fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
         Checkpoint::open(&path).unwrap()
     };
-    let checkpoint = |order: [i64; WIDTH]| {
-        stored("order", Dtype::I64, order.map(i64::to_le_bytes).concat())
-    };
+    let checkpoint =
+        |order: [i64; WIDTH]| stored("order", Dtype::I64, order.map(i64::to_le_bytes).concat());
     let same = files.pool(&[checkpoint([0, 1, 2, 3])], None, &Options::default());
     holds(&same.unwrap(), &net, 0, 1);
     let other = checkpoint([1, 0, 2, 3]);

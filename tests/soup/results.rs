@@ -338,9 +338,9 @@ fn tables_for_papers_stand_alone_on_standard_output() {
     let markdown = print("markdown");
     // Below the table is what its marks mean.
     let lines: Vec<&str> = markdown.lines().collect();
-    assert!(lines.len() == 7 && lines[5].is_empty() && lines[6].starts_with("bold"));
+    assert!(lines.len() == 8 && lines[6].is_empty() && lines[7].starts_with("bold"));
     assert!(
-        lines[..5]
+        lines[..6]
             .iter()
             .all(|line| line.starts_with('|') && line.ends_with('|'))
     );
@@ -350,7 +350,7 @@ fn tables_for_papers_stand_alone_on_standard_output() {
     assert!(comment.starts_with("% bold"));
     assert!(latex.starts_with("\\begin{tabular}") && latex.ends_with("\\end{tabular}\n"));
     assert!(latex.contains("test (\\%)") && latex.contains("\\textbf{"));
-    // A header and three rows of nine columns: three accuracies, one that of the fonts, each beside
+    // A header, θ0 and three rows of nine columns: three accuracies, one that of the fonts, each beside
     // the difference from the best model.
-    assert_eq!(latex.matches(" & ").count(), 4 * 8);
+    assert_eq!(latex.matches(" & ").count(), 5 * 8);
 }

@@ -6,7 +6,8 @@
 //! By the Gaussian multiplier bootstrap. With the values d_s(α) of sample s at point α and their mean
 //! d̄(α), a draw is D*(α) = n^(−1/2)·Σ_s ξ_s·(d_s(α) − d̄(α)), one ξ_s with mean 0 and variance 1 for
 //! each sample and *all* points, so that points keep their dependence. c is the [`LEVEL`] quantile of
-//! max_α |D*(α)|/sd(α) over the draws, and the band is d̄(α) ∓ c·se(α).
+//! max_α |D*(α)|/sd(α) over the draws, and the band is d̄(α) ∓ c·se(α). For few samples c is larger by
+//! the ratio of the quantiles of Student's t and of the normal distribution.
 //!
 //! Chernozhukov, Chetverikov and Kato, "Gaussian approximations and multiplier bootstrap for maxima of
 //! sums of high-dimensional random vectors", Annals of Statistics 41, 2013; as a band: Montiel Olea and
@@ -20,7 +21,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rayon::prelude::*;
 
 use super::points::PointValues;
-use super::{Draws, LEVEL};
+use super::{Draws, LEVEL, normal_quantile, t_quantile};
 
 /// A simultaneous band.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Band {
     pub points: Vec<BandPoint>,
     /// c: how many standard errors the band reaches on either side. NaN if no point has a spread.
     pub quantile: f64,
+    /// How many standard errors the interval of one point alone reaches.
+    pub single: f64,
     /// max_α |D*(α)|/sd(α) of each draw, ascending.
     maxima: Vec<f64>,
 }
@@ -57,7 +60,9 @@ impl Band {
         if standard_errors.is_nan() || self.maxima.is_empty() {
             return f64::NAN;
         }
-        let below = self.maxima.partition_point(|most| *most < standard_errors);
+        // As the band, which is wider for few samples.
+        let reached = standard_errors * normal_quantile() / self.single;
+        let below = self.maxima.partition_point(|most| *most < reached);
         (1 + self.maxima.len() - below) as f64 / (1 + self.maxima.len()) as f64
     }
 }
@@ -119,7 +124,9 @@ fn band(points: &PointValues, reference: &Reference, draws: &Draws) -> Band {
     let rank = (LEVEL * (maxima.len() + 1) as f64).ceil() as usize;
     let last = maxima.len().saturating_sub(1);
     let quantile = maxima.get((rank.max(1) - 1).min(last));
-    let quantile = quantile.copied().unwrap_or(f64::NAN);
+    // The draws take the standard errors for known. For few samples they are not, as with Student's t.
+    let single = t_quantile(points.samples());
+    let quantile = quantile.map_or(f64::NAN, |of| of * single / normal_quantile());
     for point in &mut band {
         point.low = point.value - quantile * point.se;
         point.high = point.value + quantile * point.se;
@@ -127,6 +134,7 @@ fn band(points: &PointValues, reference: &Reference, draws: &Draws) -> Band {
     Band {
         points: band,
         quantile,
+        single,
         maxima,
     }
 }

@@ -6,7 +6,6 @@
 //! and no points.
 
 use super::band::{Band, BandPoint};
-use super::normal_quantile;
 
 /// The largest rise of a path above the chord between its ends, in the unit of the values.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +21,7 @@ pub struct Rise {
     pub se: f64,
     /// max_α (mean − c·se): the true largest rise is at least this high.
     pub low: f64,
-    /// max_α (mean + c·se): the true largest rise on these points is at most this high. Between the
+    /// max_α (mean + t·se): the true largest rise on these points is at most this high. Between the
     /// points the path may be higher.
     pub high: f64,
     /// p value of "no point rises", corrected for the choice of the highest point; below 0.05 where
@@ -60,7 +59,10 @@ impl Rise {
             .iter()
             .map(|point| point.low)
             .fold(f64::NAN, f64::max);
-        let ends = band.points.iter().map(upper_end);
+        let ends = band
+            .points
+            .iter()
+            .map(|point| upper_end(point, band.single));
         let high = if low.is_nan() {
             low
         } else {
@@ -94,18 +96,19 @@ impl Rise {
     }
 }
 
-/// mean + 1.96·se; the mean itself where there is no spread.
-fn upper_end(point: &BandPoint) -> f64 {
-    (point.value + normal_quantile() * point.se).max(point.value)
+/// mean + t·se, of the point by itself; the mean where there is no spread.
+fn upper_end(point: &BandPoint, t: f64) -> f64 {
+    (point.value + t * point.se).max(point.value)
 }
 
-/// A tenth of the mean loss, or error, of the two ends: a lower barrier changes a model by less than
-/// fine-tunes that are called equal differ.
+/// A tenth of the mean loss, or error, of the two ends, and not more than the better end's: a lower
+/// barrier changes a model by less than fine-tunes that are called equal differ. (Beside a diverged end
+/// everything would be lower than a tenth of the mean.)
 ///
 /// It is a convention of ours. Frankle et al. (2020) call an error barrier below 2 % none, for
 /// networks with errors of 5 to 30 %.
 pub fn tolerance(ends: [f64; 2]) -> f64 {
-    0.1 * f64::midpoint(ends[0], ends[1])
+    (0.1 * f64::midpoint(ends[0], ends[1])).min(ends[0].min(ends[1]))
 }
 
 #[cfg(test)]

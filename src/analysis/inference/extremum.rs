@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::band::{Band, BandPoint, around_differences};
 use super::points::PointValues;
-use super::{Draws, Estimate, Interval, mean, normal_quantile};
+use super::{Draws, Estimate, Interval, mean};
 
 /// The smallest, or largest, mean value among points.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +36,9 @@ pub struct CrossFit {
     /// The points that halves chose, ascending, each with the share of the halves; ties of a half count
     /// in equal parts. Empty for fewer than 4 samples.
     pub chosen: Vec<(usize, f64)>,
-    /// The value of each sample at the places that halves *without* it chose; NaN for fewer than 4
-    /// samples. For a paired comparison with another model:
-    /// [`difference`](super::paired::difference)`(&values, other)`.
-    pub values: Vec<f64>,
+    /// `splits[split]`: the value of each sample at the place that the half *without* it chose; none for
+    /// fewer than 4 samples.
+    splits: Vec<Vec<f64>>,
     /// The mean of the values. It is unbiased for the true mean at the chosen places. The true extremum
     /// is more extreme by the price of not knowing the place: [`interval_of_smallest`] makes up for it.
     ///
@@ -49,15 +48,15 @@ pub struct CrossFit {
 }
 
 /// An interval of the true smallest mean, from the band [`around`](super::band::around) the means:
-/// min_α (mean − 1.96·se) to min_α (mean + c·se), the mirror image of a
+/// min_α (mean − t·se) to min_α (mean + c·se), the mirror image of a
 /// [`Rise`](super::barrier::Rise)'s. It holds the smallest mean with at least
 /// [`LEVEL`](super::LEVEL). Points that are no part of the band are passed over; none if no point is.
 pub fn interval_of_smallest(band: &Band) -> Interval {
     let smallest =
-        |end: fn(&BandPoint) -> f64| band.points.iter().map(end).fold(f64::NAN, f64::min);
+        |end: &dyn Fn(&BandPoint) -> f64| band.points.iter().map(end).fold(f64::NAN, f64::min);
     Interval {
-        low: smallest(|point| point.value - normal_quantile() * point.se),
-        high: smallest(|point| point.high),
+        low: smallest(&|point| point.value - band.single * point.se),
+        high: smallest(&|point| point.high),
     }
 }
 
@@ -129,8 +128,7 @@ fn cross_fit(points: &PointValues, usable: &[usize], seed: u64, sign: f64) -> Cr
     let samples = points.samples();
     let few = samples < 4;
     let mut chosen = BTreeMap::new();
-    let mut values = vec![if few { f64::NAN } else { 0.0 }; samples];
-    let mut variance = if few { f64::NAN } else { 0.0 };
+    let mut splits = Vec::new();
     let mut order: Vec<usize> = (0..samples).collect();
     let mut generator = Xoshiro256PlusPlus::seed_from_u64(seed);
     for _ in 0..if few { 0 } else { SPLITS } {
@@ -147,19 +145,46 @@ fn cross_fit(points: &PointValues, usable: &[usize], seed: u64, sign: f64) -> Cr
                     .for_each(|&s| split[s] += part * f64::from(at_point[s]));
             }
         }
-        let squares = mean(split.iter().copied()).se.powi(2) * (samples * (samples - 1)) as f64;
-        variance += points.standard_error(squares).powi(2) / SPLITS as f64;
-        let both = values.iter_mut().zip(&split);
-        both.for_each(|(value, of_split)| *value += of_split / SPLITS as f64);
+        splits.push(split);
     }
-    let estimate = Estimate {
-        se: variance.sqrt(),
-        ..mean(values.iter().copied())
-    };
     CrossFit {
+        estimate: over_splits(points, &splits, |_| 0.0),
         chosen: chosen.into_iter().collect(),
-        values,
-        estimate,
+        splits,
+    }
+}
+
+impl CrossFit {
+    /// The value minus that of another model, from its value of each sample, `other[sample]`. The
+    /// standard error is paired, and that of one split, as the estimate's is. `points` are those of the
+    /// extremum.
+    pub fn minus(&self, other: &[f64], points: &PointValues) -> Estimate {
+        over_splits(points, &self.splits, |sample| other[sample])
+    }
+}
+
+/// The mean over splits and samples of what is left of each value, and the root of the mean over splits
+/// of its squared standard error. NaN without a split.
+fn over_splits(
+    points: &PointValues,
+    splits: &[Vec<f64>],
+    subtracted: impl Fn(usize) -> f64,
+) -> Estimate {
+    let samples = points.samples();
+    let (mut value, mut variance) = (0.0, 0.0);
+    for split in splits {
+        let values = split.iter().enumerate();
+        let of_split = mean(values.map(|(sample, value)| value - subtracted(sample)));
+        let squares = of_split.se.powi(2) * (samples * (samples - 1)) as f64;
+        value += of_split.value;
+        variance += points.standard_error(squares).powi(2);
+    }
+    let count = splits.len() as f64;
+    Estimate {
+        value: value / count,
+        se: (variance / count).sqrt(),
+        samples,
+        unusable: 0,
     }
 }
 
@@ -237,8 +262,13 @@ mod tests {
         }
         let off = |(found, expected): (&f64, &f64)| (found - expected).abs();
         let fit = &found.cross_fit;
+        let mean_over_splits = |sample: usize| {
+            let values = fit.splits.iter().map(|split| split[sample]);
+            values.sum::<f64>() / SPLITS as f64
+        };
+        let averaged: Vec<f64> = (0..samples).map(mean_over_splits).collect();
         assert!(
-            fit.values
+            averaged
                 .iter()
                 .zip(&expected)
                 .map(off)
@@ -250,8 +280,11 @@ mod tests {
                 .all(|(point, share)| (share - chosen[*point]).abs() < 1e-14)
         );
         assert!((fit.chosen.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-14);
-        let paired = difference(&fit.values, &expected);
+        let paired = fit.minus(&expected, &values);
         assert!(paired.value.abs() < 1e-14 && fit.estimate.value >= found.value);
+        // Of one split: the value is the average over ten, which varies less.
+        let of_average = difference(&averaged, &vec![0.0; samples]);
+        assert!(fit.minus(&vec![0.0; samples], &values).se >= of_average.se);
     }
 
     #[test]

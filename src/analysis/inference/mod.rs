@@ -8,6 +8,7 @@
 //! | is A better than B, or a soup better than its ends? | [`paired`] |
 //! | … on the mean of several data sets? | [`means`] |
 //! | … among many such questions at once? | [`multiple`] |
+//! | which of several models may be the best? | [`highest`] |
 //! | how far may a whole curve or plane be off? | [`band`] |
 //! | is there a barrier, and how high? | [`barrier`] |
 //! | where is the best point, how good is it, and which others are as good? | [`extremum`] |
@@ -34,6 +35,7 @@ pub mod barrier;
 pub mod dyadic;
 pub mod extremum;
 pub mod finite;
+pub mod highest;
 pub mod jackknife;
 pub mod mantel;
 mod matrix;
@@ -43,7 +45,7 @@ pub mod paired;
 pub mod points;
 pub mod proportion;
 
-use statrs::distribution::{ContinuousCDF as _, Normal};
+use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// The probability with which an interval of this module holds the truth.
 pub const LEVEL: f64 = 0.95;
@@ -128,6 +130,14 @@ impl Draws {
 /// Φ⁻¹ of ½ + [`LEVEL`]/2: 1.959964 for 95 %.
 pub(crate) fn normal_quantile() -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, LEVEL))
+}
+
+/// The quantile of Student's t for the mean of this many samples, like [`normal_quantile`]: how many
+/// estimated standard errors hold it. NaN for fewer than two.
+pub(crate) fn t_quantile(samples: usize) -> f64 {
+    let degrees = samples.saturating_sub(1) as f64;
+    let students = StudentsT::new(0.0, 1.0, degrees);
+    students.map_or(f64::NAN, |it| it.inverse_cdf(f64::midpoint(1.0, LEVEL)))
 }
 
 /// The two-sided p value of a normal estimate with its standard error, for the hypothesis that its

@@ -64,7 +64,7 @@ impl PointValues {
     }
 
     /// The values of a point by sample.
-    pub(super) fn values(&self, point: usize) -> &[f32] {
+    pub fn values(&self, point: usize) -> &[f32] {
         &self.values[point * self.samples..][..self.samples]
     }
 

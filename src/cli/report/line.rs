@@ -115,17 +115,13 @@ fn rises(barriers: &[Barriers], loss: LossKind) -> Vec<String> {
         "at α",
         "",
         "over the mean (%)",
+        "95 % interval",
     ];
     let mut rows = vec![header.map(String::from).to_vec()];
     for of in barriers {
         let loss = rise(&of.loss(), 1.0, 4);
         let error = rise(&of.error(), 100.0, 2);
-        let over_mean = match (of.frankle_barrier_error, of.frankle_at_end) {
-            (height, _) if height.is_nan() => "–".to_string(),
-            (height, true) => format!("{:.2} (end)", 100.0 * height),
-            (height, false) => format!("{:.2}", 100.0 * height),
-        };
-        rows.push([vec![of.dataset.clone()], loss, error, vec![over_mean]].concat());
+        rows.push([vec![of.dataset.clone()], loss, error, over_mean(of)].concat());
     }
     // Names and words; all other cells are numbers.
     let mut lines = aligned(&rows, &[0, 4, 8], "  ");
@@ -159,6 +155,32 @@ fn rises(barriers: &[Barriers], loss: LossKind) -> Vec<String> {
     lines
 }
 
+/// Cells of the height of the error over the mean of the ends, and of its interval; of a path that rises
+/// to one end, neither is of a barrier.
+fn over_mean(of: &Barriers) -> Vec<String> {
+    let height = of.frankle_barrier_error;
+    if height.is_nan() {
+        return vec!["–".to_string(), String::new()];
+    }
+    let number = |value: f64| format!("{:.2}", 100.0 * value).replace('-', "−");
+    let interval = match of.frankle_at_end {
+        true => "(end)".to_string(),
+        false => interval(
+            [of.frankle_barrier_error_low, of.frankle_barrier_error_high],
+            number,
+        ),
+    };
+    vec![number(height), interval]
+}
+
+/// An interval; a dash where there is none.
+fn interval([low, high]: [f64; 2], number: impl Fn(f64) -> String) -> String {
+    match low.is_nan() || high.is_nan() {
+        true => "–".to_string(),
+        false => format!("{} to {}", number(low), number(high)),
+    }
+}
+
 /// Cells of a rise: its height, interval, place and verdict, in `unit` parts.
 fn rise(of: &Barrier, unit: f64, digits: usize) -> Vec<String> {
     if of.alpha.is_nan() {
@@ -175,10 +197,7 @@ fn rise(of: &Barrier, unit: f64, digits: usize) -> Vec<String> {
     };
     vec![
         number(of.height),
-        match of.low.is_nan() && of.height.is_infinite() {
-            true => "–".to_string(),
-            false => format!("{} to {}", number(of.low), number(of.high)),
-        },
+        interval([of.low, of.high], number),
         format!("{:.2}", of.alpha),
         words,
     ]
@@ -219,7 +238,7 @@ mod tests {
             ),
             (
                 barrier(f64::NAN, f64::NAN, f64::NAN, undecided),
-                "NaN | NaN to NaN | 0.50 | not a number",
+                "NaN | – | 0.50 | not a number",
             ),
             (
                 Barrier::UNMEASURED,

@@ -2,13 +2,11 @@
 //!
 //! What separates two rows is their paired difference on the same samples, not the distance of
 //! their accuracies. So each row stands beside its difference from the best individual model, and
-//! every value is marked that is not separated from the highest of its column.
+//! every value is marked that may be the highest of its column.
 
 use super::columns::aligned;
-use crate::analysis::inference::multiple::holm;
-use crate::analysis::inference::{LEVEL, normal_p};
+use crate::analysis::inference::LEVEL;
 use crate::cli::args::TableFormat;
-use crate::result::comparison::Comparison;
 use crate::result::method::Method;
 use crate::result::models::{Accuracies, Individual};
 use crate::result::score::{DatasetInfo, Role, SHIFTS};
@@ -91,20 +89,6 @@ impl<'s> Row<'s> {
                 _ => None,
             },
         }
-    }
-
-    /// The comparison with another row on a data set or a mean, in one direction or the other.
-    fn comparison<'c>(
-        &self,
-        other: &Self,
-        soups: &'c Soups,
-        dataset: &str,
-    ) -> Option<&'c Comparison> {
-        let of = |model: &Self, reference: &Self| {
-            let (name, seed) = model.compared()?;
-            soups.comparison((&name, seed), &reference.reference()?, dataset)
-        };
-        of(self, other).or_else(|| of(other, self))
     }
 
     fn cost(&self) -> &'static str {
@@ -204,9 +188,9 @@ pub fn legend(soups: &Soups, kind: TableFormat) -> String {
     let mut parts = Vec::new();
     if let Some(best) = best(soups, &rows) {
         parts.push(format!(
-            "{mark}: not separated from the highest value of its column (paired test on the same \
-             samples, Holm's correction, {:.0} %)",
-            100.0 * (1.0 - LEVEL)
+            "{mark}: may be the highest of its column: with probability {:.0} % all rows that truly are \
+             have the mark (paired on the same samples, all rows together)",
+            100.0 * LEVEL
         ));
         parts.push(format!(
             "− best: points above {best}, ± the paired standard error over samples, given these models"
@@ -277,6 +261,9 @@ fn best(soups: &Soups, rows: &[Row<'_>]) -> Option<String> {
     comparisons.any(|it| it.reference == name).then_some(name)
 }
 
+/// Stands where two models have the same samples right.
+const NO_DIFFERENCE: &str = "no sample differs";
+
 /// The difference of a row from the best individual model, in points.
 fn difference(
     soups: &Soups,
@@ -299,13 +286,26 @@ fn difference(
     };
     found().map_or_else(String::new, |it| {
         let [delta, se] = [it.delta_accuracy, it.delta_accuracy_se].map(|of| 100.0 * of);
-        format!("{} {plus_minus} {se:.2}", signed(delta))
+        match (delta, se) {
+            (0.0, 0.0) => NO_DIFFERENCE.to_string(),
+            // Without a spread among the samples nothing is known of others.
+            (_, se) if se > 0.0 => format!("{} {plus_minus} {se:.2}", signed(delta)),
+            _ => format!("{} {plus_minus} –", signed(delta)),
+        }
     })
 }
 
-/// Which rows of a column are marked: the highest value, and those that a paired test does not
-/// separate from it. Rows of several orders are neither: no test compares a median of models.
+/// Which rows of a column are marked: those that may be the highest; without a comparison, the highest.
+/// Rows of several orders are neither: no test compares a median of models.
 fn marked(soups: &Soups, rows: &[Row<'_>], column: &Column) -> Vec<bool> {
+    let dataset = column.dataset.as_ref();
+    if let Some(may_be) = dataset.and_then(|name| soups.may_be_highest.get(name)) {
+        let is_named = |row: &Row<'_>| {
+            row.compared()
+                .is_some_and(|(name, _)| may_be.contains(&name))
+        };
+        return rows.iter().map(is_named).collect();
+    }
     let printed = |row: &Row<'_>| {
         let hundredths = 100.0 * cell(soups, row, column).value;
         let is_one = row.compared().is_some() && hundredths.is_finite();
@@ -313,18 +313,8 @@ fn marked(soups: &Soups, rows: &[Row<'_>], column: &Column) -> Vec<bool> {
     };
     let printed: Vec<Option<i64>> = rows.iter().map(printed).collect();
     let highest = printed.iter().flatten().max();
-    let is_highest = |at: usize| highest.is_some() && printed[at].as_ref() == highest;
-    let top = (0..rows.len()).find(|&at| is_highest(at));
-    let p = |row: &Row<'_>| -> Option<f64> {
-        let it = row.comparison(&rows[top?], soups, column.dataset.as_deref()?)?;
-        let by_spread = normal_p(it.delta_accuracy, it.delta_accuracy_se);
-        Some(it.mcnemar_p.unwrap_or(by_spread))
-    };
-    let ps: Vec<f64> = rows.iter().map(|row| p(row).unwrap_or(f64::NAN)).collect();
-    let adjusted = holm(&ps);
-    (0..rows.len())
-        .map(|at| is_highest(at) || adjusted[at] > 1.0 - LEVEL)
-        .collect()
+    let is_highest = |of: &Option<i64>| of.is_some() && of.as_ref() == highest;
+    printed.iter().map(is_highest).collect()
 }
 
 fn with_mark(text: &str, is_marked: bool, kind: TableFormat) -> String {
@@ -378,6 +368,7 @@ fn latex(header: &[String], rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
     use crate::result::combine::Combine;
+    use crate::result::comparison::Comparison;
     use crate::result::provenance::Provenance;
     use crate::result::score::Score;
     use crate::result::soup::Evaluations;
@@ -409,20 +400,20 @@ mod tests {
         }]
     }
 
-    /// A comparison of a method with a reference on the test set, with this p.
-    fn compared(method: &str, reference: &str, p: f64) -> Comparison {
+    /// The uniform soup compared with the best model.
+    fn compared() -> Comparison {
         Comparison {
-            method: method.to_string(),
+            method: "uniform".to_string(),
             seed: None,
-            reference: reference.to_string(),
+            reference: "ft1".to_string(),
             dataset: "test".to_string(),
             role: "test".to_string(),
             samples: 1000,
-            delta_accuracy: 0.0,
+            delta_accuracy: 0.01,
             delta_accuracy_se: 0.01,
             only_method: None,
             only_reference: None,
-            mcnemar_p: Some(p),
+            mcnemar_p: Some(0.3),
             delta_loss: 0.0,
             delta_loss_se: 0.0,
             without_one_low: None,
@@ -455,13 +446,13 @@ mod tests {
             decisions: Vec::new(),
             rays: Vec::new(),
             resampling: None,
-            comparisons: vec![
-                compared("uniform", "ft1", 0.3),
-                compared("ensemble", "ft1", 1e-9),
-                compared("best", "uniform", 0.3),
-                compared("ensemble", "uniform", 1e-9),
-            ],
-            origin_comparisons: vec![compared("zs", "ft1", 1e-9), compared("zs", "uniform", 1e-9)],
+            comparisons: vec![compared()],
+            origin_comparisons: Vec::new(),
+            may_be_highest: [(
+                "test".to_string(),
+                vec!["best".to_string(), "uniform".to_string()],
+            )]
+            .into(),
             learned: Vec::new(),
             saved: Vec::new(),
             evaluations: Evaluations::default(),
@@ -494,12 +485,10 @@ mod tests {
     }
 
     #[test]
-    fn theta_0_may_be_the_highest_row() {
+    fn without_a_comparison_the_highest_row_is_marked() {
         let mut soups = soups();
+        soups.may_be_highest.clear();
         soups.origin.scores = scores(990.0);
-        for comparison in &mut soups.origin_comparisons {
-            comparison.mcnemar_p = Some(1e-4);
-        }
         let table = table(&soups, TableFormat::Text);
         let marked: Vec<&str> = table.lines().filter(|line| line.contains('*')).collect();
         assert!(marked.len() == 1 && marked[0].starts_with("θ0"), "{table}");

@@ -236,6 +236,14 @@ impl<'a> Engine<'a> {
         &self.warnings
     }
 
+    /// Name and SHA-256 of each data set.
+    pub fn hashes(&self) -> Vec<(String, String)> {
+        let datasets = self.context.setup.datasets.iter();
+        datasets
+            .map(|data| (data.name().to_string(), data.sha256().to_string()))
+            .collect()
+    }
+
     /// The number of classes, and for each data set how many of them occur among its labels.
     pub fn coverage(&self) -> (usize, Vec<usize>) {
         let named = |data: &Dataset| data.labels().iter().collect::<HashSet<_>>().len();

@@ -335,6 +335,7 @@ mod tests {
             resampling: None,
             comparisons: Vec::new(),
             origin_comparisons: Vec::new(),
+            may_be_highest: Default::default(),
             decisions: Vec::new(),
             learned: vec![learning],
             saved: Vec::new(),

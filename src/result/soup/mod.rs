@@ -4,7 +4,7 @@ pub mod file;
 mod ray;
 mod resampling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,10 @@ pub struct Soups {
     /// The same of θ0, which is no method; `method` is its name.
     #[serde(default)]
     pub origin_comparisons: Vec<Comparison>,
+    /// For each data set and mean, the names of the rows of the table (θ0 by its own) that may be the
+    /// highest: with probability 95 % all that truly are. Rows of several orders are not compared.
+    #[serde(default)]
+    pub may_be_highest: BTreeMap<String, Vec<String>>,
     /// The course of each learned soup.
     #[serde(default)]
     pub learned: Vec<Learning>,

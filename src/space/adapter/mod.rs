@@ -312,9 +312,8 @@ fn refuse_mixed_layouts(adapter: &Adapter, products: &[Planned<'_>]) -> Result<(
 /// layer.
 fn assumed(adapter: &Adapter, products: &[Planned<'_>]) -> Option<String> {
     let mut matrices = products.iter().filter(|it| it.layout.is_some());
-    let square = matrices.find(|it| {
-        is_square(it.base) && !it.is_shown && !it.update.is_embedding
-    })?;
+    let square =
+        matrices.find(|it| is_square(it.base) && !it.is_shown && !it.update.is_embedding)?;
     Some(format!(
         "{}: `{}` is square, and the network does not show whether it is held [in, out] or [out, in]; \
          `fan_in_fan_out` of the adapter's configuration ({}) decided. To be sure, {MERGE}",

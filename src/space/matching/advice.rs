@@ -127,6 +127,9 @@ fn on_misshapen(findings: &Findings, model: &str) -> Option<String> {
     })
 }
 
+/// What the names of batch norm's statistics end with.
+const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+
 /// Advice about tensors that only the graph has.
 fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Option<String> {
     if findings.missing.is_empty() {
@@ -141,8 +144,15 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
     });
     // If the checkpoint has tensors without a place, these may have been computed from them.
     let is_theirs = !findings.extra.is_empty() && !keeps_all;
-    let tables = (!others.is_empty() && !is_theirs).then(|| {
-        let flags = others.iter().map(|name| format!("--ignore '{name}'"));
+    let is_statistic = |name: &&&String| STATISTICS.iter().any(|of| name.ends_with(of));
+    let tables: Vec<&&String> = others.iter().filter(|it| !is_statistic(it)).collect();
+    let statistics = (tables.len() < others.len()).then(|| {
+        "the checkpoint lacks batch norm's running statistics, which training changes: save \
+         model.state_dict() whole"
+            .to_string()
+    });
+    let tables = (!tables.is_empty() && !is_theirs).then(|| {
+        let flags = tables.iter().map(|name| format!("--ignore '{name}'"));
         format!(
             "tables and masks of the network, which no training changes, are kept as they are by {}",
             human::joined(&flags.collect::<Vec<_>>(), " ", SHOWN)
@@ -157,6 +167,7 @@ fn on_missing(findings: &Findings, origin: &Origin<'_>, keeps_all: bool) -> Opti
     let export = (!keeps_all).then(|| format!("{EXPORT} keeps every tensor under its name"));
     let all = lacking
         .into_iter()
+        .chain(statistics)
         .chain(renamed)
         .chain(tables)
         .chain(export);

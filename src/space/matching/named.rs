@@ -99,9 +99,11 @@ fn of_integers(own: &Tensor, tensor: &Tensor) -> Option<&'static str> {
         return None;
     }
     if own.dtype.is_float() {
-        return Some("is of integers, where the network has floating-point numbers, and is not averaged");
+        return Some(
+            "is of integers, where the network has floating-point numbers, and is not averaged",
+        );
     }
-    let differs = own.shape == tensor.shape && own.whole_numbers() != tensor.whole_numbers();
+    let differs = own.whole_numbers() != tensor.whole_numbers();
     differs.then_some("differs from θ0's, and is not averaged")
 }
 

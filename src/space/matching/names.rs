@@ -87,7 +87,9 @@ impl<'a> Names<'a> {
             return None;
         }
         let shape = self.shape(r#use);
-        let same = tensor.shape == shape;
+        // A number was saved as a list of one before PyTorch 0.4, which still loads it.
+        let is_number = shape.is_empty() && tensor.shape == [1];
+        let same = tensor.shape == shape || is_number;
         let turned = shape.len() == 2 && tensor.shape == [shape[1], shape[0]];
         let transposed = match may_be {
             Orientation::Kept if same => false,
@@ -98,11 +100,23 @@ impl<'a> Names<'a> {
         Some(Match {
             source: StoredTensor {
                 name: (*stored_name).to_string(),
-                tensor: (*tensor).clone(),
+                tensor: Tensor {
+                    shape: match is_number {
+                        true => Vec::new(),
+                        false => tensor.shape.clone(),
+                    },
+                    ..(*tensor).clone()
+                },
                 transposed,
             },
             method,
         })
+    }
+
+    /// Whether the graph has a tensor by this name.
+    pub fn is_shown(&self, name: &str) -> bool {
+        let mut uses = self.origin.network.uses.iter();
+        self.readers.contains_key(name) || uses.any(|it| it.alias == name)
     }
 
     /// Whether several places read an initializer.

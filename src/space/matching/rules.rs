@@ -176,7 +176,12 @@ fn in_module(names: &Names<'_>, r#use: &Use, module: &str, method: MatchRule) ->
     if let Some(found) = wanted.and_then(fit) {
         return Some(found);
     }
+    // A number that the graph has by its own name is no other number of its module.
+    let is_number = names.shape(r#use).iter().product::<usize>() == 1;
     let leaves = names.tensors.keys().filter_map(|name| {
+        if is_number && names.is_shown(name) {
+            return None;
+        }
         let leaf = name.strip_prefix(prefix.as_str())?;
         let fits = wanted.is_none_or(|wanted| leaf.ends_with(wanted));
         (!leaf.contains('.') && fits).then_some(leaf)
