@@ -16,7 +16,6 @@ use crate::analysis::inference::Draws;
 use crate::analysis::learned::TrainingStep;
 use crate::analysis::recipe::{MethodSpec, Recipe};
 use crate::analysis::soup::{Learner, Scorer, SoupBuilder, StartLogits};
-use crate::analysis::twins;
 use crate::error::{Cause, Error, Result};
 use crate::evaluate::Evaluator;
 use crate::evaluate::logits::{Ensemble, Logits};
@@ -149,7 +148,6 @@ pub fn run(session: &Session, settings: &SoupSettings, observer: &dyn Observer) 
     soups.evaluations = soup_result::evaluations(&engine, session.members());
     soups.provenance = session.provenance(&data, Some(&engine));
     soups.warnings.extend(left_out);
-    soups.warnings.extend(twins::equal_models(session.pool()));
     soup_result::add_warnings(&mut soups, session, &network, &methods, &recipes);
     let made = (&soups, recipes.as_slice());
     let to_save = save::chosen(&settings.saves, made, session, (&engine, &data));

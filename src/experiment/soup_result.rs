@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::analysis::greedy::GreedyTrace;
 use crate::analysis::inference::paired::Discordant;
 use crate::analysis::recipe::{MethodSpec, Recipe};
+use crate::analysis::twins;
 use crate::evaluate::onnx::Engine;
 use crate::graph::network::Network;
 use crate::result::calibration::Calibration;
@@ -70,6 +71,7 @@ pub fn add_warnings(
         learned.collect(),
         Vec::from_iter(beyond(session, network, soups, recipes)),
         nonfinite(soups),
+        twins::equal_models(session.pool()),
     ];
     soups.warnings.extend(warnings.concat());
 }
