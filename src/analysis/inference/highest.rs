@@ -228,7 +228,7 @@ mod tests {
             bits((0..200).map(|s| s >= 100)),
             bits((0..200).map(|s| s >= 20)),
         ];
-        assert_eq!(found(&[large.clone()]), [true, false]);
+        assert_eq!(found(std::slice::from_ref(&large)), [true, false]);
         let both = found(&[large, small]);
         assert_eq!(both, [false, true]);
     }
