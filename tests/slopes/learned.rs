@@ -214,11 +214,16 @@ impl Quiet for assert_cmd::Command {
         let output = self.output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{what}: {message}");
-        // That nothing was gained, that no state dict of θ0 is there, and that the models' β differ,
-        // may be said.
+        // That nothing was gained, that no state dict of θ0 is there, that the models' β differ, and
+        // that two models are equal, may be said.
         let mut lines = message.lines();
         let quiet = |line: &str| {
-            let known = ["no epoch improved", "by name only", "differ in scale"];
+            let known = [
+                "no epoch improved",
+                "by name only",
+                "differ in scale",
+                "are equal",
+            ];
             !line.contains("warning") || known.iter().any(|it| line.contains(it))
         };
         assert!(lines.all(quiet), "{what}: {message}");
